@@ -1,0 +1,10 @@
+"""Wording shared by error messages."""
+
+from collections.abc import Iterable
+
+
+def listed(offenders: Iterable[object], most: int = 5) -> str:
+    """Join at most ``most`` offenders and count the rest: ``"a, b (+3 more)"``."""
+    names = [str(offender) for offender in offenders]
+    shown = ", ".join(names[:most])
+    return f"{shown} (+{len(names) - most} more)" if len(names) > most else shown

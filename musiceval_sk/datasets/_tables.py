@@ -1,0 +1,107 @@
+"""Reading tables of text so that every complaint can name file, line and column."""
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._text import listed
+from musiceval_sk.exceptions import ClipsTableError
+
+_DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read CSV, TSV or JSON Lines into text cells, indexed by line number in the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise ClipsTableError(f"{path}: no such file")
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        rows = dict(_json_rows(path))
+    elif suffix in _DELIMITERS:
+        rows = dict(_delimited_rows(path, _DELIMITERS[suffix]))
+    else:
+        raise ClipsTableError(f"{path}: cannot read a table from {suffix!r}; give .csv, .tsv or .jsonl")
+    if not rows:
+        raise ClipsTableError(f"{path}: the table is empty")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index.name = "line"
+    table.attrs["path"] = str(path)
+    return table
+
+
+def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise unless every one of ``columns`` is there."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ClipsTableError(
+            f"{source_of(table)}missing column(s) {listed(missing)}; found: {listed(table.columns, most=12)}"
+        )
+
+
+def require_unique(table: pd.DataFrame, column: str) -> None:
+    """Raise if a value stands in ``column`` more than once."""
+    doubled = table.loc[table[column].duplicated(keep=False), column]
+    if len(doubled):
+        offenders = (f"{value!r} ({place_of(table, row)})" for row, value in doubled.items())
+        raise ClipsTableError(f"{source_of(table)}column {column!r} repeats a value: {listed(offenders)}")
+
+
+def numbers(table: pd.DataFrame, column: str) -> pd.Series:
+    """Column as floats, empty cells as nan; anything else that is no finite number raises."""
+    cells = table[column]
+    empty = cells.isna() | (cells.astype(str).str.strip() == "")
+    values = pd.to_numeric(cells.where(~empty), errors="coerce").astype(float)
+    wrong = ~empty & ~np.isfinite(values)
+    if wrong.any():
+        offenders = (f"{cells[row]!r} ({place_of(table, row)})" for row in table.index[wrong])
+        raise ClipsTableError(f"{source_of(table)}column {column!r} must hold numbers, but has: {listed(offenders)}")
+    return values
+
+
+def source_of(table: pd.DataFrame) -> str:
+    """``"file: "`` where the table came from a file, else nothing."""
+    return f"{table.attrs['path']}: " if "path" in table.attrs else ""
+
+
+def place_of(table: pd.DataFrame, row: Any) -> str:
+    """Where a row stands, in words."""
+    return f"line {row}" if "path" in table.attrs else f"row {row!r}"
+
+
+def _delimited_rows(path: Path, delimiter: str) -> Iterable[tuple[int, dict[str, str]]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        header = reader.fieldnames or []
+        if len(set(header)) < len(header):
+            raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header, most=12)}")
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    cells = sum(value is not None for name, value in row.items() if name is not None)
+                    found = cells + len(row.get(None) or [])  # type: ignore[call-overload]
+                    raise ClipsTableError(
+                        f"{path}: line {reader.line_num} has {found} cells where the header has {len(header)}"
+                    )
+                yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ClipsTableError(f"{path}: line {reader.line_num + 1} cannot be read: {error}") from error
+
+
+def _json_rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line_number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ClipsTableError(f"{path}: line {line_number} is no JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ClipsTableError(f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}")
+            yield line_number, row

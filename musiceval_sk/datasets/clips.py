@@ -1,0 +1,209 @@
+"""The clips table: one row a clip, indexed by ``clip_id``.
+
+Columns are ``path``, ``prompt`` (may be empty), ``system`` (may be absent) and one per target. Because the
+index is the clip id, ``y = clips["impression"]`` carries the ids through every scikit-learn splitter.
+"""
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from musiceval_sk._text import listed
+from musiceval_sk.datasets._tables import numbers, read_table, require_columns, require_unique, source_of
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+
+TARGETS = ("impression", "alignment")
+SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
+_PLACEHOLDERS = ("system", "prompt", "prompt_id")
+
+
+def load_clips(
+    source: str | Path,
+    *,
+    targets: Sequence[str] | None = None,
+    pattern: str | None = None,
+    prompts: str | Path | None = None,
+) -> pd.DataFrame:
+    """Read a clips table from a file, or make one from a folder of sound files.
+
+    Parameters
+    ----------
+    source : str or Path
+        A ``.csv``, ``.tsv`` or ``.jsonl`` file with a column ``path`` (relative to the file) and optionally
+        ``clip_id`` (by default the path without its suffix), ``prompt``, ``system`` and scores; or a folder,
+        searched for WAV, FLAC, MP3, OGG, Opus and AIFF.
+    targets : sequence of str, default=None
+        Score columns that must be there. By default those of ``impression`` and ``alignment`` that are.
+        An empty cell becomes nan.
+    pattern : str, default=None
+        For a folder: how a file's path below it, without suffix, names its parts, for example
+        ``"{system}/{prompt}"`` or ``"{system}-{prompt_id}"``; each part matches as little as it can.
+    prompts : str or Path, default=None
+        A side table with ``clip_id`` or ``prompt_id`` and the columns to add (``prompt``, ``system``, scores).
+        Clip ids match with and without a sound file's suffix.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``clip_id`` (unique strings), with absolute ``path``, ``prompt``, and what else was found.
+
+    Raises
+    ------
+    ClipsTableError
+        If the source is missing or empty, lacks a column, repeats a clip id, or holds a score that is no
+        number; the message names file, line and column.
+
+    Warns
+    -----
+    SkippedWarning
+        If files do not match ``pattern``, or clips and the side table do not meet; with the count.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> table = Path(mkdtemp()) / "clips.csv"
+    >>> _ = table.write_text("clip_id,path,prompt,system,impression\\na,a.wav,calm piano,S1,3.8\\n")
+    >>> load_clips(table)[["prompt", "system", "impression"]]
+                 prompt system  impression
+    clip_id
+    a        calm piano     S1         3.8
+    """
+    source = Path(source)
+    if source.is_dir():
+        table = _scan_folder(source, pattern)
+    elif pattern is not None:
+        raise ClipsTableError(f"{source}: pattern={pattern!r} is for a folder of sound files, not for a table")
+    else:
+        table = _read_clips(source)
+    if prompts is not None:
+        table = _add_side_table(table, read_table(prompts))
+    return _finish(table, targets)
+
+
+def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Hold a clips table that was made by hand to the contract.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Indexed by clip id.
+    columns : sequence of str, default=()
+        Columns that the caller is going to use.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same table, unchanged.
+
+    Raises
+    ------
+    ClipsTableError
+        If it is no DataFrame, is empty, repeats a clip id or lacks a column.
+    """
+    if not isinstance(clips, pd.DataFrame):
+        raise ClipsTableError(f"expected a clips table (pandas.DataFrame), got {type(clips).__name__}")
+    if clips.empty:
+        raise ClipsTableError("the clips table is empty")
+    if not clips.index.is_unique:
+        raise ClipsTableError(f"clip ids repeat: {listed(clips.index[clips.index.duplicated()].unique())}")
+    require_columns(clips, columns)
+    return clips
+
+
+def _read_clips(path: Path) -> pd.DataFrame:
+    table = read_table(path)
+    require_columns(table, ["path"])
+    blank = table["path"].astype(str).str.strip() == ""
+    if blank.any():
+        raise ClipsTableError(f"{path}: column 'path' is empty in line(s) {listed(table.index[blank])}")
+    if "clip_id" not in table:
+        table.insert(0, "clip_id", [_without_suffix(value) for value in table["path"]])
+    table["path"] = [str(path.parent.absolute() / value) for value in table["path"]]
+    return table
+
+
+def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES and file.is_file())
+    if not files:
+        raise ClipsTableError(f"{folder}: no sound files below it (looked for {' '.join(SOUND_SUFFIXES)})")
+    names = [file.relative_to(folder).as_posix() for file in files]
+    stems = pd.Series([_without_suffix(name) for name in names])
+    table = pd.DataFrame({"clip_id": stems.where(~stems.duplicated(keep=False), names)})
+    table["path"] = [str(file.absolute()) for file in files]
+    if pattern is not None:
+        parts = stems.str.extract(_compile(pattern))
+        unmatched = parts.isna().all(axis=1)
+        if unmatched.any():
+            _warn(f"{unmatched.sum()} of {len(names)} files do not match {pattern!r}", stems[unmatched])
+        table = pd.concat([table, parts.fillna("")], axis=1)
+    table.attrs["path"] = str(folder)
+    return table
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    pieces = re.split(r"\{(\w*)\}", pattern)
+    wrong = [name for name in pieces[1::2] if name not in _PLACEHOLDERS]
+    if wrong or len(pieces) == 1:
+        raise ClipsTableError(
+            f"pattern {pattern!r} must be made of {{system}}, {{prompt}} and {{prompt_id}}, as in "
+            f"'{{system}}/{{prompt}}'" + (f"; unknown: {listed(wrong)}" if wrong else "")
+        )
+    body = "".join(re.escape(piece) if i % 2 == 0 else f"(?P<{piece}>.+?)" for i, piece in enumerate(pieces))
+    return re.compile(f"^{body}$")
+
+
+def _add_side_table(table: pd.DataFrame, side: pd.DataFrame) -> pd.DataFrame:
+    key = next((name for name in ("clip_id", "prompt_id") if name in side and name in table), None)
+    if key is None:
+        raise ClipsTableError(
+            f"{source_of(side)}the side table needs a column 'clip_id', or 'prompt_id' together with a "
+            f"pattern that holds {{prompt_id}}; found: {listed(side.columns)}"
+        )
+    require_unique(side, key)
+    wanted, offered = table[key].map(_without_suffix), side[key].map(_without_suffix)
+    added = side.drop(columns=key).set_axis(offered).reindex(wanted).set_axis(table.index)
+    lacking = ~wanted.isin(offered)
+    if lacking.all():
+        raise ClipsTableError(f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {offered.iloc[0]!r}")
+    if lacking.any():
+        _warn(f"{lacking.sum()} of {len(table)} clips are not in {side.attrs['path']}", table.loc[lacking, "clip_id"])
+    foreign = offered[~offered.isin(wanted)]
+    if key == "clip_id" and len(foreign):
+        _warn(f"{len(foreign)} rows of {side.attrs['path']} belong to no clip", foreign)
+    kept = table.drop(columns=[column for column in added.columns if column in table])
+    joined = pd.concat([kept, added], axis=1)
+    joined.attrs = table.attrs
+    return joined
+
+
+def _finish(table: pd.DataFrame, targets: Sequence[str] | None) -> pd.DataFrame:
+    table["clip_id"] = table["clip_id"].astype(str).str.strip()
+    require_unique(table, "clip_id")
+    unknown = [target for target in targets or () if target not in table]
+    if unknown:
+        raise ClipsTableError(
+            f"{source_of(table)}unknown target(s) {listed(unknown)}; columns are: {listed(table.columns, most=12)}"
+        )
+    for target in targets or [name for name in TARGETS if name in table]:
+        table[target] = numbers(table, target)
+    for name in ("prompt", "system"):
+        if name in table:
+            table[name] = table[name].fillna("").astype(str).str.strip()
+    if "prompt" not in table:
+        table["prompt"] = ""
+    clips = table.set_index("clip_id")
+    clips.attrs = {}
+    return clips
+
+
+def _without_suffix(name: str) -> str:
+    name = str(name)
+    return name[: -len(Path(name).suffix)] if name.lower().endswith(SOUND_SUFFIXES) else name
+
+
+def _warn(message: str, offenders: pd.Series) -> None:
+    warnings.warn(f"{message}: {listed(offenders)}", SkippedWarning, stacklevel=4)

@@ -1,0 +1,1 @@
+"""Predictors of mean opinion scores. They never open a sound file."""

@@ -1,0 +1,62 @@
+"""The trained network as a `torch.nn.Module`, for those who go on in torch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class MOSModule(nn.Module):
+    """Heads of a fitted regressor: one stack of linear layers per target and ensemble member.
+
+    Parameters
+    ----------
+    heads : sequence of sequence of list of (weight, bias)
+        For each target and member the layers, weights of shape (fan_in, fan_out).
+    columns : sequence of np.ndarray
+        For each target the columns of X that its heads see.
+    activation : {"relu", "identity"}
+        What stands between the layers.
+    """
+
+    def __init__(
+        self,
+        heads: Sequence[Sequence[list[tuple[np.ndarray, np.ndarray]]]],
+        columns: Sequence[np.ndarray],
+        activation: str,
+    ):
+        super().__init__()
+        self.heads = nn.ModuleList(
+            nn.ModuleList(_stack(layers, activation) for layers in members) for members in heads
+        )
+        for i, chosen in enumerate(columns):
+            self.register_buffer(f"columns_{i}", torch.as_tensor(chosen, dtype=torch.int64))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Predict the mean of the members, [shape=(n, n_targets)].
+
+        Parameters
+        ----------
+        X : torch.Tensor [shape=(n, n_features)]
+            Inputs.
+
+        Returns
+        -------
+        torch.Tensor [shape=(n, n_targets)]
+            One column a target.
+        """
+        outputs = []
+        for i, members in enumerate(self.heads):
+            seen = X[:, self.get_buffer(f"columns_{i}")]
+            outputs.append(torch.stack([member(seen) for member in members]).mean(dim=0))  # type: ignore[union-attr]
+        return torch.cat(outputs, dim=1)
+
+
+def _stack(layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for weight, bias in layers:
+        linear = nn.Linear(*weight.shape, dtype=torch.float64)
+        linear.weight.data, linear.bias.data = torch.from_numpy(weight.T.copy()), torch.from_numpy(bias.copy())
+        modules += [linear, nn.ReLU() if activation == "relu" else nn.Identity()]
+    return nn.Sequential(*modules[:-1])

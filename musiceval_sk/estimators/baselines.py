@@ -1,0 +1,157 @@
+"""What every predictor must beat: look-ups that hear nothing, and the models that a study compares by default.
+
+A look-up of the clip's system scores well on any split that shares systems between training and test. That is
+leakage, not listening, so these are rows of every table.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+from sklearn.utils.validation import check_is_fitted
+
+from musiceval_sk._text import listed
+from musiceval_sk.estimators.regressor import MOSRegressor
+
+
+class LookupRegressor(RegressorMixin, BaseEstimator):
+    """Predict the mean training score of the clips that share this clip's label. No audio is heard.
+
+    Parameters
+    ----------
+    labels : pandas.Series
+        Label, such as system or prompt, by clip id; X must be a DataFrame indexed by clip id.
+
+    Attributes
+    ----------
+    means_ : pandas.Series
+        Mean training score by label.
+    global_mean_ : float
+        Prediction for a label that training did not have.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> clips = pd.DataFrame({"system": ["S1", "S1", "S2"]}, index=["a", "b", "c"])
+    >>> y = pd.Series([2.0, 4.0, 5.0], index=clips.index)
+    >>> LookupRegressor(clips["system"]).fit(clips, y).predict(clips).tolist()
+    [3.0, 3.0, 5.0]
+    """
+
+    def __init__(self, labels: pd.Series):
+        self.labels = labels
+
+    def fit(self, X: pd.DataFrame, y: Any) -> "LookupRegressor":
+        """Average the training scores by label.
+
+        Parameters
+        ----------
+        X : pandas.DataFrame
+            Only its index, the clip ids, is used.
+        y : array-like [shape=(n,)]
+            Mean opinion scores.
+
+        Returns
+        -------
+        LookupRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If a clip has no label.
+        """
+        scores = pd.Series(np.asarray(y, dtype=float))
+        self.means_ = scores.groupby(self._labels_of(X)).mean()
+        self.global_mean_ = float(scores.mean())
+        return self
+
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
+        """Look the clips' labels up.
+
+        Parameters
+        ----------
+        X : pandas.DataFrame
+            Only its index is used.
+
+        Returns
+        -------
+        np.ndarray [shape=(n,)]
+            Mean training score of the label; the global mean where training did not have it, see `known`.
+        """
+        check_is_fitted(self)
+        return self.means_.reindex(self._labels_of(X)).fillna(self.global_mean_).to_numpy()
+
+    def known(self, X: pd.DataFrame) -> np.ndarray:
+        """Tell which clips bear a label that training had.
+
+        Parameters
+        ----------
+        X : pandas.DataFrame
+            Only its index is used.
+
+        Returns
+        -------
+        np.ndarray [shape=(n,)], bool
+            False where `predict` can only answer with the global mean.
+        """
+        check_is_fitted(self)
+        return np.isin(self._labels_of(X), self.means_.index)
+
+    def _labels_of(self, X: pd.DataFrame) -> np.ndarray:
+        if not hasattr(X, "index"):
+            raise ValueError(f"LookupRegressor finds labels by X's index, but X is a {type(X).__name__} without one")
+        found = self.labels.reindex(X.index)
+        if found.isna().any():
+            raise ValueError(f"no label is known for clips: {listed(found.index[found.isna()])}")
+        return found.to_numpy()
+
+
+def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict[str, Any]:
+    """Name the models that a study compares: look-ups, ridge, SVR and the paper's heads.
+
+    The three that hear the sound get features scaled to unit variance on the training part of each split.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table; the look-ups take ``system`` and ``prompt`` from it, where they are.
+    random_state : int or None, default=0
+        Seed of `MOSRegressor`.
+
+    Returns
+    -------
+    dict of str to estimator
+        In the order of the table's rows.
+    """
+    models: dict[str, Any] = {"global mean": DummyRegressor()}
+    for label in ("system", "prompt"):
+        if label in clips and (clips[label] != "").any():
+            models[f"{label} mean"] = LookupRegressor(clips[label])
+    models["ridge"] = scaled(Ridge(alpha=100.0))
+    models["SVR"] = scaled(SVR(C=1.0))
+    models["MOSRegressor"] = scaled(MOSRegressor(random_state=random_state))
+    return models
+
+
+def scaled(*steps: Any) -> Pipeline:
+    """Put a scaler that keeps column names before the last step.
+
+    Parameters
+    ----------
+    *steps : estimator
+        Transformers, then a regressor.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        With every column scaled to zero mean and unit variance on the training data.
+    """
+    *before, regressor = steps
+    return make_pipeline(*before, StandardScaler().set_output(transform="pandas"), regressor)

@@ -1,0 +1,94 @@
+"""Saved models: one file that holds a fitted estimator or pipeline and what it rests on.
+
+The file is written by skops, which stores arrays and parameters, not code: loading runs nothing that is not named
+below or known to skops as safe.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import skops.io
+
+from musiceval_sk._text import listed
+from musiceval_sk._version import __version__
+from musiceval_sk.exceptions import ModelFileError
+
+FORMAT = "musiceval-model"
+VERSION = 1
+_OURS = (
+    "musiceval_sk.estimators.baselines.LookupRegressor",
+    "musiceval_sk.estimators.regressor.MOSRegressor",
+    "musiceval_sk.features.embedder.ClipEmbedder",
+    "musiceval_sk.features.encoders.laion_clap.LaionClapEncoder",
+    "musiceval_sk.features.encoders.spectral.SpectralEncoder",
+)
+
+
+def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = None) -> Path:
+    """Write a fitted estimator to one file.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted; any scikit-learn estimator or pipeline, with ours among its steps.
+    path : str or Path
+        The file, by custom ``.skops``.
+    about : dict, default=None
+        JSON values to keep with it, such as the training data's name.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"format": FORMAT, "version": VERSION, "musiceval_sk": __version__, "about": about or {}, "model": model}
+    aside = path.with_name(path.name + ".tmp")
+    skops.io.dump(content, aside)
+    aside.replace(path)
+    return path
+
+
+def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
+    """Read what `save_model` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    trusted : sequence of str, default=()
+        Full names of further types, such as a third party's encoder, that the file may hold.
+
+    Returns
+    -------
+    estimator
+        As it was saved; predictions are equal to the bit.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, of another kind, of a newer version, or holds types that nobody has vouched for.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such model file")
+    if not zipfile.is_zipfile(path):
+        raise ModelFileError(f"{path}: not a model file of musiceval_sk (those are written by save_model)")
+    strangers = sorted(set(skops.io.get_untrusted_types(file=path)) - {*_OURS, *trusted})
+    if strangers:
+        raise ModelFileError(
+            f"{path}: holds types that are not known to be safe: {listed(strangers)}. If you trust the file, name them "
+            "in trusted="
+        )
+    content = skops.io.load(path, trusted=[*_OURS, *trusted])
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: a skops file, but not a model that save_model wrote")
+    if content["version"] > VERSION:
+        raise ModelFileError(
+            f"{path}: written in model format {content['version']} by musiceval_sk {content['musiceval_sk']}; this "
+            f"version reads up to {VERSION}: upgrade musiceval_sk"
+        )
+    return content["model"]

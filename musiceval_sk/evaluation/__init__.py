@@ -1,0 +1,1 @@
+"""Metrics, scorers, splits and studies."""

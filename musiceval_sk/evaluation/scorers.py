@@ -1,0 +1,95 @@
+"""The eight metrics as scikit-learn scorers.
+
+A scorer of system-level agreement must know each clip's system. There are two roads: the index of y, which carries
+the clip ids through every splitter, or scikit-learn's metadata routing.
+"""
+
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.metrics import make_scorer
+
+from musiceval_sk.evaluation.metrics import METRICS, systems_of
+
+
+def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> Any:
+    """Make a scorer for `cross_val_score`, `cross_validate`, `GridSearchCV` and the like.
+
+    Parameters
+    ----------
+    name : {"U_MSE", "U_LCC", "U_SRCC", "U_KTAU", "S_MSE", "S_LCC", "S_SRCC", "S_KTAU"}
+        The metric. As everywhere in scikit-learn, greater is better: the errors are negated.
+    systems : pandas.Series, default=None
+        For an S metric, the system by clip id; y must then be a Series or DataFrame indexed by clip id. Without it
+        the scorer asks for ``systems`` by metadata routing, which must be enabled:
+        ``sklearn.set_config(enable_metadata_routing=True)`` and ``params={"systems": ...}``.
+    target : str, default=None
+        For a DataFrame y, the column to judge; by default the average over all columns.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y)`` -> float; picklable.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown, or an S metric is asked for with neither road open.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.dummy import DummyRegressor
+    >>> y = pd.Series([1.0, 2.0, 4.0], index=["a", "b", "c"])
+    >>> systems = pd.Series({"a": "S1", "b": "S1", "c": "S2"})
+    >>> scorer = mos_scorer("S_MSE", systems=systems)
+    >>> round(scorer(DummyRegressor(strategy="constant", constant=3.0).fit(y.to_frame(), y), y.to_frame(), y), 3)
+    -1.625
+    """
+    if name not in METRICS:
+        raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
+    metric = METRICS[name]
+    score = _Score(name, systems if metric.by_system else None, target)
+    scorer = make_scorer(score, greater_is_better=metric.greater_is_better)
+    if not metric.by_system or systems is not None:
+        return scorer
+    if not sklearn.get_config()["enable_metadata_routing"]:
+        raise ValueError(
+            f"{name} must know each clip's system. Either give systems=clips['system'] and a y indexed by clip id, or "
+            "call sklearn.set_config(enable_metadata_routing=True) and pass params={'systems': ...} to the search"
+        )
+    return scorer.set_score_request(systems=True)
+
+
+class _Score:
+    """A metric over one or several targets, with the systems it was given or is passed."""
+
+    def __init__(self, name: str, systems: Any, target: str | None):
+        self.name, self.systems, self.target = name, systems, target
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"{self.name}{'' if self.target is None else f'[{self.target}]'}"
+
+    def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
+        metric = METRICS[self.name]
+        labels = ()
+        if metric.by_system:
+            if systems is None and not hasattr(y_true, "index"):
+                raise ValueError(
+                    f"{self.name} finds systems by y's index, but y is a {type(y_true).__name__} without one: give y as a "
+                    "pandas Series indexed by clip id"
+                )
+            labels = (systems_of(y_true, self.systems if systems is None else systems),)
+        truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
+        if truth.ndim == 1:
+            return metric.function(truth, prediction.reshape(truth.shape), *labels)
+        names = list(getattr(y_true, "columns", range(truth.shape[1])))
+        if self.target is not None and self.target not in names:
+            raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
+        chosen = range(len(names)) if self.target is None else [names.index(self.target)]
+        return float(np.mean([metric.function(truth[:, i], prediction[:, i], *labels) for i in chosen]))

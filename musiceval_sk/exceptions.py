@@ -1,0 +1,25 @@
+"""Errors and warnings of the package, each a subclass of what Python users already catch."""
+
+
+class ClipsTableError(ValueError):
+    """A table of clips, prompts or ratings that cannot be used as it stands."""
+
+
+class AudioError(ValueError):
+    """A sound file that cannot be turned into windows."""
+
+
+class CheckpointError(ValueError):
+    """A model checkpoint or tokenizer that is missing or does not fit."""
+
+
+class StoreError(RuntimeError):
+    """An embedding store that is damaged, too new, or lacks what was asked of it."""
+
+
+class ModelFileError(ValueError):
+    """A saved model that is of the wrong kind or does not fit the data."""
+
+
+class SkippedWarning(UserWarning):
+    """Something was left out; the message counts it and gives the reason."""

@@ -1,0 +1,1 @@
+"""The feature stage: decode, window, embed, keep. It never sees a score."""

@@ -1,0 +1,165 @@
+"""One HDF5 file of a store: written whole and once, then only read.
+
+A file appears under its name complete or not at all: it is written aside, flushed to disk and renamed. Since no
+file ever changes after that, readers need no lock.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from musiceval_sk.exceptions import StoreError
+
+FORMAT = "musiceval-embeddings"
+VERSION = 1
+KEY_BYTES = 32
+_CHUNK_ROWS = 256
+_READ_THROUGH_ROWS = 1024
+
+GroupName = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some items of one group: ``vectors[offsets[i]:offsets[i + 1]]`` belong to ``keys[i]``."""
+
+    keys: np.ndarray
+    offsets: np.ndarray
+    vectors: np.ndarray
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """What a group will hold, and the blocks that fill it."""
+
+    description: str
+    n_items: int
+    n_vectors: int
+    dim: int
+    blocks: Iterable[Block]
+
+
+class StoreFile:
+    """A finished file, opened for reading and checked for format and version."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with self._open() as file:
+            if file.attrs.get("format") != FORMAT:
+                raise StoreError(f"{path}: an HDF5 file, but not an embedding store (its format is not {FORMAT!r})")
+            version = int(file.attrs["version"])
+            if version > VERSION:
+                raise StoreError(
+                    f"{path}: written in store format {version}, this version of musiceval_sk reads up to {VERSION}; "
+                    "upgrade musiceval_sk to open it"
+                )
+            self.groups: dict[GroupName, str] = {
+                (modality, fingerprint): str(group.attrs["encoder"])
+                for modality, members in file.items()
+                for fingerprint, group in members.items()
+            }
+            self._index = {
+                name: (file["/".join(name)]["keys"][()], file["/".join(name)]["offsets"][()]) for name in self.groups
+            }
+
+    @cached_property
+    def n_bytes(self) -> int:
+        """Size on disk."""
+        return self.path.stat().st_size
+
+    def keys(self, group: GroupName) -> np.ndarray:
+        """Digests of the group's items, [shape=(n, 32)], uint8."""
+        return self._index[group][0]
+
+    def offsets(self, group: GroupName) -> np.ndarray:
+        """Where each item's vectors begin and the last one's end, [shape=(n + 1,)]."""
+        return self._index[group][1]
+
+    def dim(self, group: GroupName) -> int:
+        """Length of the group's vectors."""
+        with self._open() as file:
+            return int(file["/".join(group)]["vectors"].shape[1])
+
+    def read(self, group: GroupName, items: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield ``(positions in items, their vectors stacked)`` in runs that are near each other on disk."""
+        order = np.argsort(items, kind="stable")
+        begins, ends = self.offsets(group)[items[order]], self.offsets(group)[items[order] + 1]
+        breaks = np.flatnonzero(begins[1:] - ends[:-1] > _READ_THROUGH_ROWS) + 1
+        with self._open() as file:
+            vectors = file["/".join(group)]["vectors"]
+            for run in np.split(np.arange(len(order)), breaks):
+                span = vectors[begins[run[0]] : ends[run].max()]
+                counts = ends[run] - begins[run]
+                rows = np.repeat(begins[run] - begins[run[0]] - np.cumsum(counts) + counts, counts)
+                yield order[run], span[rows + np.arange(counts.sum())]
+
+    @contextmanager
+    def _open(self) -> Iterator[h5py.File]:
+        try:
+            with h5py.File(self.path, "r", locking=False) as file:
+                yield file
+        except FileNotFoundError:
+            raise
+        except (OSError, KeyError) as error:
+            raise StoreError(
+                f"{self.path}: damaged ({error}). Delete this one file and extract again: "
+                "only the vectors that it held are computed anew"
+            ) from error
+
+
+def write_store_file(path: Path, groups: dict[GroupName, GroupPlan]) -> None:
+    """Write a file aside and give it its name once it is complete on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with h5py.File(aside, "w", locking=False) as file:
+            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            for name, plan in groups.items():
+                _fill_group(file.create_group("/".join(name)), plan)
+        _sync(aside)
+        os.replace(aside, path)
+        if os.name == "posix":
+            _sync(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def canonical(description: dict[str, Any]) -> str:
+    """Encoder description as the JSON that a group carries."""
+    return json.dumps(description, sort_keys=True, ensure_ascii=False)
+
+
+def _fill_group(group: h5py.Group, plan: GroupPlan) -> None:
+    group.attrs["encoder"] = plan.description
+    shapes: dict[str, tuple[tuple[int, ...], type]] = {
+        "keys": ((plan.n_items, KEY_BYTES), np.uint8),
+        "offsets": ((plan.n_items + 1,), np.int64),
+        "vectors": ((plan.n_vectors, plan.dim), np.float32),
+    }
+    for name, (shape, dtype) in shapes.items():
+        chunks = (min(shape[0], _CHUNK_ROWS if name == "vectors" else 1 << 14), *shape[1:])
+        group.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
+    item = row = 0
+    for block in plan.blocks:
+        n_items, n_rows = len(block.keys), len(block.vectors)
+        group["keys"][item : item + n_items] = block.keys
+        group["offsets"][item : item + n_items + 1] = block.offsets + row
+        group["vectors"][row : row + n_rows] = block.vectors
+        item, row = item + n_items, row + n_rows
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

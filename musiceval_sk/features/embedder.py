@@ -1,0 +1,178 @@
+"""The feature stage as a scikit-learn transformer."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.exceptions import AudioError, ModelFileError
+from musiceval_sk.features.encoders import Encoder, get_encoder
+from musiceval_sk.features.encoders.base import MODALITIES, Modality
+from musiceval_sk.features.extract import audio_keys, extract, text_key
+from musiceval_sk.features.pooling import POOLINGS, check_pooling, pool
+from musiceval_sk.features.store import EmbeddingStore
+
+
+class ClipEmbedder(TransformerMixin, BaseEstimator):
+    """Turn a clips table into embeddings, through the cache.
+
+    Vectors that the cache lacks are computed on `transform` and kept; all others are read. The windows of a clip are
+    pooled on reading, so `pooling` can be searched over without touching audio.
+
+    Parameters
+    ----------
+    encoder : str or Encoder, default="spectral"
+        See `list_encoders`.
+    modality : {"audio", "text", "both"}, default="both"
+        Which vectors to return; audio comes first.
+    pooling : {"mean", "mean+std", "max", "first"}, default="mean"
+        How a clip's windows become one vector.
+    cache : str or path-like, default=None
+        The store; by default the environment variable ``MUSICEVAL_CACHE``, else ``cache/embeddings.h5``.
+    encoder_options : dict, default=None
+        For an encoder given by name, its constructor's arguments, such as ``{"checkpoint": "clap.pt"}``.
+    n_jobs : int, default=1
+        Workers for what is missing, see `extract`.
+
+    Attributes
+    ----------
+    encoder_ : Encoder
+        The encoder in use.
+    fingerprint_ : str
+        Identity of the encoder at `fit`; `transform` refuses another.
+    description_ : dict
+        What the fingerprint is a digest of, per modality.
+    feature_names_in_ : np.ndarray
+        Columns of the clips table at `fit`.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from musiceval_sk import ClipEmbedder, make_listening_test
+    >>> test = make_listening_test(mkdtemp(), n_systems=2, n_prompts=2, n_raters=5, seconds=1.0)
+    >>> embedder = ClipEmbedder("spectral", cache=mkdtemp() + "/embeddings.h5").set_output(transform="pandas")
+    >>> embedder.fit_transform(test.clips).shape
+    (4, 466)
+    """
+
+    def __init__(
+        self,
+        encoder: str | Encoder = "spectral",
+        *,
+        modality: str = "both",
+        pooling: str = "mean",
+        cache: Any = None,
+        encoder_options: dict[str, Any] | None = None,
+        n_jobs: int = 1,
+    ):
+        self.encoder = encoder
+        self.modality = modality
+        self.pooling = pooling
+        self.cache = cache
+        self.encoder_options = encoder_options
+        self.n_jobs = n_jobs
+
+    def fit(self, clips: pd.DataFrame, y: Any = None) -> "ClipEmbedder":
+        """Check the table and settle on the encoder; nothing is learnt and nothing embedded.
+
+        Parameters
+        ----------
+        clips : pandas.DataFrame
+            Clips table.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        ClipEmbedder
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If `modality`, `pooling` or `encoder` is unknown, or the table lacks a column.
+        """
+        if self.modality not in (*MODALITIES, "both"):
+            raise ValueError(f"unknown modality {self.modality!r}; choose from audio, text, both")
+        check_pooling(self.pooling)
+        check_clips(clips, columns=self._columns())
+        self.encoder_ = get_encoder(self.encoder, **(self.encoder_options or {}))
+        self.description_ = {modality: self.encoder_.describe(modality) for modality in self._modalities()}
+        self.fingerprint_ = self._fingerprint()
+        self.feature_names_in_ = np.asarray(clips.columns, dtype=object)
+        self.n_features_in_ = len(self.feature_names_in_)
+        return self
+
+    def transform(self, clips: pd.DataFrame) -> np.ndarray:
+        """Read the vectors of clips, computing those that the cache lacks.
+
+        Parameters
+        ----------
+        clips : pandas.DataFrame
+            Clips table.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_clips, n_features)], float32
+            One row a clip, see `get_feature_names_out`.
+
+        Raises
+        ------
+        AudioError
+            If clips cannot be read: a transformer may not drop rows, so leave them out before.
+        ModelFileError
+            If the encoder is not the one of `fit`.
+        """
+        check_is_fitted(self, "fingerprint_")
+        check_clips(clips, columns=self._columns())
+        if self._fingerprint() != self.fingerprint_:
+            raise ModelFileError(
+                f"this embedder was fitted with encoder {self.fingerprint_}, but {self.encoder_!r} is now "
+                f"{self._fingerprint()}: its checkpoint or settings have changed"
+            )
+        store = EmbeddingStore(self.cache)
+        extract(clips, self.encoder_, store, modality=self.modality, n_jobs=self.n_jobs, strict=True)  # type: ignore[arg-type]
+        return np.hstack([self._read(store, clips, modality) for modality in self._modalities()])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names such as ``audio_0`` or, with "mean+std", ``audio_std_0``.
+
+        Parameters
+        ----------
+        input_features : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        np.ndarray of str
+            One name a column of `transform`.
+        """
+        check_is_fitted(self, "fingerprint_")
+        names: list[str] = []
+        for modality in self._modalities():
+            dim = self.encoder_.dim(modality)
+            statistics = POOLINGS[self.pooling] if modality == "audio" else [""]
+            names += [f"{modality}_{statistic}{i}" for statistic in statistics for i in range(dim)]
+        return np.asarray(names, dtype=object)
+
+    def _modalities(self) -> tuple[Modality, ...]:
+        return MODALITIES if self.modality == "both" else (self.modality,)  # type: ignore[return-value]
+
+    def _columns(self) -> list[str]:
+        return [{"audio": "path", "text": "prompt"}[modality] for modality in self._modalities()]
+
+    def _fingerprint(self) -> str:
+        return "+".join(self.encoder_.fingerprint_of(modality) for modality in self._modalities())
+
+    def _read(self, store: EmbeddingStore, clips: pd.DataFrame, modality: Modality) -> np.ndarray:
+        if modality == "text":
+            keys = [text_key(prompt) for prompt in clips["prompt"]]
+            return store.read("text", self.encoder_.fingerprint_of("text"), keys)[0]
+        digests, unreadable = audio_keys(clips["path"])
+        if len(unreadable):
+            raise AudioError(listed(unreadable))
+        return pool(*store.read("audio", self.encoder_.fingerprint_of("audio"), list(digests)), self.pooling)

@@ -1,0 +1,155 @@
+"""What an encoder is: a cheap description of a model, and the model itself, built on first use.
+
+An encoder object costs nothing to make. Its *description* holds everything that could change a
+vector, so its *fingerprint* can be compared with what a store holds before any model is built.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+Modality = Literal["audio", "text"]
+MODALITIES: tuple[Modality, ...] = ("audio", "text")
+
+
+class Encoder(ABC):
+    """Base class of everything that turns windows of sound and prompts into vectors.
+
+    Subclasses set the attributes below and implement `describe`, `encode_audio` and `encode_text`.
+    Constructing and pickling one must stay cheap: heavy models are built by the first ``encode_*``
+    call and left out of pickles. Encoding is deterministic, and a batch of one equals a batch of many.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry, for example ``"laion-clap"``.
+    sample_rate : int
+        Rate in Hz at which `encode_audio` expects its windows.
+    window_seconds : float
+        Length of a window in seconds.
+    hop_seconds : float
+        Distance between the starts of neighbouring windows in seconds.
+    audio_dim, text_dim : int
+        Length of an audio and of a text vector.
+    batch_size : int
+        Number of windows or prompts that one ``encode_*`` call is best given.
+    """
+
+    name: str
+    sample_rate: int
+    window_seconds: float
+    hop_seconds: float
+    audio_dim: int
+    text_dim: int
+    batch_size: int = 32
+
+    @abstractmethod
+    def describe(self, modality: Modality) -> dict[str, Any]:
+        """Everything that could change a vector of this modality, as plain JSON values.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which of the two towers to describe.
+
+        Returns
+        -------
+        dict
+            JSON-serialisable; two encoders with equal descriptions give equal vectors.
+        """
+
+    @abstractmethod
+    def encode_audio(self, windows: np.ndarray) -> np.ndarray:
+        """Embed windows of sound.
+
+        Parameters
+        ----------
+        windows : np.ndarray [shape=(n, window_seconds * sample_rate)], float32 in [-1, 1]
+            Mono windows at `sample_rate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, audio_dim)], float32
+            One vector a window.
+        """
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
+        """Embed prompts.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+            Texts, possibly empty.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, text_dim)], float32
+            One vector a prompt.
+        """
+
+    def dim(self, modality: Modality) -> int:
+        """Length of a vector of this modality.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which of the two towers.
+
+        Returns
+        -------
+        int
+            `audio_dim` or `text_dim`.
+        """
+        return self.audio_dim if modality == "audio" else self.text_dim
+
+    def fingerprint_of(self, modality: Modality) -> str:
+        """Digest of `describe`: the name under which a store keeps vectors of this modality.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which of the two towers.
+
+        Returns
+        -------
+        str
+            32 hexadecimal digits.
+        """
+        return digest_of(self.describe(modality))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of both towers' descriptions: the encoder's identity in models and reports."""
+        return digest_of({modality: self.describe(modality) for modality in MODALITIES})
+
+    @property
+    def window_length(self) -> int:
+        """Samples in a window."""
+        return round(self.window_seconds * self.sample_rate)
+
+    @property
+    def hop_length(self) -> int:
+        """Samples between the starts of neighbouring windows."""
+        return round(self.hop_seconds * self.sample_rate)
+
+
+def digest_of(description: dict[str, Any]) -> str:
+    """Hash a JSON description independently of the order of its keys.
+
+    Parameters
+    ----------
+    description : dict
+        JSON-serialisable values.
+
+    Returns
+    -------
+    str
+        The first 32 hexadecimal digits of the SHA-256 of its canonical JSON.
+    """
+    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]

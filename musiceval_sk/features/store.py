@@ -1,0 +1,321 @@
+"""The embedding cache: vectors under the digest of what they were computed from.
+
+A store is a main HDF5 file and, beside it, a folder of parts. Appending writes one new part; reading sees main
+file and parts as one; `EmbeddingStore.compact` folds the parts into the main file. Nothing that was stored is ever
+opened for writing again, so killing a process at any moment loses at most the batch in flight, and many writers,
+also on several hosts over a shared folder, append without a lock. The layout is described in ``cache/README.md``.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk.exceptions import StoreError
+from musiceval_sk.features._store_file import (
+    KEY_BYTES,
+    Block,
+    GroupName,
+    GroupPlan,
+    StoreFile,
+    canonical,
+    write_store_file,
+)
+from musiceval_sk.features.encoders.base import Modality, digest_of
+
+DEFAULT_STORE = Path("cache") / "embeddings.h5"
+_COPY_ITEMS = 1 << 14
+_ABANDONED_SECONDS = 24 * 3600
+
+
+def default_store_path() -> Path:
+    """Where embeddings are kept when nobody says otherwise.
+
+    Returns
+    -------
+    Path
+        The environment variable ``MUSICEVAL_CACHE``, else ``cache/embeddings.h5`` below the working folder.
+    """
+    return Path(os.environ.get("MUSICEVAL_CACHE") or DEFAULT_STORE)
+
+
+class EmbeddingStore:
+    """Crash-safe, append-only HDF5 store of embeddings.
+
+    Parameters
+    ----------
+    path : str or Path, default=None
+        The main file; parts lie in ``<path>.parts/``. Neither need exist before the first append. By default
+        `default_store_path`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import mkdtemp
+    >>> store = EmbeddingStore(mkdtemp() + "/embeddings.h5")
+    >>> description, key = {"name": "toy"}, bytes(32)
+    >>> fingerprint = store.append("audio", description, [key], [np.ones((2, 3))])
+    >>> store.contains("audio", fingerprint, [key])
+    array([ True])
+    >>> vectors, offsets = store.read("audio", fingerprint, [key])
+    >>> vectors.shape, offsets
+    ((2, 3), array([0, 2]))
+    """
+
+    def __init__(self, path: str | Path | None = None):
+        self.path = Path(path) if path is not None else default_store_path()
+        self.parts_folder = self.path.with_name(self.path.name + ".parts")
+        self._files: dict[tuple[str, int, int], StoreFile] = {}
+        self._places: dict[GroupName, dict[bytes, tuple[StoreFile, int]]] = {}
+
+    def __repr__(self) -> str:
+        return f"EmbeddingStore({str(self.path)!r})"
+
+    def append(
+        self, modality: Modality, description: dict[str, Any], keys: Sequence[bytes], items: Sequence[np.ndarray]
+    ) -> str:
+        """Store vectors; once this returns they survive a crash.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which tower made them.
+        description : dict
+            The encoder's description of this modality, see `Encoder.describe`.
+        keys : sequence of bytes
+            One 32-byte digest an item.
+        items : sequence of np.ndarray [shape=(n_windows, dim)]
+            The vectors of each item.
+
+        Returns
+        -------
+        str
+            The fingerprint under which they are found again.
+
+        Raises
+        ------
+        ValueError
+            If keys and items do not match, a key is not 32 bytes long, or vectors are not finite.
+        StoreError
+            If the folder cannot be written.
+        """
+        fingerprint = digest_of(description)
+        block = _block_of(keys, items)
+        plan = GroupPlan(canonical(description), len(keys), len(block.vectors), block.vectors.shape[1], [block])
+        part = self.parts_folder / f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.h5"
+        try:
+            write_store_file(part, {(modality, fingerprint): plan})
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot store embeddings ({error}); what was stored is intact") from error
+        return fingerprint
+
+    def contains(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> np.ndarray:
+        """Tell which items are stored.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which tower.
+        fingerprint : str
+            The encoder's, for this modality.
+        keys : sequence of bytes
+            32-byte digests.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_keys,)], bool
+            True where the item is stored.
+        """
+        self._refresh()
+        places = self._places.get((modality, fingerprint), {})
+        return np.fromiter((key in places for key in keys), dtype=bool, count=len(keys))
+
+    def read(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Read the vectors of items, in the order asked for.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which tower.
+        fingerprint : str
+            The encoder's, for this modality.
+        keys : sequence of bytes
+            32-byte digests; may repeat.
+
+        Returns
+        -------
+        vectors : np.ndarray [shape=(n_windows_total, dim)], float32
+            All windows of all items.
+        offsets : np.ndarray [shape=(n_keys + 1,)], int64
+            The windows of item i are ``vectors[offsets[i]:offsets[i + 1]]``.
+
+        Raises
+        ------
+        StoreError
+            If an item is not stored, or a file is damaged.
+        """
+        for attempt in range(3):
+            try:
+                return self._read(modality, fingerprint, keys)
+            except FileNotFoundError:  # another process compacted between our looking and our reading
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    def encoders(self) -> pd.DataFrame:
+        """List what the store holds.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a modality and fingerprint: number of items and windows, and the encoder's description.
+        """
+        self._refresh()
+        rows = []
+        for (modality, fingerprint), places in sorted(self._places.items()):
+            windows = [int(file.offsets((modality, fingerprint))[i + 1] - file.offsets((modality, fingerprint))[i])
+                       for file, i in places.values()]
+            description = next(file.groups[modality, fingerprint] for file, _ in places.values())
+            rows.append((modality, fingerprint, len(places), sum(windows), json.loads(description)))
+        return pd.DataFrame(rows, columns=["modality", "fingerprint", "items", "windows", "encoder"])
+
+    def needs_compaction(self) -> bool:
+        """Tell whether the parts outweigh the main file, so that folding them in is worth a rewrite.
+
+        Returns
+        -------
+        bool
+            By this rule each byte is rewritten a bounded number of times while the store grows.
+        """
+        parts = sum(part.stat().st_size for part in self.parts_folder.glob("*.h5"))
+        return parts > (self.path.stat().st_size if self.path.exists() else 0)
+
+    def compact(self, *, timeout: float = -1) -> bool:
+        """Fold all parts into the main file, by rewrite and rename.
+
+        Appending and reading go on meanwhile, in any process. Only one compaction runs at a time: it holds the lock
+        file ``<path>.lock``, which the system frees when the process dies.
+
+        Parameters
+        ----------
+        timeout : float, default=-1
+            Seconds to wait for another compaction to end; negative waits for ever.
+
+        Returns
+        -------
+        bool
+            False if another process held the lock for longer than ``timeout``.
+
+        Raises
+        ------
+        StoreError
+            If a file is damaged or the folder cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        if not self.parts_folder.exists():
+            return True
+        try:
+            with FileLock(f"{self.path}.lock", timeout=timeout):
+                self._fold_parts()
+        except Timeout:
+            return False
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot compact ({error}); what was stored is intact") from error
+        return True
+
+    def _fold_parts(self) -> None:
+        self._refresh()
+        parts = [file for file in self._files.values() if file.path != self.path]
+        if parts:
+            write_store_file(self.path, {group: self._plan(group) for group in self._places})
+            for part in parts:
+                part.path.unlink(missing_ok=True)
+        for aside in self.parts_folder.glob("*.tmp"):
+            if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
+                aside.unlink(missing_ok=True)
+
+    def _plan(self, group: GroupName) -> GroupPlan:
+        chosen: dict[StoreFile, list[int]] = {}
+        for file, item in self._places[group].values():
+            chosen.setdefault(file, []).append(item)
+        items = {file: np.array(sorted(rows)) for file, rows in chosen.items()}
+        n_vectors = sum(int(np.diff(file.offsets(group))[rows].sum()) for file, rows in items.items())
+        first = next(iter(items))
+        n_items = len(self._places[group])
+        return GroupPlan(first.groups[group], n_items, n_vectors, first.dim(group), _blocks(group, items))
+
+    def _read(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        self._refresh()
+        group = (modality, fingerprint)
+        places = self._places.get(group, {})
+        found = [places.get(key) for key in keys]
+        missing = sum(place is None for place in found)
+        if missing or not found:
+            raise StoreError(f"{self.path}: {missing} of {len(keys)} {modality} items are not stored for {fingerprint}")
+        by_file: dict[StoreFile, list[int]] = {}
+        counts = np.empty(len(keys), dtype=np.int64)
+        for position, (file, item) in enumerate(place for place in found if place is not None):
+            by_file.setdefault(file, []).append(position)
+            counts[position] = file.offsets(group)[item + 1] - file.offsets(group)[item]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        vectors = np.empty((offsets[-1], next(iter(by_file)).dim(group)), dtype=np.float32)
+        for file, positions in by_file.items():
+            wanted = np.array(positions)
+            items = np.array([places[keys[position]][1] for position in positions])
+            for local, rows in file.read(group, items):
+                vectors[_ranges(offsets[wanted[local]], counts[wanted[local]])] = rows
+        return vectors, offsets
+
+    def _refresh(self) -> None:
+        """Look at the folder again; parts before main file, so that a concurrent compaction hides nothing."""
+        found = sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
+        if self.path.exists():
+            found.insert(0, self.path)
+        try:
+            stamps = {(str(path), (status := path.stat()).st_ino, status.st_mtime_ns): path for path in found}
+            if stamps.keys() == self._files.keys():
+                return
+            self._files = {stamp: self._files.get(stamp) or StoreFile(path) for stamp, path in stamps.items()}
+        except FileNotFoundError:
+            return self._refresh()
+        self._places = {}
+        for file in self._files.values():
+            for group in file.groups:
+                places = self._places.setdefault(group, {})
+                for item, key in enumerate(file.keys(group).tobytes()[i : i + KEY_BYTES]
+                                           for i in range(0, file.keys(group).size, KEY_BYTES)):
+                    places.setdefault(key, (file, item))
+
+
+def _block_of(keys: Sequence[bytes], items: Sequence[np.ndarray]) -> Block:
+    if len(keys) != len(items) or not keys:
+        raise ValueError(f"got {len(keys)} keys for {len(items)} items; there must be one each, and at least one")
+    if any(len(key) != KEY_BYTES for key in keys):
+        raise ValueError(f"keys must be {KEY_BYTES} bytes long, got lengths {sorted({len(key) for key in keys})}")
+    vectors = np.concatenate([np.atleast_2d(item) for item in items]).astype(np.float32)
+    if not np.isfinite(vectors).all():
+        raise ValueError("vectors must be finite; nothing was stored")
+    counts = [len(np.atleast_2d(item)) for item in items]
+    digests = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+    return Block(digests, np.concatenate([[0], np.cumsum(counts)]), vectors)
+
+
+def _blocks(group: GroupName, items: dict[StoreFile, np.ndarray]) -> Iterator[Block]:
+    for file, rows in items.items():
+        for begin in range(0, len(rows), _COPY_ITEMS):
+            some = rows[begin : begin + _COPY_ITEMS]
+            counts = np.diff(file.offsets(group))[some]
+            vectors = np.concatenate([stacked for _, stacked in file.read(group, some)])
+            yield Block(file.keys(group)[some], np.concatenate([[0], np.cumsum(counts)]), vectors)
+
+
+def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``[begin, begin + 1, ...]`` for each range, one after another."""
+    return np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
