@@ -29,12 +29,17 @@ Clips = Annotated[Path, typer.Argument(help="Clips table (.csv, .tsv, .jsonl) or
 Pattern = Annotated[
     str | None, typer.Option(help="For a folder: names in file paths, such as '{system}/{prompt_id}'.")
 ]
-Prompts = Annotated[Path | None, typer.Option(help="Side table: clip_id or prompt_id, and prompt, system, ...")]
+Prompts = Annotated[
+    Path | None, typer.Option(help="Side table: clip_id or prompt_id, and prompt, system, ...")
+]
 Ratings = Annotated[Path | None, typer.Option(help="Ratings table (rater, clip_id, one column per target).")]
 Targets = Annotated[
-    list[str] | None, typer.Option("--target", help="Score column; repeat for several. Default: impression, alignment.")
+    list[str] | None,
+    typer.Option("--target", help="Score column; repeat for several. Default: impression, alignment."),
 ]
-EncoderName = Annotated[str, typer.Option("--encoder", help="spectral, laion-clap, or one that a package registers.")]
+EncoderName = Annotated[
+    str, typer.Option("--encoder", help="spectral, laion-clap, or one that a package registers.")
+]
 Checkpoint = Annotated[Path | None, typer.Option(help="CLAP checkpoint (.pt) for laion-clap.")]
 Tokenizer = Annotated[Path | None, typer.Option(help="Folder of roberta-base's vocab.json and merges.txt.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ... Default: auto.")]
@@ -100,7 +105,9 @@ def _root(
 
 @_command("Example:  musiceval demo --out demo-out")
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for sounds, cache, tables and figures.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option(help="Folder for sounds, cache, tables and figures.")] = Path(
+        "demo-out"
+    ),
     seed: Seed = 0,
 ) -> None:
     """Run the whole road on a made-up listening test: no data, no network, under a minute."""
@@ -162,7 +169,14 @@ def study(
     table = _readable(table, embedder)
     X = embedder.fit_transform(table)
     result = run_study(
-        table, X, cv=cv, targets=target, n_splits=folds, random_state=seed, n_jobs=jobs, features=_features(embedder)
+        table,
+        X,
+        cv=cv,
+        targets=target,
+        n_splits=folds,
+        random_state=seed,
+        n_jobs=jobs,
+        features=_features(embedder),
     )
     typer.echo(result)
     if out is not None:
@@ -205,8 +219,12 @@ def fit(
     if rated.empty:
         raise ClipsTableError(f"{clips}: no clip has scores of {', '.join(names)}")
     if len(rated) < len(table):
-        warnings.warn(f"left out {len(table) - len(rated)} clips without scores", SkippedWarning, stacklevel=2)
-    regressor = MOSRegressor(n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed)
+        warnings.warn(
+            f"left out {len(table) - len(rated)} clips without scores", SkippedWarning, stacklevel=2
+        )
+    regressor = MOSRegressor(
+        n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed
+    )
     model = scaled(embedder, regressor)
     model.fit(rated, rated[names])
     save_model(model, out, about={"clips": str(clips), "n_clips": len(rated), "targets": names})
@@ -214,7 +232,9 @@ def fit(
     typer.echo(f"wrote {out}")
 
 
-@_command("Example:  musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --out predictions.csv")
+@_command(
+    "Example:  musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --out predictions.csv"
+)
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file written by musiceval fit.")],
     clips: Clips,
@@ -253,7 +273,9 @@ def predict(
 @_command("Example:  musiceval score predictions.csv --truth clips.csv --ratings ratings.csv")
 def score(
     predictions: Annotated[Path, typer.Argument(help="Table with clip_id and one column per target.")],
-    truth: Annotated[Path, typer.Option(help="Table with clip_id, system and, without --ratings, the true scores.")],
+    truth: Annotated[
+        Path, typer.Option(help="Table with clip_id, system and, without --ratings, the true scores.")
+    ],
     ratings: Ratings = None,
     target: Targets = None,
 ) -> None:
@@ -303,7 +325,9 @@ def _embedder(
     options = _options(checkpoint, tokenizer, device)
     if encoder == "spectral":
         options.pop("device", None)
-    embedder = ClipEmbedder(encoder, pooling=pooling, cache=_path(cache), encoder_options=options or None, n_jobs=jobs)
+    embedder = ClipEmbedder(
+        encoder, pooling=pooling, cache=_path(cache), encoder_options=options or None, n_jobs=jobs
+    )
     return embedder.set_output(transform="pandas")
 
 
@@ -313,7 +337,9 @@ def _readable(table: Any, embedder: Any, encoder: Any = None) -> Any:
     from musiceval_sk import get_encoder
 
     made = encoder or get_encoder(embedder.encoder, **(embedder.encoder_options or {}))
-    report = extract_embeddings(table, made, embedder.cache, modality=embedder.modality, n_jobs=embedder.n_jobs)
+    report = extract_embeddings(
+        table, made, embedder.cache, modality=embedder.modality, n_jobs=embedder.n_jobs
+    )
     typer.echo(report, err=True)
     kept = table.drop(index=report.skipped.index)
     if kept.empty:

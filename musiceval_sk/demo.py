@@ -49,7 +49,10 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, StudyResult]:
     test = make_listening_test(out / "listening-test", random_state=seed)
     clips = load_clips(test.folder / "clips.csv")
     clips = clips.join(aggregate_ratings(test.folder / "ratings.csv", clips=clips))
-    _say("Listening test", f"{len(clips)} clips of {clips['system'].nunique()} systems, {len(test.ratings)} ratings")
+    _say(
+        "Listening test",
+        f"{len(clips)} clips of {clips['system'].nunique()} systems, {len(test.ratings)} ratings",
+    )
 
     store = out / "cache" / "embeddings.h5"
     typer.echo(extract(clips, "spectral", str(store)))
@@ -59,7 +62,9 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, StudyResult]:
     studies = {}
     for cv in ("system", "prompt"):
         _say("Study", f"by {cv}")
-        studies[cv] = run_study(clips, X, cv=cv, random_state=seed, features="spectral, mean over windows (simulated)")
+        studies[cv] = run_study(
+            clips, X, cv=cv, random_state=seed, features="spectral, mean over windows (simulated)"
+        )
         typer.echo(studies[cv])
         studies[cv].to_csv(out / f"study-by-{cv}.csv")
         studies[cv].to_json(out / f"study-by-{cv}.json")
@@ -80,7 +85,10 @@ def _fit_and_reload(clips: pd.DataFrame, embedder: ClipEmbedder, out: Path, seed
     predictions = pd.DataFrame(scores, index=clips.index, columns=TARGETS)
     predictions.round(4).to_csv(out / "predictions.csv")
     same = bool((scores == model.predict(clips)).all())
-    _say("Model", f"fitted, saved, reloaded; predictions of the reloaded model are {'equal' if same else 'NOT equal'}")
+    _say(
+        "Model",
+        f"fitted, saved, reloaded; predictions of the reloaded model are {'equal' if same else 'NOT equal'}",
+    )
 
 
 def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> None:
@@ -92,7 +100,10 @@ def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> None:
         raise typer.Exit(1) from None
     from musiceval_sk.reporting.plots import SystemScatterDisplay, SystemScoresDisplay
 
-    figures = {name: Figure(figsize=(11, 4.6), layout="constrained") for name in ("scores-per-system", "predicted-system-means")}
+    figures = {
+        name: Figure(figsize=(11, 4.6), layout="constrained")
+        for name in ("scores-per-system", "predicted-system-means")
+    }
     found = study.predictions[study.predictions["model"] == "ridge"]
     for name, figure in figures.items():
         FigureCanvasAgg(figure)

@@ -60,7 +60,9 @@ def numbers(table: pd.DataFrame, column: str) -> pd.Series:
     wrong = ~empty & ~np.isfinite(values)
     if wrong.any():
         offenders = (f"{cells[row]!r} ({place_of(table, row)})" for row in table.index[wrong])
-        raise ClipsTableError(f"{source_of(table)}column {column!r} must hold numbers, but has: {listed(offenders)}")
+        raise ClipsTableError(
+            f"{source_of(table)}column {column!r} must hold numbers, but has: {listed(offenders)}"
+        )
     return values
 
 
@@ -84,7 +86,7 @@ def _delimited_rows(path: Path, delimiter: str) -> Iterable[tuple[int, dict[str,
             for row in reader:
                 if None in row or None in row.values():
                     cells = sum(value is not None for name, value in row.items() if name is not None)
-                    found = cells + len(row.get(None) or [])  # type: ignore[call-overload]
+                    found = cells + len(row.get(None) or [])
                     raise ClipsTableError(
                         f"{path}: line {reader.line_num} has {found} cells where the header has {len(header)}"
                     )
@@ -103,5 +105,7 @@ def _json_rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             except json.JSONDecodeError as error:
                 raise ClipsTableError(f"{path}: line {line_number} is no JSON: {error}") from error
             if not isinstance(row, dict):
-                raise ClipsTableError(f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}")
+                raise ClipsTableError(
+                    f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}"
+                )
             yield line_number, row

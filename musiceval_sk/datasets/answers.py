@@ -66,7 +66,9 @@ def match_answers(
     for name, table in (("prediction", true), ("true score", predicted)):
         lacking = table.index.difference(shared)
         if len(lacking):
-            warnings.warn(f"{len(lacking)} clips have no {name}: {listed(lacking)}", SkippedWarning, stacklevel=2)
+            warnings.warn(
+                f"{len(lacking)} clips have no {name}: {listed(lacking)}", SkippedWarning, stacklevel=2
+            )
     named = "system" in key and (key.loc[shared, "system"].fillna("") != "").all()
     return true.loc[shared], predicted.loc[shared], key.loc[shared, "system"] if named else None
 

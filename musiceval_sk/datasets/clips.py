@@ -27,7 +27,7 @@ def load_clips(
     pattern: str | None = None,
     prompts: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Read a clips table from a file, or make one from a folder of sound files.
+    r"""Read a clips table from a file, or make one from a folder of sound files.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def load_clips(
     >>> from pathlib import Path
     >>> from tempfile import mkdtemp
     >>> table = Path(mkdtemp()) / "clips.csv"
-    >>> _ = table.write_text("clip_id,path,prompt,system,impression\\na,a.wav,calm piano,S1,3.8\\n")
+    >>> _ = table.write_text("clip_id,path,prompt,system,impression\na,a.wav,calm piano,S1,3.8\n")
     >>> load_clips(table)[["prompt", "system", "impression"]]
                  prompt system  impression
     clip_id
@@ -76,7 +76,9 @@ def load_clips(
     if source.is_dir():
         table = _scan_folder(source, pattern)
     elif pattern is not None:
-        raise ClipsTableError(f"{source}: pattern={pattern!r} is for a folder of sound files, not for a table")
+        raise ClipsTableError(
+            f"{source}: pattern={pattern!r} is for a folder of sound files, not for a table"
+        )
     else:
         table = _read_clips(source)
     if prompts is not None:
@@ -127,7 +129,9 @@ def _read_clips(path: Path) -> pd.DataFrame:
 
 
 def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES and file.is_file())
+    files = sorted(
+        file for file in folder.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES and file.is_file()
+    )
     if not files:
         raise ClipsTableError(f"{folder}: no sound files below it (looked for {' '.join(SOUND_SUFFIXES)})")
     names = [file.relative_to(folder).as_posix() for file in files]
@@ -168,9 +172,14 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame) -> pd.DataFrame:
     added = side.drop(columns=key).set_axis(offered).reindex(wanted).set_axis(table.index)
     lacking = ~wanted.isin(offered)
     if lacking.all():
-        raise ClipsTableError(f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {offered.iloc[0]!r}")
+        raise ClipsTableError(
+            f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {offered.iloc[0]!r}"
+        )
     if lacking.any():
-        _warn(f"{lacking.sum()} of {len(table)} clips are not in {side.attrs['path']}", table.loc[lacking, "clip_id"])
+        _warn(
+            f"{lacking.sum()} of {len(table)} clips are not in {side.attrs['path']}",
+            table.loc[lacking, "clip_id"],
+        )
     foreign = offered[~offered.isin(wanted)]
     if key == "clip_id" and len(foreign):
         _warn(f"{len(foreign)} rows of {side.attrs['path']} belong to no clip", foreign)

@@ -11,7 +11,10 @@ HeadInput = str | slice | Sequence[int] | Callable[[np.ndarray], Any] | None
 
 
 def head_columns(
-    head_inputs: HeadInput | Mapping[str, HeadInput], targets: Sequence[str], names: np.ndarray | None, n_features: int
+    head_inputs: HeadInput | Mapping[str, HeadInput],
+    targets: Sequence[str],
+    names: np.ndarray | None,
+    n_features: int,
 ) -> list[np.ndarray]:
     """Resolve ``head_inputs`` to the column indices of each target's head.
 
@@ -48,7 +51,12 @@ def _resolve(spec: HeadInput, target: str, names: np.ndarray | None, n_features:
         chosen = spec(names) if callable(spec) else np.array([str(name).startswith(spec) for name in names])
     else:
         chosen = spec
-    columns = everything[chosen if isinstance(chosen, slice) else np.asarray(chosen)]
+    try:
+        columns = np.unique(everything[chosen if isinstance(chosen, slice) else np.asarray(chosen)])
+    except IndexError as error:
+        raise ValueError(
+            f"head_inputs={spec!r} for {target!r} does not choose among {n_features} columns: {error}"
+        ) from error
     if columns.size == 0:
         raise ValueError(f"head_inputs={spec!r} leaves the head of {target!r} no column out of {n_features}")
-    return np.sort(columns)
+    return columns

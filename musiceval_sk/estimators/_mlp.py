@@ -69,6 +69,10 @@ class Trained:
     best_iteration: int = 0
     stopped: bool = False
 
+    def finite(self) -> bool:
+        """Whether some epoch had a finite loss and the weights are finite."""
+        return self.best_iteration > 0 and all(np.isfinite(part).all() for pair in self.layers for part in pair)
+
 
 def _l1(error: Tensor) -> tuple[Tensor, Tensor]:
     return error.abs(), error.sign()
@@ -138,7 +142,9 @@ class _Batch:
         self.members = np.arange(len(tasks))
         sizes = (X.shape[1], *schedule.hidden_layer_sizes, 1)
         initial = [_initial_layers(task, sizes, X) for task in tasks]
-        self.parameters = [torch.stack([layers[i] for layers in initial]) for i in range(2 * (len(sizes) - 1))]
+        self.parameters = [
+            torch.stack([layers[i] for layers in initial]) for i in range(2 * (len(sizes) - 1))
+        ]
         self.momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.judges = all(len(task.validation_rows) for task in tasks)
         self.best = [parameter.clone() for parameter in self.parameters] if self.judges else self.parameters
@@ -213,7 +219,9 @@ class _Batch:
         K = len(self.tasks)
         if len(self.streams) == 1:
             return self.X[rows[0]].expand(K, -1, -1), self.Y[rows[0]][:, self.targets].T.unsqueeze(-1)
-        return self.X[rows][self.stream_of], self.Y[rows[self.stream_of], self.targets.reshape(-1, 1)].unsqueeze(-1)
+        return self.X[rows][self.stream_of], self.Y[
+            rows[self.stream_of], self.targets.reshape(-1, 1)
+        ].unsqueeze(-1)
 
     def _forward(self, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
         activations = [inputs]
@@ -257,10 +265,14 @@ class _Batch:
                 if i < len(chosen) - 2 and self.schedule.activation == "relu":
                     hidden = hidden.relu_()
             truth = self.Y[rows][:, self.targets[members]].T.unsqueeze(-1)
-            losses[members] = LOSSES[self.schedule.loss](hidden - truth)[0].mean(dim=(1, 2)).double().cpu().numpy()
+            losses[members] = (
+                LOSSES[self.schedule.loss](hidden - truth)[0].mean(dim=(1, 2)).double().cpu().numpy()
+            )
         return losses
 
-    def record(self, results: list[Trained], epoch: int, losses: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    def record(
+        self, results: list[Trained], epoch: int, losses: np.ndarray, judged: np.ndarray
+    ) -> np.ndarray:
         """Note the epoch, keep weights that are the best so far, and tell which tasks have stopped."""
         for k, member in enumerate(self.members):
             results[member].loss_curve.append(float(losses[k]))
@@ -289,7 +301,11 @@ class _Batch:
         self.parameters = [parameter[index] for parameter in self.parameters]
         self.momenta = [velocity[index] for velocity in self.momenta]
         self.best = [parameter[index] for parameter in self.best] if self.judges else self.parameters
-        self.best_loss, self.best_epoch, self.members = self.best_loss[kept], self.best_epoch[kept], self.members[kept]
+        self.best_loss, self.best_epoch, self.members = (
+            self.best_loss[kept],
+            self.best_epoch[kept],
+            self.members[kept],
+        )
         self.tasks = [self.tasks[k] for k in kept]
         self._settle()
 
@@ -304,7 +320,7 @@ def _initial_layers(task: Task, sizes: Sequence[int], like: Tensor) -> list[Tens
     generator = torch.Generator().manual_seed(task.init_seed)
     for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
         bound = fan_in**-0.5
-        weight = torch.empty(fan_out, fan_in, dtype=like.dtype).uniform_(-bound, bound, generator=generator)
-        bias = torch.empty(fan_out, dtype=like.dtype).uniform_(-bound, bound, generator=generator)
-        layers += [weight.T.contiguous().to(like.device), bias.reshape(1, -1).to(like.device)]
+        drawn = torch.empty(fan_out, fan_in, dtype=like.dtype).uniform_(-bound, bound, generator=generator)
+        offset = torch.empty(1, fan_out, dtype=like.dtype).uniform_(-bound, bound, generator=generator)
+        layers += [drawn.T.contiguous().to(like.device), offset.to(like.device)]
     return layers

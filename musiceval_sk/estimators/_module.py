@@ -47,16 +47,19 @@ class MOSModule(nn.Module):
             One column a target.
         """
         outputs = []
-        for i, members in enumerate(self.heads):
+        for i, members in enumerate(self.heads.children()):
             seen = X[:, self.get_buffer(f"columns_{i}")]
-            outputs.append(torch.stack([member(seen) for member in members]).mean(dim=0))  # type: ignore[union-attr]
+            outputs.append(torch.stack([member(seen) for member in members.children()]).mean(dim=0))
         return torch.cat(outputs, dim=1)
 
 
 def _stack(layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> nn.Sequential:
     modules: list[nn.Module] = []
     for weight, bias in layers:
-        linear = nn.Linear(*weight.shape, dtype=torch.float64)
-        linear.weight.data, linear.bias.data = torch.from_numpy(weight.T.copy()), torch.from_numpy(bias.copy())
+        linear = nn.Linear(weight.shape[0], weight.shape[1], dtype=torch.float64)
+        linear.weight.data, linear.bias.data = (
+            torch.from_numpy(weight.T.copy()),
+            torch.from_numpy(bias.copy()),
+        )
         modules += [linear, nn.ReLU() if activation == "relu" else nn.Identity()]
     return nn.Sequential(*modules[:-1])

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from musiceval_sk._text import listed
 from musiceval_sk.estimators.regressor import MOSRegressor
 
+_SERIES = ("labels", "means_")
 
 class LookupRegressor(RegressorMixin, BaseEstimator):
     """Predict the mean training score of the clips that share this clip's label. No audio is heard.
@@ -104,13 +105,28 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         return np.isin(self._labels_of(X), self.means_.index)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # skops writes no Series, so pickles and model files hold their parts.
+        state = dict(super().__getstate__())
+        held = [name for name in _SERIES if isinstance(state.get(name), pd.Series)]
+        return state | {name: _parts(state[name]) for name in held}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state | {name: pd.Series(**state[name]) for name in _SERIES if name in state})
+
     def _labels_of(self, X: pd.DataFrame) -> np.ndarray:
-        if not hasattr(X, "index"):
-            raise ValueError(f"LookupRegressor finds labels by X's index, but X is a {type(X).__name__} without one")
+        if not isinstance(X, pd.DataFrame | pd.Series):
+            raise ValueError(
+                f"LookupRegressor finds labels by X's index, but X is a {type(X).__name__} without one"
+            )
         found = self.labels.reindex(X.index)
         if found.isna().any():
             raise ValueError(f"no label is known for clips: {listed(found.index[found.isna()])}")
         return found.to_numpy()
+
+
+def _parts(series: pd.Series) -> dict[str, Any]:
+    return {"data": series.tolist(), "index": series.index.tolist(), "name": series.name}
 
 
 def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The file is written by skops, which stores arrays and parameters, not code: load
 below or known to skops as safe.
 """
 
+import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,13 @@ def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = N
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "version": VERSION, "musiceval_sk": __version__, "about": about or {}, "model": model}
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "musiceval_sk": __version__,
+        "about": about or {},
+        "model": model,
+    }
     aside = path.with_name(path.name + ".tmp")
     skops.io.dump(content, aside)
     aside.replace(path)
@@ -75,7 +82,7 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such model file")
-    if not zipfile.is_zipfile(path):
+    if not _is_skops(path):
         raise ModelFileError(f"{path}: not a model file of musiceval_sk (those are written by save_model)")
     strangers = sorted(set(skops.io.get_untrusted_types(file=path)) - {*_OURS, *trusted})
     if strangers:
@@ -92,3 +99,16 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
             f"version reads up to {VERSION}: upgrade musiceval_sk"
         )
     return content["model"]
+
+
+def _is_skops(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        if "schema.json" not in archive.namelist():
+            return False
+        try:
+            schema = json.loads(archive.read("schema.json"))
+        except (ValueError, zipfile.BadZipFile):
+            return False
+    return isinstance(schema, dict) and "__loader__" in schema

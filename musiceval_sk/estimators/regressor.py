@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from musiceval_sk.estimators._checks import check_parameters, hold_out, resolve_device
 from musiceval_sk.estimators._heads import head_columns
 
 _LARGEST_SEED = np.iinfo(np.int32).max
@@ -189,19 +189,13 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         ConvergenceWarning
             If `max_iter` epochs passed before training stopped by itself.
         """
-        self._check_parameters()
-        target_names = _names_of(y)
-        X, y = validate_data(
-            self, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32], reset=not self._goes_on()
-        )
-        Y = y.reshape(len(y), -1).astype(np.float64)
-        self.target_names_ = target_names or [f"target_{i}" for i in range(Y.shape[1])]
-        self._one_column = y.ndim == 1
-        names = getattr(self, "feature_names_in_", None)
-        columns = head_columns(self.head_inputs, self.target_names_, names, X.shape[1])
-        random_state = check_random_state(self.random_state)
-        learning, judging = self._hold_out(len(X), groups, random_state)
-        self._train(X, Y, columns, learning, judging, random_state)
+        jobs = self._plan(X, y, groups)
+        trained: dict[int, list[Any]] = {}
+        for heads, job in jobs:
+            results = self._train(job)
+            for i, head in enumerate(heads):
+                trained[head] = results[i * self.n_ensemble : (i + 1) * self.n_ensemble]
+        self._keep([trained[head] for head in range(len(self.target_names_))])
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -245,7 +239,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         return MOSModule(self._layers(), self.head_columns_, self.activation)
 
     def _run_head(self, X: np.ndarray, head: int) -> np.ndarray:
-        """Outputs of one target's members, [shape=(n_ensemble, n)]."""
+        """Run one target's members, [shape=(n_ensemble, n)]."""
         hidden = X[:, self.head_columns_[head]]
         layers = list(zip(self.coefs_[head], self.intercepts_[head], strict=True))
         for i, (weights, biases) in enumerate(layers):
@@ -256,61 +250,73 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     def _layers(self) -> list[list[list[tuple[np.ndarray, np.ndarray]]]]:
         return [
-            [[(weights[m], biases[m]) for weights, biases in zip(*head, strict=True)] for m in range(len(head[0][0]))]
+            [
+                [(weights[m], biases[m]) for weights, biases in zip(*head, strict=True)]
+                for m in range(len(head[0][0]))
+            ]
             for head in zip(self.coefs_, self.intercepts_, strict=True)
         ]
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "coefs_")
 
-    def _train(
-        self,
-        X: np.ndarray,
-        Y: np.ndarray,
-        columns: list[np.ndarray],
-        learning: np.ndarray,
-        judging: np.ndarray,
-        random_state: np.random.RandomState,
-    ) -> None:
-        """Train the heads that see the same columns together, then keep what they became."""
-        import torch
+    def _plan(self, X: Any, y: Any, groups: Any) -> list[tuple[list[int], Any]]:
+        """Check everything and lay out the training: for each set of columns its heads and their job."""
+        from musiceval_sk.estimators._jobs import Job
 
-        from musiceval_sk.estimators._mlp import Task, train
-
+        check_parameters(self)
+        names_of_targets = _names_of(y)
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            multi_output=True,
+            y_numeric=True,
+            dtype=[np.float64, np.float32],
+            reset=not self._goes_on(),
+        )
+        Y = y.reshape(len(y), -1).astype(np.float64)
+        self.target_names_ = names_of_targets or [f"target_{i}" for i in range(Y.shape[1])]
+        self._one_column = y.ndim == 1
+        names = getattr(self, "feature_names_in_", None)
+        columns = head_columns(self.head_inputs, self.target_names_, names, X.shape[1])
+        random_state = check_random_state(self.random_state)
+        held_out = hold_out(self, len(X), groups, random_state)
         seeds = random_state.randint(_LARGEST_SEED, size=(self.n_ensemble, len(columns) + 1))
         previous = self._previous_layers(columns)
-        device, dtype = _device(self.device), getattr(torch, self.dtype)
-        targets = torch.from_numpy(Y).to(device, dtype)
-        trained: dict[int, list[Any]] = {}
+        self.head_columns_ = columns
+        plan = []
         for seen in {chosen.tobytes(): chosen for chosen in columns}.values():
             heads = [i for i, chosen in enumerate(columns) if np.array_equal(chosen, seen)]
-            tasks = [
-                Task(
-                    target=i,
-                    rows=learning,
-                    validation_rows=judging,
-                    init_seed=int(seeds[member, i + 1]),
-                    order_seed=int(seeds[member, 0]),
-                    learning_rate=self.learning_rate_init,
-                    momentum=self.momentum,
-                    weight_decay=self.alpha,
-                    initial=previous[i][member] if previous else None,
-                )
-                for i in heads
-                for member in range(self.n_ensemble)
-            ]
-            inputs = torch.from_numpy(np.ascontiguousarray(X[:, seen])).to(device, dtype)
-            results = self._with_progress(train, inputs, targets, tasks)
-            trained |= {i: results[j * self.n_ensemble : (j + 1) * self.n_ensemble] for j, i in enumerate(heads)}
-        self.head_columns_ = columns
-        self._keep([trained[i] for i in range(len(columns))])
+            tasks = self._tasks(heads, held_out, seeds, previous)
+            plan.append((heads, Job(X[:, seen], Y, tasks, self._schedule(), resolve_device(self.device), self.dtype)))
+        return plan
 
-    def _with_progress(self, train: Any, *data: Any) -> Any:
-        from tqdm import tqdm
+    def _tasks(
+        self, heads: list[int], held_out: tuple[np.ndarray, np.ndarray], seeds: np.ndarray, previous: Any
+    ) -> list[Any]:
+        from musiceval_sk.estimators._mlp import Task
 
+        return [
+            Task(
+                target=head,
+                rows=held_out[0],
+                validation_rows=held_out[1],
+                init_seed=int(seeds[member, head + 1]),
+                order_seed=int(seeds[member, 0]),
+                learning_rate=self.learning_rate_init,
+                momentum=self.momentum,
+                weight_decay=self.alpha,
+                initial=previous[head][member] if previous else None,
+            )
+            for head in heads
+            for member in range(self.n_ensemble)
+        ]
+
+    def _schedule(self) -> Any:
         from musiceval_sk.estimators._mlp import Schedule
 
-        schedule = Schedule(
+        return Schedule(
             tuple(int(width) for width in np.atleast_1d(self.hidden_layer_sizes)),
             self.activation,
             self.loss,
@@ -321,32 +327,48 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             self.shuffle,
             self.nesterovs_momentum,
         )
+
+    def _train(self, job: Any) -> Any:
+        from tqdm import tqdm
+
+        from musiceval_sk.estimators._jobs import train_job
+
         with tqdm(total=self.max_iter, unit="epoch", disable=not self.verbose) as bar:
 
             def show(epoch: int, loss: float) -> None:
                 bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 bar.update()
 
-            return train(*data, schedule, show)
+            return train_job(job, show)
 
     def _keep(self, trained: list[list[Any]]) -> None:
         every = [result for members in trained for result in members]
+        diverged = sum(not result.finite() for result in every)
+        if diverged:
+            raise ValueError(
+                f"training diverged for {diverged} of {len(every)} heads; lower learning_rate_init, or scale X"
+            )
         n_layers = len(every[0].layers)
         self.coefs_, self.intercepts_ = (
-            [[np.stack([result.layers[i][part] for result in members]) for i in range(n_layers)] for members in trained]
+            [
+                [np.stack([result.layers[i][part] for result in members]) for i in range(n_layers)]
+                for members in trained
+            ]
             for part in (0, 1)
         )
         self.n_iter_ = max(len(result.loss_curve) for result in every)
         self.loss_curve_ = _mean_curve([result.loss_curve for result in every])
         judged = [[-loss for loss in result.validation_curve] for result in every]
         self.validation_scores_ = _mean_curve(judged) if self.early_stopping else None
-        self.best_iteration_ = np.array([[result.best_iteration for result in members] for members in trained])
+        self.best_iteration_ = np.array(
+            [[result.best_iteration for result in members] for members in trained]
+        )
         if not all(result.stopped for result in every):
             warnings.warn(
                 f"training reached max_iter={self.max_iter} epochs before it stopped by itself; raise max_iter or "
                 "learning_rate_init",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _previous_layers(self, columns: list[np.ndarray]) -> Any:
@@ -363,52 +385,6 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             )
         return self._layers()
 
-    def _hold_out(
-        self, n_rows: int, groups: Any, random_state: np.random.RandomState
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to learn from and rows to judge by."""
-        everything = np.arange(n_rows)
-        if not self.early_stopping:
-            return everything, everything[:0]
-        units, n_units = "rows", n_rows
-        splitter: Any = ShuffleSplit
-        if groups is not None:
-            groups = np.asarray(groups)
-            if len(groups) != n_rows:
-                raise ValueError(f"groups has {len(groups)} entries for {n_rows} rows")
-            units, n_units, splitter = "groups", len(np.unique(groups)), GroupShuffleSplit
-        if n_units < 2:
-            raise ValueError(
-                f"early_stopping holds out a part of the training data, but there is only 1 sample ({n_units} {units}); "
-                "set early_stopping=False"
-            )
-        held = max(1, int(np.ceil(self.validation_fraction * n_units)))
-        split = splitter(n_splits=1, test_size=min(held, n_units - 1), random_state=random_state)
-        learning, judging = next(split.split(everything, groups=groups))
-        return np.sort(learning), np.sort(judging)
-
-    def _check_parameters(self) -> None:
-        from musiceval_sk.estimators._mlp import ACTIVATIONS, LOSSES
-
-        choices = {"activation": ACTIVATIONS, "loss": tuple(LOSSES), "dtype": ("float32", "float64")}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose from {', '.join(allowed)}")
-        for name in ("batch_size", "max_iter", "n_iter_no_change", "n_ensemble"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 1")
-        if np.min(self.hidden_layer_sizes, initial=1) < 1:
-            raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must all be at least 1")
-        if not self.learning_rate_init > 0:
-            raise ValueError(f"learning_rate_init={self.learning_rate_init!r} must be above 0")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum={self.momentum!r} must lie in [0, 1)")
-        if self.early_stopping and not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction={self.validation_fraction!r} must lie in (0, 1)")
-        for name in ("alpha", "tol"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative")
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -421,19 +397,6 @@ def _names_of(y: Any) -> list[str] | None:
     return [str(y.name)] if getattr(y, "name", None) is not None else None
 
 
-def _device(device: str) -> Any:
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r} was asked for, but torch sees no CUDA device; use device='auto' or 'cpu'")
-    return torch.device(device)
-
-
 def _mean_curve(curves: list[list[float]]) -> list[float]:
     longest = max(len(curve) for curve in curves)
-    table = np.full((len(curves), longest), np.nan)
-    for row, curve in zip(table, curves, strict=True):
-        row[: len(curve)] = curve
-    return [float(value) for value in np.nanmean(table, axis=0)]
+    return [float(np.mean([curve[i] for curve in curves if len(curve) > i])) for i in range(longest)]

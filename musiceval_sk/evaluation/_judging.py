@@ -18,13 +18,19 @@ def judge(found: pd.DataFrame, systems: pd.Series | None) -> tuple[dict[str, Any
         nothing = dict.fromkeys(METRICS, np.nan)
         note = "cannot be judged under this split: training holds no clip with the label of any test clip"
         return dict.fromkeys(KINDS, nothing), note
-    note = f"{unknown} of {len(found)} clips had no match in training and got the global mean" if unknown else ""
+    note = (
+        f"{unknown} of {len(found)} clips had no match in training and got the global mean" if unknown else ""
+    )
     labels = None if systems is None else systems.to_numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
         pooled = evaluate(found["truth"], found["prediction"], systems=labels)
         by_fold = pd.DataFrame(
-            evaluate(found["truth"][rows], found["prediction"][rows], systems=None if labels is None else labels[rows])
+            evaluate(
+                found["truth"][rows],
+                found["prediction"][rows],
+                systems=None if labels is None else labels[rows],
+            )
             for rows in _fold_masks(found)
         )
     for prefix, flat in _flat_levels(found, labels).items():
@@ -32,7 +38,10 @@ def judge(found: pd.DataFrame, systems: pd.Series | None) -> tuple[dict[str, Any
             pooled[[name for name in METRICS if name[0] == prefix and "MSE" not in name]] = np.nan
             level = {"U": "clip", "S": "system"}[prefix]
             note += f"{'; ' if note else ''}predicts the same for every {level} of a fold, so it ranks no {level}s"
-    return {"pooled": pooled.to_dict(), "mean of folds": by_fold.mean().to_dict()}, note
+    means = by_fold.mean()
+    if pooled["U_LCC"] < 0 < means["U_LCC"]:
+        note += f"{'; ' if note else ''}below 0 only when pooled, as training means are high where test clips are poor"
+    return {"pooled": pooled.to_dict(), "mean of folds": means.to_dict()}, note
 
 
 def _fold_masks(found: pd.DataFrame) -> list[np.ndarray]:

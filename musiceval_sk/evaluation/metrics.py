@@ -22,6 +22,8 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 
+_ROUNDING = 1e-13
+
 
 def u_mse(y_true: Any, y_pred: Any) -> float:
     """Mean squared error over clips.
@@ -367,7 +369,8 @@ def _correlation(name: str, y_true: Any, y_pred: Any) -> float:
 
     truth, prediction = validate(y_true, y_pred)
     for role, values in (("y_true", truth), ("y_pred", prediction)):
-        if np.ptp(values) == 0:
+        # Averaging equal values over systems leaves differences in the last bits, which are no ranking.
+        if np.ptp(values) <= _ROUNDING * np.abs(values).max():
             warnings.warn(
                 f"{role} is constant over {values.size} values: a correlation is undefined, nan is returned",
                 stats.ConstantInputWarning,
@@ -386,7 +389,9 @@ def _system_scores(y_true: Any, y_pred: Any, systems: Any) -> tuple[pd.Series, p
 def _evaluate_one(
     truth: np.ndarray, prediction: np.ndarray, systems: np.ndarray | None, system_truth: pd.Series | None
 ) -> pd.Series:
-    scores = {name: metric.function(truth, prediction) for name, metric in METRICS.items() if not metric.by_system}
+    scores = {
+        name: metric.function(truth, prediction) for name, metric in METRICS.items() if not metric.by_system
+    }
     if systems is None:
         return pd.Series(scores | {name: np.nan for name, metric in METRICS.items() if metric.by_system})
     predicted = system_means(prediction, systems)

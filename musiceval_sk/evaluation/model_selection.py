@@ -172,7 +172,9 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     if cv not in SPLITS:
         raise ValueError(f"unknown split {cv!r}; choose from {', '.join(SPLITS)}")
     if cv == "random":
-        return Split(cv, SPLITS[cv], KFold(min(n_splits, len(clips)), shuffle=True, random_state=random_state))
+        return Split(
+            cv, SPLITS[cv], KFold(min(n_splits, len(clips)), shuffle=True, random_state=random_state)
+        )
     if cv == "85/15":
         return Split(cv, SPLITS[cv], ShuffleSplit(1, test_size=0.15, random_state=random_state))
     columns = cv.split("+")
@@ -213,7 +215,9 @@ def _count_groups(clips: pd.DataFrame, column: str, cv: str) -> int:
         raise ClipsTableError(f"the split {cv!r} needs a column {column!r} in the clips table")
     count = clips[column].nunique()
     if count < 2:
-        raise ClipsTableError(f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}")
+        raise ClipsTableError(
+            f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}"
+        )
     return count
 
 

@@ -77,7 +77,7 @@ class _Score:
 
     def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
         metric = METRICS[self.name]
-        labels = ()
+        labels: tuple[np.ndarray, ...] = ()
         if metric.by_system:
             if systems is None and not hasattr(y_true, "index"):
                 raise ValueError(

@@ -12,7 +12,7 @@ def spearman_interval(srcc: float, n: int, *, confidence: float = 0.95) -> tuple
     Parameters
     ----------
     srcc : float in [-1, 1]
-        The sample correlation; nan gives nan.
+        The sample correlation.
     n : int
         Number of pairs, such as systems; an interval needs at least 4.
     confidence : float in (0, 1), default=0.95
@@ -21,7 +21,7 @@ def spearman_interval(srcc: float, n: int, *, confidence: float = 0.95) -> tuple
     Returns
     -------
     tuple of float
-        Lower and upper bound; both nan below 4 pairs.
+        Lower and upper bound; both nan below 4 pairs, and for nan, 1 and -1, where the transformation breaks down.
 
     References
     ----------
@@ -34,10 +34,8 @@ def spearman_interval(srcc: float, n: int, *, confidence: float = 0.95) -> tuple
     >>> round(low, 3), round(high, 3)
     (0.771, 0.958)
     """
-    if n < 4 or not np.isfinite(srcc):
+    if n < 4 or not abs(srcc) < 1:
         return float("nan"), float("nan")
-    if abs(srcc) == 1:
-        return float(srcc), float(srcc)
     half = norm.ppf((1 + confidence) / 2) * np.sqrt((1 + srcc**2 / 2) / (n - 3))
     low, high = np.tanh(np.arctanh(srcc) + np.array([-half, half]))
     return float(low), float(high)

@@ -94,7 +94,9 @@ def run_study(
     targets = list(targets or [name for name in TARGETS if name in clips])
     check_clips(clips, columns=targets)
     if not targets:
-        raise ClipsTableError(f"the clips table has no scores; looked for {listed(TARGETS)}. Join the ratings first")
+        raise ClipsTableError(
+            f"the clips table has no scores; looked for {listed(TARGETS)}. Join the ratings first"
+        )
     models = models or default_models(clips, random_state=random_state)
     split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
     jobs, kept = [], {}
@@ -107,10 +109,14 @@ def run_study(
             for fold, (train, test) in enumerate(folds):
                 jobs.append((target, name, fold, (model, inputs, part[target], split, train, test)))
     running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_fit_predict)(*job[-1]) for job in jobs)
-    bar = tqdm(running, total=len(jobs), desc="study", unit="fit", disable=None if progress is None else not progress)
+    bar = tqdm(
+        running, total=len(jobs), desc="study", unit="fit", disable=None if progress is None else not progress
+    )
     predictions = pd.concat(
-        [found.assign(target=target, model=name, fold=fold)
-         for (target, name, fold, _), found in zip(jobs, bar, strict=True)]
+        [
+            found.assign(target=target, model=name, fold=fold)
+            for (target, name, fold, _), found in zip(jobs, bar, strict=True)
+        ]
     )
     return _summarise(clips, predictions, kept, models, split, random_state, features)
 
@@ -131,7 +137,7 @@ def _usable(clips: pd.DataFrame, X: pd.DataFrame, target: str) -> pd.DataFrame:
 
 def _columns_for(target: str, X: pd.DataFrame) -> list[str]:
     audio = [name for name in X.columns if str(name).startswith("audio")]
-    return audio if target == "impression" and 0 < len(audio) else list(X.columns)
+    return audio if target == "impression" and audio else list(X.columns)
 
 
 def _fit_predict(
@@ -140,7 +146,9 @@ def _fit_predict(
     """Out-of-fold predictions of one fold, indexed by clip id, and whether a look-up knew the clip."""
     fitted = clone(model)
     extra = {}
-    final, prefix = (fitted.steps[-1][1], f"{fitted.steps[-1][0]}__") if isinstance(fitted, Pipeline) else (fitted, "")
+    final, prefix = (
+        (fitted.steps[-1][1], f"{fitted.steps[-1][0]}__") if isinstance(fitted, Pipeline) else (fitted, "")
+    )
     if split.inner is not None and has_fit_parameter(final, "groups"):
         extra[f"{prefix}groups"] = split.inner.loc[y.index[train]]
     with sklearn.config_context(enable_metadata_routing=False):
@@ -148,7 +156,8 @@ def _fit_predict(
     tested = X.iloc[test]
     known = fitted.known(tested) if hasattr(fitted, "known") else np.ones(len(test), dtype=bool)
     return pd.DataFrame(
-        {"truth": y.iloc[test], "prediction": np.ravel(fitted.predict(tested)), "known": known}, index=tested.index
+        {"truth": y.iloc[test], "prediction": np.ravel(fitted.predict(tested)), "known": known},
+        index=tested.index,
     )
 
 
@@ -176,11 +185,15 @@ def _summarise(
         "folds": len(first[1]),
         "shared_with_training": leakage(first[0], first[1]),
         "targets": {
-            target: _facts(part, folds, systems) | {"inputs": n_inputs} for target, (part, folds, n_inputs) in kept.items()
+            target: _facts(part, folds, systems) | {"inputs": n_inputs}
+            for target, (part, folds, n_inputs) in kept.items()
         },
         "features": features,
-        "models": {name: " ".join(repr(model).split()) for name, model in models.items()
-                   if not hasattr(model, "known")},
+        "models": {
+            name: " ".join(repr(model).split())
+            for name, model in models.items()
+            if not hasattr(model, "known")
+        },
         "random_state": random_state,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -192,7 +205,9 @@ def _summarise(
     )
 
 
-def _facts(part: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]], systems: pd.Series | None) -> dict[str, int]:
+def _facts(
+    part: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]], systems: pd.Series | None
+) -> dict[str, int]:
     if systems is None:
         return {"clips": len(part), "systems": 0, "least_systems_in_a_fold": 0}
     counts = [part["system"].iloc[test].nunique() for _, test in folds]

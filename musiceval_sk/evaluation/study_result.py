@@ -65,9 +65,13 @@ class StudyResult:
         Returns
         -------
         tuple of float
-            See `spearman_interval`; the systems are the pairs.
+            See `spearman_interval`; the systems are the pairs. nan where folds share systems with their training.
         """
-        return spearman_interval(float(self.table(target)["S_SRCC"][model]), self.about["targets"][target]["systems"])
+        if self.about["folds"] > 1 and self._shares_systems():
+            return np.nan, np.nan
+        return spearman_interval(
+            float(self.table(target)["S_SRCC"][model]), self.about["targets"][target]["systems"]
+        )
 
     def to_csv(self, path: str | Path) -> None:
         """Write the scores, one row per target, model and kind.
@@ -89,8 +93,10 @@ class StudyResult:
         path : str or Path
             The file; nan is written as null.
         """
-        tables = {name: json.loads(getattr(self, name).to_json(orient="records", double_precision=15))
-                  for name in ("scores", "predictions", "notes")}
+        tables = {
+            name: json.loads(getattr(self, name).to_json(orient="records", double_precision=15))
+            for name in ("scores", "predictions", "notes")
+        }
         Path(path).write_text(json.dumps({"about": self.about, **tables}, indent=1, ensure_ascii=False))
 
     @classmethod
@@ -117,7 +123,9 @@ class StudyResult:
 
     def _header(self) -> str:
         about = self.about
-        shared = ", ".join(f"{share:.0%} by {label}" for label, share in about["shared_with_training"].items())
+        shared = ", ".join(
+            f"{share:.0%} by {label}" for label, share in about["shared_with_training"].items()
+        )
         return (
             f"Split {about['split']!r}: {about['meaning']}; {about['folds']} fold(s)\n"
             f"Test clips that share a label with their training clips: {shared or 'unknown'}\n"
@@ -139,12 +147,24 @@ class StudyResult:
                 lines.append(f"{model if kind == 'pooled' else '':14s}{kind:15s}{cells}{bounds}".rstrip())
         for _, row in self.notes[self.notes["target"] == target].iterrows():
             lines.append(f"  {row['model']}: {row['note']}")
-        if self.about["folds"] > 1 and facts["least_systems_in_a_fold"] < _FEW_SYSTEMS:
-            lines.append(
-                f"  S metrics as mean of folds rest on as few as {facts['least_systems_in_a_fold']} systems a fold: read the "
-                "pooled ones"
+        return "\n".join([*lines, *(f"  {caution}" for caution in self._cautions(facts))])
+
+    def _cautions(self, facts: dict[str, int]) -> list[str]:
+        """Say what the S metrics of this table cannot show."""
+        least, cautions = facts["least_systems_in_a_fold"], []
+        if not facts["systems"]:
+            return ["No system is named, so there are no S metrics."]
+        if self.about["folds"] > 1 and self._shares_systems():
+            cautions.append(
+                "S metrics, pooled: over the folds all clips of a system have been in training, so a look-up of the "
+                "system mean scores 1 by construction. Read the mean of folds, or split by system."
             )
-        return "\n".join(lines)
+        if least < _FEW_SYSTEMS:
+            cautions.append(f"S metrics, by fold: as few as {least} systems in a fold, too few to rank.")
+        return cautions
+
+    def _shares_systems(self) -> bool:
+        return self.about["shared_with_training"].get("system", 0) > 0
 
 
 def _cell(value: float) -> str:

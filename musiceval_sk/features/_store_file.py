@@ -55,7 +55,9 @@ class StoreFile:
         self.path = path
         with self._open() as file:
             if file.attrs.get("format") != FORMAT:
-                raise StoreError(f"{path}: an HDF5 file, but not an embedding store (its format is not {FORMAT!r})")
+                raise StoreError(
+                    f"{path}: an HDF5 file, but not an embedding store (its format is not {FORMAT!r})"
+                )
             version = int(file.attrs["version"])
             if version > VERSION:
                 raise StoreError(
@@ -68,7 +70,8 @@ class StoreFile:
                 for fingerprint, group in members.items()
             }
             self._index = {
-                name: (file["/".join(name)]["keys"][()], file["/".join(name)]["offsets"][()]) for name in self.groups
+                name: (file["/".join(name)]["keys"][()], file["/".join(name)]["offsets"][()])
+                for name in self.groups
             }
 
     @cached_property
@@ -134,7 +137,7 @@ def write_store_file(path: Path, groups: dict[GroupName, GroupPlan]) -> None:
 
 
 def canonical(description: dict[str, Any]) -> str:
-    """Encoder description as the JSON that a group carries."""
+    """Write an encoder's description as the JSON that a group carries."""
     return json.dumps(description, sort_keys=True, ensure_ascii=False)
 
 

@@ -26,6 +26,7 @@ MINIMUM_SECONDS = 0.1
 _CHUNK_BYTES = 1 << 20
 _STREAMED_LENGTH = 0x7FFFF000
 _OGG_PAGE_BYTES = 65_307
+_OGG_HEADER_BYTES = 27
 
 
 def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
@@ -145,31 +146,37 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(path) as file:
             promised, rate = file.frames, file.samplerate
-            cut_short = _wav_cut_short(file.extra_info) or (file.format == "OGG" and _ogg_cut_short(path))
+            cut_short = _chunk_cut_short(file.extra_info) or (file.format == "OGG" and _ogg_cut_short(path))
             samples = file.read(dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{path}: not a sound file that libsndfile can read ({error})") from error
     if cut_short or len(samples) < promised:
         raise AudioError(f"{path}: truncated after {len(samples) / rate:.2f} s; the header promises more")
     if len(samples) < MINIMUM_SECONDS * rate:
-        raise AudioError(f"{path}: too short, {len(samples) / rate:.3f} s; at least {MINIMUM_SECONDS} s are needed")
+        raise AudioError(
+            f"{path}: too short, {len(samples) / rate:.3f} s; at least {MINIMUM_SECONDS} s are needed"
+        )
     broken = np.count_nonzero(~np.isfinite(samples))
     if broken:
         raise AudioError(f"{path}: {broken} samples are nan or infinite")
     return samples, rate
 
 
-def _wav_cut_short(log: str) -> bool:
-    """Whether libsndfile's log of a RIFF file found less data than its header names."""
-    found = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+def _chunk_cut_short(log: str) -> bool:
+    """Whether libsndfile's log of a WAV or AIFF file found less sound than its header names."""
+    found = re.search(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     # Programs that write to a pipe cannot know the length and leave a placeholder near 2**32 there.
     return found is not None and int(found[2]) < int(found[1]) < _STREAMED_LENGTH
 
 
 def _ogg_cut_short(path: Path) -> bool:
-    """Whether the last page of an Ogg file lacks the end-of-stream flag (RFC 3533, section 6)."""
+    """Whether the last page of an Ogg file is incomplete or does not end the stream (RFC 3533, section 6)."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _OGG_PAGE_BYTES))
         tail = file.read()
-    page = tail.rfind(b"OggS")
-    return page < 0 or len(tail) < page + 6 or not tail[page + 5] & 4
+    begin = tail.rfind(b"OggS\0")
+    page = tail[begin:]
+    if begin < 0 or len(page) < _OGG_HEADER_BYTES or not page[5] & 4:
+        return True
+    lengths_of_segments = page[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + page[26]]
+    return len(page) < _OGG_HEADER_BYTES + page[26] + sum(lengths_of_segments)

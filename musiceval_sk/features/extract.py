@@ -124,15 +124,21 @@ def extract(
         _stop_if(strict, skipped)
         path_of = dict(zip(keys_of_clips, clips.loc[keys_of_clips.index, "path"], strict=True))
         missing = _missing(store, "audio", encoder, list(path_of))
-        failed = _embed_missing(encoder, store, {key: path_of[key] for key in missing}, n_jobs, batch_size, progress, strict)
+        failed = _embed_missing(
+            encoder, store, {key: path_of[key] for key in missing}, n_jobs, batch_size, progress, strict
+        )
         skipped = pd.concat([skipped, keys_of_clips.map(failed).dropna()])
         stored["audio"], reused["audio"] = len(missing) - len(failed), len(path_of) - len(missing)
     if store.needs_compaction():
         store.compact(timeout=0)
     if len(skipped):
-        warnings.warn(f"skipped {len(skipped)} of {len(clips)} clips: {listed(skipped)}", SkippedWarning, stacklevel=2)
+        warnings.warn(
+            f"skipped {len(skipped)} of {len(clips)} clips: {listed(skipped)}", SkippedWarning, stacklevel=2
+        )
     reasons = pd.DataFrame({"path": clips.loc[skipped.index, "path"], "reason": skipped})
-    return ExtractionReport(encoder.name, str(store.path), stored, reused, reasons, time.perf_counter() - started)
+    return ExtractionReport(
+        encoder.name, str(store.path), stored, reused, reasons, time.perf_counter() - started
+    )
 
 
 def text_key(prompt: str) -> bytes:
@@ -200,7 +206,9 @@ def _embed_missing(
     embed = _embed_batch if n_jobs == 1 else _embed_batch_in_worker
     tasks = (delayed(embed)(encoder, batch, target) for batch in _batches(list(paths.items()), target))
     description = encoder.describe("audio")
-    with tqdm(total=len(paths), desc=encoder.name, unit="clip", disable=None if progress is None else not progress) as bar:
+    with tqdm(
+        total=len(paths), desc=encoder.name, unit="clip", disable=None if progress is None else not progress
+    ) as bar:
         for vectors, reasons in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
             if vectors:
                 store.append("audio", description, list(vectors), list(vectors.values()))
@@ -234,7 +242,9 @@ def _embed_batch(
     return dict(zip(windows, np.split(vectors, ends[:-1]), strict=True)), failed
 
 
-def _embed_batch_in_worker(encoder: Encoder, *arguments: Any) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
+def _embed_batch_in_worker(
+    encoder: Encoder, *arguments: Any
+) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
     """Like `_embed_batch`, with the encoder that this process has already built, if it has."""
     fingerprint = encoder.fingerprint_of("audio")
     if fingerprint not in _RESIDENT:

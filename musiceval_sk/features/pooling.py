@@ -6,7 +6,8 @@ import numpy as np
 
 
 def _mean(vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    return np.add.reduceat(vectors, offsets[:-1], axis=0) / np.diff(offsets)[:, np.newaxis]
+    sums = np.add.reduceat(vectors, offsets[:-1], axis=0)
+    return sums / np.diff(offsets)[:, np.newaxis].astype(sums.dtype)  # integers would turn float32 into float64
 
 
 def _std(vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -78,7 +78,11 @@ class EmbeddingStore:
         return f"EmbeddingStore({str(self.path)!r})"
 
     def append(
-        self, modality: Modality, description: dict[str, Any], keys: Sequence[bytes], items: Sequence[np.ndarray]
+        self,
+        modality: Modality,
+        description: dict[str, Any],
+        keys: Sequence[bytes],
+        items: Sequence[np.ndarray],
     ) -> str:
         """Store vectors; once this returns they survive a crash.
 
@@ -107,12 +111,16 @@ class EmbeddingStore:
         """
         fingerprint = digest_of(description)
         block = _block_of(keys, items)
-        plan = GroupPlan(canonical(description), len(keys), len(block.vectors), block.vectors.shape[1], [block])
+        plan = GroupPlan(
+            canonical(description), len(keys), len(block.vectors), block.vectors.shape[1], [block]
+        )
         part = self.parts_folder / f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.h5"
         try:
             write_store_file(part, {(modality, fingerprint): plan})
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot store embeddings ({error}); what was stored is intact") from error
+            raise StoreError(
+                f"{self.path}: cannot store embeddings ({error}); what was stored is intact"
+            ) from error
         return fingerprint
 
     def contains(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> np.ndarray:
@@ -136,7 +144,9 @@ class EmbeddingStore:
         places = self._places.get((modality, fingerprint), {})
         return np.fromiter((key in places for key in keys), dtype=bool, count=len(keys))
 
-    def read(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, modality: Modality, fingerprint: str, keys: Sequence[bytes]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read the vectors of items, in the order asked for.
 
         Parameters
@@ -179,8 +189,10 @@ class EmbeddingStore:
         self._refresh()
         rows = []
         for (modality, fingerprint), places in sorted(self._places.items()):
-            windows = [int(file.offsets((modality, fingerprint))[i + 1] - file.offsets((modality, fingerprint))[i])
-                       for file, i in places.values()]
+            windows = [
+                int(file.offsets((modality, fingerprint))[i + 1] - file.offsets((modality, fingerprint))[i])
+                for file, i in places.values()
+            ]
             description = next(file.groups[modality, fingerprint] for file, _ in places.values())
             rows.append((modality, fingerprint, len(places), sum(windows), json.loads(description)))
         return pd.DataFrame(rows, columns=["modality", "fingerprint", "items", "windows", "encoder"])
@@ -251,14 +263,18 @@ class EmbeddingStore:
         n_items = len(self._places[group])
         return GroupPlan(first.groups[group], n_items, n_vectors, first.dim(group), _blocks(group, items))
 
-    def _read(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def _read(
+        self, modality: Modality, fingerprint: str, keys: Sequence[bytes]
+    ) -> tuple[np.ndarray, np.ndarray]:
         self._refresh()
         group = (modality, fingerprint)
         places = self._places.get(group, {})
         found = [places.get(key) for key in keys]
         missing = sum(place is None for place in found)
         if missing or not found:
-            raise StoreError(f"{self.path}: {missing} of {len(keys)} {modality} items are not stored for {fingerprint}")
+            raise StoreError(
+                f"{self.path}: {missing} of {len(keys)} {modality} items are not stored for {fingerprint}"
+            )
         by_file: dict[StoreFile, list[int]] = {}
         counts = np.empty(len(keys), dtype=np.int64)
         for position, (file, item) in enumerate(place for place in found if place is not None):
@@ -289,16 +305,22 @@ class EmbeddingStore:
         for file in self._files.values():
             for group in file.groups:
                 places = self._places.setdefault(group, {})
-                for item, key in enumerate(file.keys(group).tobytes()[i : i + KEY_BYTES]
-                                           for i in range(0, file.keys(group).size, KEY_BYTES)):
+                for item, key in enumerate(
+                    file.keys(group).tobytes()[i : i + KEY_BYTES]
+                    for i in range(0, file.keys(group).size, KEY_BYTES)
+                ):
                     places.setdefault(key, (file, item))
 
 
 def _block_of(keys: Sequence[bytes], items: Sequence[np.ndarray]) -> Block:
     if len(keys) != len(items) or not keys:
-        raise ValueError(f"got {len(keys)} keys for {len(items)} items; there must be one each, and at least one")
+        raise ValueError(
+            f"got {len(keys)} keys for {len(items)} items; there must be one each, and at least one"
+        )
     if any(len(key) != KEY_BYTES for key in keys):
-        raise ValueError(f"keys must be {KEY_BYTES} bytes long, got lengths {sorted({len(key) for key in keys})}")
+        raise ValueError(
+            f"keys must be {KEY_BYTES} bytes long, got lengths {sorted({len(key) for key in keys})}"
+        )
     vectors = np.concatenate([np.atleast_2d(item) for item in items]).astype(np.float32)
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite; nothing was stored")

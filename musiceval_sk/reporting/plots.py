@@ -36,7 +36,9 @@ class SystemScoresDisplay:
         self.systems = np.asarray(systems)
 
     @classmethod
-    def from_clips(cls, clips: pd.DataFrame, target: str = "impression", *, ax: Any = None) -> "SystemScoresDisplay":
+    def from_clips(
+        cls, clips: pd.DataFrame, target: str = "impression", *, ax: Any = None
+    ) -> "SystemScoresDisplay":
         """Draw the scores of a clips table.
 
         Parameters
@@ -80,7 +82,12 @@ class SystemScoresDisplay:
             medianprops={"color": _INK},
             boxprops={"color": _INK},
             whiskerprops={"color": _INK},
-            meanprops={"marker": "D", "markerfacecolor": _ACCENT, "markeredgecolor": _ACCENT, "markersize": 5},
+            meanprops={
+                "marker": "D",
+                "markerfacecolor": _ACCENT,
+                "markeredgecolor": _ACCENT,
+                "markersize": 5,
+            },
         )
         for i, part in enumerate(parts, start=1):
             spread = np.linspace(-0.15, 0.15, len(part)) if len(part) > 1 else [0.0]
@@ -88,7 +95,9 @@ class SystemScoresDisplay:
         names = [str(system) for system in order]
         rotation = 90 if max(map(len, names)) > 4 or len(names) > 20 else 0
         self.ax_.set_xticks(range(1, len(names) + 1), names, rotation=rotation)
-        self.ax_.set(xlabel="system, by mean score (diamond)", ylabel=f"{self.scores.name or 'score'} (MOS of a clip)")
+        self.ax_.set(
+            xlabel="system, by mean score (diamond)", ylabel=f"{self.scores.name or 'score'} (MOS of a clip)"
+        )
         return self
 
 
@@ -162,7 +171,11 @@ class SystemScatterDisplay:
         self.ax_.plot(self.y_true, self.y_pred, "o", color=_ACCENT, markeredgecolor=_INK)
         for system in self.y_true.index:
             self.ax_.annotate(
-                str(system), (self.y_true[system], self.y_pred[system]), xytext=(5, 3), textcoords="offset points", fontsize=8
+                str(system),
+                (self.y_true[system], self.y_pred[system]),
+                xytext=(5, 3),
+                textcoords="offset points",
+                fontsize=8,
             )
         srcc, n = u_srcc(self.y_true, self.y_pred), len(self.y_true)
         low, high = spearman_interval(srcc, n)

@@ -58,7 +58,9 @@ def get_encoder(encoder: str | Encoder, **options: Any) -> Encoder:
     """
     if isinstance(encoder, Encoder):
         if options:
-            raise ValueError(f"options {listed(options)} came with an encoder that is already made: {encoder!r}")
+            raise ValueError(
+                f"options {listed(options)} came with an encoder that is already made: {encoder!r}"
+            )
         return encoder
     known = _entry_points()
     if encoder not in known:
@@ -66,7 +68,9 @@ def get_encoder(encoder: str | Encoder, **options: Any) -> Encoder:
     try:
         return known[encoder].load()(**options)
     except TypeError as error:
-        raise ValueError(f"encoder {encoder!r} does not take these options ({listed(options)}): {error}") from error
+        raise ValueError(
+            f"encoder {encoder!r} does not take these options ({listed(options)}): {error}"
+        ) from error
 
 
 def _entry_points() -> dict[str, EntryPoint]:

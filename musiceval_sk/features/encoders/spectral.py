@@ -133,7 +133,9 @@ class SpectralEncoder(Encoder):
     def _measure(self, window: np.ndarray) -> np.ndarray:
         frames = np.lib.stride_tricks.sliding_window_view(window, self.n_fft)[:: self.frame_hop]
         power = np.abs(np.fft.rfft(frames * np.hanning(self.n_fft).astype(np.float32), axis=1)) ** 2
-        bands = 10 * np.log10(power @ _mel_filters(self.sample_rate, self.n_fft, self.n_mels, self.fmin, self.fmax).T + _FLOOR)
+        bands = 10 * np.log10(
+            power @ _mel_filters(self.sample_rate, self.n_fft, self.n_mels, self.fmin, self.fmax).T + _FLOOR
+        )
         return np.concatenate(
             [
                 (bands.mean(axis=0) + 20) / 20,
@@ -157,7 +159,14 @@ def _shape_statistics(power: np.ndarray, frames: np.ndarray, sample_rate: int) -
     flux = np.linalg.norm(np.diff(magnitude, axis=0, prepend=magnitude[:1]), axis=1)
     crossings = (np.diff(np.signbit(frames), axis=1)).mean(axis=1)
     scaled = np.stack(
-        [10 * centroid - 1.5, 10 * bandwidth - 1.5, 5 * rolloff - 1, (flatness + 3) / 1.5, 2 * flux - 1, 10 * crossings - 1]
+        [
+            10 * centroid - 1.5,
+            10 * bandwidth - 1.5,
+            5 * rolloff - 1,
+            (flatness + 3) / 1.5,
+            2 * flux - 1,
+            10 * crossings - 1,
+        ]
     )
     return np.concatenate([scaled.mean(axis=1), scaled.std(axis=1)])
 
@@ -167,7 +176,9 @@ def _loudness_statistics(frames: np.ndarray, window: np.ndarray) -> np.ndarray:
     level = 10 * np.log10((frames**2).mean(axis=1) + _FLOOR)
     crest = 20 * np.log10((np.abs(window).max() + 1e-5) / (np.sqrt((window**2).mean()) + 1e-5))
     percentiles = np.percentile(level, _PERCENTILES)
-    return np.concatenate([[(level.mean() + 25) / 10, level.std() / 5], (percentiles + 25) / 10, [(crest - 15) / 5]])
+    return np.concatenate(
+        [[(level.mean() + 25) / 10, level.std() / 5], (percentiles + 25) / 10, [(crest - 15) / 5]]
+    )
 
 
 @lru_cache(maxsize=4)
