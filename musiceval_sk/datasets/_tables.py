@@ -1,6 +1,7 @@
 """Reading tables of text so that every complaint can name file, line and column."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +30,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise ClipsTableError(f"{path}: cannot read a table from {suffix!r}; give .csv, .tsv or .jsonl")
     if not rows:
         raise ClipsTableError(f"{path}: the table is empty")
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
+    table = pd.DataFrame(list(rows.values()), index=list(rows), dtype=object)
     table.index.name = "line"
     table.attrs["path"] = str(path)
     return table
@@ -56,10 +58,10 @@ def numbers(table: pd.DataFrame, column: str) -> pd.Series:
     """Column as floats, empty cells as nan; anything else that is no finite number raises."""
     cells = table[column]
     empty = cells.isna() | (cells.astype(str).str.strip() == "")
-    values = pd.to_numeric(cells.where(~empty), errors="coerce").astype(float)
+    values = pd.to_numeric(cells, errors="coerce").astype(float)
     wrong = ~empty & ~np.isfinite(values)
     if wrong.any():
-        offenders = (f"{cells[row]!r} ({place_of(table, row)})" for row in table.index[wrong])
+        offenders = (f"{cell!r} ({place_of(table, row)})" for row, cell in cells[wrong].items())
         raise ClipsTableError(
             f"{source_of(table)}column {column!r} must hold numbers, but has: {listed(offenders)}"
         )
@@ -77,35 +79,41 @@ def place_of(table: pd.DataFrame, row: Any) -> str:
 
 
 def _delimited_rows(path: Path, delimiter: str) -> Iterable[tuple[int, dict[str, str]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+    reader = csv.DictReader(io.StringIO(_text_of(path), newline=""), delimiter=delimiter, strict=True)
+    try:
         header = reader.fieldnames or []
         if len(set(header)) < len(header):
             raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header, most=12)}")
-        try:
-            for row in reader:
-                if None in row or None in row.values():
-                    cells = sum(value is not None for name, value in row.items() if name is not None)
-                    found = cells + len(row.get(None) or [])
-                    raise ClipsTableError(
-                        f"{path}: line {reader.line_num} has {found} cells where the header has {len(header)}"
-                    )
-                yield reader.line_num, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ClipsTableError(f"{path}: line {reader.line_num + 1} cannot be read: {error}") from error
+        for row in reader:
+            if None in row or None in row.values():
+                cells = sum(value is not None for name, value in row.items() if name is not None)
+                found = cells + len(row.get(None) or [])
+                raise ClipsTableError(
+                    f"{path}: line {reader.line_num} has {found} cells where the header has {len(header)}"
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ClipsTableError(f"{path}: line {reader.line_num + 1} cannot be read: {error}") from error
 
 
 def _json_rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for line_number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ClipsTableError(f"{path}: line {line_number} is no JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ClipsTableError(
-                    f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}"
-                )
-            yield line_number, row
+    for line_number, line in enumerate(io.StringIO(_text_of(path)), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ClipsTableError(f"{path}: line {line_number} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ClipsTableError(
+                f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}"
+            )
+        yield line_number, row
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ClipsTableError(f"{path}: line {line} is not UTF-8 text; save the table as UTF-8") from error

@@ -76,6 +76,7 @@ def match_answers(
 def _by_clip(path: str | Path, targets: Sequence[str]) -> pd.DataFrame:
     table = read_table(path)
     require_columns(table, ["clip_id"])
+    table["clip_id"] = table["clip_id"].astype(str).str.strip()
     require_unique(table, "clip_id")
     for target in targets:
         if target in table:

@@ -82,7 +82,7 @@ def load_clips(
     else:
         table = _read_clips(source)
     if prompts is not None:
-        table = _add_side_table(table, read_table(prompts))
+        table = _add_side_table(table, read_table(prompts), targets)
     return _finish(table, targets)
 
 
@@ -119,12 +119,15 @@ def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = ()) -> pd.DataF
 def _read_clips(path: Path) -> pd.DataFrame:
     table = read_table(path)
     require_columns(table, ["path"])
-    blank = table["path"].astype(str).str.strip() == ""
-    if blank.any():
-        raise ClipsTableError(f"{path}: column 'path' is empty in line(s) {listed(table.index[blank])}")
     if "clip_id" not in table:
         table.insert(0, "clip_id", [_without_suffix(value) for value in table["path"]])
-    table["path"] = [str(path.parent.absolute() / value) for value in table["path"]]
+    for column in ("path", "clip_id"):
+        blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
+        if blank.any():
+            raise ClipsTableError(
+                f"{path}: column {column!r} is empty in line(s) {listed(table.index[blank])}"
+            )
+    table["path"] = [str(path.parent.absolute() / str(value)) for value in table["path"]]
     return table
 
 
@@ -151,16 +154,16 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
 def _compile(pattern: str) -> re.Pattern[str]:
     pieces = re.split(r"\{(\w*)\}", pattern)
     wrong = [name for name in pieces[1::2] if name not in _PLACEHOLDERS]
-    if wrong or len(pieces) == 1:
+    if wrong or len(pieces) == 1 or len(set(pieces[1::2])) < len(pieces[1::2]):
         raise ClipsTableError(
-            f"pattern {pattern!r} must be made of {{system}}, {{prompt}} and {{prompt_id}}, as in "
-            f"'{{system}}/{{prompt}}'" + (f"; unknown: {listed(wrong)}" if wrong else "")
+            f"pattern {pattern!r} must be made of {{system}}, {{prompt}} and {{prompt_id}}, each once at most, "
+            f"as in '{{system}}/{{prompt}}'" + (f"; unknown: {listed(wrong)}" if wrong else "")
         )
     body = "".join(re.escape(piece) if i % 2 == 0 else f"(?P<{piece}>.+?)" for i, piece in enumerate(pieces))
     return re.compile(f"^{body}$")
 
 
-def _add_side_table(table: pd.DataFrame, side: pd.DataFrame) -> pd.DataFrame:
+def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[str] | None) -> pd.DataFrame:
     key = next((name for name in ("clip_id", "prompt_id") if name in side and name in table), None)
     if key is None:
         raise ClipsTableError(
@@ -168,25 +171,34 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame) -> pd.DataFrame:
             f"pattern that holds {{prompt_id}}; found: {listed(side.columns)}"
         )
     require_unique(side, key)
-    wanted, offered = table[key].map(_without_suffix), side[key].map(_without_suffix)
-    added = side.drop(columns=key).set_axis(offered).reindex(wanted).set_axis(table.index)
-    lacking = ~wanted.isin(offered)
+    for target in {*TARGETS, *(targets or ())} & {*side.columns}:
+        side[target] = numbers(side, target)
+    rows = _rows_of(table[key], side[key])
+    added = side.drop(columns=[key, "path"], errors="ignore").reindex(rows).set_axis(table.index)
+    lacking = rows.isna()
     if lacking.all():
         raise ClipsTableError(
-            f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {offered.iloc[0]!r}"
+            f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {side[key].iloc[0]!r}"
         )
     if lacking.any():
         _warn(
             f"{lacking.sum()} of {len(table)} clips are not in {side.attrs['path']}",
             table.loc[lacking, "clip_id"],
         )
-    foreign = offered[~offered.isin(wanted)]
+    foreign = side.loc[~side.index.isin(rows), key]
     if key == "clip_id" and len(foreign):
         _warn(f"{len(foreign)} rows of {side.attrs['path']} belong to no clip", foreign)
     kept = table.drop(columns=[column for column in added.columns if column in table])
     joined = pd.concat([kept, added], axis=1)
     joined.attrs = table.attrs
     return joined
+
+
+def _rows_of(wanted: pd.Series, offered: pd.Series) -> pd.Series:
+    """Find the side table's row for each clip, nan for none: by the very name, else without sound suffixes."""
+    bare = offered.map(_without_suffix).drop_duplicates(keep=False)
+    row_of = {name: row for names in (bare, offered.astype(str)) for row, name in names.items()}
+    return wanted.map(lambda name: row_of.get(str(name), row_of.get(_without_suffix(name))))
 
 
 def _finish(table: pd.DataFrame, targets: Sequence[str] | None) -> pd.DataFrame:
@@ -201,7 +213,7 @@ def _finish(table: pd.DataFrame, targets: Sequence[str] | None) -> pd.DataFrame:
         table[target] = numbers(table, target)
     for name in ("prompt", "system"):
         if name in table:
-            table[name] = table[name].fillna("").astype(str).str.strip()
+            table[name] = ["" if pd.isna(cell) else str(cell).strip() for cell in table[name]]
     if "prompt" not in table:
         table["prompt"] = ""
     clips = table.set_index("clip_id")

@@ -63,6 +63,8 @@ def aggregate_ratings(
     """
     table = ratings.copy() if isinstance(ratings, pd.DataFrame) else read_table(ratings)
     require_columns(table, ["rater", "clip_id"])
+    if table.empty:
+        raise ClipsTableError("the ratings table is empty")
     chosen = list(targets or [name for name in TARGETS if name in table])
     if not chosen:
         raise ClipsTableError(f"{source_of(table)}no target columns; looked for {listed(TARGETS)}")
@@ -70,7 +72,7 @@ def aggregate_ratings(
     for target in chosen:
         table[target] = numbers(table, target)
         _check_scale(table, target, scale)
-    table["clip_id"] = table["clip_id"].astype(str)
+    table["clip_id"] = table["clip_id"].astype(str).str.strip()
     if clips is not None:
         table = _of_known_clips(table, clips)
     groups = table.groupby("clip_id", sort=False)
@@ -91,9 +93,9 @@ def _check_scale(table: pd.DataFrame, target: str, scale: tuple[float, float] | 
     if scale is None:
         return
     low, high = scale
-    wrong = table.index[(table[target] < low) | (table[target] > high)]
+    wrong = table.loc[(table[target] < low) | (table[target] > high), target]
     if len(wrong):
-        offenders = (f"{table.at[row, target]:g} ({place_of(table, row)})" for row in wrong)
+        offenders = (f"{score:g} ({place_of(table, row)})" for row, score in wrong.items())
         raise ClipsTableError(
             f"{source_of(table)}column {target!r} has scores off the scale {low:g} to {high:g}: {listed(offenders)}. "
             "Mend them, or give the scale= that the raters used"

@@ -13,7 +13,9 @@ def check_parameters(regressor: Any) -> None:
     choices = {"activation": ACTIVATIONS, "loss": tuple(LOSSES), "dtype": ("float32", "float64")}
     for name, allowed in choices.items():
         if getattr(regressor, name) not in allowed:
-            raise ValueError(f"{name}={getattr(regressor, name)!r} is unknown; choose from {', '.join(allowed)}")
+            raise ValueError(
+                f"{name}={getattr(regressor, name)!r} is unknown; choose from {', '.join(allowed)}"
+            )
     for name in ("batch_size", "max_iter", "n_iter_no_change", "n_ensemble"):
         if getattr(regressor, name) < 1:
             raise ValueError(f"{name}={getattr(regressor, name)!r} must be at least 1")
@@ -52,16 +54,3 @@ def hold_out(
     split = splitter(n_splits=1, test_size=min(held, n_units - 1), random_state=random_state)
     learning, judging = next(split.split(everything, groups=groups))
     return np.sort(learning), np.sort(judging)
-
-
-def resolve_device(device: str) -> str:
-    """Turn "auto" into a torch device, and refuse a CUDA device that is not there."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r} was asked for, but torch sees no CUDA device; use device='auto' or 'cpu'"
-        )
-    return str(torch.device(device))

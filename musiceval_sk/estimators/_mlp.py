@@ -71,7 +71,9 @@ class Trained:
 
     def finite(self) -> bool:
         """Whether some epoch had a finite loss and the weights are finite."""
-        return self.best_iteration > 0 and all(np.isfinite(part).all() for pair in self.layers for part in pair)
+        return self.best_iteration > 0 and all(
+            np.isfinite(part).all() for pair in self.layers for part in pair
+        )
 
 
 def _l1(error: Tensor) -> tuple[Tensor, Tensor]:

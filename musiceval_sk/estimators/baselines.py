@@ -21,6 +21,7 @@ from musiceval_sk.estimators.regressor import MOSRegressor
 
 _SERIES = ("labels", "means_")
 
+
 class LookupRegressor(RegressorMixin, BaseEstimator):
     """Predict the mean training score of the clips that share this clip's label. No audio is heard.
 

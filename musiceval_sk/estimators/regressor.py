@@ -9,7 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from musiceval_sk.estimators._checks import check_parameters, hold_out, resolve_device
+from musiceval_sk._device import resolve_device
+from musiceval_sk.estimators._checks import check_parameters, hold_out
 from musiceval_sk.estimators._heads import head_columns
 
 _LARGEST_SEED = np.iinfo(np.int32).max
@@ -289,7 +290,12 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         for seen in {chosen.tobytes(): chosen for chosen in columns}.values():
             heads = [i for i, chosen in enumerate(columns) if np.array_equal(chosen, seen)]
             tasks = self._tasks(heads, held_out, seeds, previous)
-            plan.append((heads, Job(X[:, seen], Y, tasks, self._schedule(), resolve_device(self.device), self.dtype)))
+            plan.append(
+                (
+                    heads,
+                    Job(X[:, seen], Y, tasks, self._schedule(), str(resolve_device(self.device)), self.dtype),
+                )
+            )
         return plan
 
     def _tasks(

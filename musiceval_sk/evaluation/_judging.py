@@ -10,6 +10,8 @@ from scipy.stats import ConstantInputWarning
 from musiceval_sk.evaluation.metrics import METRICS, evaluate, system_means
 from musiceval_sk.evaluation.study_result import KINDS
 
+_SAME = 1e-9
+
 
 def judge(found: pd.DataFrame, systems: pd.Series | None) -> tuple[dict[str, Any], str]:
     """Pooled scores, mean of folds, and a note on what they cannot say."""
@@ -54,11 +56,11 @@ def _flat_levels(found: pd.DataFrame, systems: np.ndarray | None) -> dict[str, b
     Such a predictor ranks nothing; what differs between folds is only the mean of their training scores, which is
     anti-correlated with the truth by construction.
     """
-    flat = {"U": all(np.ptp(found["prediction"][rows]) < 1e-9 for rows in _fold_masks(found))}
+    flat = {"U": all(np.ptp(found["prediction"][rows]) < _SAME for rows in _fold_masks(found))}
     if systems is not None:
         whole = all(found["fold"][systems == system].nunique() == 1 for system in np.unique(systems))
         masks = _fold_masks(found) if whole else [np.ones(len(found), dtype=bool)]
-        flat["S"] = flat["U"] or all(
-            np.ptp(system_means(found["prediction"][rows], systems[rows])) < 1e-9 for rows in masks
-        )
+        means = [system_means(found["prediction"][rows], systems[rows]) for rows in masks]
+        comparable = [np.ptp(some) < _SAME for some in means if len(some) > 1]
+        flat["S"] = flat["U"] or (len(comparable) > 0 and all(comparable))
     return flat

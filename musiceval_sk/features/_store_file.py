@@ -54,7 +54,7 @@ class StoreFile:
     def __init__(self, path: Path):
         self.path = path
         with self._open() as file:
-            if file.attrs.get("format") != FORMAT:
+            if _text(file.attrs.get("format")) != FORMAT:
                 raise StoreError(
                     f"{path}: an HDF5 file, but not an embedding store (its format is not {FORMAT!r})"
                 )
@@ -65,7 +65,7 @@ class StoreFile:
                     "upgrade musiceval_sk to open it"
                 )
             self.groups: dict[GroupName, str] = {
-                (modality, fingerprint): str(group.attrs["encoder"])
+                (modality, fingerprint): _text(group.attrs["encoder"])
                 for modality, members in file.items()
                 for fingerprint, group in members.items()
             }
@@ -110,9 +110,11 @@ class StoreFile:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 yield file
-        except FileNotFoundError:
+        except (FileNotFoundError, StoreError):
             raise
-        except (OSError, KeyError) as error:
+        except Exception as error:  # of damaged structures h5py raises nearly any kind
+            if not self.path.exists():  # a compaction removed it while HDF5 was opening it
+                raise FileNotFoundError(f"{self.path}: removed meanwhile") from error
             raise StoreError(
                 f"{self.path}: damaged ({error}). Delete this one file and extract again: "
                 "only the vectors that it held are computed anew"
@@ -124,8 +126,10 @@ def write_store_file(path: Path, groups: dict[GroupName, GroupPlan]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with h5py.File(aside, "w", locking=False) as file:
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        # From 1.10 on HDF5 checksums its own structures, too (but for strings of variable length, so there are
+        # none): a flipped bit is an error, not another number.
+        with h5py.File(aside, "w", libver=("v110", "v110"), locking=False) as file:
+            file.attrs["format"], file.attrs["version"] = np.bytes_(FORMAT), VERSION
             for name, plan in groups.items():
                 _fill_group(file.create_group("/".join(name)), plan)
         _sync(aside)
@@ -142,7 +146,7 @@ def canonical(description: dict[str, Any]) -> str:
 
 
 def _fill_group(group: h5py.Group, plan: GroupPlan) -> None:
-    group.attrs["encoder"] = plan.description
+    group.attrs["encoder"] = np.bytes_(plan.description.encode())
     shapes: dict[str, tuple[tuple[int, ...], type]] = {
         "keys": ((plan.n_items, KEY_BYTES), np.uint8),
         "offsets": ((plan.n_items + 1,), np.int64),
@@ -158,6 +162,10 @@ def _fill_group(group: h5py.Group, plan: GroupPlan) -> None:
         group["offsets"][item : item + n_items + 1] = block.offsets + row
         group["vectors"][row : row + n_rows] = block.vectors
         item, row = item + n_items, row + n_rows
+
+
+def _text(attribute: Any) -> str:
+    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
 
 
 def _sync(path: Path) -> None:

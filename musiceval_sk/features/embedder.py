@@ -35,7 +35,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         The store; by default the environment variable ``MUSICEVAL_CACHE``, else ``cache/embeddings.h5``.
     encoder_options : dict, default=None
         For an encoder given by name, its constructor's arguments, such as ``{"checkpoint": "clap.pt"}``.
-    n_jobs : int, default=1
+    n_jobs : int, default=None
         Workers for what is missing, see `extract`.
 
     Attributes
@@ -67,7 +67,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         pooling: str = "mean",
         cache: Any = None,
         encoder_options: dict[str, Any] | None = None,
-        n_jobs: int = 1,
+        n_jobs: int | None = None,
     ):
         self.encoder = encoder
         self.modality = modality

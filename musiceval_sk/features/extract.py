@@ -60,7 +60,7 @@ def extract(
     store: EmbeddingStore | str | None = None,
     *,
     modality: Literal["audio", "text", "both"] = "both",
-    n_jobs: int | None = 1,
+    n_jobs: int | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
     strict: bool = False,
@@ -81,11 +81,11 @@ def extract(
         Where to keep the vectors; by default `default_store_path`.
     modality : {"audio", "text", "both"}, default="both"
         What to embed.
-    n_jobs : int, default=1
-        Workers of `joblib.Parallel`, each of which builds the encoder once; also under another backend
-        (``with joblib.parallel_config(backend="dask")``).
+    n_jobs : int, default=None
+        Workers of `joblib.Parallel`, each of which builds the encoder once. None means one, unless a
+        `joblib.parallel_config` says otherwise, also with another backend such as "dask".
     batch_size : int, default=None
-        Windows a batch aims at; by default the encoder's own.
+        Clips that are decoded, embedded and stored together; by default the encoder's own batch size.
     progress : bool, default=None
         Whether to show a bar on stderr; by default only on a terminal.
     strict : bool, default=False
@@ -196,14 +196,14 @@ def _embed_missing(
     strict: bool,
 ) -> dict[bytes, str]:
     """Embed sounds batch by batch into the store; return the reasons of those that failed."""
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, effective_n_jobs
     from tqdm import tqdm
 
     failed: dict[bytes, str] = {}
     if not paths:
         return failed
     target = batch_size or encoder.batch_size
-    embed = _embed_batch if n_jobs == 1 else _embed_batch_in_worker
+    embed = _embed_batch if effective_n_jobs(n_jobs) == 1 else _embed_batch_in_worker
     tasks = (delayed(embed)(encoder, batch, target) for batch in _batches(list(paths.items()), target))
     description = encoder.describe("audio")
     with tqdm(

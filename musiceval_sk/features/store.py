@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +206,8 @@ class EmbeddingStore:
         bool
             By this rule each byte is rewritten a bounded number of times while the store grows.
         """
-        parts = sum(part.stat().st_size for part in self.parts_folder.glob("*.h5"))
-        return parts > (self.path.stat().st_size if self.path.exists() else 0)
+        parts = sum(_size(part) for part in self.parts_folder.glob("*.h5"))
+        return parts > _size(self.path)
 
     def compact(self, *, timeout: float = -1) -> bool:
         """Fold all parts into the main file, by rewrite and rename.
@@ -243,15 +244,17 @@ class EmbeddingStore:
         return True
 
     def _fold_parts(self) -> None:
+        """Write all into a new main file; rows of the old one stay in place, for those who looked before."""
         self._refresh()
         parts = [file for file in self._files.values() if file.path != self.path]
         if parts:
             write_store_file(self.path, {group: self._plan(group) for group in self._places})
             for part in parts:
                 part.path.unlink(missing_ok=True)
-        for aside in self.parts_folder.glob("*.tmp"):
-            if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
-                aside.unlink(missing_ok=True)
+        for aside in (*self.parts_folder.glob("*.tmp"), *self.path.parent.glob(f"{self.path.name}.*.tmp")):
+            with suppress(FileNotFoundError):  # its writer has just finished
+                if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
+                    aside.unlink()
 
     def _plan(self, group: GroupName) -> GroupPlan:
         chosen: dict[StoreFile, list[int]] = {}
@@ -312,6 +315,14 @@ class EmbeddingStore:
                     places.setdefault(key, (file, item))
 
 
+def _size(path: Path) -> int:
+    """Size on disk; 0 where there is no such file, or another process has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _block_of(keys: Sequence[bytes], items: Sequence[np.ndarray]) -> Block:
     if len(keys) != len(items) or not keys:
         raise ValueError(
@@ -321,10 +332,12 @@ def _block_of(keys: Sequence[bytes], items: Sequence[np.ndarray]) -> Block:
         raise ValueError(
             f"keys must be {KEY_BYTES} bytes long, got lengths {sorted({len(key) for key in keys})}"
         )
+    counts = [len(np.atleast_2d(item)) for item in items]
+    if not all(counts):
+        raise ValueError(f"{counts.count(0)} of {len(items)} items have no vector; nothing was stored")
     vectors = np.concatenate([np.atleast_2d(item) for item in items]).astype(np.float32)
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite; nothing was stored")
-    counts = [len(np.atleast_2d(item)) for item in items]
     digests = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
     return Block(digests, np.concatenate([[0], np.cumsum(counts)]), vectors)
 

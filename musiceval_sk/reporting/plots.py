@@ -169,14 +169,6 @@ class SystemScatterDisplay:
         limits = (both.min() - margin, both.max() + margin)
         self.ax_.plot(limits, limits, "--", color="0.6", linewidth=1, label="prediction = truth")
         self.ax_.plot(self.y_true, self.y_pred, "o", color=_ACCENT, markeredgecolor=_INK)
-        for system in self.y_true.index:
-            self.ax_.annotate(
-                str(system),
-                (self.y_true[system], self.y_pred[system]),
-                xytext=(5, 3),
-                textcoords="offset points",
-                fontsize=8,
-            )
         srcc, n = u_srcc(self.y_true, self.y_pred), len(self.y_true)
         low, high = spearman_interval(srcc, n)
         bounds = f", 95 % [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else ""
@@ -184,7 +176,29 @@ class SystemScatterDisplay:
         self.ax_.set(xlim=limits, ylim=limits, xlabel=f"true system mean of {self.name}", aspect="equal")
         self.ax_.set_ylabel(f"predicted system mean of {self.name}")
         self.ax_.legend(loc="upper left", frameon=False, fontsize=8)
+        self._name_points()
         return self
+
+    def _name_points(self) -> None:
+        """Write each system beside its point, on the first side that is still free of other names."""
+        taken: list[Any] = []
+        self.ax_.figure.canvas.draw()
+        for system in self.y_true.sort_values().index:
+            for x, y, side in ((5, 3, "left"), (5, -9, "left"), (-5, 3, "right"), (-5, -9, "right")):
+                name = self.ax_.annotate(
+                    str(system),
+                    (self.y_true[system], self.y_pred[system]),
+                    xytext=(x, y),
+                    textcoords="offset points",
+                    fontsize=8,
+                    horizontalalignment=side,
+                )
+                box = name.get_window_extent()
+                if not any(box.overlaps(other) for other in taken):
+                    break
+                if (x, y) != (-5, -9):
+                    name.remove()
+            taken.append(box)
 
 
 def _axes(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:

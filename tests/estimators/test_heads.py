@@ -60,7 +60,11 @@ def test_slices_and_indices_need_no_names():
         (slice(3, 1), NAMES, r"slice\(3, 1, None\) leaves the head of 'impression' no column out of 4"),
         ("audio", None, "goes by column names, but X has none: give X as a DataFrame"),
         (lambda names: names, None, "goes by column names, but X has none"),
-        ([0, 9], NAMES, r"\[0, 9\] for 'impression' does not choose among 4 columns: index 9 is out of bounds"),
+        (
+            [0, 9],
+            NAMES,
+            r"\[0, 9\] for 'impression' does not choose among 4 columns: index 9 is out of bounds",
+        ),
         (["audio_0"], NAMES, "for 'impression' does not choose among 4 columns"),
         (lambda names: [True, False], NAMES, "for 'impression' does not choose among 4 columns"),
     ],

@@ -18,7 +18,9 @@ SHORT = Schedule((9, 5), batch_size=8, max_iter=50, patience=1000)
 def data():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(37, 6))
-    Y = np.stack([3 + X[:, 0] - np.abs(X[:, 1]), 2 + np.sin(2 * X[:, 2])], axis=1) + 0.1 * rng.normal(size=(37, 2))
+    Y = np.stack([3 + X[:, 0] - np.abs(X[:, 1]), 2 + np.sin(2 * X[:, 2])], axis=1) + 0.1 * rng.normal(
+        size=(37, 2)
+    )
     return torch.from_numpy(X), torch.from_numpy(Y)
 
 
@@ -50,10 +52,14 @@ def plain_loop(X, Y, task, schedule):
         lr=task.learning_rate,
         momentum=task.momentum,
         weight_decay=task.weight_decay,
-        nesterov=schedule.nesterov,
+        nesterov=schedule.nesterov and task.momentum > 0,
     )
     order = torch.Generator().manual_seed(task.order_seed)
-    y, rows, held_out = Y[:, [task.target]], torch.from_numpy(task.rows), torch.from_numpy(task.validation_rows)
+    y, rows, held_out = (
+        Y[:, [task.target]],
+        torch.from_numpy(task.rows),
+        torch.from_numpy(task.validation_rows),
+    )
     losses, judged, best, best_epoch, kept = [], [], np.inf, 0, None
     for epoch in range(1, schedule.max_iter + 1):
         shuffled = rows[torch.randperm(len(rows), generator=order)] if schedule.shuffle else rows
@@ -79,7 +85,10 @@ def plain_loop(X, Y, task, schedule):
 
 def layers_of(network):
     linears = [module for module in network if isinstance(module, nn.Linear)]
-    return [(linear.weight.detach().double().numpy().T.copy(), linear.bias.detach().double().numpy().copy()) for linear in linears]
+    return [
+        (linear.weight.detach().double().numpy().T.copy(), linear.bias.detach().double().numpy().copy())
+        for linear in linears
+    ]
 
 
 def assert_same_layers(layers, expected, atol):
@@ -95,12 +104,11 @@ def assert_same_layers(layers, expected, atol):
 @pytest.mark.parametrize(
     ("changes", "nesterov"),
     [
-        ({"momentum": 0.0}, False),
         ({"momentum": 0.9}, False),
         ({"momentum": 0.9, "weight_decay": 0.01}, False),
         ({"momentum": 0.8, "weight_decay": 0.01}, True),
     ],
-    ids=["plain", "momentum", "decay", "nesterov+decay"],
+    ids=["momentum", "decay", "nesterov+decay"],
 )
 def test_fifty_epochs_equal_the_plain_loop(data, loss, activation, dtype, changes, nesterov):
     X, Y = (part.to(dtype) for part in data)
@@ -130,7 +138,9 @@ VARIED = [
     task(init_seed=3, order_seed=4, rows=EVERY_ROW[5:], validation_rows=EVERY_ROW[:5], learning_rate=0.05),
     task(init_seed=5, order_seed=6, rows=EVERY_ROW[::2], validation_rows=EVERY_ROW[1::2], momentum=0.0),
     task(init_seed=7, order_seed=4, rows=EVERY_ROW[3:11], validation_rows=EVERY_ROW[11:], weight_decay=0.05),
-    task(init_seed=8, order_seed=9, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], target=1, momentum=0.5),
+    task(
+        init_seed=8, order_seed=9, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], target=1, momentum=0.5
+    ),
     task(init_seed=3, order_seed=4, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], learning_rate=0.2),
 ]
 
@@ -139,7 +149,7 @@ VARIED = [
 @pytest.mark.parametrize("judged", [True, False], ids=["early stopping", "training loss"])
 def test_many_tasks_at_once_equal_each_alone(data, judged, nesterov):
     tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
-    schedule = dataclasses.replace(SHORT, max_iter=150, patience=8, nesterov=nesterov)
+    schedule = dataclasses.replace(SHORT, max_iter=100, patience=6, nesterov=nesterov)
     together = train(*data, tasks, schedule)
     assert len({len(result.loss_curve) for result in together}) > 2  # they stop at different epochs
     for one, result in zip(tasks, together, strict=True):
@@ -150,7 +160,7 @@ def test_many_tasks_at_once_equal_each_alone(data, judged, nesterov):
             np.testing.assert_allclose(found.loss_curve, losses, rtol=0, atol=1e-10)
             np.testing.assert_allclose(found.validation_curve, validation, rtol=0, atol=1e-10)
             assert found.best_iteration == best_epoch
-            assert found.stopped == (len(losses) < 150)
+            assert found.stopped == (len(losses) < 100)
 
 
 @pytest.mark.parametrize("tol", [0.0, 0.02])

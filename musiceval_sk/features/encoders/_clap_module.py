@@ -205,8 +205,8 @@ def _without_memory() -> Any:
             # torchlibrosa fills its filters in by hand, from values that every checkpoint holds.
             if function == torch.Tensor.data.__set__:  # type: ignore[attr-defined]
                 return None
-            # On the meta device this one, used to draw initial weights, imports 800 modules.
-            if function is torch.Tensor.erfinv_:
+            # Part of drawing initial weights; on the meta device they are slow, and the first imports 800 modules.
+            if function in (torch.Tensor.erfinv_, torch.Tensor.clamp_) and args[0].is_meta:
                 return args[0]
             return function(*args, **kwargs)
 

@@ -103,16 +103,7 @@ def load_tokenizer(files: Sequence[Path], vocab_size: int) -> Any:
     # The library raises bare Exception for a file that it cannot parse.
     except Exception as error:
         raise CheckpointError(f"{names}: not a tokenizer that can be read ({error})") from error
-    ids = {token: made.token_to_id(token) for token in _IDS}
-    if ids != _IDS:
-        raise CheckpointError(
-            f"{names}: not RoBERTa's tokenizer; its special tokens are {ids}, expected {_IDS}"
-        )
-    if made.get_vocab_size() > vocab_size:
-        raise CheckpointError(
-            f"{names}: {made.get_vocab_size()} tokens, but the checkpoint's text tower knows {vocab_size}; "
-            "they do not belong together"
-        )
+    _check_tokens(made, names, vocab_size)
     made.enable_truncation(max_length=MAX_LENGTH)
     made.enable_padding(length=MAX_LENGTH, pad_id=_IDS["<pad>"], pad_token="<pad>")
     return made
@@ -136,6 +127,19 @@ def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[np.ndarray, np.nda
     encoded = tokenizer.encode_batch([str(prompt) for prompt in prompts])
     ids = np.array([one.ids for one in encoded], dtype=np.int64)
     return ids, np.array([one.attention_mask for one in encoded], dtype=np.int64)
+
+
+def _check_tokens(made: Any, names: str, vocab_size: int) -> None:
+    ids = {token: made.token_to_id(token) for token in _IDS}
+    if ids != _IDS:
+        raise CheckpointError(
+            f"{names}: not RoBERTa's tokenizer; its special tokens are {ids}, expected {_IDS}"
+        )
+    if made.get_vocab_size() > vocab_size:
+        raise CheckpointError(
+            f"{names}: {made.get_vocab_size()} tokens, but the checkpoint's text tower knows {vocab_size}; "
+            "they do not belong together"
+        )
 
 
 def _from_bpe(tokenizers: Any, files: Sequence[Path]) -> Any:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musiceval_sk._device import resolve_device
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.encoders import _roberta_tokenizer as roberta
 from musiceval_sk.features.encoders._clap_checkpoint import (
     FileIdentity,
     find_checkpoint,
@@ -18,17 +20,9 @@ from musiceval_sk.features.encoders._clap_checkpoint import (
 from musiceval_sk.features.encoders._clap_forward import (
     embed_tokens,
     embed_windows,
-    resolve_device,
     vocab_size_of,
 )
 from musiceval_sk.features.encoders._clap_module import AMODELS, build_clap
-from musiceval_sk.features.encoders._roberta_tokenizer import (
-    MAX_LENGTH,
-    find_tokenizer,
-    load_tokenizer,
-    tokenize,
-    tokenizer_digest,
-)
 from musiceval_sk.features.encoders.base import Encoder, Modality
 
 if TYPE_CHECKING:
@@ -143,8 +137,8 @@ class LaionClapEncoder(Encoder):
             "dtype": "float32",
         }
         if modality == "text":
-            digest = tokenizer_digest(find_tokenizer(self.tokenizer, path))
-            return {**both, "tokenizer_sha256": digest, "max_length": MAX_LENGTH}
+            digest = roberta.tokenizer_digest(roberta.find_tokenizer(self.tokenizer, path))
+            return {**both, "tokenizer_sha256": digest, "max_length": roberta.MAX_LENGTH}
         return {
             **both,
             "sample_rate": self.sample_rate,
@@ -240,8 +234,7 @@ class LaionClapEncoder(Encoder):
         identity = identify(path, self._identity)
         if self._identity is not None and identity.sha256 != self._identity.sha256:
             raise CheckpointError(
-                f"{path}: is not the checkpoint that this encoder described before (SHA-256 "
-                f"{identity.sha256[:12]}..., was {self._identity.sha256[:12]}...); make a new encoder for it"
+                f"{path}: is not the checkpoint that this encoder described before; make a new encoder for it"
             )
         self._identity = identity
         return path
@@ -255,6 +248,6 @@ class LaionClapEncoder(Encoder):
         model = self.build()
         with _BUILDING:
             if self._tokenizer is None:
-                files = find_tokenizer(self.tokenizer, find_checkpoint(self.checkpoint))
-                self._tokenizer = load_tokenizer(files, vocab_size_of(model))
-        return embed_tokens(model, *tokenize(self._tokenizer, prompts))
+                files = roberta.find_tokenizer(self.tokenizer, find_checkpoint(self.checkpoint))
+                self._tokenizer = roberta.load_tokenizer(files, vocab_size_of(model))
+        return embed_tokens(model, *roberta.tokenize(self._tokenizer, prompts))

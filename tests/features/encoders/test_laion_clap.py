@@ -93,7 +93,7 @@ class TestVectors:
     @pytest.mark.slow
     def test_agree_with_laion_clap_itself_for_the_papers_audio_tower(self, windows, tokenizer, tmp_path):
         path = write_clap_checkpoint(tmp_path / "base.pt", amodel="HTSAT-base", seed=1)
-        assert_as_laion(LaionClapEncoder(path, tokenizer=tokenizer, device="cpu"), windows[:2], tokenizer)
+        assert_as_laion(LaionClapEncoder(path, tokenizer=tokenizer, device="cpu"), windows[:1], tokenizer)
 
     def test_have_unit_length_and_are_float32(self, encoder, vectors):
         assert vectors.shape == (3, 512) and vectors.dtype == np.float32

@@ -1,0 +1,26 @@
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20250806)
+
+
+@pytest.fixture
+def write_sounds(tmp_path, rng):
+    """Make a clips table of float WAV files at 8 kHz, one for each length in seconds."""
+
+    def write(*seconds, folder=tmp_path / "sounds", suffix=".wav"):
+        folder.mkdir(exist_ok=True)
+        rows = []
+        for number, length in enumerate(seconds):
+            path = folder / f"clip{number}{suffix}"
+            samples = rng.uniform(-0.5, 0.5, round(length * 8000)).astype(np.float32)
+            soundfile.write(path, samples, 8000, subtype="FLOAT")
+            rows.append((f"clip{number}", str(path), f"prompt {number % 3}", f"S{number % 2}"))
+        return pd.DataFrame(rows, columns=["clip_id", "path", "prompt", "system"]).set_index("clip_id")
+
+    return write

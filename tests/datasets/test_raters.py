@@ -1,0 +1,131 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from musiceval_sk import ClipsTableError, SkippedWarning, aggregate_ratings
+
+RATINGS = pd.DataFrame(
+    [("A", "y", 1, 5), ("A", "x", 2, 4), ("B", "x", 3, None), ("C", "x", 4, 5)],
+    columns=["rater", "clip_id", "impression", "alignment"],
+)
+CLIPS = pd.DataFrame({"path": ["x.wav", "y.wav"]}, index=["x", "y"])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text, name="ratings.csv"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_text
+
+
+def test_mean_count_and_standard_error():
+    scores = aggregate_ratings(RATINGS)
+    assert scores.index.name == "clip_id"
+    # Clip x, impression 2, 3, 4: mean 3, sd sqrt((1 + 0 + 1) / 2) = 1, se 1 / sqrt(3).
+    # Clip x, alignment 4, -, 5: mean 4.5, sd sqrt((.25 + .25) / 1), se sqrt(.5) / sqrt(2) = .5.
+    # Clip y has one rating: no spread.
+    expected = {
+        "impression": [1, 3],
+        "impression_count": [1, 3],
+        "impression_se": [np.nan, 1 / np.sqrt(3)],
+        "alignment": [5, 4.5],
+        "alignment_count": [1, 2],
+        "alignment_se": [np.nan, 0.5],
+    }
+    assert scores.index.tolist() == ["y", "x"]
+    assert list(scores.columns) == list(expected)
+    for column, values in expected.items():
+        np.testing.assert_allclose(scores[column], values, rtol=1e-12)
+
+
+def test_scores_follow_the_order_of_the_clips():
+    assert aggregate_ratings(RATINGS, clips=CLIPS).index.tolist() == ["x", "y"]
+
+
+def test_the_given_table_is_not_changed():
+    before = RATINGS.copy()
+    aggregate_ratings(RATINGS)
+    pd.testing.assert_frame_equal(RATINGS, before)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("r.csv", "rater,clip_id,impression\nA, x ,2\nB,x,3\n"),
+        ("r.tsv", "rater\tclip_id\timpression\nA\tx\t2\nB\tx\t3\n"),
+        (
+            "r.jsonl",
+            '{"rater": 1, "clip_id": "x", "impression": 2}\n{"rater": 2, "clip_id": "x", "impression": 3}\n',
+        ),
+    ],
+)
+def test_ratings_are_read_from_files(write, name, text):
+    scores = aggregate_ratings(write(text, name), clips=CLIPS)
+    assert scores["impression"].to_dict() == {"x": 2.5}
+    assert scores["impression_se"].tolist() == [pytest.approx(0.5)]  # sd sqrt(.5), over sqrt(2)
+
+
+def test_a_clip_whose_cells_are_all_empty_has_no_score(write):
+    scores = aggregate_ratings(write("rater,clip_id,impression\nA,x,\nA,y,4\n"))
+    assert scores["impression_count"].to_dict() == {"x": 0, "y": 1}
+    assert scores["impression"].isna().to_dict() == {"x": True, "y": False}
+
+
+def test_ratings_of_unknown_clips_are_left_out_and_counted():
+    ratings = pd.concat([RATINGS, RATINGS.assign(clip_id=["p", "p", "q", "x"])], ignore_index=True)
+    with pytest.warns(SkippedWarning, match=r"^left out 3 ratings of 2 unknown clips: p, q$") as caught:
+        scores = aggregate_ratings(ratings, clips=CLIPS)
+    assert caught[0].filename == __file__
+    assert scores["impression_count"].to_dict() == {"x": 4, "y": 1}
+
+
+@pytest.mark.parametrize(
+    "text, arguments, words",
+    [
+        ("clip_id,impression\nx,3\n", {}, r"ratings\.csv: missing column\(s\) rater; found: clip_id, impression"),
+        ("rater,clip_id\nA,x\n", {}, r"ratings\.csv: no target columns; looked for impression, alignment"),
+        ("rater,clip_id,impression\nA,x,3\n", {"targets": ["clarity"]}, r"missing column\(s\) clarity"),
+        (
+            "rater,clip_id,impression\nA,x,3\nB,x,good\n",
+            {},
+            r"ratings\.csv: column 'impression' must hold numbers, but has: 'good' \(line 3\)",
+        ),
+        (
+            "rater,clip_id,impression\nA,x,3\nB,x,0\nC,x,5.5\n",
+            {},
+            r"ratings\.csv: column 'impression' has scores off the scale 1 to 5: 0 \(line 3\), 5\.5 \(line 4\)\. "
+            r"Mend them, or give the scale= that the raters used",
+        ),
+        ("rater,clip_id,impression\nA,z,3\n", {"clips": CLIPS}, r"ratings name z, clips are x, y"),
+        ("rater,clip_id,impression\n", {}, r"ratings\.csv: the table is empty"),
+        ("rater,clip_id,impression\nA,x\n", {}, r"ratings\.csv: line 2 has 2 cells where the header has 3"),
+    ],
+)
+def test_bad_ratings_are_refused_in_words(write, text, arguments, words):
+    with pytest.raises(ClipsTableError, match=words):
+        aggregate_ratings(write(text), **arguments)
+
+
+def test_an_empty_frame_is_refused():
+    with pytest.raises(ClipsTableError, match="the ratings table is empty"):
+        aggregate_ratings(RATINGS.iloc[:0])
+
+
+def test_off_scale_scores_of_a_frame_are_named_by_row():
+    doubled = pd.concat([RATINGS, RATINGS.assign(impression=9)])  # row labels repeat
+    with pytest.raises(ClipsTableError, match=r"^column 'impression' .* 9 \(row 0\), 9 \(row 1\), 9 \(row 2\), 9"):
+        aggregate_ratings(doubled)
+
+
+@pytest.mark.parametrize("scale", [(0, 10), None])
+def test_another_scale_may_be_given(write, scale):
+    ratings = write("rater,clip_id,impression\nA,x,0\nB,x,10\n")
+    assert aggregate_ratings(ratings, scale=scale)["impression"].tolist() == [5]
+
+
+def test_other_targets_may_be_asked_for():
+    scores = aggregate_ratings(RATINGS.rename(columns={"alignment": "clarity"}), targets=["clarity"])
+    assert list(scores.columns) == ["clarity", "clarity_count", "clarity_se"]

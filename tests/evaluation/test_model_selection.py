@@ -1,0 +1,161 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, LeaveOneOut, cross_val_score
+
+from musiceval_sk import ClipsTableError, SystemPromptKFold, leakage, make_split
+from musiceval_sk.evaluation.model_selection import SPLITS
+
+
+@pytest.fixture
+def clips():
+    """Seven systems by eight prompts, three cells empty, rows shuffled."""
+    cells = [
+        (f"S{i}", f"prompt {j}") for i in range(7) for j in range(8) if (i, j) not in {(0, 0), (3, 4), (6, 7)}
+    ]
+    order = np.random.default_rng(0).permutation(len(cells))
+    table = pd.DataFrame([cells[i] for i in order], columns=["system", "prompt"])
+    return table.set_index(pd.Index([f"clip{i:02d}" for i in range(len(table))], name="clip_id"))
+
+
+def lists(folds):
+    return [(train.tolist(), test.tolist()) for train, test in folds]
+
+
+@pytest.mark.parametrize("n_splits", [2, 3])
+def test_system_prompt_folds_share_neither_and_test_every_clip_once(clips, n_splits):
+    splitter = SystemPromptKFold(n_splits, random_state=0)
+    folds = list(splitter.split(clips, groups=clips[["system", "prompt"]]))
+    assert len(folds) == splitter.get_n_splits() == n_splits**2
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(clips)))
+    for train, test in folds:
+        for column in ("system", "prompt"):
+            assert not set(clips[column].iloc[train]) & set(clips[column].iloc[test])
+        # All that shares neither is there to learn from.
+        apart = ~clips["system"].isin(clips["system"].iloc[test]) & ~clips["prompt"].isin(
+            clips["prompt"].iloc[test]
+        )
+        assert train.tolist() == np.flatnonzero(apart).tolist()
+
+
+def test_system_prompt_folds_are_dealt_evenly(clips):
+    folds = list(SystemPromptKFold(3, random_state=0).split(clips, groups=clips[["system", "prompt"]]))
+    # Seven systems in three folds are 3, 2, 2; eight prompts 3, 3, 2.
+    assert sorted({clips["system"].iloc[test].nunique() for _, test in folds}) == [2, 3]
+    assert sorted({clips["prompt"].iloc[test].nunique() for _, test in folds}) == [2, 3]
+
+
+def test_system_prompt_folds_are_reproducible(clips):
+    def draw(seed):
+        return lists(SystemPromptKFold(2, random_state=seed).split(clips, groups=clips[["system", "prompt"]]))
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+def test_system_prompt_folds_serve_scikit_learn(clips):
+    X = np.random.default_rng(0).normal(size=(len(clips), 2))
+    splitter, groups = SystemPromptKFold(2, random_state=0), clips[["system", "prompt"]]
+    scores = cross_val_score(Ridge(), X, X[:, 0], cv=splitter, groups=groups)
+    assert scores.shape == (4,)
+    search = GridSearchCV(Ridge(), {"alpha": [0.1, 10.0]}, cv=splitter).fit(X, X[:, 0], groups=groups)
+    assert search.best_params_ == {"alpha": 0.1}
+
+
+def test_too_few_labels_for_the_folds():
+    groups = pd.DataFrame({"system": list("aabb"), "prompt": list("xyxy")})
+    with pytest.raises(ValueError, match="cannot deal 2 labels into 3 folds"):
+        list(SystemPromptKFold(3).split(groups, groups=groups))
+
+
+@pytest.mark.xfail(reason="numpy's IndexError instead of words")
+def test_groups_are_asked_for_in_words(clips):
+    with pytest.raises(ValueError, match="groups"):
+        list(SystemPromptKFold(2).split(clips))
+
+
+@pytest.mark.parametrize("cv", ["system", "prompt"])
+def test_no_group_is_on_both_sides(clips, cv):
+    split = make_split(cv, clips, n_splits=4, random_state=3)
+    folds = split.folds(clips)
+    assert (split.name, split.meaning, len(folds)) == (cv, SPLITS[cv], 4)
+    for train, test in folds:
+        assert not set(clips[cv].iloc[train]) & set(clips[cv].iloc[test])
+        assert len(train) + len(test) == len(clips)
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(clips)))
+    assert split.inner.equals(clips[cv])
+
+
+def test_both(clips):
+    split = make_split("system+prompt", clips)
+    folds = split.folds(clips)
+    assert len(folds) == 9
+    assert leakage(clips, folds) == {"system": 0.0, "prompt": 0.0}
+    assert split.inner.equals(clips["system"])
+
+
+def test_random(clips):
+    split = make_split("random", clips, n_splits=4)
+    folds = split.folds(clips)
+    assert len(folds) == 4
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(clips)))
+    assert split.inner is None
+
+
+def test_the_papers_share(clips):
+    ((train, test),) = make_split("85/15", clips).folds(clips)
+    assert (len(train), len(test)) == (45, 8)  # 15 % of 53 are 7.95, rounded up
+    assert not set(train) & set(test)
+
+
+@pytest.mark.parametrize("cv", SPLITS)
+def test_reproducible_by_seed(clips, cv):
+    def draw(seed):
+        return lists(make_split(cv, clips, random_state=seed).folds(clips))
+
+    assert draw(0) == draw(0)
+    assert draw(0) != draw(1)
+
+
+def test_never_more_folds_than_groups(clips):
+    assert len(make_split("system", clips, n_splits=50).folds(clips)) == 7
+    assert len(make_split("random", clips[:3], n_splits=50).folds(clips[:3])) == 3
+    few = clips[clips["system"].isin(["S1", "S2"])]
+    assert len(make_split("system+prompt", few).folds(few)) == 4
+
+
+def test_groups_follow_the_rows_that_are_kept(clips):
+    split = make_split("system", clips, n_splits=3)
+    part = clips.iloc[::-2]
+    for train, test in split.folds(part):
+        assert not set(part["system"].iloc[train]) & set(part["system"].iloc[test])
+
+
+def test_any_splitter_of_scikit_learn(clips):
+    split = make_split(LeaveOneOut(), clips)
+    assert split.name == "LeaveOneOut()"
+    assert len(split.folds(clips)) == len(clips)
+
+
+def test_errors(clips):
+    with pytest.raises(
+        ValueError, match="unknown split 'systems'; choose from system, prompt, system\\+prompt"
+    ):
+        make_split("systems", clips)
+    with pytest.raises(ClipsTableError, match="'system\\+prompt' needs a column 'prompt' in the clips table"):
+        make_split("system+prompt", clips[["system"]])
+    with pytest.raises(
+        ClipsTableError, match="'system' needs at least two of 'system', the clips table has 1"
+    ):
+        make_split("system", clips[clips["system"] == "S1"])
+
+
+def test_leakage_by_hand():
+    clips = pd.DataFrame({"system": list("aabbcc"), "prompt": list("xyxyzz"), "impression": range(6)})
+    # Fold one tests b (row 3, trained on row 2) and c (rows 4, 5; none): one of three; prompts y, z, z: one of three.
+    # Fold two tests a (row 0, trained on row 1): all; prompt x of row 0 stands in row 2.
+    folds = [(np.array([0, 1, 2]), np.array([3, 4, 5])), (np.array([1, 2]), np.array([0]))]
+    assert leakage(clips, folds) == {"system": 2 / 4, "prompt": 2 / 4}
+    assert leakage(clips[["system"]], folds[1:]) == {"system": 1.0}
+    assert leakage(clips[["impression"]], folds) == {}

@@ -1,0 +1,427 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from scipy import stats
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import GroupKFold, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from musiceval_sk import (
+    METRICS,
+    ClipsTableError,
+    LookupRegressor,
+    MOSRegressor,
+    SkippedWarning,
+    StudyResult,
+    evaluate,
+    make_split,
+    run_study,
+    spearman_interval,
+)
+
+N_SYSTEMS, N_PROMPTS = 9, 6
+CORRELATIONS = [name for name in METRICS if "MSE" not in name]
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Nine systems by six prompts, in no order; quality by system, mood by prompt."""
+    rng = np.random.default_rng(0)
+    systems, prompts = np.divmod(rng.permutation(N_SYSTEMS * N_PROMPTS), N_PROMPTS)
+    quality, mood = np.linspace(-1, 1, N_SYSTEMS)[systems], np.linspace(-0.5, 0.5, N_PROMPTS)[prompts]
+    return pd.DataFrame(
+        {
+            "path": "",
+            "prompt": [f"prompt {j}" for j in prompts],
+            "system": [f"S{i}" for i in systems],
+            "impression": 3 + quality + 0.3 * rng.normal(size=len(systems)),
+            "alignment": 3 + mood + 0.3 * rng.normal(size=len(systems)),
+        },
+        index=pd.Index([f"S{i}_P{j}" for i, j in zip(systems, prompts, strict=True)], name="clip_id"),
+    )
+
+
+@pytest.fixture(scope="module")
+def X(clips):
+    """Two audio columns and a text column that hear and read something of the scores, in another order of rows."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=(3, len(clips)))
+    table = {
+        "audio_0": clips["impression"] + 0.5 * noise[0],
+        "audio_1": noise[1],
+        "text_0": clips["alignment"] + 0.5 * noise[2],
+    }
+    return pd.DataFrame(table, index=clips.index).iloc[::-1]
+
+
+@pytest.fixture(scope="module")
+def models(clips):
+    return {
+        "global mean": DummyRegressor(),
+        "system mean": LookupRegressor(clips["system"]),
+        "prompt mean": LookupRegressor(clips["prompt"]),
+        "least squares": LinearRegression(),
+    }
+
+
+@pytest.fixture(scope="module")
+def by_system(clips, X, models):
+    return run_study(clips, X, models, "system", n_splits=3, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def at_random(clips, X, models):
+    return run_study(clips, X, models, "random", n_splits=3, random_state=0)
+
+
+def out_of_fold(clips, X, target, columns, cv="system"):
+    """Predict every clip by least squares, with the folds of `make_split` and a plain loop."""
+    inputs, truth = X.loc[clips.index, columns], clips[target]
+    parts = []
+    for train, test in make_split(cv, clips, n_splits=3, random_state=0).folds(clips):
+        fitted = LinearRegression().fit(inputs.iloc[train], truth.iloc[train])
+        parts.append(pd.Series(fitted.predict(inputs.iloc[test]), index=clips.index[test]))
+    return parts
+
+
+COLUMNS = {"impression": ["audio_0", "audio_1"], "alignment": ["audio_0", "audio_1", "text_0"]}
+
+
+def test_table_shape(by_system, models):
+    assert len(by_system.scores) == 2 * 4 * 2  # targets, models, kinds
+    assert list(by_system.scores.columns) == ["target", "model", "kind", *METRICS]
+    for target in ("impression", "alignment"):
+        for kind in ("pooled", "mean of folds"):
+            table = by_system.table(target, kind)
+            assert list(table.index) == list(models)
+            assert list(table.columns) == list(METRICS)
+    assert by_system.table("impression").equals(by_system.table("impression", "pooled"))
+
+
+@pytest.mark.parametrize("cv", ["system", "random"])
+@pytest.mark.parametrize("target", COLUMNS)
+def test_scores_by_hand(clips, X, by_system, at_random, target, cv):
+    study = by_system if cv == "system" else at_random
+    parts = out_of_fold(clips, X, target, COLUMNS[target], cv)
+    pooled = pd.concat(parts)
+    expected = evaluate(clips[target][pooled.index], pooled, systems=clips["system"])
+    pd.testing.assert_series_equal(
+        study.table(target).loc["least squares"], expected, check_names=False, rtol=1e-9
+    )
+    folds = [evaluate(clips[target][part.index], part, systems=clips["system"]) for part in parts]
+    expected = sum(folds) / 3
+    found = study.table(target, "mean of folds").loc["least squares"]
+    pd.testing.assert_series_equal(found, expected, check_names=False, rtol=1e-9)
+
+
+@pytest.mark.parametrize("target", COLUMNS)
+def test_predictions_are_out_of_fold_and_in_the_result(clips, X, by_system, target):
+    found = by_system.predictions
+    assert list(found.columns) == ["target", "model", "fold", "clip_id", "truth", "prediction"]
+    assert len(found) == 2 * 4 * len(clips)
+    chosen = found[(found["target"] == target) & (found["model"] == "least squares")].set_index("clip_id")
+    assert sorted(chosen.index) == sorted(clips.index)
+    expected = pd.concat(out_of_fold(clips, X, target, COLUMNS[target]))
+    np.testing.assert_allclose(chosen["prediction"], expected[chosen.index], rtol=1e-9)
+    assert chosen["truth"].to_numpy().tolist() == clips[target][chosen.index].tolist()
+
+
+def test_pooled_is_evaluate_on_the_predictions_of_the_result(clips, at_random):
+    for (target, model), found in at_random.predictions.groupby(["target", "model"]):
+        if model == "global mean":
+            continue
+        expected = evaluate(
+            found["truth"], found["prediction"], systems=clips["system"][found["clip_id"]].to_numpy()
+        )
+        pooled = at_random.table(target).loc[model]
+        assert pooled["U_SRCC"] == pytest.approx(expected["U_SRCC"], abs=1e-12)
+        assert pooled["S_MSE"] == pytest.approx(expected["S_MSE"], abs=1e-12)
+
+
+def test_impression_hears_and_alignment_reads_too(by_system):
+    facts = by_system.about["targets"]
+    assert (facts["impression"]["inputs"], facts["alignment"]["inputs"]) == (2, 3)
+
+
+def test_lookup_of_systems_cannot_be_judged_on_unseen_systems(by_system):
+    for kind in ("pooled", "mean of folds"):
+        assert by_system.table("impression", kind).loc["system mean"].isna().all()
+    notes = by_system.notes.set_index(["target", "model"])["note"]
+    assert "cannot be judged under this split" in notes["impression", "system mean"]
+    assert ("impression", "least squares") not in notes.index
+
+
+def test_lookup_of_prompts_cannot_be_judged_on_unseen_prompts(clips, X, models):
+    study = run_study(clips, X, models, "prompt", targets=["alignment"], n_splits=3)
+    assert study.table("alignment").loc["prompt mean"].isna().all()
+    assert np.isfinite(study.table("alignment").loc["system mean", "U_MSE"])
+
+
+def test_lookup_at_random_is_judged(at_random):
+    assert at_random.table("impression").loc["system mean", "U_SRCC"] > 0.5
+    assert "impression" in set(at_random.notes["target"])  # the global mean's
+    assert not (at_random.notes["model"] == "system mean").any()
+
+
+def test_constant_within_a_fold_ranks_nothing(clips, by_system):
+    for kind in ("pooled", "mean of folds"):
+        row = by_system.table("impression", kind).loc["global mean"]
+        assert row[CORRELATIONS].isna().all()
+        assert np.isfinite(row[["U_MSE", "S_MSE"]]).all()
+    # By hand: every clip is given the mean score of the clips of other folds.
+    errors = []
+    for train, test in make_split("system", clips, n_splits=3, random_state=0).folds(clips):
+        errors.append((clips["impression"].iloc[test] - clips["impression"].iloc[train].mean()) ** 2)
+    pooled = by_system.table("impression").loc["global mean", "U_MSE"]
+    assert pooled == pytest.approx(pd.concat(errors).mean(), rel=1e-12)
+    note = by_system.notes.set_index(["target", "model"])["note"]["impression", "global mean"]
+    assert "predicts the same for every clip of a fold" in note
+
+
+def test_lookup_of_prompts_ranks_no_whole_systems(by_system):
+    # Every system has every prompt once, so all systems of a fold are given the same mean.
+    row = by_system.table("alignment").loc["prompt mean"]
+    assert row[["S_LCC", "S_SRCC", "S_KTAU"]].isna().all()
+    assert np.isfinite(row[["U_LCC", "U_SRCC", "U_KTAU"]]).all()
+    note = by_system.notes.set_index(["target", "model"])["note"]["alignment", "prompt mean"]
+    assert "predicts the same for every system of a fold" in note
+
+
+def test_partly_unknown_labels_are_counted(clips, X):
+    # Four prompts are in the first half only: half of the clips have no match whichever half is tested.
+    order = clips.assign(prompt=[f"p{i % 4}" if i < 27 else f"p{i % 4 + 2}" for i in range(54)])
+    study = run_study(
+        order, X, {"prompt mean": LookupRegressor(order["prompt"])}, KFold(2), targets=["impression"]
+    )
+    folds = list(KFold(2).split(order))
+    unknown = sum(
+        (~order["prompt"].iloc[test].isin(order["prompt"].iloc[train])).sum() for train, test in folds
+    )
+    assert 0 < unknown < 54
+    assert (
+        f"{unknown} of 54 clips had no match in training and got the global mean"
+        in study.notes["note"].item()
+    )
+
+
+def test_interval(by_system, at_random):
+    srcc = by_system.table("impression").loc["least squares", "S_SRCC"]
+    assert by_system.interval("impression", "least squares") == spearman_interval(srcc, N_SYSTEMS)
+    assert np.isnan(at_random.interval("impression", "least squares")).all()
+
+
+def test_clips_without_score_or_features_are_left_out(clips, X, models):
+    scored = clips.copy()
+    scored.loc[scored.index[:2], "impression"] = np.nan
+    some = X.drop(clips.index[1:7])
+    with pytest.warns(SkippedWarning) as caught:
+        study = run_study(scored, some, models, "system", n_splits=3)
+    first, second = (str(warning.message) for warning in caught)
+    names = ", ".join(clips.index[:5])
+    assert first == f"impression: left out 7 clips without features or score: {names} (+2 more)"
+    assert second.startswith("alignment: left out 6 clips without features or score")
+    tested = study.predictions[study.predictions["target"] == "impression"]["clip_id"].unique()
+    assert sorted(tested) == sorted(clips.index[7:])
+    assert study.about["targets"]["impression"]["clips"] == 54 - 7
+    assert study.about["targets"]["alignment"]["clips"] == 54 - 6
+
+
+def test_csv_round_trip(by_system, tmp_path):
+    by_system.to_csv(tmp_path / "study.csv")
+    table = pd.read_csv(tmp_path / "study.csv")
+    assert list(table.columns) == ["split", "target", "model", "kind", *METRICS, "note"]
+    assert set(table["split"]) == {"system"}
+    pd.testing.assert_frame_equal(
+        table[by_system.scores.columns], by_system.scores, check_dtype=False, rtol=1e-12
+    )
+    unjudged = table[table["model"] == "system mean"]
+    assert unjudged["note"].str.startswith("cannot be judged").all()
+    assert table[table["model"] == "least squares"]["note"].isna().all()
+
+
+def test_json_round_trip(by_system, tmp_path):
+    by_system.to_json(tmp_path / "study.json")
+    json.loads((tmp_path / "study.json").read_text(), parse_constant=pytest.fail)  # no NaN: any reader's JSON
+    again = StudyResult.from_json(tmp_path / "study.json")
+    for name in ("scores", "predictions", "notes"):
+        pd.testing.assert_frame_equal(
+            getattr(again, name),
+            getattr(by_system, name),
+            check_dtype=False,
+            check_index_type=False,
+            rtol=1e-13,
+        )
+    assert again.about == by_system.about
+    assert str(again) == str(by_system)
+
+
+def test_json_round_trip_without_notes(clips, X, tmp_path):
+    study = run_study(clips, X, {"least squares": LinearRegression()}, "system", n_splits=3)
+    study.to_json(tmp_path / "study.json")
+    again = StudyResult.from_json(tmp_path / "study.json")
+    assert again.notes.empty
+    assert str(again) == str(study)
+
+
+def test_on_screen(by_system, at_random, models):
+    shown = str(by_system)
+    for name in [*models, *METRICS, "impression", "alignment", "pooled", "mean of folds"]:
+        assert name in shown
+    assert "Split 'system': systems never heard in training; 3 fold(s)" in shown
+    assert "0% by system, 100% by prompt" in shown
+    assert f"{by_system.table('impression').loc['least squares', 'S_SRCC']:.3f}" in shown
+    assert "cannot be judged under this split" in shown
+    assert "nan" not in shown
+    assert "as few as 3 systems in a fold" in shown
+    assert "look-up of the system mean scores 1 by construction" in str(at_random)
+    assert "by construction" not in shown
+
+
+class Spy(RegressorMixin, BaseEstimator):
+    """Keep what fit is given, and predict the mean."""
+
+    seen = []
+
+    def fit(self, X, y, groups=None):
+        Spy.seen.append((X, y, groups))
+        self.mean_ = float(np.mean(y))
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.mean_) + X["audio_1"].to_numpy()
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "pipeline"])
+@pytest.mark.parametrize(
+    ("cv", "column"), [("system", "system"), ("prompt", "prompt"), ("system+prompt", "system")]
+)
+def test_group_splits_hand_groups_to_fit(clips, X, cv, column, wrapped, monkeypatch):
+    monkeypatch.setattr(Spy, "seen", [])
+    scaler = StandardScaler().set_output(transform="pandas")
+    model = make_pipeline(scaler, Spy()) if wrapped else Spy()
+    run_study(clips, X, {"spy": model}, cv, targets=["alignment"], n_splits=3)
+    folds = make_split(cv, clips, n_splits=3).folds(clips)
+    assert len(Spy.seen) == len(folds)
+    for (train, _), (inputs, y, groups) in zip(folds, Spy.seen, strict=True):
+        assert list(inputs.index) == list(y.index) == list(clips.index[train])
+        assert list(groups) == list(clips[column].iloc[train])
+
+
+def test_random_splits_hand_no_groups(clips, X, monkeypatch):
+    monkeypatch.setattr(Spy, "seen", [])
+    run_study(clips, X, {"spy": Spy()}, "random", targets=["alignment"], n_splits=3)
+    assert [groups for _, _, groups in Spy.seen] == [None, None, None]
+
+
+def test_models_are_cloned_not_touched(clips, X):
+    model = Ridge()
+    run_study(clips, X, {"ridge": model}, "system", n_splits=3)
+    assert not hasattr(model, "coef_")
+
+
+def test_mosregressor_is_given_groups_of_its_training_part(clips, X, monkeypatch):
+    seen, fit = [], MOSRegressor.fit
+
+    def spy(self, X, y, groups=None):
+        seen.append((list(y.index), list(groups)))
+        return fit(self, X, y, groups=groups)
+
+    monkeypatch.setattr(MOSRegressor, "fit", spy)
+    model = MOSRegressor((4,), learning_rate_init=0.05, n_iter_no_change=3, random_state=0)
+    study = run_study(clips, X, {"MLP": model}, "system", targets=["impression"], n_splits=3)
+    assert len(seen) == 3
+    for index, groups in seen:
+        assert groups == list(clips["system"][index])
+        assert len(set(groups)) == 6  # nine systems, three of them in the test
+    assert np.isfinite(study.table("impression").to_numpy()).all()
+
+
+def test_two_jobs_equal_one(clips, X, models, by_system):
+    parallel = run_study(clips, X, models, "system", n_splits=3, random_state=0, n_jobs=2)
+    pd.testing.assert_frame_equal(parallel.scores, by_system.scores, rtol=1e-12)
+    pd.testing.assert_frame_equal(parallel.predictions, by_system.predictions, rtol=1e-12)
+
+
+def test_custom_splitter(clips, X):
+    study = run_study(clips, X, {"least squares": LinearRegression()}, KFold(4), targets=["impression"])
+    assert study.about["split"] == repr(KFold(4))
+    assert study.about["folds"] == 4
+    parts = []
+    for train, test in KFold(4).split(clips):
+        inputs = X.loc[clips.index, COLUMNS["impression"]]
+        fitted = LinearRegression().fit(inputs.iloc[train], clips["impression"].iloc[train])
+        parts.append(pd.Series(fitted.predict(inputs.iloc[test]), index=clips.index[test]))
+    expected = stats.spearmanr(clips["impression"], pd.concat(parts))[0]
+    assert study.table("impression").loc["least squares", "U_SRCC"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_random_share_has_one_fold(clips, X, models):
+    study = run_study(clips, X, models, "85/15", targets=["impression"])
+    assert study.about["folds"] == 1
+    assert study.about["targets"]["impression"]["clips"] == 9  # 15 % of 54 are 8.1, rounded up
+    pooled, mean = (
+        study.table("impression", kind).loc["least squares"] for kind in ("pooled", "mean of folds")
+    )
+    pd.testing.assert_series_equal(pooled, mean, rtol=1e-12)
+
+
+def test_targets_are_chosen(clips, X, models):
+    liked = clips.rename(columns={"alignment": "liking"})
+    assert list(run_study(liked, X, models, n_splits=3).about["targets"]) == ["impression"]
+    assert list(run_study(liked, X, models, n_splits=3, targets=["liking"]).about["targets"]) == ["liking"]
+
+
+def test_without_systems_there_are_no_s_metrics(clips, X):
+    for table in (clips.drop(columns="system"), clips.assign(system="")):
+        study = run_study(table, X, {"least squares": LinearRegression()}, "random", targets=["impression"])
+        row = study.table("impression").loc["least squares"]
+        assert row[[name for name in METRICS if name[0] == "S"]].isna().all()
+        assert np.isfinite(row[[name for name in METRICS if name[0] == "U"]]).all()
+        assert "No system is named, so there are no S metrics." in str(study)
+
+
+def test_about(by_system, clips):
+    about = by_system.about
+    assert about["split"] == "system"
+    assert about["shared_with_training"] == {"system": 0.0, "prompt": 1.0}
+    expected = {"clips": 54, "systems": N_SYSTEMS, "least_systems_in_a_fold": 3, "inputs": 2}
+    assert expected.items() <= about["targets"]["impression"].items()
+    assert about["versions"]["scikit-learn"] == sklearn.__version__
+    assert about["models"]["least squares"] == "LinearRegression()"
+
+
+def test_default_models_are_compared(clips, X):
+    study = run_study(clips, X, cv="system", n_splits=2, targets=["impression"])
+    expected = ["global mean", "system mean", "prompt mean", "ridge", "SVR", "MOSRegressor"]
+    assert list(study.table("impression").index) == expected
+
+
+def test_errors(clips, X, models):
+    with pytest.raises(
+        ClipsTableError, match="the clips table has no scores; looked for impression, alignment"
+    ):
+        run_study(clips[["path", "prompt", "system"]], X, models)
+    with pytest.raises(ClipsTableError, match="liking"):
+        run_study(clips, X, models, targets=["liking"])
+    with pytest.raises(ClipsTableError, match="no clip has both features and a score of 'impression'"):
+        run_study(clips, X.rename("other {}".format), models)
+    with pytest.raises(ValueError, match="unknown split 'official'"):
+        run_study(clips, X, models, "official")
+    with pytest.raises(ClipsTableError, match="clip ids repeat"):
+        run_study(pd.concat([clips, clips[:1]]), X, models)
+    with pytest.raises(ValueError, match="groups"):
+        run_study(clips, X, models, GroupKFold(2))
+
+
+@pytest.mark.xfail(
+    reason="rows of X and y shift against each other; the message, if any, speaks of nan in y_true"
+)
+def test_features_of_a_clip_given_twice_are_refused(clips, X, models):
+    with pytest.raises(ValueError, match="X repeats|clip ids repeat"):
+        run_study(clips, pd.concat([X, X[:3]]), models, "random")

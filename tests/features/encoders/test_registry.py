@@ -1,0 +1,79 @@
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+from musiceval_sk import Encoder, get_encoder, list_encoders
+from musiceval_sk.features.encoders import registry
+from musiceval_sk.features.encoders.spectral import SpectralEncoder
+from tests.features.toy import ToyEncoder
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Pretend that an installed package registers these encoders."""
+
+    def pretend(**values):
+        points = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
+        monkeypatch.setattr(registry, "entry_points", lambda *, group: points if group == registry.GROUP else [])
+
+    return pretend
+
+
+def test_our_own_encoders_are_known():
+    assert {"laion-clap", "spectral"} <= set(list_encoders())
+    assert isinstance(get_encoder("spectral"), SpectralEncoder)
+
+
+def test_a_third_party_registers_an_entry_point(register):
+    register(toy="tests.features.toy:ToyEncoder")
+    assert list_encoders() == ["laion-clap", "spectral", "toy"]
+    encoder = get_encoder("toy", version=7)
+    assert isinstance(encoder, ToyEncoder)
+    assert encoder.version == 7
+
+
+def test_listing_imports_nothing(register):
+    register(broken="no_such_module:Encoder")
+    assert "broken" in list_encoders()
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        get_encoder("broken")
+
+
+def test_nobody_displaces_our_own(register):
+    register(spectral="tests.features.toy:ToyEncoder")
+    assert isinstance(get_encoder("spectral"), SpectralEncoder)
+
+
+def test_an_encoder_is_returned_as_it_is():
+    encoder = ToyEncoder()
+    assert get_encoder(encoder) is encoder
+    with pytest.raises(ValueError, match="options version came with an encoder that is already made"):
+        get_encoder(encoder, version=2)
+
+
+def test_unknown_names_and_options_are_refused():
+    with pytest.raises(ValueError, match="unknown encoder 'clap'; known are: laion-clap, spectral"):
+        get_encoder("clap")
+    with pytest.raises(ValueError, match=r"encoder 'spectral' does not take these options \(checkpoint\)"):
+        get_encoder("spectral", checkpoint="clap.pt")
+
+
+def test_an_encoder_must_say_how_it_encodes():
+    class Unfinished(Encoder):
+        pass
+
+    with pytest.raises(TypeError, match="abstract methods? .*describe.*encode_audio.*encode_text"):
+        Unfinished()
+
+
+def test_lengths_dimensions_and_fingerprints_follow_from_the_attributes():
+    encoder = ToyEncoder()
+    assert (encoder.window_length, encoder.hop_length) == (4000, 2000)  # .5 s and .25 s at 8 kHz
+    assert (encoder.dim("audio"), encoder.dim("text")) == (3, 2)
+    digests = {encoder.fingerprint, encoder.fingerprint_of("audio"), encoder.fingerprint_of("text")}
+    other = ToyEncoder(version=2)
+    digests |= {other.fingerprint, other.fingerprint_of("audio"), other.fingerprint_of("text")}
+    assert len(digests) == 6
+    assert all(len(digest) == 32 and int(digest, 16) >= 0 for digest in digests)
+    np.testing.assert_array_equal(encoder.encode_text(["calm piano", ""]), [[10, 2], [0, 0]])

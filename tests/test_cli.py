@@ -1,0 +1,149 @@
+"""The command line as a user meets it: what is printed where, and with which exit status."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from musiceval_sk.cli import app
+from musiceval_sk.datasets.synthetic import make_listening_test
+
+COMMANDS = ("demo", "extract", "study", "fit", "predict", "score")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    make_listening_test(folder / "test", n_systems=4, n_prompts=4, n_raters=6, seconds=1.0, random_state=0)
+    run("extract", folder / "test" / "clips.csv", "--cache", folder / "e.h5")
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def data(folder):
+    return [folder / "test" / "clips.csv", "--ratings", folder / "test" / "ratings.csv", "--cache", folder / "e.h5"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example:  musiceval {command}" in result.stdout
+
+
+def test_no_command_shows_the_commands():
+    result = run()
+    assert all(command in result.output for command in COMMANDS)
+
+
+def test_console_script_reports_its_version():
+    script = Path(sys.executable).with_name("musiceval")
+    found = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"musiceval \d+\.\d+\.\d+\S*\n", found.stdout)
+
+
+def test_extract_twice_reuses_everything(folder):
+    result = run("extract", folder / "test" / "clips.csv", "--cache", folder / "e.h5")
+    assert result.exit_code == 0
+    assert "audio: 0 stored, 16 reused" in result.stdout
+    assert "text: 0 stored, 4 reused" in result.stdout
+
+
+def test_extract_of_a_folder_with_an_unreadable_file_says_so_and_exits_1(folder, tmp_path):
+    shutil.copytree(folder / "test" / "audio", tmp_path / "audio")
+    (tmp_path / "audio" / "S09_P01.wav").write_bytes(b"no sound")
+    result = run("extract", tmp_path / "audio", "--pattern", "{system}_{prompt_id}", "--cache", tmp_path / "e.h5")
+    assert result.exit_code == 1
+    assert "audio: 16 stored" in result.stdout
+    assert "skipped: 1" in result.stdout
+    assert "warning: skipped 1 of 17 clips" in result.stderr
+    strict = run("extract", tmp_path / "audio", "--strict", "--cache", tmp_path / "e2.h5")
+    assert strict.exit_code == 1
+    assert "error: " in strict.stderr and "S09_P01.wav: not a sound file" in strict.stderr
+
+
+def test_study_prints_tables_and_writes_files(folder, tmp_path):
+    result = run("study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    for model in ("global mean", "system mean", "prompt mean", "ridge", "SVR", "MOSRegressor"):
+        assert model in result.stdout
+    assert "0% by system, 100% by prompt" in result.stdout
+    assert "audio spectral (" in result.stdout
+    scores = pd.read_csv(tmp_path / "study.csv")
+    assert set(scores["kind"]) == {"pooled", "mean of folds"} and set(scores["target"]) == {"impression"}
+    assert (tmp_path / "study.json").exists()
+
+
+def test_fit_predict_score(folder, tmp_path):
+    model, predictions = tmp_path / "model.skops", tmp_path / "predictions.csv"
+    fitted = run("fit", *data(folder), "--out", model, "--members", 2, "--max-iter", 2000)
+    assert fitted.exit_code == 0, fitted.output
+    assert "fitted on 16 clips, impression, alignment" in fitted.stdout
+    predicted = run("predict", model, folder / "test" / "clips.csv", "--out", predictions)
+    assert predicted.exit_code == 0, predicted.output
+    table = pd.read_csv(predictions, index_col="clip_id")
+    assert list(table.columns) == ["impression", "alignment"] and len(table) == 16
+    assert "S01" in predicted.stdout
+    truth = ["--truth", folder / "test" / "clips.csv", "--ratings", folder / "test" / "ratings.csv"]
+    scored = run("score", predictions, *truth)
+    assert scored.exit_code == 0, scored.output
+    assert "16 clips, 4 systems" in scored.stdout
+    assert all(name in scored.stdout for name in ("U_MSE", "S_KTAU", "impression", "alignment"))
+
+
+def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path):
+    run("fit", *data(folder), "--out", tmp_path / "m.skops", "--target", "impression", "--max-iter", 2000)
+    result = run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "clip_id,impression" and len(lines) == 17
+
+
+def test_score_names_clips_without_a_partner(tmp_path):
+    (tmp_path / "p.csv").write_text("clip_id,impression\na,1\nb,2\nc,3\nx,5\n")
+    (tmp_path / "t.csv").write_text("clip_id,system,impression\na,S1,1\nb,S1,2\nc,S2,4\ny,S2,5\n")
+    result = run("score", tmp_path / "p.csv", "--truth", tmp_path / "t.csv")
+    assert result.exit_code == 1
+    assert "1 clips have no prediction: y" in result.stderr
+    assert "1 clips have no true score: x" in result.stderr
+    assert "3 clips, 2 systems" in result.stdout
+    # By hand: errors 0, 0, 1 over three clips.
+    assert re.search(r"impression\s+0\.3333", result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["extract", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["extract", "{clips}", "--encoder", "clapp"], "unknown encoder 'clapp'"),
+        (["extract", "{clips}", "--modality", "video"], "unknown modality 'video'"),
+        (["study", "{clips}"], "has no scores"),
+        (["study", "{clips}", "--ratings", "{ratings}", "--cv", "singer"], "unknown split 'singer'"),
+        (["study", "{clips}", "--ratings", "{ratings}", "--target", "groove"], "missing column(s) groove"),
+        (["study", "{clips}", "--ratings", "{ratings}", "--pooling", "median"], "unknown pooling 'median'"),
+        (["fit", "{clips}"], "no scores; give --ratings"),
+        (["predict", "nothing.skops", "{clips}"], "nothing.skops: no such model file"),
+        (["score", "{clips}", "--truth", "{clips}"], "no target is in both tables"),
+    ],
+)
+def test_wrong_use_exits_2_with_one_line(folder, tmp_path, arguments, words):
+    places = {"clips": folder / "test" / "clips.csv", "ratings": folder / "test" / "ratings.csv"}
+    arguments = [argument.format(**places) for argument in arguments]
+    if arguments[0] != "score" and arguments[0] != "predict":
+        arguments += ["--cache", tmp_path / "e.h5"]
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert result.stdout == ""
+
+
+def test_unknown_option_exits_2():
+    assert run("study", "clips.csv", "--colour", "red").exit_code == 2
