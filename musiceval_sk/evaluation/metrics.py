@@ -327,9 +327,12 @@ def systems_of(y: Any, systems: Any) -> np.ndarray:
         if found.isna().any():
             raise ValueError(f"no system is known for clips: {listed(found.index[found.isna()])}")
         return found.to_numpy()
-    labels = np.asarray(systems)
+    labels = np.asarray(systems, dtype=object)
     if labels.shape != (len(y),):
         raise ValueError(f"systems has shape {labels.shape} for {len(y)} clips")
+    missing = np.flatnonzero(pd.isna(labels))
+    if len(missing):
+        raise ValueError(f"no system is known for {len(missing)} clips, at rows: {listed(missing)}")
     return labels
 
 

@@ -23,7 +23,7 @@ class SystemPromptKFold(BaseCrossValidator):
     ----------
     n_splits : int, default=3
         Folds along each of the two; there are its square splits.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, default=0
         Deals systems and prompts.
 
     Examples
@@ -38,7 +38,7 @@ class SystemPromptKFold(BaseCrossValidator):
     [3] [0]
     """
 
-    def __init__(self, n_splits: int = 3, *, random_state: Any = None):
+    def __init__(self, n_splits: int = 3, *, random_state: int = 0):
         self.n_splits = n_splits
         self.random_state = random_state
 
@@ -47,15 +47,17 @@ class SystemPromptKFold(BaseCrossValidator):
 
         Parameters
         ----------
-        X, y, groups : object, default=None
+        X, y : object, default=None
             Ignored.
+        groups : pandas.DataFrame or array-like [shape=(n, 2)], default=None
+            System and prompt of each row.
 
         Returns
         -------
         int
-            The square of `n_splits`.
+            The square of `n_splits`; with ``groups``, less the pairs of folds that no clip, or all clips, belong to.
         """
-        return self.n_splits**2
+        return self.n_splits**2 if groups is None else sum(1 for _ in self.split(groups, groups=groups))
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield training and test rows.
@@ -77,9 +79,13 @@ class SystemPromptKFold(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If there are fewer systems or prompts than folds.
+            If groups are missing, or there are fewer systems or prompts than folds.
         """
         labels = np.asarray(groups, dtype=object)
+        if labels.ndim != 2 or labels.shape[1] != 2:
+            raise ValueError(
+                "SystemPromptKFold needs groups with two columns, system and prompt, as clips[['system', 'prompt']]"
+            )
         random_state = check_random_state(self.random_state)
         folds = np.stack([_deal(labels[:, i], self.n_splits, random_state) for i in (0, 1)])
         for system_fold in range(self.n_splits):
@@ -180,7 +186,7 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     columns = cv.split("+")
     counts = [_count_groups(clips, column, cv) for column in columns]
     if len(columns) == 2:
-        splitter: Any = SystemPromptKFold(min(3, n_splits, *counts), random_state=random_state)
+        splitter: Any = SystemPromptKFold(min(3, n_splits, *counts), random_state=random_state or 0)
         return Split(cv, SPLITS[cv], splitter, clips[columns], clips[columns[0]])
     splitter = GroupKFold(min(n_splits, *counts), shuffle=True, random_state=random_state)
     return Split(cv, SPLITS[cv], splitter, clips[columns[0]], clips[columns[0]])
@@ -203,7 +209,7 @@ def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> 
     """
     shares = {}
     for column in ("system", "prompt"):
-        if column in clips:
+        if column in clips and (clips[column] != "").any():
             labels = clips[column].to_numpy()
             seen = [np.isin(labels[test], labels[train]) for train, test in folds]
             shares[column] = float(np.concatenate(seen).mean())

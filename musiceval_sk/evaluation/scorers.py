@@ -7,6 +7,7 @@ the clip ids through every splitter, or scikit-learn's metadata routing.
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import sklearn
 from sklearn.metrics import make_scorer
 
@@ -52,9 +53,11 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
     metric = METRICS[name]
     score = _Score(name, systems if metric.by_system else None, target)
     scorer = make_scorer(score, greater_is_better=metric.greater_is_better)
+    routing = sklearn.get_config()["enable_metadata_routing"]
     if not metric.by_system or systems is not None:
-        return scorer
-    if not sklearn.get_config()["enable_metadata_routing"]:
+        # Said aloud, so that systems routed to another scorer of the same search are not an error here.
+        return scorer.set_score_request(systems=False) if routing else scorer
+    if not routing:
         raise ValueError(
             f"{name} must know each clip's system. Either give systems=clips['system'] and a y indexed by clip id, or "
             "call sklearn.set_config(enable_metadata_routing=True) and pass params={'systems': ...} to the search"
@@ -70,22 +73,31 @@ class _Score:
 
     @property
     def __name__(self) -> str:
-        return self.name
+        return self.name if self.target is None else f"{self.name}[{self.target}]"
 
-    def __repr__(self) -> str:
-        return f"{self.name}{'' if self.target is None else f'[{self.target}]'}"
+    def _labels(self, y_true: Any, systems: Any) -> np.ndarray:
+        if systems is not None:
+            return systems_of(y_true, systems)
+        if self.systems is None:
+            raise ValueError(
+                f"{self.name} was not given the systems: pass params={{'systems': clips['system']}}"
+            )
+        if not isinstance(y_true, pd.Series | pd.DataFrame):
+            raise ValueError(
+                f"{self.name} finds systems by y's index, but y is a {type(y_true).__name__} without one: give y as a "
+                "pandas Series indexed by clip id"
+            )
+        return systems_of(y_true, self.systems)
 
     def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
         metric = METRICS[self.name]
         labels: tuple[np.ndarray, ...] = ()
         if metric.by_system:
-            if systems is None and not hasattr(y_true, "index"):
-                raise ValueError(
-                    f"{self.name} finds systems by y's index, but y is a {type(y_true).__name__} without one: give y as a "
-                    "pandas Series indexed by clip id"
-                )
-            labels = (systems_of(y_true, self.systems if systems is None else systems),)
+            labels = (self._labels(y_true, systems),)
         truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
+        named = getattr(y_true, "name", None)
+        if truth.ndim == 1 and self.target is not None and named is not None and named != self.target:
+            raise ValueError(f"target {self.target!r} was asked for, but y is {named!r}")
         if truth.ndim == 1:
             return metric.function(truth, prediction.reshape(truth.shape), *labels)
         names = list(getattr(y_true, "columns", range(truth.shape[1])))

@@ -91,6 +91,8 @@ def run_study(
     from tqdm import tqdm
 
     check_clips(clips)
+    if not X.index.is_unique:
+        raise ClipsTableError(f"X repeats clip ids: {listed(X.index[X.index.duplicated()].unique())}")
     targets = list(targets or [name for name in TARGETS if name in clips])
     check_clips(clips, columns=targets)
     if not targets:

@@ -61,7 +61,9 @@ def test_what_only_one_side_has_is_counted(write, truth):
     assert true.index.tolist() == ["a"]
 
 
-@pytest.mark.parametrize("text", ["clip_id,impression\na,3\nb,2\n", "clip_id,system,impression\na,S1,3\nb,,2\n"])
+@pytest.mark.parametrize(
+    "text", ["clip_id,impression\na,3\nb,2\n", "clip_id,system,impression\na,S1,3\nb,,2\n"]
+)
 def test_systems_must_all_be_named(write, text):
     predictions = write("p.csv", "clip_id,impression\na,1\nb,2\n")
     assert match_answers(predictions, write("t.csv", text))[2] is None
@@ -70,12 +72,20 @@ def test_systems_must_all_be_named(write, text):
 @pytest.mark.parametrize(
     "predictions, arguments, words",
     [
-        ("clip_id,clarity\na,1\n", {}, r"no target is in both tables; .*p\.csv has clarity, the truth system, imp"),
+        (
+            "clip_id,clarity\na,1\n",
+            {},
+            r"no target is in both tables; .*p\.csv has clarity, the truth system, imp",
+        ),
         ("clip_id,impression\na,1\n", {"targets": ["clarity"]}, r"missing column\(s\) clarity"),
         ("clip_id,impression\nz,1\n", {}, "no clip is in both tables; predictions name z"),
         ("name,impression\na,1\n", {}, r"p\.csv: missing column\(s\) clip_id; found: name, impression"),
         ("clip_id,impression\na,1\na,2\n", {}, r"p\.csv: column 'clip_id' repeats a value: 'a' \(line 2\)"),
-        ("clip_id,impression\na,high\n", {}, r"p\.csv: column 'impression' must hold numbers, .* 'high' \(line 2\)"),
+        (
+            "clip_id,impression\na,high\n",
+            {},
+            r"p\.csv: column 'impression' must hold numbers, .* 'high' \(line 2\)",
+        ),
     ],
 )
 def test_bad_answers_are_refused_in_words(write, truth, predictions, arguments, words):

@@ -98,7 +98,11 @@ def test_other_targets_may_be_asked_for(write):
             r"clips\.csv: column 'clip_id' repeats a value: 'a' \(line 2\), 'a' \(line 4\)",
         ),
         ([{"path": "a.wav"}, {"path": "a.mp3"}], {}, r"repeats a value: 'a' \(line 2\), 'a' \(line 3\)"),
-        (ROWS, {"targets": ["clarity"]}, r"clips\.csv: unknown target\(s\) clarity; columns are: .*impression"),
+        (
+            ROWS,
+            {"targets": ["clarity"]},
+            r"clips\.csv: unknown target\(s\) clarity; columns are: .*impression",
+        ),
         (
             [ROWS[0], {**ROWS[1], "impression": "n/a"}],
             {},
@@ -106,7 +110,11 @@ def test_other_targets_may_be_asked_for(write):
         ),
         ([ROWS[0], {**ROWS[1], "path": " "}], {}, r"clips\.csv: column 'path' is empty in line\(s\) 3"),
         ([ROWS[0], {**ROWS[1], "clip_id": ""}], {}, r"clips\.csv: column 'clip_id' is empty in line\(s\) 3"),
-        (ROWS, {"pattern": "{system}"}, r"pattern='\{system\}' is for a folder of sound files, not for a table"),
+        (
+            ROWS,
+            {"pattern": "{system}"},
+            r"pattern='\{system\}' is for a folder of sound files, not for a table",
+        ),
     ],
 )
 def test_a_bad_table_is_refused_in_words(write, rows, arguments, words):
@@ -188,7 +196,10 @@ def test_a_bad_pattern_is_refused(folder, pattern, words):
 @pytest.mark.parametrize("names", [("S1", "S2"), ("S1.wav", "S2.wav"), ("S1.mp3", "S2")])
 def test_a_side_table_joins_on_clip_id_with_and_without_suffix(folder, write, names):
     side = write(
-        [{"clip_id": names[1], "prompt": "drums", "alignment": "2"}, {"clip_id": names[0], "prompt": "flute"}],
+        [
+            {"clip_id": names[1], "prompt": "drums", "alignment": "2"},
+            {"clip_id": names[0], "prompt": "flute"},
+        ],
         "side.csv",
     )
     clips = load_clips(folder("S1.wav", "S2.wav"), prompts=side)
@@ -220,7 +231,9 @@ def test_an_ambiguous_side_row_is_given_to_no_clip(folder, write):
 
 def test_a_side_table_joins_on_prompt_id(folder, write):
     side = write([{"prompt_id": "P1", "prompt": "flute"}, {"prompt_id": "P2", "prompt": "drums"}], "side.tsv")
-    clips = load_clips(folder("S1-P1.wav", "S1-P2.wav", "S2-P1.wav"), pattern="{system}-{prompt_id}", prompts=side)
+    clips = load_clips(
+        folder("S1-P1.wav", "S1-P2.wav", "S2-P1.wav"), pattern="{system}-{prompt_id}", prompts=side
+    )
     assert clips["prompt"].tolist() == ["flute", "drums", "flute"]
     assert clips["system"].tolist() == ["S1", "S1", "S2"]
 
@@ -249,9 +262,15 @@ def test_clips_and_side_table_that_do_not_meet_are_counted(folder, write):
 @pytest.mark.parametrize(
     "side, words",
     [
-        ([{"prompt": "x"}], r"side\.csv: the side table needs a column 'clip_id', or 'prompt_id' .*; found: prompt"),
+        (
+            [{"prompt": "x"}],
+            r"side\.csv: the side table needs a column 'clip_id', or 'prompt_id' .*; found: prompt",
+        ),
         ([{"clip_id": "z"}], r"side\.csv: no clip_id of the side table belongs to a clip; e\.g\. 'z'"),
-        ([{"clip_id": "a"}] * 2, r"side\.csv: column 'clip_id' repeats a value: 'a' \(line 2\), 'a' \(line 3\)"),
+        (
+            [{"clip_id": "a"}] * 2,
+            r"side\.csv: column 'clip_id' repeats a value: 'a' \(line 2\), 'a' \(line 3\)",
+        ),
         (
             [{"clip_id": "b", "alignment": "4"}, {"clip_id": "a", "alignment": "bad"}],
             r"side\.csv: column 'alignment' must hold numbers, but has: 'bad' \(line 3\)",

@@ -85,7 +85,11 @@ def test_ratings_of_unknown_clips_are_left_out_and_counted():
 @pytest.mark.parametrize(
     "text, arguments, words",
     [
-        ("clip_id,impression\nx,3\n", {}, r"ratings\.csv: missing column\(s\) rater; found: clip_id, impression"),
+        (
+            "clip_id,impression\nx,3\n",
+            {},
+            r"ratings\.csv: missing column\(s\) rater; found: clip_id, impression",
+        ),
         ("rater,clip_id\nA,x\n", {}, r"ratings\.csv: no target columns; looked for impression, alignment"),
         ("rater,clip_id,impression\nA,x,3\n", {"targets": ["clarity"]}, r"missing column\(s\) clarity"),
         (
@@ -116,7 +120,9 @@ def test_an_empty_frame_is_refused():
 
 def test_off_scale_scores_of_a_frame_are_named_by_row():
     doubled = pd.concat([RATINGS, RATINGS.assign(impression=9)])  # row labels repeat
-    with pytest.raises(ClipsTableError, match=r"^column 'impression' .* 9 \(row 0\), 9 \(row 1\), 9 \(row 2\), 9"):
+    with pytest.raises(
+        ClipsTableError, match=r"^column 'impression' .* 9 \(row 0\), 9 \(row 1\), 9 \(row 2\), 9"
+    ):
         aggregate_ratings(doubled)
 
 

@@ -57,7 +57,11 @@ def test_comma_separated(table, name):
         ('{"a": 1}\n[1, 2]\n', "t.jsonl", r"t\.jsonl: line 2 must be a JSON object, not list"),
         ("a,b\n", "t.xlsx", r"t\.xlsx: cannot read a table from '\.xlsx'; give \.csv, \.tsv or \.jsonl"),
         ("a,b\n1,2\n3,café\n".encode("latin-1"), "t.csv", r"t\.csv: line 3 is not UTF-8 text"),
-        ("prompt\ncafé\n".encode("utf-16"), "t.tsv", r"t\.tsv: line 1 is not UTF-8 text; save the table as UTF-8"),
+        (
+            "prompt\ncafé\n".encode("utf-16"),
+            "t.tsv",
+            r"t\.tsv: line 1 is not UTF-8 text; save the table as UTF-8",
+        ),
         ('{"a": "é"}\n'.encode("latin-1"), "t.jsonl", r"t\.jsonl: line 1 is not UTF-8 text"),
     ],
 )
@@ -72,7 +76,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_numbers_takes_gaps_as_nan(table):
-    read = read_table(table("score\n3\n 4.5 \n\"\"\n   \n"))
+    read = read_table(table('score\n3\n 4.5 \n""\n   \n'))
     assert numbers(read, "score").tolist()[:2] == [3, 4.5]
     assert numbers(read, "score").isna().tolist() == [False, False, True, True]
 
@@ -80,7 +84,9 @@ def test_numbers_takes_gaps_as_nan(table):
 @pytest.mark.parametrize("cell", ["good", "3,5", "inf", "-Infinity", "nan"])
 def test_numbers_refuses_what_is_no_finite_number(table, cell):
     read = read_table(table(f'score\n3\n"{cell}"\n'))
-    with pytest.raises(ClipsTableError, match=rf"table\.csv: column 'score' must hold numbers, .* '{cell}' \(line 3\)"):
+    with pytest.raises(
+        ClipsTableError, match=rf"table\.csv: column 'score' must hold numbers, .* '{cell}' \(line 3\)"
+    ):
         numbers(read, "score")
 
 

@@ -258,7 +258,6 @@ def test_bad_systems(metric):
         metric(y, [np.nan, *PREDICTION[1:]], of_clip)
 
 
-@pytest.mark.xfail(reason="clips whose system is None or nan are dropped without a word")
 @pytest.mark.parametrize("missing", [None, np.nan], ids=str)
 def test_a_clip_without_system_is_an_error(missing):
     with pytest.raises(ValueError, match="system"):

@@ -69,7 +69,6 @@ def test_too_few_labels_for_the_folds():
         list(SystemPromptKFold(3).split(groups, groups=groups))
 
 
-@pytest.mark.xfail(reason="numpy's IndexError instead of words")
 def test_groups_are_asked_for_in_words(clips):
     with pytest.raises(ValueError, match="groups"):
         list(SystemPromptKFold(2).split(clips))

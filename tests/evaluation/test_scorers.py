@@ -94,9 +94,6 @@ def test_several_in_cross_validate_with_a_group_split(clips, X, y):
         np.testing.assert_allclose(found[f"test_{name}"], by_hand(name, clips, folds), rtol=1e-10)
 
 
-@pytest.mark.xfail(
-    reason="a U scorer does not say that it ignores systems, so scikit-learn refuses the mixture"
-)
 def test_several_in_cross_validate_by_routing(clips, X, y, routing):
     scoring = {name: mos_scorer(name) for name in ("S_MSE", "S_SRCC", "U_LCC")}
     found = cross_validate(Ridge(), X, y, cv=FOLDS, scoring=scoring, params={"systems": clips["system"]})
@@ -201,7 +198,6 @@ def test_y_without_index_is_refused(clips, X, y):
         mos_scorer("S_MSE", systems=clips["system"])(model, X, y.to_numpy())
 
 
-@pytest.mark.xfail(reason="a list has a method called index, so systems are taken by position")
 def test_a_list_has_no_index_of_clips(clips, X, y):
     with pytest.raises(ValueError, match="finds systems by y's index, but y is a list without one"):
         mos_scorer("S_MSE", systems=clips["system"])(Ridge().fit(X, y), X, y.tolist())
@@ -213,7 +209,6 @@ def test_clips_without_system_are_named(clips, X, y):
         scorer(Ridge().fit(X, y), X, y)
 
 
-@pytest.mark.xfail(reason="the message says: systems has shape () for 30 clips")
 def test_routing_without_systems_says_what_to_pass(clips, X, y, routing):
     with pytest.raises(ValueError, match="params"):
         cross_val_score(Ridge(), X, y, cv=2, scoring=mos_scorer("S_MSE"), error_score="raise")

@@ -313,6 +313,14 @@ def test_group_splits_hand_groups_to_fit(clips, X, cv, column, wrapped, monkeypa
         assert list(groups) == list(clips[column].iloc[train])
 
 
+def test_groups_belong_to_the_clips_that_are_left(clips, X, monkeypatch):
+    monkeypatch.setattr(Spy, "seen", [])
+    with pytest.warns(SkippedWarning, match="left out 5 clips"):
+        run_study(clips, X.drop(clips.index[:5]), {"spy": Spy()}, "system", targets=["alignment"], n_splits=3)
+    for _, y, groups in Spy.seen:
+        assert list(groups) == list(clips["system"][y.index])
+
+
 def test_random_splits_hand_no_groups(clips, X, monkeypatch):
     monkeypatch.setattr(Spy, "seen", [])
     run_study(clips, X, {"spy": Spy()}, "random", targets=["alignment"], n_splits=3)
@@ -419,9 +427,6 @@ def test_errors(clips, X, models):
         run_study(clips, X, models, GroupKFold(2))
 
 
-@pytest.mark.xfail(
-    reason="rows of X and y shift against each other; the message, if any, speaks of nan in y_true"
-)
 def test_features_of_a_clip_given_twice_are_refused(clips, X, models):
     with pytest.raises(ValueError, match="X repeats|clip ids repeat"):
         run_study(clips, pd.concat([X, X[:3]]), models, "random")

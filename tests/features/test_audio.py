@@ -104,7 +104,9 @@ def test_a_truncated_file_is_refused(write, rng, suffix, part):
         "all but 1 byte": len(whole) - 1,
     }[part]
     path.write_bytes(whole[:length])
-    words = "not a sound file" if suffix == "flac" else r"truncated after [0-3]\.\d\d s; the header promises more"
+    words = (
+        "not a sound file" if suffix == "flac" else r"truncated after [0-3]\.\d\d s; the header promises more"
+    )
     with pytest.raises(AudioError, match=rf"clip\.{suffix}: {words}"):
         read_audio(path, 22_050)
 

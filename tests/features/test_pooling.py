@@ -28,10 +28,15 @@ def test_pooling_by_hand(pooling, expected):
 def test_a_clip_pools_alike_alone_and_among_others(rng, pooling):
     vectors = rng.standard_normal((50, 4)).astype(np.float32)
     offsets = np.array([0, 1, 8, 30, 50])
-    alone = [pool(vectors[a:b], np.array([0, b - a]), pooling)[0] for a, b in zip(offsets, offsets[1:], strict=False)]
+    alone = [
+        pool(vectors[a:b], np.array([0, b - a]), pooling)[0]
+        for a, b in zip(offsets, offsets[1:], strict=False)
+    ]
     np.testing.assert_array_equal(pool(vectors, offsets, pooling), alone)
 
 
 def test_an_unknown_pooling_is_named():
-    with pytest.raises(ValueError, match=r"unknown pooling 'median'; choose from mean, mean\+std, max, first"):
+    with pytest.raises(
+        ValueError, match=r"unknown pooling 'median'; choose from mean, mean\+std, max, first"
+    ):
         pool(VECTORS, OFFSETS, "median")

@@ -212,7 +212,11 @@ def test_files_that_vanish_while_they_are_looked_at_are_no_harm(store):
         ([key_of(0)], [], "got 1 keys for 0 items; there must be one each, and at least one"),
         ([], [], "got 0 keys for 0 items"),
         ([b"short", key_of(0)], [np.ones(2)] * 2, r"keys must be 32 bytes long, got lengths \[5, 32\]"),
-        ([key_of(0), key_of(1)], [np.ones(2), np.zeros((0, 2))], "1 of 2 items have no vector; nothing was stored"),
+        (
+            [key_of(0), key_of(1)],
+            [np.ones(2), np.zeros((0, 2))],
+            "1 of 2 items have no vector; nothing was stored",
+        ),
         ([key_of(0)], [np.array([1, np.nan])], "vectors must be finite; nothing was stored"),
         ([key_of(0)], [np.array([1, -np.inf])], "vectors must be finite; nothing was stored"),
     ],
@@ -225,7 +229,9 @@ def test_what_cannot_be_stored_is_refused(store, keys, items, words):
 
 def test_what_is_not_stored_cannot_be_read(store):
     append(store, 0)
-    with pytest.raises(StoreError, match=r"embeddings\.h5: 2 of 3 audio items are not stored for " + FINGERPRINT):
+    with pytest.raises(
+        StoreError, match=r"embeddings\.h5: 2 of 3 audio items are not stored for " + FINGERPRINT
+    ):
         store.read("audio", FINGERPRINT, [key_of(0), key_of(1), key_of(2)])
 
 
@@ -276,7 +282,9 @@ def test_a_damaged_part_is_named_and_the_rest_survives_it(store, content):
     store.compact()
     damaged = store.parts_folder / "part-0.h5"
     damaged.write_bytes(content)
-    with pytest.raises(StoreError, match=r"part-0\.h5: damaged \(.*\)\. Delete this one file and extract again"):
+    with pytest.raises(
+        StoreError, match=r"part-0\.h5: damaged \(.*\)\. Delete this one file and extract again"
+    ):
         check(store, [0], FINGERPRINT)
     with pytest.raises(StoreError, match=r"part-0\.h5: damaged"):
         store.compact()

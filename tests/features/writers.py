@@ -84,4 +84,9 @@ if __name__ == "__main__":
     if sys.argv[1] == "kill":
         kill_writers(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     else:
-        write(EmbeddingStore(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), lambda number: print(number, flush=True))
+        write(
+            EmbeddingStore(sys.argv[2]),
+            int(sys.argv[3]),
+            int(sys.argv[4]),
+            lambda number: print(number, flush=True),
+        )

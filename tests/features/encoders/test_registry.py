@@ -15,7 +15,9 @@ def register(monkeypatch):
 
     def pretend(**values):
         points = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
-        monkeypatch.setattr(registry, "entry_points", lambda *, group: points if group == registry.GROUP else [])
+        monkeypatch.setattr(
+            registry, "entry_points", lambda *, group: points if group == registry.GROUP else []
+        )
 
     return pretend
 

@@ -7,7 +7,12 @@ import pytest
 from scipy.signal import chirp
 
 from musiceval_sk.features.encoders.base import digest_of
-from musiceval_sk.features.encoders.spectral import SpectralEncoder, _hertz_to_mel, _mel_filters, _mel_to_hertz
+from musiceval_sk.features.encoders.spectral import (
+    SpectralEncoder,
+    _hertz_to_mel,
+    _mel_filters,
+    _mel_to_hertz,
+)
 
 FROZEN = json.loads(Path(__file__).with_name("spectral_v1.json").read_text())
 RATE = SpectralEncoder.sample_rate
@@ -73,7 +78,18 @@ def test_any_change_of_the_description_changes_the_fingerprint(encoder, modality
 
 
 @pytest.mark.parametrize(
-    "name", ["version", "sample_rate", "window_seconds", "hop_seconds", "n_fft", "frame_hop", "n_mels", "fmin", "fmax"]
+    "name",
+    [
+        "version",
+        "sample_rate",
+        "window_seconds",
+        "hop_seconds",
+        "n_fft",
+        "frame_hop",
+        "n_mels",
+        "fmin",
+        "fmax",
+    ],
 )
 def test_every_setting_is_in_the_fingerprint(encoder, name):
     changed = type("Changed", (SpectralEncoder,), {name: getattr(encoder, name) + 1})()
@@ -163,7 +179,9 @@ def test_noise_is_flat_broad_and_moving(measure, rng):
     assert noise[FLUX] > tone[FLUX] + 0.5
 
 
-@pytest.mark.parametrize("kind", ["silence", "full-scale noise", "constant", "square", "impulse", "far over scale"])
+@pytest.mark.parametrize(
+    "kind", ["silence", "full-scale noise", "constant", "square", "impulse", "far over scale"]
+)
 def test_vectors_are_finite_and_moderate(measure, rng, kind):
     impulse = np.zeros(TIME.size)
     impulse[12_345] = 1
