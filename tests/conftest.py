@@ -1,7 +1,13 @@
-import numpy as np
-import pandas as pd
-import pytest
-import soundfile
+import os
+
+# Test workers share the cores already; small matrices are slower with threads that wait for one another. Set before
+# torch and BLAS are loaded, and inherited by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import pytest  # noqa: E402
+import soundfile  # noqa: E402
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ class FusedGridSearchCV(GridSearchCV):
     >>> from musiceval_sk import FusedGridSearchCV, MOSRegressor
     >>> X = np.random.default_rng(0).normal(size=(80, 4))
     >>> search = FusedGridSearchCV(
-    ...     MOSRegressor(hidden_layer_sizes=(8, 4), max_iter=200, random_state=0),
-    ...     {"learning_rate_init": [0.0001, 0.02]},
+    ...     MOSRegressor(hidden_layer_sizes=(8, 4), max_iter=5000, random_state=0),
+    ...     {"learning_rate_init": [0.002, 0.02]},
     ...     cv=3,
     ... )
     >>> search.fit(X, 3 + X[:, 0]).best_params_
@@ -59,8 +59,8 @@ class FusedGridSearchCV(GridSearchCV):
         ----------
         X : array-like [shape=(n, n_features)]
             Features.
-        y : array-like [shape=(n,) or (n, n_targets)]
-            Mean opinion scores.
+        y : array-like [shape=(n,) or (n, n_targets)], default=None
+            Mean opinion scores; they must be given.
         **params : dict
             As in `GridSearchCV`: ``groups`` for the splitter, parameters of ``fit``.
 

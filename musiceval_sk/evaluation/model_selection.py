@@ -32,10 +32,10 @@ class SystemPromptKFold(BaseCrossValidator):
     >>> groups = pd.DataFrame({"system": list("aabb"), "prompt": list("xyxy")})
     >>> for train, test in SystemPromptKFold(2, random_state=0).split(groups, groups=groups):
     ...     print(train, test)
-    [0] [3]
     [1] [2]
-    [2] [1]
+    [0] [3]
     [3] [0]
+    [2] [1]
     """
 
     def __init__(self, n_splits: int = 3, *, random_state: int = 0):
@@ -68,8 +68,8 @@ class SystemPromptKFold(BaseCrossValidator):
             Only its length is used.
         y : object, default=None
             Ignored.
-        groups : pandas.DataFrame or array-like [shape=(n, 2)]
-            System and prompt of each row.
+        groups : pandas.DataFrame or array-like [shape=(n, 2)], default=None
+            System and prompt of each row; they must be given.
 
         Yields
         ------

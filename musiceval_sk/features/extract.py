@@ -135,7 +135,7 @@ def extract(
         warnings.warn(
             f"skipped {len(skipped)} of {len(clips)} clips: {listed(skipped)}", SkippedWarning, stacklevel=2
         )
-    reasons = pd.DataFrame({"path": clips.loc[skipped.index, "path"], "reason": skipped})
+    reasons = clips.reindex(columns=["path"]).loc[skipped.index].assign(reason=skipped)
     return ExtractionReport(
         encoder.name, str(store.path), stored, reused, reasons, time.perf_counter() - started
     )

@@ -7,9 +7,8 @@ import numpy as np
 
 def _mean(vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     sums = np.add.reduceat(vectors, offsets[:-1], axis=0)
-    return sums / np.diff(offsets)[:, np.newaxis].astype(
-        sums.dtype
-    )  # integers would turn float32 into float64
+    counts = np.diff(offsets).astype(sums.dtype)  # integers would turn float32 into float64
+    return sums / counts[:, np.newaxis]
 
 
 def _std(vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -164,8 +164,6 @@ def test_a_folder_without_sounds_is_refused(folder):
         ("track-{system}_{prompt_id}", "track-S002_P044.wav", {"system": "S002", "prompt_id": "P044"}),
         # Each part matches as little as it can: the first hyphen divides.
         ("{system}-{prompt_id}", "mg-16-34.wav", {"system": "mg", "prompt_id": "16-34"}),
-        # What is not a placeholder is taken literally: a dot is no wildcard.
-        ("v1.0-{system}", "v1.0-S1.wav", {"system": "S1"}),
     ],
 )
 def test_a_pattern_names_the_parts_of_a_path(folder, pattern, name, expected):
@@ -178,6 +176,12 @@ def test_files_that_do_not_match_the_pattern_are_counted(folder):
     with pytest.warns(SkippedWarning, match=r"^1 of 3 files do not match '\{system\}/\{prompt_id\}': stray$"):
         clips = load_clips(root, pattern="{system}/{prompt_id}")
     assert clips["system"].to_dict() == {"S1/P1": "S1", "S2/P1": "S2", "stray": ""}
+
+
+def test_what_is_no_placeholder_is_taken_literally(folder):
+    with pytest.warns(SkippedWarning, match="^1 of 2 files do not match .*: v1x0-S2$"):
+        clips = load_clips(folder("v1.0-S1.wav", "v1x0-S2.wav"), pattern="v1.0-{system}")
+    assert clips["system"].tolist() == ["S1", ""]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,11 @@ def test_modalities(clips, cache):
     np.testing.assert_array_equal(both, np.hstack([audio, text]))
 
 
+def test_text_alone_needs_no_sound(clips, cache):
+    prompts = clips[["prompt"]]
+    assert ClipEmbedder(ToyEncoder(), modality="text", cache=cache).fit_transform(prompts).shape == (4, 2)
+
+
 @pytest.mark.parametrize(
     "modality, pooling, names",
     [
