@@ -49,7 +49,7 @@ class FusedGridSearchCV(GridSearchCV):
     ...     cv=3,
     ... )
     >>> search.fit(X, 3 + X[:, 0]).best_params_
-    {'learning_rate_init': 0.02}
+    {'learning_rate_init': 0.002}
     """
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> "FusedGridSearchCV":
