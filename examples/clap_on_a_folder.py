@@ -14,11 +14,17 @@ from musiceval_sk import ClipEmbedder, load_clips, make_listening_test
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", nargs="?", type=Path, help="folder of sound files")
     parser.add_argument("--checkpoint", help="CLAP checkpoint (.pt)")
-    parser.add_argument("--pattern", help="how file paths name system and prompt, e.g. '{system}/{prompt_id}'")
-    parser.add_argument("--cache", default="clap-embeddings.h5", help="embedding store (default: %(default)s)")
+    parser.add_argument(
+        "--pattern", help="how file paths name system and prompt, e.g. '{system}/{prompt_id}'"
+    )
+    parser.add_argument(
+        "--cache", default="clap-embeddings.h5", help="embedding store (default: %(default)s)"
+    )
     parser.add_argument("--out", default="embeddings.csv", help="table to write (default: %(default)s)")
     arguments = parser.parse_args()
 

@@ -26,7 +26,9 @@ def main(folder: Path) -> None:
         "ridge, weak": scaled(Ridge(alpha=1.0)),
         "5 members": scaled(MOSRegressor(n_ensemble=5, random_state=0)),
     }
-    study = run_study(clips, X, models, cv="system", targets=["impression"], features="spectral (simulated sounds)")
+    study = run_study(
+        clips, X, models, cv="system", targets=["impression"], features="spectral (simulated sounds)"
+    )
     print(study)
     study.to_csv(folder / "study.csv")
     print(f"\nwrote {folder / 'study.csv'}")

@@ -29,7 +29,13 @@ def run(*arguments):
 
 
 def data(folder):
-    return [folder / "test" / "clips.csv", "--ratings", folder / "test" / "ratings.csv", "--cache", folder / "e.h5"]
+    return [
+        folder / "test" / "clips.csv",
+        "--ratings",
+        folder / "test" / "ratings.csv",
+        "--cache",
+        folder / "e.h5",
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -60,7 +66,9 @@ def test_extract_twice_reuses_everything(folder):
 def test_extract_of_a_folder_with_an_unreadable_file_says_so_and_exits_1(folder, tmp_path):
     shutil.copytree(folder / "test" / "audio", tmp_path / "audio")
     (tmp_path / "audio" / "S09_P01.wav").write_bytes(b"no sound")
-    result = run("extract", tmp_path / "audio", "--pattern", "{system}_{prompt_id}", "--cache", tmp_path / "e.h5")
+    result = run(
+        "extract", tmp_path / "audio", "--pattern", "{system}_{prompt_id}", "--cache", tmp_path / "e.h5"
+    )
     assert result.exit_code == 1
     assert "audio: 16 stored" in result.stdout
     assert "skipped: 1" in result.stdout
@@ -71,7 +79,9 @@ def test_extract_of_a_folder_with_an_unreadable_file_says_so_and_exits_1(folder,
 
 
 def test_study_prints_tables_and_writes_files(folder, tmp_path):
-    result = run("study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path)
+    result = run(
+        "study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path
+    )
     assert result.exit_code == 0, result.output
     for model in ("global mean", "system mean", "prompt mean", "ridge", "SVR", "MOSRegressor"):
         assert model in result.stdout

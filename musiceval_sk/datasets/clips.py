@@ -188,6 +188,8 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
     foreign = side.loc[~side.index.isin(rows), key]
     if key == "clip_id" and len(foreign):
         _warn(f"{len(foreign)} rows of {side.attrs['path']} belong to no clip", foreign)
+    for column in added.columns.intersection(table.columns):  # clips that the side table lacks keep their own
+        added[column] = added[column].where(~lacking, table[column])
     kept = table.drop(columns=[column for column in added.columns if column in table])
     joined = pd.concat([kept, added], axis=1)
     joined.attrs = table.attrs

@@ -2,14 +2,14 @@
 
 What becomes of unusual files:
 
-=====================  ==============================================================================
+=====================  ===================================================================================
 empty, not sound       `AudioError`
-truncated              `AudioError`: the raters heard the whole clip
+truncated              `AudioError`: the raters heard the whole clip (an MP3 without a header does not tell)
 nan or infinite        `AudioError`, with the count of such samples
 under 0.1 s            `AudioError`, with the duration
 silent                 embedded like any other: a generator that falls silent is judged for it
 over full scale        kept as it is; encoders that quantise clip at full scale, as CLAP's training did
-=====================  ==============================================================================
+=====================  ===================================================================================
 """
 
 import hashlib

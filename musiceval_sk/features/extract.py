@@ -202,9 +202,9 @@ def _embed_missing(
     failed: dict[bytes, str] = {}
     if not paths:
         return failed
-    target = batch_size or encoder.batch_size
+    size = batch_size or encoder.batch_size
     embed = _embed_batch if effective_n_jobs(n_jobs) == 1 else _embed_batch_in_worker
-    tasks = (delayed(embed)(encoder, batch, target) for batch in _batches(list(paths.items()), target))
+    tasks = (delayed(embed)(encoder, batch) for batch in _batches(list(paths.items()), size))
     description = encoder.describe("audio")
     with tqdm(
         total=len(paths), desc=encoder.name, unit="clip", disable=None if progress is None else not progress
@@ -224,22 +224,34 @@ def _batches(items: Sequence[tuple[bytes, str]], size: int) -> Iterator[dict[byt
 
 
 def _embed_batch(
-    encoder: Encoder, paths: dict[bytes, str], batch_size: int
+    encoder: Encoder, paths: dict[bytes, str]
 ) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
     """Decode and embed some clips; a clip that cannot be read costs only itself."""
-    windows: dict[bytes, np.ndarray] = {}
+    vectors: dict[bytes, np.ndarray] = {}
     failed: dict[bytes, str] = {}
+    waiting: dict[bytes, np.ndarray] = {}
     for key, path in paths.items():
         try:
             samples = read_audio(path, encoder.sample_rate)
-            windows[key] = cut_windows(samples, encoder.window_length, encoder.hop_length)
+            waiting[key] = cut_windows(samples, encoder.window_length, encoder.hop_length)
         except AudioError as error:
             failed[key] = str(error)
+        if sum(map(len, waiting.values())) >= encoder.batch_size:  # long clips must not pile up in memory
+            vectors |= _encode(encoder, waiting)
+            waiting = {}
+    vectors |= _encode(encoder, waiting)
+    for key in [key for key, some in vectors.items() if not np.isfinite(some).all()]:
+        del vectors[key]
+        failed[key] = f"{paths[key]}: encoder {encoder.name!r} gave nan or infinite values"
+    return vectors, failed
+
+
+def _encode(encoder: Encoder, windows: dict[bytes, np.ndarray]) -> dict[bytes, np.ndarray]:
     if not windows:
-        return {}, failed
+        return {}
     vectors = encoder.encode_audio(np.concatenate(list(windows.values())))
     ends = np.cumsum([len(some) for some in windows.values()])
-    return dict(zip(windows, np.split(vectors, ends[:-1]), strict=True)), failed
+    return dict(zip(windows, np.split(vectors, ends[:-1]), strict=True))
 
 
 def _embed_batch_in_worker(

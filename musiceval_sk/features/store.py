@@ -33,6 +33,7 @@ from musiceval_sk.features.encoders.base import Modality, digest_of
 DEFAULT_STORE = Path("cache") / "embeddings.h5"
 _COPY_ITEMS = 1 << 14
 _ABANDONED_SECONDS = 24 * 3600
+_ATTEMPTS = 10
 
 
 def default_store_path() -> Path:
@@ -171,13 +172,12 @@ class EmbeddingStore:
         StoreError
             If an item is not stored, or a file is damaged.
         """
-        for attempt in range(3):
+        for _ in range(_ATTEMPTS):
             try:
                 return self._read(modality, fingerprint, keys)
             except FileNotFoundError:  # another process compacted between our looking and our reading
-                if attempt == 2:
-                    raise
-        raise AssertionError("unreachable")
+                continue
+        raise StoreError(f"{self.path}: files vanished while reading, {_ATTEMPTS} times in a row")
 
     def encoders(self) -> pd.DataFrame:
         """List what the store holds.
@@ -294,16 +294,23 @@ class EmbeddingStore:
 
     def _refresh(self) -> None:
         """Look at the folder again; parts before main file, so that a concurrent compaction hides nothing."""
-        found = sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
-        if self.path.exists():
-            found.insert(0, self.path)
-        try:
-            stamps = {(str(path), (status := path.stat()).st_ino, status.st_mtime_ns): path for path in found}
-            if stamps.keys() == self._files.keys():
-                return
-            self._files = {stamp: self._files.get(stamp) or StoreFile(path) for stamp, path in stamps.items()}
-        except FileNotFoundError:
-            return self._refresh()
+        for attempt in range(1, _ATTEMPTS + 1):
+            found = sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
+            if self.path.exists():
+                found.insert(0, self.path)
+            try:
+                stamps = {_stamp(path): path for path in found}
+                if stamps.keys() == self._files.keys():
+                    return
+                self._files = {
+                    stamp: self._files.get(stamp) or StoreFile(path) for stamp, path in stamps.items()
+                }
+                break
+            except (
+                FileNotFoundError
+            ) as error:  # another process compacted between our looking and our opening
+                if attempt == _ATTEMPTS:
+                    raise StoreError(f"{error.filename or found[0]}: listed, but cannot be opened") from error
         self._places = {}
         for file in self._files.values():
             for group in file.groups:
@@ -313,6 +320,11 @@ class EmbeddingStore:
                     for i in range(0, file.keys(group).size, KEY_BYTES)
                 ):
                     places.setdefault(key, (file, item))
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_ino, status.st_mtime_ns
 
 
 def _size(path: Path) -> int:
