@@ -15,7 +15,7 @@ _MOST_MODELS = 32
 _LARGEST_SEED = np.iinfo(np.int32).max
 
 
-class FusedGridSearchCV(GridSearchCV):
+class FusedGridSearchCV(GridSearchCV):  # numpydoc ignore=PR02
     """`GridSearchCV` for `MOSRegressor`, alone or as the last step of a pipeline, with candidates trained together.
 
     Takes the parameters of `sklearn.model_selection.GridSearchCV` and leaves the same attributes. Candidates of one

@@ -24,6 +24,7 @@ VERSION = 1
 KEY_BYTES = 32
 _CHUNK_ROWS = 256
 _READ_THROUGH_ROWS = 1024
+_SPAN_ROWS = 1 << 16
 
 GroupName = tuple[str, str]
 
@@ -96,7 +97,8 @@ class StoreFile:
         """Yield ``(positions in items, their vectors stacked)`` in runs that are near each other on disk."""
         order = np.argsort(items, kind="stable")
         begins, ends = self.offsets(group)[items[order]], self.offsets(group)[items[order] + 1]
-        breaks = np.flatnonzero(begins[1:] - ends[:-1] > _READ_THROUGH_ROWS) + 1
+        far = begins[1:] - ends[:-1] > _READ_THROUGH_ROWS
+        breaks = np.flatnonzero(far | (np.diff(begins // _SPAN_ROWS) > 0)) + 1
         with self._open() as file:
             vectors = file["/".join(group)]["vectors"]
             for run in np.split(np.arange(len(order)), breaks):

@@ -28,6 +28,7 @@ from musiceval_sk.features._store_file import (
     canonical,
     write_store_file,
 )
+from musiceval_sk.features._store_index import GroupIndex
 from musiceval_sk.features.encoders.base import Modality, digest_of
 
 DEFAULT_STORE = Path("cache") / "embeddings.h5"
@@ -74,7 +75,7 @@ class EmbeddingStore:
         self.path = Path(path) if path is not None else default_store_path()
         self.parts_folder = self.path.with_name(self.path.name + ".parts")
         self._files: dict[tuple[str, int, int], StoreFile] = {}
-        self._places: dict[GroupName, dict[bytes, tuple[StoreFile, int]]] = {}
+        self._indexes: dict[GroupName, GroupIndex] = {}
 
     def __repr__(self) -> str:
         return f"EmbeddingStore({str(self.path)!r})"
@@ -143,8 +144,8 @@ class EmbeddingStore:
             True where the item is stored.
         """
         self._refresh()
-        places = self._places.get((modality, fingerprint), {})
-        return np.fromiter((key in places for key in keys), dtype=bool, count=len(keys))
+        index = self._indexes.get((modality, fingerprint))
+        return np.zeros(len(keys), dtype=bool) if index is None else index.find(keys) >= 0
 
     def read(
         self, modality: Modality, fingerprint: str, keys: Sequence[bytes]
@@ -179,6 +180,30 @@ class EmbeddingStore:
                 continue
         raise StoreError(f"{self.path}: files vanished while reading, {_ATTEMPTS} times in a row")
 
+    def read_batches(
+        self, modality: Modality, fingerprint: str, keys: Sequence[bytes], *, size: int = 4096
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read the vectors of many items in batches, so that they need not fit into memory.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which tower.
+        fingerprint : str
+            The encoder's, for this modality.
+        keys : sequence of bytes
+            32-byte digests.
+        size : int, default=4096
+            Items a batch.
+
+        Yields
+        ------
+        vectors, offsets : np.ndarray
+            As `read` returns them, for the next ``size`` keys.
+        """
+        for begin in range(0, len(keys), size):
+            yield self.read(modality, fingerprint, keys[begin : begin + size])
+
     def encoders(self) -> pd.DataFrame:
         """List what the store holds.
 
@@ -189,13 +214,10 @@ class EmbeddingStore:
         """
         self._refresh()
         rows = []
-        for (modality, fingerprint), places in sorted(self._places.items()):
-            windows = [
-                int(file.offsets((modality, fingerprint))[i + 1] - file.offsets((modality, fingerprint))[i])
-                for file, i in places.values()
-            ]
-            description = next(file.groups[modality, fingerprint] for file, _ in places.values())
-            rows.append((modality, fingerprint, len(places), sum(windows), json.loads(description)))
+        for group, index in sorted(self._indexes.items()):
+            items = index.items()
+            windows = sum(int(np.diff(file.offsets(group))[chosen].sum()) for file, chosen in items.items())
+            rows.append((*group, len(index), windows, json.loads(index.files[0].groups[group])))
         return pd.DataFrame(rows, columns=["modality", "fingerprint", "items", "windows", "encoder"])
 
     def needs_compaction(self) -> bool:
@@ -248,7 +270,7 @@ class EmbeddingStore:
         self._refresh()
         parts = [file for file in self._files.values() if file.path != self.path]
         if parts:
-            write_store_file(self.path, {group: self._plan(group) for group in self._places})
+            write_store_file(self.path, {group: self._plan(group) for group in self._indexes})
             for part in parts:
                 part.path.unlink(missing_ok=True)
         for aside in (*self.parts_folder.glob("*.tmp"), *self.path.parent.glob(f"{self.path.name}.*.tmp")):
@@ -256,14 +278,38 @@ class EmbeddingStore:
                 if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
                     aside.unlink()
 
+    def groups(self) -> list[GroupName]:
+        """List modality and fingerprint of every group that the store holds.
+
+        Returns
+        -------
+        list of (str, str)
+            Sorted.
+        """
+        self._refresh()
+        return sorted(self._indexes)
+
+    def items(self, group: GroupName) -> dict[StoreFile, np.ndarray]:
+        """Find where the items of a group lie, each once however often it was stored.
+
+        Parameters
+        ----------
+        group : (str, str)
+            Modality and fingerprint.
+
+        Returns
+        -------
+        dict of StoreFile to np.ndarray of int
+            Per file the positions of its items, ascending.
+        """
+        self._refresh()
+        return self._indexes[group].items() if group in self._indexes else {}
+
     def _plan(self, group: GroupName) -> GroupPlan:
-        chosen: dict[StoreFile, list[int]] = {}
-        for file, item in self._places[group].values():
-            chosen.setdefault(file, []).append(item)
-        items = {file: np.array(sorted(rows)) for file, rows in chosen.items()}
+        items = self._indexes[group].items()
         n_vectors = sum(int(np.diff(file.offsets(group))[rows].sum()) for file, rows in items.items())
         first = next(iter(items))
-        n_items = len(self._places[group])
+        n_items = len(self._indexes[group])
         return GroupPlan(first.groups[group], n_items, n_vectors, first.dim(group), _blocks(group, items))
 
     def _read(
@@ -271,24 +317,23 @@ class EmbeddingStore:
     ) -> tuple[np.ndarray, np.ndarray]:
         self._refresh()
         group = (modality, fingerprint)
-        places = self._places.get(group, {})
-        found = [places.get(key) for key in keys]
-        missing = sum(place is None for place in found)
-        if missing or not found:
+        index = self._indexes.get(group)
+        positions = np.full(len(keys), -1) if index is None else index.find(keys)
+        missing = int((positions < 0).sum())
+        if index is None or missing or not len(keys):
             raise StoreError(
                 f"{self.path}: {missing} of {len(keys)} {modality} items are not stored for {fingerprint}"
             )
-        by_file: dict[StoreFile, list[int]] = {}
+        numbers, items = index.locate(positions)
         counts = np.empty(len(keys), dtype=np.int64)
-        for position, (file, item) in enumerate(place for place in found if place is not None):
-            by_file.setdefault(file, []).append(position)
-            counts[position] = file.offsets(group)[item + 1] - file.offsets(group)[item]
+        for i, file in enumerate(index.files):
+            mine = numbers == i
+            counts[mine] = np.diff(file.offsets(group))[items[mine]]
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        vectors = np.empty((offsets[-1], next(iter(by_file)).dim(group)), dtype=np.float32)
-        for file, positions in by_file.items():
-            wanted = np.array(positions)
-            items = np.array([places[keys[position]][1] for position in positions])
-            for local, rows in file.read(group, items):
+        vectors = np.empty((offsets[-1], index.files[0].dim(group)), dtype=np.float32)
+        for i in np.unique(numbers):
+            wanted = np.flatnonzero(numbers == i)
+            for local, rows in index.files[i].read(group, items[wanted]):
                 vectors[_ranges(offsets[wanted[local]], counts[wanted[local]])] = rows
         return vectors, offsets
 
@@ -311,15 +356,11 @@ class EmbeddingStore:
             ) as error:  # another process compacted between our looking and our opening
                 if attempt == _ATTEMPTS:
                     raise StoreError(f"{error.filename or found[0]}: listed, but cannot be opened") from error
-        self._places = {}
+        holders: dict[GroupName, list[StoreFile]] = {}
         for file in self._files.values():
             for group in file.groups:
-                places = self._places.setdefault(group, {})
-                for item, key in enumerate(
-                    file.keys(group).tobytes()[i : i + KEY_BYTES]
-                    for i in range(0, file.keys(group).size, KEY_BYTES)
-                ):
-                    places.setdefault(key, (file, item))
+                holders.setdefault(group, []).append(file)
+        self._indexes = {group: GroupIndex(group, files) for group, files in holders.items()}
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
