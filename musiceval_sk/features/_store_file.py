@@ -74,6 +74,7 @@ class StoreFile:
                 name: (file["/".join(name)]["keys"][()], file["/".join(name)]["offsets"][()])
                 for name in self.groups
             }
+            self._dims = {name: int(file["/".join(name)]["vectors"].shape[1]) for name in self.groups}
 
     @cached_property
     def n_bytes(self) -> int:
@@ -90,22 +91,36 @@ class StoreFile:
 
     def dim(self, group: GroupName) -> int:
         """Length of the group's vectors."""
-        with self._open() as file:
-            return int(file["/".join(group)]["vectors"].shape[1])
+        return self._dims[group]
 
     def read(self, group: GroupName, items: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield ``(positions in items, their vectors stacked)`` in runs that are near each other on disk."""
+        """Yield ``(positions in items, their vectors stacked)``, items that are near each other on disk together."""
+        order = np.argsort(items, kind="stable")
+        for some in np.array_split(order, max(1, len(order) // _SPAN_ROWS)):
+            counts = np.diff(self.offsets(group))[items[some]]
+            stacked = np.empty((counts.sum(), self.dim(group)), dtype=np.float32)
+            self.read_into(stacked, group, items[some], np.cumsum(counts) - counts)
+            yield some, stacked
+
+    def read_into(self, out: np.ndarray, group: GroupName, items: np.ndarray, places: np.ndarray) -> None:
+        """Fill ``out[places[i] : places[i] + windows of item i]`` for each item; neighbours on disk are read at once."""
         order = np.argsort(items, kind="stable")
         begins, ends = self.offsets(group)[items[order]], self.offsets(group)[items[order] + 1]
+        places = places[order]
         far = begins[1:] - ends[:-1] > _READ_THROUGH_ROWS
         breaks = np.flatnonzero(far | (np.diff(begins // _SPAN_ROWS) > 0)) + 1
         with self._open() as file:
             vectors = file["/".join(group)]["vectors"]
             for run in np.split(np.arange(len(order)), breaks):
-                span = vectors[begins[run[0]] : ends[run].max()]
-                counts = ends[run] - begins[run]
-                rows = np.repeat(begins[run] - begins[run[0]] - np.cumsum(counts) + counts, counts)
-                yield order[run], span[rows + np.arange(counts.sum())]
+                begin, end, counts = begins[run[0]], ends[run].max(), ends[run] - begins[run]
+                if (np.diff(begins[run]) == counts[:-1]).all() and (
+                    np.diff(places[run]) == counts[:-1]
+                ).all():
+                    first = places[run[0]]
+                    vectors.read_direct(out, np.s_[begin:end], np.s_[first : first + end - begin])
+                else:
+                    span = vectors[begin:end]
+                    out[_ranges(places[run], counts)] = span[_ranges(begins[run] - begin, counts)]
 
     @contextmanager
     def _open(self) -> Iterator[h5py.File]:
@@ -140,6 +155,11 @@ def write_store_file(path: Path, groups: dict[GroupName, GroupPlan]) -> None:
             _sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Rows ``[begin, begin + 1, ...]`` of each range, one after another."""
+    return np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
 def canonical(description: dict[str, Any]) -> str:

@@ -333,8 +333,7 @@ class EmbeddingStore:
         vectors = np.empty((offsets[-1], index.files[0].dim(group)), dtype=np.float32)
         for i in np.unique(numbers):
             wanted = np.flatnonzero(numbers == i)
-            for local, rows in index.files[i].read(group, items[wanted]):
-                vectors[_ranges(offsets[wanted[local]], counts[wanted[local]])] = rows
+            index.files[i].read_into(vectors, group, items[wanted], offsets[wanted])
         return vectors, offsets
 
     def _refresh(self) -> None:
@@ -402,8 +401,3 @@ def _blocks(group: GroupName, items: dict[StoreFile, np.ndarray]) -> Iterator[Bl
             counts = np.diff(file.offsets(group))[some]
             vectors = np.concatenate([stacked for _, stacked in file.read(group, some)])
             yield Block(file.keys(group)[some], np.concatenate([[0], np.cumsum(counts)]), vectors)
-
-
-def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """``[begin, begin + 1, ...]`` for each range, one after another."""
-    return np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())

@@ -1,0 +1,146 @@
+"""The embedding store against a bare h5py slice, a `.npy` per clip and joblib.Memory, and at a million items.
+
+    python examples/benchmarks/bench_store.py [--items 1000000]
+
+Prints ratios and times of one run; the median of five where a step is short.
+"""
+
+import argparse
+import hashlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import joblib
+import numpy as np
+
+from musiceval_sk import EmbeddingStore
+from musiceval_sk.features._store_file import Block, GroupPlan, canonical, write_store_file
+from musiceval_sk.features.encoders.base import digest_of
+
+CLIPS, WINDOWS, DIM = 2748, 3, 512
+DESCRIPTION = {"name": "benchmark", "dim": DIM}
+GROUP = ("audio", digest_of(DESCRIPTION))
+
+
+def median_seconds(function, repeats=5):
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def make_keys(count):
+    return [hashlib.sha256(str(i).encode()).digest() for i in range(count)]
+
+
+def warm_read(folder):
+    """X of MusicEval's size, from the store and from what others do."""
+    rng = np.random.default_rng(0)
+    keys = make_keys(CLIPS)
+    items = [rng.normal(size=(WINDOWS, DIM)).astype(np.float32) for _ in keys]
+    store = EmbeddingStore(folder / "warm.h5")
+    for begin in range(0, CLIPS, 16):
+        store.append("audio", DESCRIPTION, keys[begin : begin + 16], items[begin : begin + 16])
+    store.compact()
+    for i, item in enumerate(items):
+        np.save(folder / f"{i}.npy", item)
+    memory = joblib.Memory(folder / "joblib", verbose=0)
+    recall = memory.cache(lambda i: items[i])
+    for i in range(0, CLIPS, 10):
+        recall(i)
+    order = rng.permutation(CLIPS)
+    shuffled = [keys[i] for i in order]
+
+    def h5py_slice():
+        with h5py.File(store.path) as file:
+            return file["/".join(GROUP)]["vectors"][:]
+
+    slice_ = median_seconds(h5py_slice)
+    ours = median_seconds(lambda: EmbeddingStore(store.path).read("audio", GROUP[1], keys))
+    mixed = median_seconds(lambda: EmbeddingStore(store.path).read("audio", GROUP[1], shuffled))
+    npy = median_seconds(lambda: [np.load(folder / f"{i}.npy") for i in range(CLIPS)])
+    recalled = 10 * median_seconds(lambda: [recall(i) for i in range(0, CLIPS, 10)])
+    print(f"{CLIPS} clips x {WINDOWS} windows x {DIM}, opened anew each time, file cache warm")
+    print(f"  h5py slice of the same bytes {slice_ * 1e3:8.1f} ms")
+    print(f"  store, in order              {ours * 1e3:8.1f} ms = {ours / slice_:.2f} x the slice")
+    print(f"  store, shuffled              {mixed * 1e3:8.1f} ms = {mixed / slice_:.2f} x the slice")
+    print(f"  a .npy per clip              {npy * 1e3:8.1f} ms; the store takes 1/{npy / ours:.0f} of it")
+    print(
+        f"  joblib.Memory per clip       {recalled * 1e3:8.1f} ms (from a tenth); the store takes 1/{recalled / ours:.0f}"
+    )
+
+
+def million(folder, count):
+    """A made store of many items: opening, membership, appending, streaming."""
+    keys = make_keys(count)
+    digests = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 32)
+    rows = 1 << 14
+
+    def blocks():
+        for begin in range(0, count, rows):
+            size = min(rows, count - begin)
+            vectors = np.full((size, DIM), begin, dtype=np.float32)
+            yield Block(digests[begin : begin + size], np.arange(size + 1), vectors)
+
+    path = folder / "large.h5"
+    write_store_file(path, {GROUP: GroupPlan(canonical(DESCRIPTION), count, count, DIM, blocks())})
+    print(f"{count} items x {DIM}, {path.stat().st_size / 1e9:.2f} GB")
+
+    def append(store, i):
+        store.append(
+            "audio", DESCRIPTION, [hashlib.sha256(f"new {i}".encode()).digest()] * 1, [np.ones((1, DIM))]
+        )
+
+    small, large = EmbeddingStore(folder / "small.h5"), EmbeddingStore(path)
+    to_small = median_seconds(lambda: append(small, time.perf_counter()), 15)
+    to_large = median_seconds(lambda: append(large, time.perf_counter()), 15)
+    started = time.perf_counter()
+    store = EmbeddingStore(path)
+    groups = store.groups()
+    opened = time.perf_counter()
+    there = store.contains("audio", GROUP[1], keys)
+    asked = time.perf_counter()
+    assert there.all() and len(groups) == 1
+    print(f"  open and index    {opened - started:.2f} s")
+    print(f"  membership of all {asked - opened:.2f} s")
+    print(
+        f"  append            {to_large * 1e3:.1f} ms, {to_large / to_small:.2f} x appending to an empty store"
+    )
+    for share in (10, 1):
+        code = STREAM.format(path=str(path), fingerprint=GROUP[1], count=count // share)
+        peak, seconds = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        print(f"  stream {count // share:8d}   {float(seconds):.1f} s, peak {float(peak) / 1024:.0f} MiB")
+
+
+STREAM = """
+import hashlib, time
+from musiceval_sk import EmbeddingStore
+store, started, total = EmbeddingStore({path!r}), time.perf_counter(), 0.0
+keys = [hashlib.sha256(str(i).encode()).digest() for i in range({count})]
+for vectors, offsets in store.read_batches("audio", {fingerprint!r}, keys):
+    total += float(vectors[0, 0])
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak, time.perf_counter() - started)
+"""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--items", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        warm_read(Path(made))
+        million(Path(made), arguments.items)
+    print(f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
