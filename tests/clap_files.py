@@ -80,6 +80,38 @@ def roberta_maker(text_layers, vocab_size):
     return lambda name: RobertaModel(config)
 
 
+def write_transformers_folder(folder, seed=0, **audio):
+    """Write a small CLAP of random weights as transformers saves it, with tokenizer and settings; return the folder."""
+    import torch
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+
+    text_config = {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 96,
+        "max_position_embeddings": 90,
+    }
+    audio_config = {
+        "patch_embeds_hidden_size": 8,
+        "hidden_size": 64,
+        "depths": [1, 2, 1, 1],
+        "num_attention_heads": [1, 2, 2, 4],
+        **audio,
+    }
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = ClapModel(ClapConfig(text_config=text_config, audio_config=audio_config, projection_dim=32))
+        for name, weight in model.named_parameters():
+            weight += (0.3 if name.startswith("text_model") else 0.1) * torch.randn_like(weight)
+        model.audio_model.audio_encoder.batch_norm.running_mean.fill_(-30)
+        model.audio_model.audio_encoder.batch_norm.running_var.fill_(400)
+    model.save_pretrained(folder)
+    ClapFeatureExtractor(frequency_min=50, truncation="rand_trunc").save_pretrained(folder)
+    return write_roberta_tokenizer(folder)
+
+
 def spread_out(model):
     """Move a fresh network to where trained ones are, so that different inputs get clearly different vectors."""
     import torch

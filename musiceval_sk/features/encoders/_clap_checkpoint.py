@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_VARIABLE = "MUSICEVAL_CLAP_CHECKPOINT"
 PAPER_FILE = "music_audioset_epoch_15_esc_90.14.pt"
+FUSED = f"It is a fusion checkpoint; this encoder reads those without fusion, such as {PAPER_FILE}"
 # RoBERTa of transformers < 4.31 saved this constant; later ones neither hold nor take it.
 _LEFT_OUT = "text_branch.embeddings.position_ids"
 _PATCHES = "audio_branch.patch_embed.proj.weight"
@@ -55,18 +56,22 @@ def identify(path: Path, known: FileIdentity | None = None) -> FileIdentity:
     return FileIdentity(status.st_size, status.st_mtime_ns, content_key(path).hex())
 
 
-def find_checkpoint(checkpoint: str | Path | None) -> Path:
+def find_checkpoint(checkpoint: str | Path | None, encoder: str, *, folder_too: bool = False) -> Path:
     """Find the checkpoint that the argument names, else the environment variable.
 
     Parameters
     ----------
     checkpoint : str, Path or None
         Path of a local file.
+    encoder : str
+        Who asks, for errors.
+    folder_too : bool, default=False
+        Whether a folder in transformers' layout does as well.
 
     Returns
     -------
     Path
-        An existing file.
+        An existing file, or folder.
 
     Raises
     ------
@@ -74,17 +79,20 @@ def find_checkpoint(checkpoint: str | Path | None) -> Path:
         If none is named, or there is no such file.
     """
     named = checkpoint or os.environ.get(CHECKPOINT_VARIABLE)
+    folder = ", or a folder in transformers' layout" if folder_too else ""
     if not named:
         raise CheckpointError(
-            f"the encoder 'laion-clap' needs a checkpoint file. The paper's is {PAPER_FILE} in the Hugging Face "
+            f"the encoder {encoder!r} needs a checkpoint file{folder}. The paper's is {PAPER_FILE} in the Hugging Face "
             "repository lukewys/laion_clap: download it once "
             f"(hf download lukewys/laion_clap {PAPER_FILE} --local-dir .), then point to it with checkpoint=, "
             f"with --checkpoint, or with the environment variable {CHECKPOINT_VARIABLE}"
         )
     path = Path(named).expanduser()
-    if not path.is_file():
+    if not (path.is_file() or (folder_too and path.is_dir())):
         origin = "" if checkpoint else f" (named by the environment variable {CHECKPOINT_VARIABLE})"
-        raise CheckpointError(f"{path}: no such checkpoint file{origin}; give the path of a local .pt file")
+        raise CheckpointError(
+            f"{path}: no such checkpoint file{origin}; give the path of a local .pt file{folder}"
+        )
     return path
 
 
@@ -121,7 +129,7 @@ def read_weights(path: Path) -> "dict[str, Tensor]":
 
 
 def check_fit(
-    weights: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]", path: Path, amodel: str
+    weights: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]", path: Path, network: str
 ) -> None:
     """Hold a checkpoint against the network that is to take it.
 
@@ -131,8 +139,8 @@ def check_fit(
         What came, and what the network has.
     path : Path
         Where the weights are from.
-    amodel : str
-        Name of the network's audio tower.
+    network : str
+        What to call the network, such as its audio tower's name.
 
     Raises
     ------
@@ -149,12 +157,28 @@ def check_fit(
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     found = [f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in kinds.items() if keys]
     if found:
-        raise CheckpointError(f"{path}: does not fit {amodel}; {'; '.join(found)}.{_hint(weights, amodel)}")
+        raise CheckpointError(f"{path}: does not fit {network}; {'; '.join(found)}.{_hint(weights, network)}")
+
+
+def is_fused(weights: "Mapping[str, Tensor]") -> bool:
+    """Tell whether weights are those of a CLAP that fuses several spectrograms of a long clip.
+
+    Parameters
+    ----------
+    weights : mapping of str to torch.Tensor
+        By LAION's or by transformers' names.
+
+    Returns
+    -------
+    bool
+        True for LAION's checkpoints with "fusion" in their names.
+    """
+    return any("fusion_model" in key or "mel_conv" in key for key in weights)
 
 
 def _hint(weights: "Mapping[str, Tensor]", amodel: str) -> str:
-    if any("fusion_model" in key or "mel_conv" in key for key in weights):
-        return f" It is a fusion checkpoint; this encoder reads those without fusion, such as {PAPER_FILE}"
+    if is_fused(weights):
+        return f" {FUSED}"
     patches = weights.get(_PATCHES)
     other = _AMODEL_OF_WIDTH.get(patches.shape[0]) if patches is not None else None
     return f" Its audio tower is {other}: pass amodel={other!r}" if other not in (None, amodel) else ""

@@ -1,81 +1,133 @@
 """From windows and tokens to vectors, through a CLAP network that is already built."""
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 _FULL_SCALE = 32_767
 
 
-def embed_windows(model: Any, windows: np.ndarray) -> np.ndarray:
-    """Embed one batch of windows as LAION's ``get_audio_embedding_from_data`` does.
+class Towers(NamedTuple):
+    """The steps of a CLAP network, whoever's it is.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        All of it, in evaluation mode, with the members ``audio_projection`` and ``text_projection``.
+    log_mel : callable
+        From windows, (n, 480_000), to what ``audio`` takes.
+    audio : callable
+        From log-mel spectrograms to the audio tower's representation, (n, width).
+    text : callable
+        From token ids and mask, (n, 77) each, to the text tower's representation, (n, width).
+    vocab_size : int
+        Number of tokens that the text tower knows.
+    quantised : bool
+        Whether windows are rounded to 16 bit first.
+    """
+
+    model: Any
+    log_mel: "Callable[[Tensor], Tensor]"
+    audio: "Callable[[Tensor], Tensor]"
+    text: "Callable[[Tensor, Tensor], Tensor]"
+    vocab_size: int
+    quantised: bool
+
+
+def embed_windows(towers: Towers, windows: np.ndarray, layer: str, dtype: str) -> np.ndarray:
+    """Embed one batch of windows.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        LAION's ``CLAP`` in evaluation mode.
+    towers : Towers
+        The network.
     windows : np.ndarray [shape=(n, 480_000)], float32
         Mono windows at 48,000 Hz.
+    layer : {"projection", "encoder"}
+        Whether to go through the projection into the joint space.
+    dtype : {"float32", "bfloat16"}
+        What the towers compute in; spectrograms are always of float32.
 
     Returns
     -------
-    np.ndarray [shape=(n, 512)], float32
-        Vectors of length 1.
+    np.ndarray [shape=(n, dim)], float32
+        Vectors, of length 1 if projected.
     """
     import torch
 
-    device = next(model.parameters()).device
-    batch = {
-        "waveform": torch.from_numpy(_quantise(windows)).to(device),
-        "longer": torch.zeros(len(windows), 1, dtype=torch.bool, device=device),
-    }
+    device = next(towers.model.parameters()).device
+    samples = torch.from_numpy(_quantise(windows) if towers.quantised else windows).to(device)
     with torch.inference_mode(), _full_precision():
-        embedding = model.audio_branch(batch, mixup_lambda=None, device=device)["embedding"]
-        return _unit_length(model.audio_projection(embedding))
+        log_mel = towers.log_mel(samples)
+        with _computing_in(dtype, device):
+            vectors = towers.audio(log_mel)
+            if layer == "projection":
+                vectors = towers.model.audio_projection(vectors)
+        return _finished(vectors, layer)
 
 
-def embed_tokens(model: Any, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Embed one batch of tokenized prompts as LAION's ``get_text_embedding`` does.
+def embed_tokens(towers: Towers, ids: np.ndarray, mask: np.ndarray, layer: str, dtype: str) -> np.ndarray:
+    """Embed one batch of tokenized prompts.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        LAION's ``CLAP`` in evaluation mode.
+    towers : Towers
+        The network.
     ids, mask : np.ndarray [shape=(n, 77)], int64
         Token ids, and 1 where they are no padding.
+    layer : {"projection", "encoder"}
+        Whether to go through the projection into the joint space.
+    dtype : {"float32", "bfloat16"}
+        What the tower computes in.
 
     Returns
     -------
-    np.ndarray [shape=(n, 512)], float32
-        Vectors of length 1.
+    np.ndarray [shape=(n, dim)], float32
+        Vectors, of length 1 if projected.
     """
     import torch
 
-    device = next(model.parameters()).device
-    with torch.inference_mode(), _full_precision():
-        pooled = model.text_branch(
-            input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
-        )["pooler_output"]
-        return _unit_length(model.text_projection(pooled))
+    device = next(towers.model.parameters()).device
+    tokens, present = (torch.from_numpy(array).to(device) for array in (ids, mask))
+    with torch.inference_mode(), _full_precision(), _computing_in(dtype, device):
+        vectors = towers.text(tokens, present)
+        if layer == "projection":
+            vectors = towers.model.text_projection(vectors)
+        return _finished(vectors, layer)
 
 
-def vocab_size_of(model: Any) -> int:
-    """Count the tokens that the text tower knows.
+def laion_towers(model: Any) -> Towers:
+    """Name the steps of LAION's network, as its ``get_audio_embedding_from_data`` and ``get_text_embedding`` take them.
 
     Parameters
     ----------
     model : torch.nn.Module
-        LAION's ``CLAP`` with a RoBERTa text tower.
+        LAION's ``CLAP`` with a RoBERTa text tower, in evaluation mode.
 
     Returns
     -------
-    int
-        Rows of its word embeddings.
+    Towers
+        Steps that compute on the model's device.
     """
-    return model.text_branch.config.vocab_size
+    branch = model.audio_branch
+
+    def log_mel(samples: "Tensor") -> "Tensor":
+        return branch.logmel_extractor(branch.spectrogram_extractor(samples))
+
+    def audio(log_mel: "Tensor") -> "Tensor":
+        normal = branch.bn0(log_mel.transpose(1, 3)).transpose(1, 3)
+        return branch.forward_features(branch.reshape_wav2img(normal))["embedding"]
+
+    def text(ids: "Tensor", mask: "Tensor") -> "Tensor":
+        return model.text_branch(input_ids=ids, attention_mask=mask)["pooler_output"]
+
+    return Towers(model, log_mel, audio, text, model.text_branch.config.vocab_size, quantised=True)
 
 
 def _quantise(windows: np.ndarray) -> np.ndarray:
@@ -84,10 +136,13 @@ def _quantise(windows: np.ndarray) -> np.ndarray:
     return integers.astype(np.float32) / np.float32(_FULL_SCALE)
 
 
-def _unit_length(vectors: "torch.Tensor") -> np.ndarray:
+def _finished(vectors: "Tensor", layer: str) -> np.ndarray:
     import torch
 
-    return torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
+    vectors = vectors.float()
+    if layer == "projection":
+        vectors = torch.nn.functional.normalize(vectors, dim=-1)
+    return vectors.cpu().numpy()
 
 
 def _full_precision() -> Any:
@@ -95,3 +150,12 @@ def _full_precision() -> Any:
     import torch
 
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+
+
+def _computing_in(dtype: str, device: "torch.device") -> Any:
+    """Context in which matrix products are of this type, while norms and softmax stay in float32."""
+    import torch
+
+    if dtype == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, dtype))

@@ -8,7 +8,6 @@ import contextlib
 import importlib
 import importlib.util
 import json
-import re
 import sys
 import threading
 import warnings
@@ -20,13 +19,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from musiceval_sk._optional import import_optional
-from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders._clap_checkpoint import check_fit
+from musiceval_sk.features.encoders._clap_layout import text_settings
+from musiceval_sk.features.encoders._empty_network import without_memory
 
 if TYPE_CHECKING:
     import torch
 
-AMODELS = ("HTSAT-tiny", "HTSAT-base", "HTSAT-large")
+# The length of what each audio tower gives to the projection.
+AMODELS = {"HTSAT-tiny": 768, "HTSAT-base": 1024, "HTSAT-large": 2048}
 _NAME = "clap_module"
 _PURPOSE = "the encoder 'laion-clap'"
 _TORCHVISION = {
@@ -178,7 +179,7 @@ def _empty_clap(code: ModuleType, amodel: str, roberta: Any) -> "torch.nn.Module
         "heads": 1,
         "layers": 1,
     }
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), _without_memory():
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), without_memory():
         warnings.filterwarnings("ignore", message="torch.meshgrid")
         model = code.CLAP(**settings)
         del model.token_embedding, model.positional_embedding, model.ln_final
@@ -192,56 +193,8 @@ def _empty_clap(code: ModuleType, amodel: str, roberta: Any) -> "torch.nn.Module
     return model
 
 
-def _without_memory() -> Any:
-    """Mode in which parameters are made on the meta device, while everything computed stays as it is."""
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    class WithoutMemory(TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):
-            kwargs = kwargs or {}
-            if function is torch.empty:
-                return function(*args, **{**kwargs, "device": "meta"})
-            # torchlibrosa fills its filters in by hand, from values that every checkpoint holds.
-            if function == torch.Tensor.data.__set__:  # type: ignore[attr-defined]
-                return None
-            # Part of drawing initial weights; on the meta device they are slow, and the first imports 800 modules.
-            if function in (torch.Tensor.erfinv_, torch.Tensor.clamp_) and args[0].is_meta:
-                return args[0]
-            return function(*args, **kwargs)
-
-    return WithoutMemory()
-
-
 def _roberta_config(weights: "Mapping[str, torch.Tensor]", path: Path) -> Any:
     """RoBERTa's configuration, read off the shapes of its weights."""
     from transformers import RobertaConfig
 
-    tower = "text_branch."
-    try:
-        vocab_size, hidden = weights[tower + "embeddings.word_embeddings.weight"].shape
-        positions = weights[tower + "embeddings.position_embeddings.weight"].shape[0]
-        types = weights[tower + "embeddings.token_type_embeddings.weight"].shape[0]
-        intermediate = weights[tower + "encoder.layer.0.intermediate.dense.weight"].shape[0]
-    except KeyError as error:
-        raise CheckpointError(
-            f"{path}: not a CLAP checkpoint with a RoBERTa text tower; {error} is missing"
-        ) from error
-    layers = {
-        found[1] for key in weights if (found := re.match(r"text_branch\.encoder\.layer\.(\d+)\.", key))
-    }
-    return RobertaConfig(
-        vocab_size=vocab_size,
-        hidden_size=hidden,
-        num_hidden_layers=len(layers),
-        num_attention_heads=max(1, hidden // 64),
-        intermediate_size=intermediate,
-        max_position_embeddings=positions,
-        type_vocab_size=types,
-        layer_norm_eps=1e-5,
-        pad_token_id=1,
-        bos_token_id=0,
-        eos_token_id=2,
-        # The one implementation that transformers 4 and 5 both have for RoBERTa.
-        attn_implementation="eager",
-    )
+    return RobertaConfig(**text_settings(weights, path))

@@ -42,12 +42,12 @@ def find_tokenizer(tokenizer: str | Path | None, checkpoint: Path) -> tuple[Path
     named = tokenizer or os.environ.get(TOKENIZER_VARIABLE)
     if named:
         folder = Path(named).expanduser()
-        files = _files_in(folder)
+        files = files_in(folder)
         if not files:
             raise CheckpointError(f"{folder}: not a tokenizer folder; expected {_wanted()} in it")
         return files
     beside = checkpoint.parent / "roberta-base"
-    files = _files_in(beside) or _cached_files()
+    files = files_in(beside) or _cached_files()
     if not files:
         raise CheckpointError(
             f"prompts need RoBERTa's tokenizer, which is not on this machine (audio does not need it). Get {_wanted()} "
@@ -56,6 +56,26 @@ def find_tokenizer(tokenizer: str | Path | None, checkpoint: Path) -> tuple[Path
             f"name their folder with tokenizer=, --tokenizer or the environment variable {TOKENIZER_VARIABLE}"
         )
     return files
+
+
+def files_in(folder: Path) -> tuple[Path, ...]:
+    """Pick a tokenizer's files out of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Any path.
+
+    Returns
+    -------
+    tuple of Path
+        ``vocab.json`` and ``merges.txt``, else ``tokenizer.json``, else nothing.
+    """
+    for names in _FILE_SETS:
+        files = tuple(folder / name for name in names)
+        if all(file.is_file() for file in files):
+            return files
+    return ()
 
 
 def tokenizer_digest(files: Sequence[Path]) -> str:
@@ -74,7 +94,9 @@ def tokenizer_digest(files: Sequence[Path]) -> str:
     return hashlib.sha256(b"".join(content_key(file) for file in files)).hexdigest()
 
 
-def load_tokenizer(files: Sequence[Path], vocab_size: int) -> Any:
+def load_tokenizer(
+    files: Sequence[Path], vocab_size: int, *, extra: str = "clap", purpose: str = "CLAP's text tower"
+) -> Any:
     """Build the tokenizer as RoBERTa sets it up, cutting and padding to 77 tokens as LAION does.
 
     Parameters
@@ -83,6 +105,8 @@ def load_tokenizer(files: Sequence[Path], vocab_size: int) -> Any:
         As `find_tokenizer` gives them.
     vocab_size : int
         Number of tokens that the checkpoint's text tower knows.
+    extra, purpose : str
+        What installs the library ``tokenizers`` and what it is for, should it be missing.
 
     Returns
     -------
@@ -93,8 +117,10 @@ def load_tokenizer(files: Sequence[Path], vocab_size: int) -> Any:
     ------
     CheckpointError
         If the files are no byte-level BPE of RoBERTa, or know more tokens than the checkpoint.
+    ImportError
+        If the library ``tokenizers`` is not installed.
     """
-    tokenizers = import_optional("tokenizers", extra="clap", purpose="the text tower of 'laion-clap'")
+    tokenizers = import_optional("tokenizers", extra=extra, purpose=purpose)
     names = " and ".join(str(file) for file in files)
     try:
         made = (
@@ -154,14 +180,6 @@ def _from_bpe(tokenizers: Any, files: Sequence[Path]) -> Any:
     if made.token_to_id("<mask>") is not None:
         made.add_special_tokens([tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)])
     return made
-
-
-def _files_in(folder: Path) -> tuple[Path, ...]:
-    for names in _FILE_SETS:
-        files = tuple(folder / name for name in names)
-        if all(file.is_file() for file in files):
-            return files
-    return ()
 
 
 def _cached_files() -> tuple[Path, ...]:

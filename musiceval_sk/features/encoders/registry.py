@@ -10,6 +10,7 @@ GROUP = "musiceval_sk.encoders"
 _BUILT_IN = {
     "spectral": "musiceval_sk.features.encoders.spectral:SpectralEncoder",
     "laion-clap": "musiceval_sk.features.encoders.laion_clap:LaionClapEncoder",
+    "hf-clap": "musiceval_sk.features.encoders.hf_clap:HfClapEncoder",
 }
 
 

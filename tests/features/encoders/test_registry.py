@@ -29,7 +29,7 @@ def test_our_own_encoders_are_known():
 
 def test_a_third_party_registers_an_entry_point(register):
     register(toy="tests.features.toy:ToyEncoder")
-    assert list_encoders() == ["laion-clap", "spectral", "toy"]
+    assert list_encoders() == ["hf-clap", "laion-clap", "spectral", "toy"]
     encoder = get_encoder("toy", version=7)
     assert isinstance(encoder, ToyEncoder)
     assert encoder.version == 7
@@ -55,7 +55,7 @@ def test_an_encoder_is_returned_as_it_is():
 
 
 def test_unknown_names_and_options_are_refused():
-    with pytest.raises(ValueError, match="unknown encoder 'clap'; known are: laion-clap, spectral"):
+    with pytest.raises(ValueError, match="unknown encoder 'clap'; known are: hf-clap, laion-clap, spectral"):
         get_encoder("clap")
     with pytest.raises(ValueError, match=r"encoder 'spectral' does not take these options \(checkpoint\)"):
         get_encoder("spectral", checkpoint="clap.pt")

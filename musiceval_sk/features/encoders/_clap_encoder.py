@@ -1,0 +1,244 @@
+"""What the encoders of CLAP share: their windows and prompts, their files, and building the network once."""
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musiceval_sk._device import resolve_device
+from musiceval_sk._text import listed
+from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.encoders import _roberta_tokenizer as roberta
+from musiceval_sk.features.encoders._clap_checkpoint import FileIdentity, identify
+from musiceval_sk.features.encoders._clap_forward import Towers, embed_tokens, embed_windows
+from musiceval_sk.features.encoders.base import Encoder, Modality
+
+if TYPE_CHECKING:
+    import torch
+
+LAYERS = ("projection", "encoder")
+DTYPES = ("float32", "bfloat16")
+_BUILDING = threading.RLock()
+
+
+class ClapEncoder(Encoder):
+    """Base class of the encoders that compute CLAP; subclasses say where the weights are and how they are read."""
+
+    version = 1
+    sample_rate = 48_000
+    window_seconds = 10.0
+    hop_seconds = 10.0
+    extra: str
+
+    def __init__(
+        self,
+        checkpoint: str | Path | None,
+        *,
+        tokenizer: str | Path | None,
+        layer: str,
+        dtype: str,
+        device: str,
+        batch_size: int,
+    ):
+        for name, value, known in (("layer", layer, LAYERS), ("dtype", dtype, DTYPES)):
+            if value not in known:
+                raise ValueError(f"unknown {name} {value!r}; known are: {listed(known)}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        self.checkpoint = checkpoint
+        self.tokenizer = tokenizer
+        self.layer = layer
+        self.dtype = dtype
+        self.device = device
+        self.batch_size = batch_size
+        self._identities: tuple[FileIdentity, ...] = ()
+        self._towers: Towers | None = None
+        self._tokenizer: Any = None
+
+    def __repr__(self) -> str:
+        where = str(self.checkpoint) if self.checkpoint else None
+        changed = {"layer": (self.layer, LAYERS[0]), "dtype": (self.dtype, DTYPES[0])}
+        options = "".join(f", {name}={now!r}" for name, (now, usual) in changed.items() if now != usual)
+        return f"{type(self).__name__}({where!r}{self._model_option()}, device={self.device!r}{options})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_towers": None, "_tokenizer": None}
+
+    @abstractmethod
+    def _files(self) -> tuple[Path, ...]:
+        """Find the files that hold the model, the weights first; all exist."""
+
+    @abstractmethod
+    def _load(self, files: tuple[Path, ...]) -> Towers:
+        """Build the network from its files, on the CPU."""
+
+    @abstractmethod
+    def _find_tokenizer(self, weights: Path) -> tuple[Path, ...]:
+        """Find the tokenizer's files."""
+
+    @abstractmethod
+    def _describe_model(self, weights_sha256: str, *others_sha256: str) -> dict[str, Any]:
+        """Say what could change a vector of either modality, beyond what all CLAP encoders share."""
+
+    @abstractmethod
+    def _describe_sound(self) -> dict[str, Any]:
+        """Say what could change an audio vector alone."""
+
+    def _model_option(self) -> str:
+        return ""
+
+    def describe(self, modality: Modality) -> dict[str, Any]:
+        """Everything that could change a vector of this modality, as plain JSON values.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which of the two towers to describe.
+
+        Returns
+        -------
+        dict
+            Name, version, SHA-256 of the checkpoint; for audio the windows, for text the tokenizer's SHA-256.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint, or for text the tokenizer, is not found, or the checkpoint changed since last asked.
+        """
+        files = self._checked_files()
+        digests = [identity.sha256 for identity in self._identities]
+        both = {"name": self.name, "version": self.version, **self._describe_model(*digests)}
+        both["dtype"] = self.dtype
+        # Left out where it is the default: vectors stored before there was a choice keep their fingerprint.
+        if self.layer != LAYERS[0]:
+            both["layer"] = self.layer
+        if modality == "text":
+            digest = roberta.tokenizer_digest(self._find_tokenizer(files[0]))
+            return {**both, "tokenizer_sha256": digest, "max_length": roberta.MAX_LENGTH}
+        return {
+            **both,
+            "sample_rate": self.sample_rate,
+            "window_seconds": self.window_seconds,
+            "hop_seconds": self.hop_seconds,
+            **self._describe_sound(),
+        }
+
+    def encode_audio(self, windows: np.ndarray) -> np.ndarray:
+        """Embed windows of sound.
+
+        Parameters
+        ----------
+        windows : np.ndarray [shape=(n, 480_000)], float32 in [-1, 1]
+            Mono windows of 10 s at 48,000 Hz.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, audio_dim)], float32
+            One vector a window, of length 1 unless ``layer="encoder"``.
+
+        Raises
+        ------
+        ValueError
+            If the windows are of another shape, or the device is not there.
+        CheckpointError
+            If the checkpoint is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        """
+        windows = np.asarray(windows, dtype=np.float32)
+        if windows.ndim != 2 or windows.shape[1] != self.window_length:
+            raise ValueError(
+                f"expected windows of shape (n, {self.window_length}), {self.window_seconds:g} s of mono sound at "
+                f"{self.sample_rate:,} Hz each, got {windows.shape}; read_audio(path, {self.sample_rate}) and "
+                f"cut_windows(samples, {self.window_length}, {self.hop_length}) make them"
+            )
+        return self._in_batches(
+            windows, "audio", lambda batch: embed_windows(self._built(), batch, self.layer, self.dtype)
+        )
+
+    def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
+        """Embed prompts.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+            Texts, possibly empty; what goes beyond 77 tokens is not read.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, text_dim)], float32
+            One vector a prompt, of length 1 unless ``layer="encoder"``.
+
+        Raises
+        ------
+        ValueError
+            If ``prompts`` is one string, or the device is not there.
+        CheckpointError
+            If the checkpoint or the tokenizer is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        """
+        if isinstance(prompts, str):
+            raise ValueError(f"expected a sequence of prompts, got the string {prompts!r}; pass [prompt]")
+        return self._in_batches(prompts, "text", self._embed_prompts)
+
+    def build(self) -> "torch.nn.Module":
+        """Build the network, once, on the device; encoding does so by itself.
+
+        Returns
+        -------
+        torch.nn.Module
+            CLAP in evaluation mode, of the class that the encoder's library gives it.
+
+        Raises
+        ------
+        ValueError
+            If the device is not there.
+        CheckpointError
+            If the checkpoint is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        """
+        return self._built().model
+
+    def _built(self) -> Towers:
+        with _BUILDING:
+            if self._towers is None:
+                device = resolve_device(self.device)
+                towers = self._load(self._checked_files())
+                towers.model.to(device)
+                self._towers = towers
+            return self._towers
+
+    def _checked_files(self) -> tuple[Path, ...]:
+        """Files of the model, once their digests are known and are still those of the last time."""
+        files = self._files()
+        known = self._identities or (None,) * len(files)
+        found = tuple(identify(file, before) for file, before in zip(files, known, strict=False))
+        now, then = ([identity.sha256 for identity in kind] for kind in (found, self._identities))
+        if self._identities and now != then:
+            raise CheckpointError(
+                f"{files[0]}: is not the checkpoint that this encoder described before; make a new encoder for it"
+            )
+        self._identities = found
+        return files
+
+    def _in_batches(self, items: Any, modality: Modality, embed: Callable[[Any], np.ndarray]) -> np.ndarray:
+        if not len(items):
+            return np.empty((0, self.dim(modality)), dtype=np.float32)
+        starts = range(0, len(items), self.batch_size)
+        return np.concatenate([embed(items[start : start + self.batch_size]) for start in starts])
+
+    def _embed_prompts(self, prompts: Sequence[str]) -> np.ndarray:
+        towers = self._built()
+        with _BUILDING:
+            if self._tokenizer is None:
+                files = self._find_tokenizer(self._files()[0])
+                vocab_size = towers.vocab_size
+                purpose = f"the text tower of {self.name!r}"
+                self._tokenizer = roberta.load_tokenizer(files, vocab_size, extra=self.extra, purpose=purpose)
+        ids, mask = roberta.tokenize(self._tokenizer, prompts)
+        return embed_tokens(towers, ids, mask, self.layer, self.dtype)
