@@ -1,0 +1,126 @@
+"""What all commands share: options, errors as one line and an exit status, the feature stage."""
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
+
+Clips = Annotated[Path, typer.Argument(help="Clips table (.csv, .tsv, .jsonl) or folder of sound files.")]
+Pattern = Annotated[
+    str | None, typer.Option(help="For a folder: names in file paths, such as '{system}/{prompt_id}'.")
+]
+Prompts = Annotated[
+    Path | None, typer.Option(help="Side table: clip_id or prompt_id, and prompt, system, ...")
+]
+Ratings = Annotated[Path | None, typer.Option(help="Ratings table (rater, clip_id, one column per target).")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", help="Score column; repeat for several. Default: impression, alignment."),
+]
+EncoderName = Annotated[
+    str, typer.Option("--encoder", help="spectral, laion-clap, hf-clap, or one that a package registers.")
+]
+Checkpoint = Annotated[Path | None, typer.Option(help="CLAP checkpoint (.pt); for hf-clap also a folder.")]
+Tokenizer = Annotated[Path | None, typer.Option(help="Folder of roberta-base's vocab.json and merges.txt.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ... Default: auto.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Embedding store. Default: $MUSICEVAL_CACHE or cache/embeddings.h5.")
+]
+Pooling = Annotated[str, typer.Option(help="How windows become one vector: mean, mean+std, max, first.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes to use.")]
+Scale = Annotated[tuple[float, float], typer.Option(help="Lowest and highest score that raters could give.")]
+Seed = Annotated[int, typer.Option(help="Seed of splits and models.")]
+
+
+def command(app: typer.Typer, epilog: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose errors and warnings become one line each and an exit status."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(**arguments: Any) -> None:
+            skipped = False
+
+            def show(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+                nonlocal skipped
+                skipped |= issubclass(category, SkippedWarning)
+                typer.echo(f"warning: {message}", err=True)
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("once")
+                warnings.filterwarnings("ignore", category=DeprecationWarning)
+                warnings.filterwarnings("ignore", category=FutureWarning)
+                warnings.showwarning = show
+                try:
+                    function(**arguments)
+                except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    raise typer.Exit(1) from None
+                except (AudioError, StoreError, OSError) as error:
+                    _fail(error, status=1)
+                except (ValueError, ImportError) as error:
+                    _fail(error, status=2)
+            if skipped:
+                raise typer.Exit(1)
+
+        return app.command(epilog=epilog)(run)
+
+    return register
+
+
+def _fail(error: Exception, status: int) -> None:
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(status)
+
+
+def encoder_options(
+    checkpoint: Path | None, tokenizer: Path | None, device: str | None, encoder: str | None = None
+) -> dict[str, Any]:
+    """Options that were given; the hand-made encoder runs on no device, so that one is not passed on to it."""
+    device = None if encoder == "spectral" else device
+    given = {"checkpoint": path_text(checkpoint), "tokenizer": path_text(tokenizer), "device": device}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def path_text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def make_embedder(
+    encoder: str,
+    checkpoint: Path | None,
+    tokenizer: Path | None,
+    device: str | None,
+    cache: Path | None,
+    pooling: str,
+    jobs: int,
+) -> Any:
+    from musiceval_sk import ClipEmbedder
+
+    options = encoder_options(checkpoint, tokenizer, device, encoder)
+    embedder = ClipEmbedder(
+        encoder, pooling=pooling, cache=path_text(cache), encoder_options=options or None, n_jobs=jobs
+    )
+    return embedder.set_output(transform="pandas")
+
+
+def embed_readable(table: Any, embedder: Any, encoder: Any = None) -> Any:
+    """Embed what can be embedded, and leave out the clips that cannot be read."""
+    from musiceval_sk import extract as extract_embeddings
+    from musiceval_sk import get_encoder
+
+    made = encoder or get_encoder(embedder.encoder, **(embedder.encoder_options or {}))
+    report = extract_embeddings(
+        table, made, embedder.cache, modality=embedder.modality, n_jobs=embedder.n_jobs
+    )
+    typer.echo(report, err=True)
+    kept = table.drop(index=report.skipped.index)
+    if kept.empty:
+        raise AudioError("none of the clips could be read")
+    return kept
