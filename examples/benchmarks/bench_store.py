@@ -3,6 +3,11 @@
     python examples/benchmarks/bench_store.py [--items 1000000]
 
 Prints ratios and times of one run; the median of five where a step is short.
+
+Measured on 2 shared CPU cores: reading X takes 1.17 times one h5py slice of the same bytes (1.62 shuffled), 1/13 of a `.npy`
+per clip (the bare slice, whose time is mostly checksums, takes 1/16) and 1/42 of joblib.Memory; a million items open in 0.8 s,
+membership of all takes 1.2 s, appending 1.05 times what it takes to an empty store; streaming peaks at 242 MiB for 100,000 items
+and 318 MiB for 1,000,000, the difference being the list of keys.
 """
 
 import argparse

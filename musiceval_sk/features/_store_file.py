@@ -7,7 +7,7 @@ file ever changes after that, readers need no lock.
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,9 +138,11 @@ class StoreFile:
             ) from error
 
 
-def write_store_file(path: Path, groups: dict[GroupName, GroupPlan]) -> None:
-    """Write a file aside and give it its name once it is complete on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_store_file(
+    path: Path, groups: dict[GroupName, GroupPlan], unless: Callable[[], bool] = lambda: False
+) -> bool:
+    """Write a file aside and give it its name once it is complete on disk, ``unless`` something speaks against it."""
+    _make_folder(path.parent)
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         # From 1.10 on HDF5 checksums its own structures, too (but for strings of variable length, so there are
@@ -150,9 +152,12 @@ def write_store_file(path: Path, groups: dict[GroupName, GroupPlan]) -> None:
             for name, plan in groups.items():
                 _fill_group(file.create_group("/".join(name)), plan)
         _sync(aside)
+        if unless():
+            return False
         os.replace(aside, path)
         if os.name == "posix":
             _sync(path.parent)
+        return True
     finally:
         aside.unlink(missing_ok=True)
 
@@ -188,6 +193,14 @@ def _fill_group(group: h5py.Group, plan: GroupPlan) -> None:
 
 def _text(attribute: Any) -> str:
     return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each entered on disk before anything is written into it."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing if os.name == "posix" else ():
+        _sync(made.parent)
 
 
 def _sync(path: Path) -> None:

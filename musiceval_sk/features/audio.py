@@ -13,6 +13,7 @@ over full scale        kept as it is; encoders that quantise clip at full scale,
 """
 
 import hashlib
+import io
 import os
 import re
 from functools import lru_cache
@@ -29,7 +30,7 @@ _OGG_PAGE_BYTES = 65_307
 _OGG_HEADER_BYTES = 27
 
 
-def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
+def read_audio(path: str | Path, sample_rate: int, *, expected: bytes | None = None) -> np.ndarray:
     """Decode a sound file to mono at ``sample_rate``.
 
     Channels are averaged; resampling is soxr's high quality. Formats are libsndfile's: WAV, FLAC, MP3, OGG, Opus.
@@ -40,6 +41,8 @@ def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
         The sound file.
     sample_rate : int
         Wanted rate in Hz.
+    expected : bytes, default=None
+        SHA-256 that the file's bytes must have, where it was digested before.
 
     Returns
     -------
@@ -49,11 +52,12 @@ def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
     Raises
     ------
     AudioError
-        If the file is missing, empty, no sound, truncated, shorter than 0.1 s, or holds nan or infinite samples.
+        If the file is missing, empty, no sound, truncated, shorter than 0.1 s, holds nan or infinite samples, or
+        has changed since it was digested.
     """
     import soxr
 
-    samples, rate = _decode(Path(path))
+    samples, rate = _decode(Path(path), expected)
     mono = samples.mean(axis=1)
     resampled = soxr.resample(mono, rate, sample_rate, quality="HQ")
     return np.ascontiguousarray(resampled, dtype=np.float32)
@@ -122,13 +126,29 @@ def content_key(path: str | Path) -> bytes:
     """
     try:
         status = os.stat(path)
-        return _hash_file(os.path.realpath(path), status.st_size, status.st_mtime_ns)
+        return _hash_once(os.path.realpath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-@lru_cache(maxsize=1 << 20)
-def _hash_file(path: str, size: int, modified: int) -> bytes:
+def hash_file(path: str | Path) -> bytes:
+    """Digest a file's bytes anew.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file.
+
+    Returns
+    -------
+    bytes
+        SHA-256, 32 bytes.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -136,20 +156,30 @@ def _hash_file(path: str, size: int, modified: int) -> bytes:
     return digest.digest()
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
+@lru_cache(maxsize=1 << 10)
+def _hash_once(path: str, size: int, modified: int, changed: int) -> bytes:
+    return hash_file(path)
+
+
+def _decode(path: Path, expected: bytes | None) -> tuple[np.ndarray, int]:
     import soundfile
 
     if not path.is_file():
         raise AudioError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    data = path.read_bytes()
+    if not data:
         raise AudioError(f"{path}: the file is empty (0 bytes)")
+    if expected is not None and hashlib.sha256(data).digest() != expected:
+        raise AudioError(f"{path}: has changed while embeddings were being computed; run it again")
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
             promised, rate = file.frames, file.samplerate
-            cut_short = _chunk_cut_short(file.extra_info) or (file.format == "OGG" and _ogg_cut_short(path))
+            cut_short = _chunk_cut_short(file.extra_info) or (file.format == "OGG" and _ogg_cut_short(data))
             samples = file.read(dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{path}: not a sound file that libsndfile can read ({error})") from error
+        raise AudioError(
+            f"{path}: not a sound file that libsndfile can read ({getattr(error, 'error_string', error)})"
+        ) from error
     if cut_short or len(samples) < promised:
         raise AudioError(f"{path}: truncated after {len(samples) / rate:.2f} s; the header promises more")
     if len(samples) < MINIMUM_SECONDS * rate:
@@ -169,11 +199,9 @@ def _chunk_cut_short(log: str) -> bool:
     return found is not None and int(found[2]) < int(found[1]) < _STREAMED_LENGTH
 
 
-def _ogg_cut_short(path: Path) -> bool:
+def _ogg_cut_short(data: bytes) -> bool:
     """Whether the last page of an Ogg file is incomplete or does not end the stream (RFC 3533, section 6)."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _OGG_PAGE_BYTES))
-        tail = file.read()
+    tail = data[-_OGG_PAGE_BYTES:]
     begin = tail.rfind(b"OggS\0")
     page = tail[begin:]
     if begin < 0 or len(page) < _OGG_HEADER_BYTES or not page[5] & 4:

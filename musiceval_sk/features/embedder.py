@@ -7,12 +7,12 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.exceptions import AudioError, ModelFileError
+from musiceval_sk.exceptions import ModelFileError
+from musiceval_sk.features.differences import compare_descriptions
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
-from musiceval_sk.features.extract import audio_keys, extract, text_key
+from musiceval_sk.features.extract import extract, text_key
 from musiceval_sk.features.pooling import POOLINGS, check_pooling, pool
 from musiceval_sk.features.store import EmbeddingStore
 
@@ -129,14 +129,28 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "fingerprint_")
         check_clips(clips, columns=self._columns())
+        self.check_encoder()
+        store = EmbeddingStore(self.cache)
+        report = extract(clips, self.encoder_, store, modality=self.modality, n_jobs=self.n_jobs, strict=True)  # type: ignore[arg-type]
+        keys = {
+            "audio": list(report.audio_keys),
+            "text": [text_key(prompt) for prompt in clips.get("prompt", [])],
+        }
+        return np.hstack([self._read(store, modality, keys[modality]) for modality in self._modalities()])
+
+    def check_encoder(self) -> None:
+        """Raise unless the encoder is still that of `fit`; `transform` does so by itself.
+
+        Raises
+        ------
+        ModelFileError
+            If its fingerprint is another; the message names the fields that differ.
+        """
         if self._fingerprint() != self.fingerprint_:
             raise ModelFileError(
                 f"this embedder was fitted with encoder {self.fingerprint_}, but {self.encoder_!r} is now "
-                f"{self._fingerprint()}: its checkpoint or settings have changed"
+                f"{self._fingerprint()}: its checkpoint or settings have changed ({self._changes()})"
             )
-        store = EmbeddingStore(self.cache)
-        extract(clips, self.encoder_, store, modality=self.modality, n_jobs=self.n_jobs, strict=True)  # type: ignore[arg-type]
-        return np.hstack([self._read(store, clips, modality) for modality in self._modalities()])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names such as ``audio_0`` or, with "mean+std", ``audio_std_0``.
@@ -168,11 +182,16 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
     def _fingerprint(self) -> str:
         return "+".join(self.encoder_.fingerprint_of(modality) for modality in self._modalities())
 
-    def _read(self, store: EmbeddingStore, clips: pd.DataFrame, modality: Modality) -> np.ndarray:
-        if modality == "text":
-            keys = [text_key(prompt) for prompt in clips["prompt"]]
-            return store.read("text", self.encoder_.fingerprint_of("text"), keys)[0]
-        digests, unreadable = audio_keys(clips["path"])
-        if len(unreadable):
-            raise AudioError(listed(unreadable))
-        return pool(*store.read("audio", self.encoder_.fingerprint_of("audio"), list(digests)), self.pooling)
+    def _changes(self) -> str:
+        """Field by field, what distinguishes the encoder from that of `fit`."""
+        changes = {
+            modality: compare_descriptions(
+                self.description_[modality], self.encoder_.describe(modality), "at fit", "now"
+            )
+            for modality in self._modalities()
+        }
+        return "; ".join(f"{modality} {fields}" for modality, fields in changes.items() if fields)
+
+    def _read(self, store: EmbeddingStore, modality: Modality, keys: list[bytes]) -> np.ndarray:
+        vectors, offsets = store.read(modality, self.encoder_.fingerprint_of(modality), keys)
+        return pool(vectors, offsets, self.pooling if modality == "audio" else "first")

@@ -3,21 +3,26 @@
 import hashlib
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.exceptions import AudioError, SkippedWarning
-from musiceval_sk.features.audio import content_key, cut_windows, read_audio
+from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
+from musiceval_sk.features._file_index import FileIndex
+from musiceval_sk.features._pipeline import embed_batches
+from musiceval_sk.features.differences import describe_difference
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.store import EmbeddingStore
 
-_RESIDENT: dict[str, Encoder] = {}
+_CLIPS_A_BATCH = 16
+_COLUMNS: dict[Modality, str] = {"audio": "path", "text": "prompt"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class ExtractionReport:
         One row a clip left out, indexed by ``clip_id``, with ``path`` and ``reason``.
     seconds : float
         Wall time.
+    notes : list of str
+        What else is worth knowing: that vectors of another checkpoint or version of this encoder are stored.
+    audio_keys : pandas.Series
+        Digest of each readable clip's bytes, by clip id.
     """
 
     encoder: str
@@ -44,11 +53,14 @@ class ExtractionReport:
     reused: dict[str, int] = field(default_factory=dict)
     skipped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    audio_keys: pd.Series = field(default_factory=lambda: pd.Series(dtype=object), repr=False)
 
     def __str__(self) -> str:
         lines = [f"{self.encoder} -> {self.store} in {self.seconds:.1f} s"]
         for modality in self.stored:
             lines.append(f"  {modality}: {self.stored[modality]} stored, {self.reused[modality]} reused")
+        lines += [f"  note: {note}" for note in self.notes]
         lines.append(f"  skipped: {len(self.skipped)}")
         lines += [f"    {clip}: {reason}" for clip, reason in self.skipped["reason"].items()]
         return "\n".join(lines)
@@ -64,6 +76,7 @@ def extract(
     batch_size: int | None = None,
     progress: bool | None = None,
     strict: bool = False,
+    verify: bool = False,
 ) -> ExtractionReport:
     """Embed the clips and prompts that the store does not hold yet.
 
@@ -85,11 +98,14 @@ def extract(
         Workers of `joblib.Parallel`, each of which builds the encoder once. None means one, unless a
         `joblib.parallel_config` says otherwise, also with another backend such as "dask".
     batch_size : int, default=None
-        Clips that are decoded, embedded and stored together; by default the encoder's own batch size.
+        Clips that are decoded, embedded and stored together; by default 16.
     progress : bool, default=None
         Whether to show a bar on stderr; by default only on a terminal.
     strict : bool, default=False
         Whether to stop at the first clip that cannot be read instead of skipping it.
+    verify : bool, default=False
+        Whether to hash every sound again. By default a file whose size and modification time are those of an earlier
+        run is taken to be unchanged (the index ``<store>.files.npy`` remembers; it may be deleted).
 
     Returns
     -------
@@ -109,9 +125,13 @@ def extract(
     started = time.perf_counter()
     encoder = get_encoder(encoder)
     store = store if isinstance(store, EmbeddingStore) else EmbeddingStore(store)
-    stored, reused, skipped = {}, {}, pd.Series(dtype=object)
+    stored, reused = {}, {}
+    skipped = keys_of_clips = pd.Series(dtype=object)
     wanted = MODALITIES if modality == "both" else (modality,)
+    notes = [note for tower in wanted if (note := describe_difference(store, encoder, tower))]
+    check_clips(clips, columns=[_COLUMNS[tower] for tower in wanted], filled=True)
     if "text" in wanted:
+        _warn_of_blank_prompts(clips["prompt"])
         prompts = {text_key(prompt): prompt for prompt in clips["prompt"]}
         missing = _missing(store, "text", encoder, list(prompts))
         for begin in range(0, len(missing), encoder.batch_size):
@@ -120,7 +140,9 @@ def extract(
             store.append("text", encoder.describe("text"), keys, list(vectors[:, np.newaxis]))
         stored["text"], reused["text"] = len(missing), len(prompts) - len(missing)
     if "audio" in wanted:
-        keys_of_clips, skipped = audio_keys(clips["path"])
+        index = FileIndex(f"{store.path}.files.npy", verify=verify)
+        keys_of_clips, skipped = audio_keys(clips["path"], index)
+        index.save()
         _stop_if(strict, skipped)
         path_of = dict(zip(keys_of_clips, clips.loc[keys_of_clips.index, "path"], strict=True))
         missing = _missing(store, "audio", encoder, list(path_of))
@@ -129,15 +151,16 @@ def extract(
         )
         skipped = pd.concat([skipped, keys_of_clips.map(failed).dropna()])
         stored["audio"], reused["audio"] = len(missing) - len(failed), len(path_of) - len(missing)
-    if store.needs_compaction():
-        store.compact(timeout=0)
+    if any(stored.values()):
+        _tidy(store)
     if len(skipped):
         warnings.warn(
             f"skipped {len(skipped)} of {len(clips)} clips: {listed(skipped)}", SkippedWarning, stacklevel=2
         )
     reasons = clips.reindex(columns=["path"]).loc[skipped.index].assign(reason=skipped)
+    seconds = time.perf_counter() - started
     return ExtractionReport(
-        encoder.name, str(store.path), stored, reused, reasons, time.perf_counter() - started
+        encoder.name, str(store.path), stored, reused, reasons, seconds, notes, keys_of_clips
     )
 
 
@@ -157,13 +180,15 @@ def text_key(prompt: str) -> bytes:
     return hashlib.sha256(prompt.encode()).digest()
 
 
-def audio_keys(paths: pd.Series) -> tuple[pd.Series, pd.Series]:
+def audio_keys(paths: pd.Series, index: FileIndex) -> tuple[pd.Series, pd.Series]:
     """Digest every file, and set aside those that cannot be opened.
 
     Parameters
     ----------
     paths : pandas.Series
         Paths by clip id.
+    index : FileIndex
+        Digests of earlier runs.
 
     Returns
     -------
@@ -172,13 +197,9 @@ def audio_keys(paths: pd.Series) -> tuple[pd.Series, pd.Series]:
     unreadable : pandas.Series
         Reasons by clip id.
     """
-    keys, unreadable = {}, {}
-    for clip, path in paths.items():
-        try:
-            keys[clip] = content_key(path)
-        except AudioError as error:
-            unreadable[clip] = str(error)
-    return pd.Series(keys, dtype=object), pd.Series(unreadable, dtype=object)
+    found = pd.Series(index.digests(paths), index=paths.index, dtype=object)
+    unreadable = found.map(lambda digest: isinstance(digest, AudioError)).astype(bool)
+    return found[~unreadable], found[unreadable].map(str)
 
 
 def _missing(store: EmbeddingStore, modality: Modality, encoder: Encoder, keys: list[bytes]) -> list[bytes]:
@@ -196,73 +217,47 @@ def _embed_missing(
     strict: bool,
 ) -> dict[bytes, str]:
     """Embed sounds batch by batch into the store; return the reasons of those that failed."""
-    from joblib import Parallel, delayed, effective_n_jobs
     from tqdm import tqdm
 
     failed: dict[bytes, str] = {}
     if not paths:
         return failed
-    size = batch_size or encoder.batch_size
-    embed = _embed_batch if effective_n_jobs(n_jobs) == 1 else _embed_batch_in_worker
-    tasks = (delayed(embed)(encoder, batch) for batch in _batches(list(paths.items()), size))
     description = encoder.describe("audio")
-    with tqdm(
-        total=len(paths), desc=encoder.name, unit="clip", disable=None if progress is None else not progress
-    ) as bar:
-        for vectors, reasons in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
+    hidden = None if progress is None else not progress
+    bar = tqdm(total=len(paths), desc=encoder.name, unit="clip", disable=hidden)
+    with bar, ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(lambda: "")
+        for vectors, reasons in embed_batches(encoder, paths, n_jobs, batch_size or _CLIPS_A_BATCH):
+            writing.result()
             if vectors:
-                store.append("audio", description, list(vectors), list(vectors.values()))
+                writing = writer.submit(
+                    store.append, "audio", description, list(vectors), list(vectors.values())
+                )
             failed |= reasons
-            _stop_if(strict, pd.Series(reasons, dtype=object))
+            _stop_if(strict, reasons.values())
             bar.update(len(vectors) + len(reasons))
+        writing.result()
     return failed
 
 
-def _batches(items: Sequence[tuple[bytes, str]], size: int) -> Iterator[dict[bytes, str]]:
-    for begin in range(0, len(items), size):
-        yield dict(items[begin : begin + size])
+def _tidy(store: EmbeddingStore) -> None:
+    """Fold the parts in if that is due; a store that cannot be rewritten now is as good as before."""
+    try:
+        if store.needs_compaction():
+            store.compact(timeout=0)
+    except StoreError as error:
+        warnings.warn(f"{error}; parts stay as they are", UserWarning, stacklevel=3)
 
 
-def _embed_batch(
-    encoder: Encoder, paths: dict[bytes, str]
-) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
-    """Decode and embed some clips; a clip that cannot be read costs only itself."""
-    vectors: dict[bytes, np.ndarray] = {}
-    failed: dict[bytes, str] = {}
-    waiting: dict[bytes, np.ndarray] = {}
-    for key, path in paths.items():
-        try:
-            samples = read_audio(path, encoder.sample_rate)
-            waiting[key] = cut_windows(samples, encoder.window_length, encoder.hop_length)
-        except AudioError as error:
-            failed[key] = str(error)
-        if sum(map(len, waiting.values())) >= encoder.batch_size:  # long clips must not pile up in memory
-            vectors |= _encode(encoder, waiting)
-            waiting = {}
-    vectors |= _encode(encoder, waiting)
-    for key in [key for key, some in vectors.items() if not np.isfinite(some).all()]:
-        del vectors[key]
-        failed[key] = f"{paths[key]}: encoder {encoder.name!r} gave nan or infinite values"
-    return vectors, failed
-
-
-def _encode(encoder: Encoder, windows: dict[bytes, np.ndarray]) -> dict[bytes, np.ndarray]:
-    if not windows:
-        return {}
-    vectors = encoder.encode_audio(np.concatenate(list(windows.values())))
-    ends = np.cumsum([len(some) for some in windows.values()])
-    return dict(zip(windows, np.split(vectors, ends[:-1]), strict=True))
-
-
-def _embed_batch_in_worker(
-    encoder: Encoder, *arguments: Any
-) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
-    """Like `_embed_batch`, with the encoder that this process has already built, if it has."""
-    fingerprint = encoder.fingerprint_of("audio")
-    if fingerprint not in _RESIDENT:
-        _RESIDENT.clear()
-        _RESIDENT[fingerprint] = encoder
-    return _embed_batch(_RESIDENT[fingerprint], *arguments)
+def _warn_of_blank_prompts(prompts: pd.Series) -> None:
+    blank = int((prompts.str.strip() == "").sum())
+    if blank:
+        warnings.warn(
+            f"{blank} of {len(prompts)} clips have no prompt: their text vector is that of an empty text, and a score of "
+            "alignment made from it means nothing",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _stop_if(strict: bool, reasons: Iterable[str]) -> None:

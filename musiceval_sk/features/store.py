@@ -32,7 +32,7 @@ from musiceval_sk.features._store_index import GroupIndex
 from musiceval_sk.features.encoders.base import Modality, digest_of
 
 DEFAULT_STORE = Path("cache") / "embeddings.h5"
-_COPY_ITEMS = 1 << 14
+_COPY_ROWS = 1 << 15
 _ABANDONED_SECONDS = 24 * 3600
 _ATTEMPTS = 10
 
@@ -270,7 +270,11 @@ class EmbeddingStore:
         self._refresh()
         parts = [file for file in self._files.values() if file.path != self.path]
         if parts:
-            write_store_file(self.path, {group: self._plan(group) for group in self._indexes})
+            seen = _stamp_or_none(self.path)
+            # The lock keeps compactions apart where the file system honours it; this catches most of the rest.
+            plans = {group: self._plan(group) for group in self._indexes}
+            if not write_store_file(self.path, plans, unless=lambda: _stamp_or_none(self.path) != seen):
+                return
             for part in parts:
                 part.path.unlink(missing_ok=True)
         for aside in (*self.parts_folder.glob("*.tmp"), *self.path.parent.glob(f"{self.path.name}.*.tmp")):
@@ -367,6 +371,13 @@ def _stamp(path: Path) -> tuple[str, int, int]:
     return str(path), status.st_ino, status.st_mtime_ns
 
 
+def _stamp_or_none(path: Path) -> tuple[str, int, int] | None:
+    try:
+        return _stamp(path)
+    except FileNotFoundError:
+        return None
+
+
 def _size(path: Path) -> int:
     """Size on disk; 0 where there is no such file, or another process has just removed it."""
     try:
@@ -396,8 +407,9 @@ def _block_of(keys: Sequence[bytes], items: Sequence[np.ndarray]) -> Block:
 
 def _blocks(group: GroupName, items: dict[StoreFile, np.ndarray]) -> Iterator[Block]:
     for file, rows in items.items():
-        for begin in range(0, len(rows), _COPY_ITEMS):
-            some = rows[begin : begin + _COPY_ITEMS]
+        n_rows = np.cumsum(np.diff(file.offsets(group))[rows])
+        cuts = np.searchsorted(n_rows, np.arange(_COPY_ROWS, n_rows[-1], _COPY_ROWS))
+        for some in filter(len, np.split(rows, cuts)):
             counts = np.diff(file.offsets(group))[some]
             vectors = np.concatenate([stacked for _, stacked in file.read(group, some)])
             yield Block(file.keys(group)[some], np.concatenate([[0], np.cumsum(counts)]), vectors)

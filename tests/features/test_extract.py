@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from musiceval_sk import AudioError, EmbeddingStore, SkippedWarning, extract
+from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features.audio import content_key
 from musiceval_sk.features.extract import audio_keys, text_key
 from tests.features.toy import ToyEncoder
@@ -223,11 +224,12 @@ def test_a_bar_is_shown_where_asked_for(store, write_sounds, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_keys():
+def test_keys(tmp_path):
     # SHA-256 of nothing, a published constant.
     assert text_key("").hex().startswith("e3b0c44298fc1c149afbf4c8996fb924")
     assert len({text_key(prompt) for prompt in ("é", "e", "E", "e ")}) == 4
-    keys, unreadable = audio_keys(pd.Series({"here": __file__, "gone": "/nowhere.wav"}))
+    paths = pd.Series({"here": __file__, "gone": "/nowhere.wav"})
+    keys, unreadable = audio_keys(paths, FileIndex(tmp_path / "files.npy"))
     assert keys.to_dict() == {"here": content_key(__file__)}
     assert list(unreadable) == ["/nowhere.wav: cannot be read (No such file or directory)"]
 
@@ -248,7 +250,7 @@ def slow_package(tmp_path, monkeypatch):
 
 
 def test_a_killed_extraction_goes_on_from_where_it_was(store, write_sounds, slow_package):
-    clips = write_sounds(*[0.5] * 12)
+    clips = write_sounds(*[0.5] * 40)
     table = store.path.with_name("clips.csv")
     clips.to_csv(table)
     command = [sys.executable, "-m", "musiceval_sk.cli", "extract", str(table)]
@@ -262,13 +264,13 @@ def test_a_killed_extraction_goes_on_from_where_it_was(store, write_sounds, slow
         errors = process.stderr.read()
     assert process.returncode == -signal.SIGKILL, errors
     done = store.contains("audio", fingerprint, keys)
-    assert 3 <= done.sum() < 12
+    assert 3 <= done.sum() < 40
     kept, _ = store.read("audio", fingerprint, [key for key, there in zip(keys, done, strict=True) if there])
     report = extract(clips, "slow", store)
     assert report.reused == {"text": 3, "audio": done.sum()}
-    assert report.stored == {"text": 0, "audio": 12 - done.sum()}
+    assert report.stored == {"text": 0, "audio": 40 - done.sum()}
     vectors, offsets = audio_of(store, clips, slow_package)
-    assert offsets.tolist() == list(range(13))
+    assert offsets.tolist() == list(range(41))
     np.testing.assert_array_equal(vectors[done], kept)
     expected = [soundfile.read(path, dtype="float32")[0].max() for path in clips["path"]]
     np.testing.assert_array_equal(vectors[:, 1], expected)

@@ -1,0 +1,109 @@
+"""Digests of sound files by path, size and time, kept beside a store so that unchanged files are not hashed again.
+
+The index only saves time: losing it costs hashing anew. Several processes may write it; the last one wins.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from musiceval_sk.exceptions import AudioError
+from musiceval_sk.features.audio import hash_file
+
+_THREADS = 4
+# A file written again within the same tick of its file system's clock may keep size and time.
+_SETTLED_NANOSECONDS = 2_000_000_000
+_ENTRY = np.dtype(
+    [("path", "V32"), ("size", np.int64), ("modified", np.int64), ("changed", np.int64), ("digest", "V32")]
+)
+
+
+class FileIndex:
+    """Digests of files, recalled where size and times (of content and of status) are unchanged.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where to keep it; need not exist.
+    verify : bool, default=False
+        Whether to hash every file again, whatever the index says.
+    """
+
+    def __init__(self, path: str | Path, *, verify: bool = False):
+        self.path = Path(path)
+        self._known = {} if verify else _load(self.path)
+        self._changed = False
+
+    def digests(self, paths: Iterable[str | Path]) -> list[bytes | AudioError]:
+        """Digest files, several at a time.
+
+        Parameters
+        ----------
+        paths : iterable of str or Path
+            Files.
+
+        Returns
+        -------
+        list of bytes or AudioError
+            SHA-256 of each file's bytes, or why it cannot be read.
+        """
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return list(pool.map(self._digest, paths))
+
+    def save(self) -> None:
+        """Write the index, if anything in it is new; failing to is no error, since it can be made again."""
+        if not self._changed:
+            return
+        entries = np.array([(key, *values) for key, values in self._known.items()], dtype=_ENTRY)
+        aside = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with aside.open("wb") as file:
+                np.save(file, entries, allow_pickle=False)
+            os.replace(aside, self.path)
+            self._changed = False
+        except OSError as error:
+            warnings.warn(
+                f"{self.path}: cannot keep the digests of files ({error})", UserWarning, stacklevel=3
+            )
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _digest(self, path: str | Path) -> bytes | AudioError:
+        try:
+            status = os.stat(path)
+            stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            key = hashlib.sha256(os.fsencode(os.path.realpath(path))).digest()
+            known = self._known.get(key)
+            if known is not None and known[:3] == stamp:
+                return known[3]
+            digest = hash_file(path)
+        except OSError as error:
+            return AudioError(f"{path}: cannot be read ({error.strerror})")
+        if time.time_ns() - max(stamp[1:]) > _SETTLED_NANOSECONDS:
+            self._known[key] = (*stamp, digest)
+            self._changed = True
+        return digest
+
+
+def _load(path: Path) -> dict[bytes, tuple[int, int, int, bytes]]:
+    try:
+        entries = np.load(path, allow_pickle=False)
+        return {
+            entry["path"].tobytes(): (
+                int(entry["size"]),
+                int(entry["modified"]),
+                int(entry["changed"]),
+                entry["digest"].tobytes(),
+            )
+            for entry in entries
+        }
+    except (OSError, ValueError, EOFError, IndexError, TypeError):
+        return {}  # missing or damaged: it is only a memory

@@ -1,0 +1,102 @@
+"""Embedding many sounds: decoding runs ahead of the model, in threads here or in worker processes elsewhere."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+
+from musiceval_sk.exceptions import AudioError
+from musiceval_sk.features.audio import cut_windows, read_audio
+from musiceval_sk.features.encoders import Encoder
+
+_DECODERS = 2
+# What a killed process may lose: a slow encoder hands over what it has after this time.
+_SECONDS_AT_RISK = 10.0
+_RESIDENT: dict[str, Encoder] = {}
+
+Batch = tuple[dict[bytes, np.ndarray], dict[bytes, str]]
+
+
+def embed_batches(
+    encoder: Encoder, paths: dict[bytes, str], n_jobs: int | None, size: int
+) -> Iterator[Batch]:
+    """Embed sounds, ``size`` at a time: yields their vectors by key, and reasons for those that failed."""
+    from joblib import Parallel, delayed, effective_n_jobs
+
+    if effective_n_jobs(n_jobs) == 1:
+        yield from _embed_ahead(encoder, paths, size)
+        return
+    remaining = iter(paths.items())
+    batches = iter(lambda: dict(islice(remaining, size)), {})
+    tasks = (delayed(_embed_in_worker)(encoder, batch) for batch in batches)
+    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
+
+
+def _embed_in_worker(encoder: Encoder, paths: dict[bytes, str]) -> Batch:
+    """Embed one batch with the encoder that this process has already built, if it has."""
+    fingerprint = encoder.fingerprint_of("audio")
+    if fingerprint not in _RESIDENT:
+        _RESIDENT.clear()
+        _RESIDENT[fingerprint] = encoder
+    vectors: dict[bytes, np.ndarray] = {}
+    failed: dict[bytes, str] = {}
+    for some, reasons in _embed_ahead(_RESIDENT[fingerprint], paths, len(paths)):
+        vectors |= some
+        failed |= reasons
+    return vectors, failed
+
+
+def _embed_ahead(encoder: Encoder, paths: dict[bytes, str], size: int) -> Iterator[Batch]:
+    """Embed in this process, while threads decode what comes next; at most ``size`` clips wait in memory."""
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        remaining = iter(paths.items())
+        ahead: deque[tuple[bytes, str, Future]] = deque()
+        vectors: dict[bytes, np.ndarray] = {}
+        failed: dict[bytes, str] = {}
+        waiting: dict[bytes, np.ndarray] = {}
+        due = time.monotonic() + _SECONDS_AT_RISK
+        while True:
+            for key, path in islice(remaining, size - len(ahead)):
+                ahead.append((key, path, pool.submit(_windows_of, key, path, encoder)))
+            if not ahead:
+                break
+            key, path, decoded = ahead.popleft()
+            try:
+                waiting[key] = decoded.result()
+            except AudioError as error:
+                failed[key] = str(error)
+            if sum(map(len, waiting.values())) >= encoder.batch_size:
+                vectors |= _encode(encoder, waiting)
+                waiting = {}
+            if len(vectors) + len(waiting) + len(failed) >= size or time.monotonic() > due:
+                yield _checked(encoder, paths, vectors | _encode(encoder, waiting), failed)
+                vectors, failed, waiting = {}, {}, {}
+                due = time.monotonic() + _SECONDS_AT_RISK
+        if vectors or waiting or failed:
+            yield _checked(encoder, paths, vectors | _encode(encoder, waiting), failed)
+
+
+def _windows_of(key: bytes, path: str, encoder: Encoder) -> np.ndarray:
+    samples = read_audio(path, encoder.sample_rate, expected=key)
+    return cut_windows(samples, encoder.window_length, encoder.hop_length)
+
+
+def _encode(encoder: Encoder, windows: dict[bytes, np.ndarray]) -> dict[bytes, np.ndarray]:
+    if not windows:
+        return {}
+    vectors = encoder.encode_audio(np.concatenate(list(windows.values())))
+    ends = np.cumsum([len(some) for some in windows.values()])
+    return dict(zip(windows, np.split(vectors, ends[:-1]), strict=True))
+
+
+def _checked(
+    encoder: Encoder, paths: dict[bytes, str], vectors: dict[bytes, np.ndarray], failed: dict[bytes, str]
+) -> Batch:
+    """Set aside clips whose vectors are not finite: they cost themselves, not the run."""
+    for key in [key for key, some in vectors.items() if not np.isfinite(some).all()]:
+        del vectors[key]
+        failed[key] = f"{paths[key]}: encoder {encoder.name!r} gave nan or infinite values"
+    return vectors, failed

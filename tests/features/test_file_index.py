@@ -1,0 +1,90 @@
+"""The memory of file digests: it must save work and never be believed against the file."""
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+
+from musiceval_sk.exceptions import AudioError
+from musiceval_sk.features import _file_index
+from musiceval_sk.features._file_index import FileIndex
+
+LONG_AGO = 1_000_000_000
+
+
+@pytest.fixture
+def sound(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"sound")
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    return path
+
+
+@pytest.fixture
+def index(tmp_path, sound, monkeypatch):
+    monkeypatch.setattr(_file_index, "_SETTLED_NANOSECONDS", 0)
+    index = FileIndex(tmp_path / "files.npy")
+    assert index.digests([sound]) == [hashlib.sha256(b"sound").digest()]
+    index.save()
+    return tmp_path / "files.npy"
+
+
+def refuse(path):
+    raise AssertionError(f"{path} was hashed")
+
+
+def test_an_unchanged_file_is_not_hashed_again(index, sound, monkeypatch):
+    monkeypatch.setattr(_file_index, "hash_file", refuse)
+    assert FileIndex(index).digests([sound]) == [hashlib.sha256(b"sound").digest()]
+
+
+def test_a_link_to_it_is_the_same_file(index, sound, tmp_path, monkeypatch):
+    monkeypatch.setattr(_file_index, "hash_file", refuse)
+    (tmp_path / "link.wav").symlink_to(sound)
+    assert FileIndex(index).digests([tmp_path / "link.wav"]) == [hashlib.sha256(b"sound").digest()]
+
+
+@pytest.mark.parametrize(
+    "content, time", [(b"Sound", LONG_AGO + 1), (b"sounds", LONG_AGO)], ids=["time", "size"]
+)
+def test_another_time_or_size_is_hashed_again(index, sound, content, time):
+    sound.write_bytes(content)
+    os.utime(sound, (time, time))
+    assert FileIndex(index).digests([sound]) == [hashlib.sha256(content).digest()]
+
+
+def test_a_change_that_kept_size_and_time_of_content_is_found(index, sound):
+    sound.write_bytes(b"SOUND")
+    os.utime(sound, (LONG_AGO, LONG_AGO))
+    assert FileIndex(index).digests([sound]) == [hashlib.sha256(b"SOUND").digest()]
+
+
+def test_verify_does_not_believe_the_index(index, sound):
+    entries = np.load(index)
+    entries["digest"] = np.void(bytes(32))
+    np.save(index, entries)
+    assert FileIndex(index).digests([sound]) == [bytes(32)]
+    assert FileIndex(index, verify=True).digests([sound]) == [hashlib.sha256(b"sound").digest()]
+
+
+def test_a_file_written_just_now_is_not_remembered(tmp_path, monkeypatch):
+    # It could be written again within the same tick of the clock.
+    path = tmp_path / "new.wav"
+    path.write_bytes(b"new")
+    index = FileIndex(tmp_path / "files.npy")
+    index.digests([path])
+    index.save()
+    assert not (tmp_path / "files.npy").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY\x01\x00"])
+def test_a_damaged_index_costs_only_time(index, sound, content):
+    index.write_bytes(content)
+    assert FileIndex(index).digests([sound]) == [hashlib.sha256(b"sound").digest()]
+
+
+def test_a_file_that_cannot_be_read_is_an_error_in_words(tmp_path):
+    (error,) = FileIndex(tmp_path / "files.npy").digests([tmp_path / "none.wav"])
+    assert isinstance(error, AudioError)
+    assert "none.wav: cannot be read (No such file or directory)" in str(error)
