@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import ConstantInputWarning
 
 from musiceval_sk.evaluation.metrics import METRICS, evaluate, system_means
-from musiceval_sk.evaluation.study_result import KINDS
+from musiceval_sk.evaluation.study_result import KINDS, LEAST_SYSTEMS_TO_RANK
 
 _SAME = 1e-9
 
@@ -26,24 +26,24 @@ def judge(found: pd.DataFrame, systems: pd.Series | None) -> tuple[dict[str, Any
     labels = None if systems is None else systems.to_numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
-        pooled = evaluate(found["truth"], found["prediction"], systems=labels)
-        by_fold = pd.DataFrame(
-            evaluate(
-                found["truth"][rows],
-                found["prediction"][rows],
-                systems=None if labels is None else labels[rows],
-            )
-            for rows in _fold_masks(found)
-        )
+        pooled = evaluate(found["truth"].to_numpy(), found["prediction"].to_numpy(), systems=labels)
+        by_fold = pd.DataFrame(_evaluate_fold(found[rows], labels, rows) for rows in _fold_masks(found))
     for prefix, flat in _flat_levels(found, labels).items():
         if flat:
-            pooled[[name for name in METRICS if name[0] == prefix and "MSE" not in name]] = np.nan
+            blank = [name for name in METRICS if name[0] == prefix and "MSE" not in name]
+            pooled[blank], by_fold[blank] = np.nan, np.nan
             level = {"U": "clip", "S": "system"}[prefix]
             note += f"{'; ' if note else ''}predicts the same for every {level} of a fold, so it ranks no {level}s"
-    means = by_fold.mean()
-    if pooled["U_LCC"] < 0 < means["U_LCC"]:
-        note += f"{'; ' if note else ''}below 0 only when pooled, as training means are high where test clips are poor"
-    return {"pooled": pooled.to_dict(), "mean of folds": means.to_dict()}, note
+    return {"pooled": pooled.to_dict(), "mean of folds": by_fold.mean().to_dict()}, note
+
+
+def _evaluate_fold(found: pd.DataFrame, labels: np.ndarray | None, rows: np.ndarray) -> pd.Series:
+    """Scores of one fold; two systems always correlate perfectly, so S metrics need more."""
+    systems = None if labels is None else labels[rows]
+    scores = evaluate(found["truth"].to_numpy(), found["prediction"].to_numpy(), systems=systems)
+    if systems is not None and len(np.unique(systems)) < LEAST_SYSTEMS_TO_RANK:
+        scores[["S_LCC", "S_SRCC", "S_KTAU"]] = np.nan
+    return scores
 
 
 def _fold_masks(found: pd.DataFrame) -> list[np.ndarray]:
@@ -51,16 +51,12 @@ def _fold_masks(found: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _flat_levels(found: pd.DataFrame, systems: np.ndarray | None) -> dict[str, bool]:
-    """Whether clips (U) or systems (S) all get one prediction within each fold.
+    """Whether clips (U) or systems (S) all get one prediction, but for the mean of the training scores of their fold.
 
-    Such a predictor ranks nothing; what differs between folds is only the mean of their training scores, which is
-    anti-correlated with the truth by construction.
+    Such a predictor ranks nothing: training means are anti-correlated with the truth by construction.
     """
-    flat = {"U": all(np.ptp(found["prediction"][rows]) < _SAME for rows in _fold_masks(found))}
+    centred = found["prediction"] - found["training_mean"]
+    flat = {"U": bool(np.ptp(centred) < _SAME)}
     if systems is not None:
-        whole = all(found["fold"][systems == system].nunique() == 1 for system in np.unique(systems))
-        masks = _fold_masks(found) if whole else [np.ones(len(found), dtype=bool)]
-        means = [system_means(found["prediction"][rows], systems[rows]) for rows in masks]
-        comparable = [np.ptp(some) < _SAME for some in means if len(some) > 1]
-        flat["S"] = flat["U"] or (len(comparable) > 0 and all(comparable))
+        flat["S"] = bool(np.ptp(system_means(centred, systems)) < _SAME)
     return flat

@@ -71,9 +71,13 @@ class FusedGridSearchCV(GridSearchCV):  # numpydoc ignore=PR02
 
         Raises
         ------
+        ValueError
+            If y is missing.
         TypeError
             If the estimator does not end in a `MOSRegressor`.
         """
+        if y is None:
+            raise ValueError("FusedGridSearchCV needs y, the scores to learn")
         search = clone(self)
         search.n_jobs = None
         _fix_seed(search.estimator)

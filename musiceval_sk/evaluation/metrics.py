@@ -246,7 +246,7 @@ def evaluate(y_true: Any, y_pred: Any, *, systems: Any = None, system_truth: pd.
     y_true : array-like [shape=(n,) or (n, n_targets)]
         True mean opinion scores. A DataFrame's columns name the targets.
     y_pred : array-like, of the same shape
-        Predictions, in the same order of rows and columns.
+        Predictions, in the same order of rows and columns; labelled ones are brought into the order of a labelled y_true.
     systems : array-like [shape=(n,)] or pandas.Series, default=None
         The system of each clip; without it the S metrics are nan. A Series is matched to a pandas ``y_true`` by clip
         id, and may then hold more clips.
@@ -268,6 +268,7 @@ def evaluate(y_true: Any, y_pred: Any, *, systems: Any = None, system_truth: pd.
     >>> evaluate([1, 2, 4], [1, 3, 4], systems=["a", "a", "b"]).round(3)["S_SRCC"]
     1.0
     """
+    y_pred = _aligned(y_true, y_pred)
     truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
     if truth.shape != prediction.shape:
         raise ValueError(f"y_true has shape {truth.shape}, y_pred {prediction.shape}; they must be the same")
@@ -354,6 +355,7 @@ def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         If they are not one-dimensional, empty, of different length or not finite.
     """
+    y_pred = _aligned(y_true, y_pred)
     truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
     if truth.ndim != 1 or truth.shape != prediction.shape or truth.size == 0:
         raise ValueError(
@@ -365,6 +367,21 @@ def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
         if broken:
             raise ValueError(f"{name} holds {broken} values that are nan or infinite, of {values.size}")
     return truth, prediction
+
+
+def _aligned(y_true: Any, y_pred: Any) -> Any:
+    """Bring labelled predictions into the order of labelled truth; refuse those about other clips."""
+    if not isinstance(y_pred, pd.Series | pd.DataFrame) or type(y_true) is not type(y_pred):
+        return y_pred
+    if y_true.ndim == 2 and set(y_true.columns) == set(y_pred.columns):
+        y_pred = y_pred[list(y_true.columns)]
+    mine, theirs = y_true.index, y_pred.index
+    if mine.equals(theirs):
+        return y_pred
+    if not mine.is_unique or not theirs.is_unique or set(mine) != set(theirs):
+        odd = [*mine.difference(theirs), *theirs.difference(mine), *mine[mine.duplicated()]]
+        raise ValueError(f"y_true and y_pred are about different clips, e.g. {listed(odd)}")
+    return y_pred.reindex(mine)
 
 
 def _correlation(name: str, y_true: Any, y_pred: Any) -> float:

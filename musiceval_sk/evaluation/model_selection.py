@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold, ShuffleSplit
+from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold, ShuffleSplit, check_cv
 from sklearn.utils import check_random_state
 
+from musiceval_sk._text import listed
 from musiceval_sk.exceptions import ClipsTableError
 
 
@@ -153,7 +154,7 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     ----------
     cv : str or splitter
         A key of ``SPLITS`` (``"system"``, ``"prompt"``, ``"system+prompt"``, ``"random"``, ``"85/15"``), or any
-        scikit-learn splitter that needs no groups.
+        scikit-learn splitter or number of folds; a splitter that asks for groups is given the systems.
     clips : pandas.DataFrame
         Clips table with the columns that the split goes by.
     n_splits : int, default=5
@@ -173,8 +174,12 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     ValueError
         If the name is unknown.
     """
+    if n_splits < 2:
+        raise ValueError(f"n_splits={n_splits} must be at least 2")
     if not isinstance(cv, str):
-        return Split(repr(cv), "as the given splitter says", cv)
+        given = check_cv(cv)
+        groups = clips.get("system") if hasattr(given, "set_split_request") else None
+        return Split(repr(cv), "as the given splitter says", given, groups)
     if cv not in SPLITS:
         raise ValueError(f"unknown split {cv!r}; choose from {', '.join(SPLITS)}")
     if cv == "random":
@@ -219,6 +224,11 @@ def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> 
 def _count_groups(clips: pd.DataFrame, column: str, cv: str) -> int:
     if column not in clips:
         raise ClipsTableError(f"the split {cv!r} needs a column {column!r} in the clips table")
+    blank = clips[column].isna() | (clips[column] == "")
+    if blank.any():
+        raise ClipsTableError(
+            f"the split {cv!r} needs a {column} for every clip, but there is none for: {listed(clips.index[blank])}"
+        )
     count = clips[column].nunique()
     if count < 2:
         raise ClipsTableError(

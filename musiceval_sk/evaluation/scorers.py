@@ -51,6 +51,11 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
     if name not in METRICS:
         raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
     metric = METRICS[name]
+    if systems is not None and not (isinstance(systems, pd.Series) and systems.index.is_unique):
+        raise ValueError(
+            "systems must be a pandas Series with one system a clip id, such as clips['system']: rows alone do not survive "
+            f"splitting; got {type(systems).__name__}"
+        )
     score = _Score(name, systems if metric.by_system else None, target)
     scorer = make_scorer(score, greater_is_better=metric.greater_is_better)
     routing = sklearn.get_config()["enable_metadata_routing"]

@@ -2,7 +2,8 @@
 
 Every model meets the same folds. Scores come in two kinds that must not be mixed up: *pooled* (all out-of-fold
 predictions together, one score) and *mean of folds* (one score a fold, then the average). With few systems a fold, the
-latter is biased low for S metrics.
+latter is biased low for S metrics. Pooled correlations have a null below 0 where folds hold out whole systems: the mean
+of the training scores is low where the test systems are good, and every predictor leans on it.
 """
 
 import platform
@@ -31,11 +32,11 @@ _PACKAGES = ("musiceval_sk", "scikit-learn", "torch", "numpy", "scipy", "pandas"
 
 def run_study(
     clips: pd.DataFrame,
-    X: pd.DataFrame,
+    X: Any,
     models: dict[str, Any] | None = None,
     cv: Any = "system",
     *,
-    targets: list[str] | None = None,
+    targets: str | list[str] | None = None,
     n_splits: int = 5,
     random_state: int | None = 0,
     features: str = "as given",
@@ -53,13 +54,14 @@ def run_study(
     ----------
     clips : pandas.DataFrame
         Clips table with the targets, and ``system`` for the S metrics.
-    X : pandas.DataFrame
-        Features, indexed by clip id; clips without a row, or without a score, are left out with a warning.
+    X : pandas.DataFrame or array-like [shape=(n_clips, n_features)]
+        Features, indexed by clip id; clips without a row, or without a score, are left out with a warning. An array has
+        one row for each clip, and no names to tell audio from text.
     models : dict of str to estimator, default=None
         By default `default_models`.
     cv : str or splitter, default="system"
         See `make_split`.
-    targets : list of str, default=None
+    targets : str or list of str, default=None
         Score columns; by default those of impression and alignment that are there.
     n_splits : int, default=5
         Number of folds.
@@ -91,6 +93,10 @@ def run_study(
     from tqdm import tqdm
 
     check_clips(clips)
+    X = _as_table(X, clips)
+    targets = [targets] if isinstance(targets, str) else targets
+    if models is not None and not isinstance(models, dict):
+        raise ValueError(f"models must be a dict of name to estimator, got {type(models).__name__}")
     if not X.index.is_unique:
         raise ClipsTableError(f"X repeats clip ids: {listed(X.index[X.index.duplicated()].unique())}")
     targets = list(targets or [name for name in TARGETS if name in clips])
@@ -121,6 +127,17 @@ def run_study(
         ]
     )
     return _summarise(clips, predictions, kept, models, split, random_state, features)
+
+
+def _as_table(X: Any, clips: pd.DataFrame) -> pd.DataFrame:
+    if isinstance(X, pd.DataFrame):
+        return X
+    matrix = np.asarray(X)
+    if matrix.ndim != 2 or len(matrix) != len(clips):
+        raise ValueError(
+            f"X has shape {matrix.shape}; expected a DataFrame by clip id, or one row for each of {len(clips)} clips"
+        )
+    return pd.DataFrame(matrix, index=clips.index)
 
 
 def _usable(clips: pd.DataFrame, X: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -158,7 +175,12 @@ def _fit_predict(
     tested = X.iloc[test]
     known = fitted.known(tested) if hasattr(fitted, "known") else np.ones(len(test), dtype=bool)
     return pd.DataFrame(
-        {"truth": y.iloc[test], "prediction": np.ravel(fitted.predict(tested)), "known": known},
+        {
+            "truth": y.iloc[test],
+            "prediction": np.ravel(fitted.predict(tested)),
+            "known": known,
+            "training_mean": y.iloc[train].mean(),
+        },
         index=tested.index,
     )
 
@@ -200,7 +222,7 @@ def _summarise(
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    tidy = predictions.drop(columns="known").rename_axis("clip_id").reset_index()
+    tidy = predictions.drop(columns=["known", "training_mean"]).rename_axis("clip_id").reset_index()
     columns = ["target", "model", "fold", "clip_id", "truth", "prediction"]
     return StudyResult(
         pd.DataFrame(scores), tidy[columns], pd.DataFrame(notes, columns=["target", "model", "note"]), about

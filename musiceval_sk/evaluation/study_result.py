@@ -12,7 +12,8 @@ from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.stats import spearman_interval
 
 KINDS = ("pooled", "mean of folds")
-_FEW_SYSTEMS = 5
+LEAST_SYSTEMS_TO_RANK = 3
+_FEW_SYSTEMS = 10
 
 
 @dataclass(frozen=True)
@@ -151,16 +152,30 @@ class StudyResult:
 
     def _cautions(self, facts: dict[str, int]) -> list[str]:
         """Say what the S metrics of this table cannot show."""
-        least, cautions = facts["least_systems_in_a_fold"], []
         if not facts["systems"]:
-            return ["No system is named, so there are no S metrics."]
-        if self.about["folds"] > 1 and self._shares_systems():
+            return ["S metrics: not every clip names its system, so there are none."]
+        cautions = []
+        if facts["systems"] < _FEW_SYSTEMS:
+            cautions.append(
+                f"S metrics rest on {facts['systems']} systems: too few to tell predictors apart."
+            )
+        if self.about["folds"] == 1:
+            return cautions
+        if self._shares_systems():
             cautions.append(
                 "S metrics, pooled: over the folds all clips of a system have been in training, so a look-up of the "
                 "system mean scores 1 by construction. Read the mean of folds, or split by system."
             )
-        if least < _FEW_SYSTEMS:
-            cautions.append(f"S metrics, by fold: as few as {least} systems in a fold, too few to rank.")
+        else:
+            cautions.append(
+                "Correlations, pooled: a predictor that hears nothing scores below 0, not at 0, because the mean of "
+                "the training scores is low where the test systems are good; intervals leave that out."
+            )
+        if facts["least_systems_in_a_fold"] < _FEW_SYSTEMS:
+            cautions.append(
+                f"S metrics, mean of folds: as few as {facts['least_systems_in_a_fold']} systems in a fold; folds with "
+                f"fewer than {LEAST_SYSTEMS_TO_RANK} are left out of correlations."
+            )
         return cautions
 
     def _shares_systems(self) -> bool:

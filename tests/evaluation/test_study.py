@@ -391,7 +391,7 @@ def test_without_systems_there_are_no_s_metrics(clips, X):
         row = study.table("impression").loc["least squares"]
         assert row[[name for name in METRICS if name[0] == "S"]].isna().all()
         assert np.isfinite(row[[name for name in METRICS if name[0] == "U"]]).all()
-        assert "No system is named, so there are no S metrics." in str(study)
+        assert "S metrics: not every clip names its system, so there are none." in str(study)
 
 
 def test_about(by_system, clips):
@@ -423,8 +423,18 @@ def test_errors(clips, X, models):
         run_study(clips, X, models, "official")
     with pytest.raises(ClipsTableError, match="clip ids repeat"):
         run_study(pd.concat([clips, clips[:1]]), X, models)
-    with pytest.raises(ValueError, match="groups"):
-        run_study(clips, X, models, GroupKFold(2))
+    with pytest.raises(ValueError, match="models must be a dict of name to estimator, got list"):
+        run_study(clips, X, list(models.values()))
+    with pytest.raises(
+        ValueError, match=r"X has shape \(3, 2\); expected a DataFrame by clip id, or one row"
+    ):
+        run_study(clips, np.ones((3, 2)), models)
+
+
+def test_a_splitter_that_asks_for_groups_is_given_the_systems(clips, X, models):
+    found = run_study(clips, X, models, GroupKFold(2), targets="impression").predictions
+    folds_of_systems = found["fold"].groupby(found["clip_id"].map(clips["system"])).nunique()
+    assert (folds_of_systems == 1).all()
 
 
 def test_features_of_a_clip_given_twice_are_refused(clips, X, models):
