@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 FULL := .venv
 CORE := .venv-core
-LINTED := $(shell find musiceval_sk -name '*.py' ! -name '_*' ! -name cli.py)
+LINTED := $(shell find musiceval_sk -name '*.py' ! -name '_*' ! -name 'cli*.py')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint test-core format clean

@@ -1,4 +1,4 @@
-"""The command line: ``musiceval demo | extract | study | fit | predict | score``.
+"""The command line: ``musiceval demo | extract | study | fit | predict | score | cache``.
 
 Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 1 something was skipped or failed,
 2 wrong use (options, tables, missing packages).
@@ -7,14 +7,35 @@ Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 
 import functools
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from musiceval_sk._cli_common import (
+    Cache,
+    Checkpoint,
+    Clips,
+    Device,
+    EncoderName,
+    Jobs,
+    Pattern,
+    Pooling,
+    Prompts,
+    Ratings,
+    Scale,
+    Seed,
+    Targets,
+    Tokenizer,
+    command,
+    embed_readable,
+    encoder_options,
+    make_embedder,
+    path_text,
+)
 from musiceval_sk._version import __version__
-from musiceval_sk.exceptions import AudioError, ClipsTableError, SkippedWarning, StoreError
+from musiceval_sk.cli_cache import cache_app
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 app = typer.Typer(
     add_completion=False,
@@ -25,67 +46,7 @@ app = typer.Typer(
     help="Predict what expert listeners would say of generated music, and judge such predictions honestly.",
 )
 
-Clips = Annotated[Path, typer.Argument(help="Clips table (.csv, .tsv, .jsonl) or folder of sound files.")]
-Pattern = Annotated[
-    str | None, typer.Option(help="For a folder: names in file paths, such as '{system}/{prompt_id}'.")
-]
-Prompts = Annotated[
-    Path | None, typer.Option(help="Side table: clip_id or prompt_id, and prompt, system, ...")
-]
-Ratings = Annotated[Path | None, typer.Option(help="Ratings table (rater, clip_id, one column per target).")]
-Targets = Annotated[
-    list[str] | None,
-    typer.Option("--target", help="Score column; repeat for several. Default: impression, alignment."),
-]
-EncoderName = Annotated[
-    str, typer.Option("--encoder", help="spectral, laion-clap, or one that a package registers.")
-]
-Checkpoint = Annotated[Path | None, typer.Option(help="CLAP checkpoint (.pt) for laion-clap.")]
-Tokenizer = Annotated[Path | None, typer.Option(help="Folder of roberta-base's vocab.json and merges.txt.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ... Default: auto.")]
-Cache = Annotated[
-    Path | None, typer.Option(help="Embedding store. Default: $MUSICEVAL_CACHE or cache/embeddings.h5.")
-]
-Pooling = Annotated[str, typer.Option(help="How windows become one vector: mean, mean+std, max, first.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes to use.")]
-Seed = Annotated[int, typer.Option(help="Seed of splits and models.")]
-
-
-def _command(epilog: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command whose errors and warnings become one line each and an exit status."""
-
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def run(**arguments: Any) -> None:
-            skipped = False
-
-            def show(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
-                nonlocal skipped
-                skipped |= issubclass(category, SkippedWarning)
-                typer.echo(f"warning: {message}", err=True)
-
-            with warnings.catch_warnings():
-                warnings.simplefilter("once")
-                warnings.filterwarnings("ignore", category=DeprecationWarning)
-                warnings.filterwarnings("ignore", category=FutureWarning)
-                warnings.showwarning = show
-                try:
-                    function(**arguments)
-                except (AudioError, StoreError, OSError) as error:
-                    _fail(error, status=1)
-                except (ValueError, ImportError) as error:
-                    _fail(error, status=2)
-            if skipped:
-                raise typer.Exit(1)
-
-        return app.command(epilog=epilog)(run)
-
-    return register
-
-
-def _fail(error: Exception, status: int) -> None:
-    typer.echo(f"error: {error}", err=True)
-    raise typer.Exit(status)
+_command = functools.partial(command, app)
 
 
 def _version(value: bool) -> None:
@@ -129,6 +90,9 @@ def extract(
     modality: Annotated[str, typer.Option(help="audio, text or both.")] = "both",
     jobs: Jobs = 1,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable clip.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash every file again, unchanged or not.")
+    ] = False,
 ) -> None:
     """Embed clips and prompts into the cache; only what is missing is computed."""
     from musiceval_sk import extract as extract_embeddings
@@ -136,9 +100,10 @@ def extract(
 
     if modality not in ("audio", "text", "both"):
         raise ValueError(f"unknown modality {modality!r}; choose from audio, text, both")
-    table = load_clips(clips, pattern=pattern, prompts=prompts)
-    made = get_encoder(encoder, **_options(checkpoint, tokenizer, device))
-    report = extract_embeddings(table, made, _path(cache), modality=modality, n_jobs=jobs, strict=strict)  # type: ignore[arg-type]
+    table = load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
+    made = get_encoder(encoder, **encoder_options(checkpoint, tokenizer, device, encoder))
+    options = {"modality": modality, "n_jobs": jobs, "strict": strict, "verify": verify}
+    report = extract_embeddings(table, made, path_text(cache), **options)  # type: ignore[arg-type]
     typer.echo(report)
 
 
@@ -157,16 +122,19 @@ def study(
     device: Device = None,
     cache: Cache = None,
     pooling: Pooling = "mean",
+    scale: Scale = (1, 5),
     jobs: Jobs = 1,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for study.csv and study.json.")] = None,
 ) -> None:
     """Cross-validate look-ups, ridge, SVR and MOSRegressor under a named split, all eight metrics."""
-    from musiceval_sk import run_study
+    from musiceval_sk import make_split, run_study
 
-    table = _scored_clips(clips, ratings, target, pattern, prompts)
-    embedder = _embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
-    table = _readable(table, embedder)
+    table = _scored_clips(clips, ratings, target, pattern, prompts, scale)
+    _targets_of(table, target, clips)
+    make_split(cv, table, n_splits=folds, random_state=seed)
+    embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
+    table = embed_readable(table, embedder.fit(table))
     X = embedder.fit_transform(table)
     result = run_study(
         table,
@@ -200,6 +168,7 @@ def fit(
     device: Device = None,
     cache: Cache = None,
     pooling: Pooling = "mean",
+    scale: Scale = (1, 5),
     members: Annotated[int, typer.Option(help="Ensemble members.")] = 1,
     max_iter: Annotated[int, typer.Option(help="Most epochs.")] = 1000,
     jobs: Jobs = 1,
@@ -207,14 +176,17 @@ def fit(
 ) -> None:
     """Fit MOSRegressor on all rated clips and save it with its feature stage."""
     from musiceval_sk import MOSRegressor, save_model
+    from musiceval_sk.estimators._checks import check_parameters
     from musiceval_sk.estimators.baselines import scaled
 
-    table = _scored_clips(clips, ratings, target, pattern, prompts)
-    embedder = _embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
-    table = _readable(table, embedder)
-    names = target or [name for name in ("impression", "alignment") if name in table]
-    if not names:
-        raise ClipsTableError(f"{clips}: no scores; give --ratings, or --target for another column")
+    table = _scored_clips(clips, ratings, target, pattern, prompts, scale)
+    names = _targets_of(table, target, clips)
+    regressor = MOSRegressor(
+        n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed
+    )
+    check_parameters(regressor)
+    embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
+    table = embed_readable(table, embedder.fit(table))
     rated = table.dropna(subset=names)
     if rated.empty:
         raise ClipsTableError(f"{clips}: no clip has scores of {', '.join(names)}")
@@ -222,13 +194,16 @@ def fit(
         warnings.warn(
             f"left out {len(table) - len(rated)} clips without scores", SkippedWarning, stacklevel=2
         )
-    regressor = MOSRegressor(
-        n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed
-    )
     model = scaled(embedder, regressor)
-    model.fit(rated, rated[names])
+    systems = rated["system"] if "system" in rated and rated["system"].ne("").all() else None
+    by_system = systems is not None and systems.nunique() > 1
+    model.fit(rated, rated[names], mosregressor__groups=systems if by_system else None)
+    embedder.set_params(cache=None, n_jobs=None)  # of this machine, not of the model
     save_model(model, out, about={"clips": str(clips), "n_clips": len(rated), "targets": names})
-    typer.echo(f"fitted on {len(rated)} clips, {', '.join(names)}, in {regressor.n_iter_} epochs")
+    typer.echo(
+        f"fitted on {len(rated)} clips, {', '.join(names)}, in {regressor.n_iter_} epochs; "
+        f"early stopping held out a tenth of the {'systems' if by_system else 'clips'}"
+    )
     typer.echo(f"wrote {out}")
 
 
@@ -254,16 +229,18 @@ def predict(
 
     pipeline = load_model(model)
     embedder = pipeline[0]
-    options = _options(checkpoint, tokenizer, device)
+    options = encoder_options(checkpoint, tokenizer, device, str(embedder.encoder))
     if options:
         embedder.encoder_ = get_encoder(embedder.encoder, **{**(embedder.encoder_options or {}), **options})
-    if cache is not None:
-        embedder.set_params(cache=str(cache))
-    embedder.set_params(n_jobs=jobs)
-    table = _readable(load_clips(clips, pattern=pattern, prompts=prompts), embedder, embedder.encoder_)
+    embedder.set_params(cache=path_text(cache), n_jobs=jobs)
+    embedder.check_encoder()
+    table = embed_readable(
+        load_clips(clips, pattern=pattern, prompts=prompts, scale=None), embedder, embedder.encoder_
+    )
     scores = pipeline.predict(table)
     names = pipeline[-1].target_names_
     predictions = pd.DataFrame(scores.reshape(len(table), -1), index=table.index, columns=names)
+    _warn_of_extrapolation(predictions, pipeline[-1].target_range_)
     predictions.round(6).to_csv(sys.stdout if out is None else out)
     if "system" in table:
         systems = predictions.groupby(table["system"]).mean().assign(clips=table["system"].value_counts())
@@ -278,73 +255,54 @@ def score(
     ],
     ratings: Ratings = None,
     target: Targets = None,
+    scale: Scale = (1, 5),
 ) -> None:
     """Compare predictions with true scores: all eight metrics for each target."""
     from musiceval_sk.datasets.answers import match_answers
     from musiceval_sk.evaluation.metrics import evaluate
 
-    true, predicted, systems = match_answers(predictions, truth, ratings=ratings, targets=target)
+    true, predicted, systems = match_answers(predictions, truth, ratings=ratings, targets=target, scale=scale)
     scores = evaluate(true, predicted, systems=systems)
     count = "no systems named" if systems is None else f"{systems.nunique()} systems"
     typer.echo(f"{len(true)} clips, {count}")
     typer.echo(scores.round(4).to_string(na_rep="-"))
 
 
-def _options(checkpoint: Path | None, tokenizer: Path | None, device: str | None) -> dict[str, Any]:
-    given = {"checkpoint": _path(checkpoint), "tokenizer": _path(tokenizer), "device": device}
-    return {name: value for name, value in given.items() if value is not None}
+def _warn_of_extrapolation(predictions: Any, ranges: Any) -> None:
+    """Say how many predictions lie beyond the scores that training had."""
+    for name, (low, high) in zip(predictions.columns, ranges, strict=True):
+        beyond = int(((predictions[name] < low) | (predictions[name] > high)).sum())
+        if beyond:
+            warnings.warn(
+                f"{name}: {beyond} of {len(predictions)} predictions lie outside the scores of training, {low:.2f} to "
+                f"{high:.2f}: these clips may be unlike those that the model knows",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
-def _path(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _targets_of(table: Any, targets: list[str] | None, clips: Path) -> list[str]:
+    names = targets or [name for name in ("impression", "alignment") if name in table]
+    if not names:
+        raise ClipsTableError(f"{clips}: has no scores; give --ratings, or --target for another column")
+    return names
 
 
 def _scored_clips(
-    clips: Path, ratings: Path | None, targets: list[str] | None, pattern: str | None, prompts: Path | None
+    clips: Path,
+    ratings: Path | None,
+    targets: list[str] | None,
+    pattern: str | None,
+    prompts: Path | None,
+    scale: tuple[float, float],
 ) -> Any:
     from musiceval_sk import aggregate_ratings, load_clips
 
     if ratings is None:
-        return load_clips(clips, targets=targets, pattern=pattern, prompts=prompts)
-    table = load_clips(clips, pattern=pattern, prompts=prompts)
-    scores = aggregate_ratings(ratings, clips=table, targets=targets)
+        return load_clips(clips, targets=targets, pattern=pattern, prompts=prompts, scale=scale)
+    table = load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
+    scores = aggregate_ratings(ratings, clips=table, targets=targets, scale=scale)
     return table.drop(columns=scores.columns, errors="ignore").join(scores)
-
-
-def _embedder(
-    encoder: str,
-    checkpoint: Path | None,
-    tokenizer: Path | None,
-    device: str | None,
-    cache: Path | None,
-    pooling: str,
-    jobs: int,
-) -> Any:
-    from musiceval_sk import ClipEmbedder
-
-    options = _options(checkpoint, tokenizer, device)
-    if encoder == "spectral":
-        options.pop("device", None)
-    embedder = ClipEmbedder(
-        encoder, pooling=pooling, cache=_path(cache), encoder_options=options or None, n_jobs=jobs
-    )
-    return embedder.set_output(transform="pandas")
-
-
-def _readable(table: Any, embedder: Any, encoder: Any = None) -> Any:
-    """Embed what can be embedded, and leave out the clips that cannot be read."""
-    from musiceval_sk import extract as extract_embeddings
-    from musiceval_sk import get_encoder
-
-    made = encoder or get_encoder(embedder.encoder, **(embedder.encoder_options or {}))
-    report = extract_embeddings(
-        table, made, embedder.cache, modality=embedder.modality, n_jobs=embedder.n_jobs
-    )
-    typer.echo(report, err=True)
-    kept = table.drop(index=report.skipped.index)
-    if kept.empty:
-        raise AudioError("none of the clips could be read")
-    return kept
 
 
 def _features(embedder: Any) -> str:
@@ -353,6 +311,9 @@ def _features(embedder: Any) -> str:
         for modality, description in embedder.description_.items()
     )
     return f"{names}; pooling {embedder.pooling}"
+
+
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:

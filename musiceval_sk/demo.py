@@ -70,16 +70,20 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, StudyResult]:
         studies[cv].to_json(out / f"study-by-{cv}.json")
 
     _fit_and_reload(clips, embedder, out, seed)
-    _draw(clips, studies["system"], out)
+    drawn = _draw(clips, studies["system"], out)
     _say("Where everything is", f"{out}/ ({time.perf_counter() - started:.0f} s)")
     for line in _contents(out):
         typer.echo(line)
     _say("Next", _REAL)
+    if not drawn:
+        typer.echo('\nno figures: matplotlib is missing (pip install "musiceval_sk[report]")', err=True)
+        raise typer.Exit(1)
     return studies
 
 
 def _fit_and_reload(clips: pd.DataFrame, embedder: ClipEmbedder, out: Path, seed: int) -> None:
-    model = scaled(embedder, MOSRegressor(random_state=seed)).fit(clips, clips[TARGETS])
+    model = scaled(embedder, MOSRegressor(random_state=seed))
+    model.fit(clips, clips[TARGETS], mosregressor__groups=clips["system"])
     path = save_model(model, out / "model.skops", about={"clips": "simulated listening test"})
     scores = load_model(path).predict(clips)
     predictions = pd.DataFrame(scores, index=clips.index, columns=TARGETS)
@@ -91,13 +95,12 @@ def _fit_and_reload(clips: pd.DataFrame, embedder: ClipEmbedder, out: Path, seed
     )
 
 
-def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> None:
+def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> bool:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        typer.echo('no figures: matplotlib is missing (pip install "musiceval_sk[report]")', err=True)
-        raise typer.Exit(1) from None
+        return False
     from musiceval_sk.reporting.plots import SystemScatterDisplay, SystemScoresDisplay
 
     figures = {
@@ -121,6 +124,7 @@ def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> None:
             else "Simulated listening test: systems never heard in training, ridge on spectral features"
         )
         figure.savefig(out / f"{name}.png", dpi=120)
+    return True
 
 
 def _contents(out: Path) -> list[str]:
@@ -134,7 +138,7 @@ def _contents(out: Path) -> list[str]:
         "scores-per-system.png": "figure",
         "predicted-system-means.png": "figure",
     }
-    return [f"  {out / name}  {what}" for name, what in meaning.items()]
+    return [f"  {out / name}  {what}" for name, what in meaning.items() if (out / name).exists()]
 
 
 def _say(title: str, text: str) -> None:

@@ -68,6 +68,20 @@ def numbers(table: pd.DataFrame, column: str) -> pd.Series:
     return values
 
 
+def require_scale(table: pd.DataFrame, target: str, scale: tuple[float, float] | None) -> None:
+    """Raise unless every number of a column lies on the scale."""
+    if scale is None:
+        return
+    low, high = scale
+    wrong = table.loc[(table[target] < low) | (table[target] > high), target]
+    if len(wrong):
+        offenders = (f"{score:g} ({place_of(table, row)})" for row, score in wrong.items())
+        raise ClipsTableError(
+            f"{source_of(table)}column {target!r} has scores off the scale {low:g} to {high:g}: {listed(offenders)}. "
+            "Mend them, or give the scale= that the raters used"
+        )
+
+
 def source_of(table: pd.DataFrame) -> str:
     """``"file: "`` where the table came from a file, else nothing."""
     return f"{table.attrs['path']}: " if "path" in table.attrs else ""

@@ -19,6 +19,7 @@ def match_answers(
     *,
     ratings: str | Path | None = None,
     targets: Sequence[str] | None = None,
+    scale: tuple[float, float] | None = (1, 5),
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series | None]:
     """Read predictions and true scores and bring them to the same clips and columns.
 
@@ -32,6 +33,8 @@ def match_answers(
         Ratings table to average into the true scores.
     targets : sequence of str, default=None
         Columns to compare; by default those of impression and alignment that both have.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest possible true score; None accepts any number.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def match_answers(
         If clips have a prediction or a true score only; with the counts.
     """
     answers, key = (_by_clip(path, targets or TARGETS) for path in (predictions, truth))
-    scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets)
+    scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets, scale=scale)
     chosen = list(targets or [name for name in TARGETS if name in answers and name in scores])
     if not chosen:
         raise ClipsTableError(
@@ -69,7 +72,15 @@ def match_answers(
             warnings.warn(
                 f"{len(lacking)} clips have no {name}: {listed(lacking)}", SkippedWarning, stacklevel=2
             )
-    named = "system" in key and (key.loc[shared, "system"].fillna("") != "").all()
+    blank = key.loc[shared, "system"].fillna("").eq("") if "system" in key else pd.Series(dtype=bool)
+    if 0 < blank.sum() < len(shared):
+        warnings.warn(
+            f"{blank.sum()} of {len(shared)} clips name no system, so there are no system-level scores: "
+            f"{listed(blank.index[blank])}",
+            UserWarning,
+            stacklevel=2,
+        )
+    named = "system" in key and not blank.any()
     return true.loc[shared], predicted.loc[shared], key.loc[shared, "system"] if named else None
 
 

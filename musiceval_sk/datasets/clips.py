@@ -12,7 +12,14 @@ from pathlib import Path
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets._tables import numbers, read_table, require_columns, require_unique, source_of
+from musiceval_sk.datasets._tables import (
+    numbers,
+    read_table,
+    require_columns,
+    require_scale,
+    require_unique,
+    source_of,
+)
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 TARGETS = ("impression", "alignment")
@@ -26,6 +33,7 @@ def load_clips(
     targets: Sequence[str] | None = None,
     pattern: str | None = None,
     prompts: str | Path | None = None,
+    scale: tuple[float, float] | None = (1, 5),
 ) -> pd.DataFrame:
     r"""Read a clips table from a file, or make one from a folder of sound files.
 
@@ -44,6 +52,8 @@ def load_clips(
     prompts : str or Path, default=None
         A side table with ``clip_id`` or ``prompt_id`` and the columns to add (``prompt``, ``system``, scores).
         Clip ids match with and without a sound file's suffix.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest possible score; None accepts any number.
 
     Returns
     -------
@@ -54,7 +64,7 @@ def load_clips(
     ------
     ClipsTableError
         If the source is missing or empty, lacks a column, repeats a clip id, or holds a score that is no
-        number; the message names file, line and column.
+        number or off the scale; the message names file, line and column.
 
     Warns
     -----
@@ -83,10 +93,10 @@ def load_clips(
         table = _read_clips(source)
     if prompts is not None:
         table = _add_side_table(table, read_table(prompts), targets)
-    return _finish(table, targets)
+    return _finish(table, targets, scale)
 
 
-def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = ()) -> pd.DataFrame:
+def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = (), filled: bool = False) -> pd.DataFrame:
     """Hold a clips table that was made by hand to the contract.
 
     Parameters
@@ -95,6 +105,8 @@ def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = ()) -> pd.DataF
         Indexed by clip id.
     columns : sequence of str, default=()
         Columns that the caller is going to use.
+    filled : bool, default=False
+        Whether these must hold a text in every row, be it an empty one.
 
     Returns
     -------
@@ -104,7 +116,7 @@ def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = ()) -> pd.DataF
     Raises
     ------
     ClipsTableError
-        If it is no DataFrame, is empty, repeats a clip id or lacks a column.
+        If it is no DataFrame, is empty, repeats a clip id, lacks a column, or a text is missing.
     """
     if not isinstance(clips, pd.DataFrame):
         raise ClipsTableError(f"expected a clips table (pandas.DataFrame), got {type(clips).__name__}")
@@ -113,6 +125,12 @@ def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = ()) -> pd.DataF
     if not clips.index.is_unique:
         raise ClipsTableError(f"clip ids repeat: {listed(clips.index[clips.index.duplicated()].unique())}")
     require_columns(clips, columns)
+    for column in columns if filled else ():
+        wrong = clips.index[~clips[column].map(lambda cell: isinstance(cell, str | Path))]
+        if len(wrong):
+            raise ClipsTableError(
+                f"column {column!r} must hold text in every row (an empty one is ''), but does not for clips: {listed(wrong)}"
+            )
     return clips
 
 
@@ -144,6 +162,10 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
     if pattern is not None:
         parts = stems.str.extract(_compile(pattern))
         unmatched = parts.isna().all(axis=1)
+        if unmatched.all():
+            raise ClipsTableError(
+                f"{folder}: no file matches the pattern {pattern!r}, e.g. {stems.iloc[0]!r}"
+            )
         if unmatched.any():
             _warn(f"{unmatched.sum()} of {len(names)} files do not match {pattern!r}", stems[unmatched])
         table = pd.concat([table, parts.fillna("")], axis=1)
@@ -203,7 +225,9 @@ def _rows_of(wanted: pd.Series, offered: pd.Series) -> pd.Series:
     return wanted.map(lambda name: row_of.get(str(name), row_of.get(_without_suffix(name))))
 
 
-def _finish(table: pd.DataFrame, targets: Sequence[str] | None) -> pd.DataFrame:
+def _finish(
+    table: pd.DataFrame, targets: Sequence[str] | None, scale: tuple[float, float] | None
+) -> pd.DataFrame:
     table["clip_id"] = table["clip_id"].astype(str).str.strip()
     require_unique(table, "clip_id")
     unknown = [target for target in targets or () if target not in table]
@@ -213,6 +237,7 @@ def _finish(table: pd.DataFrame, targets: Sequence[str] | None) -> pd.DataFrame:
         )
     for target in targets or [name for name in TARGETS if name in table]:
         table[target] = numbers(table, target)
+        require_scale(table, target, scale)
     for name in ("prompt", "system"):
         if name in table:
             table[name] = ["" if pd.isna(cell) else str(cell).strip() for cell in table[name]]

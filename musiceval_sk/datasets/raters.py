@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets._tables import numbers, place_of, read_table, require_columns, source_of
+from musiceval_sk.datasets._tables import numbers, read_table, require_columns, require_scale, source_of
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
@@ -50,6 +50,8 @@ def aggregate_ratings(
     -----
     SkippedWarning
         If ratings belong to unknown clips; with their count.
+    UserWarning
+        If a rater rated a clip more than once; with the count.
 
     Examples
     --------
@@ -71,10 +73,17 @@ def aggregate_ratings(
     require_columns(table, chosen)
     for target in chosen:
         table[target] = numbers(table, target)
-        _check_scale(table, target, scale)
+        require_scale(table, target, scale)
     table["clip_id"] = table["clip_id"].astype(str).str.strip()
     if clips is not None:
         table = _of_known_clips(table, clips)
+    repeats = int(table.duplicated(["rater", "clip_id"]).sum())
+    if repeats:
+        warnings.warn(
+            f"{source_of(table)}{repeats} ratings repeat a rater and clip; each counts as one more",
+            UserWarning,
+            stacklevel=2,
+        )
     groups = table.groupby("clip_id", sort=False)
     statistics = {
         name: values
@@ -87,19 +96,6 @@ def aggregate_ratings(
     }
     scores = pd.DataFrame(statistics)
     return scores if clips is None else scores.loc[[clip for clip in clips.index if clip in scores.index]]
-
-
-def _check_scale(table: pd.DataFrame, target: str, scale: tuple[float, float] | None) -> None:
-    if scale is None:
-        return
-    low, high = scale
-    wrong = table.loc[(table[target] < low) | (table[target] > high), target]
-    if len(wrong):
-        offenders = (f"{score:g} ({place_of(table, row)})" for row, score in wrong.items())
-        raise ClipsTableError(
-            f"{source_of(table)}column {target!r} has scores off the scale {low:g} to {high:g}: {listed(offenders)}. "
-            "Mend them, or give the scale= that the raters used"
-        )
 
 
 def _of_known_clips(table: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:

@@ -149,7 +149,7 @@ def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict
     """
     models: dict[str, Any] = {"global mean": DummyRegressor()}
     for label in ("system", "prompt"):
-        if label in clips and (clips[label] != "").any():
+        if label in clips and clips[label].fillna("").ne("").all():
             models[f"{label} mean"] = LookupRegressor(clips[label])
     models["ridge"] = scaled(Ridge(alpha=100.0))
     models["SVR"] = scaled(SVR(C=1.0))

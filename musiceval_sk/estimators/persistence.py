@@ -6,6 +6,7 @@ below or known to skops as safe.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,10 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
             f"{path}: holds types that are not known to be safe: {listed(strangers)}. If you trust the file, name them "
             "in trusted="
         )
-    content = skops.io.load(path, trusted=[*_OURS, *trusted])
+    try:
+        content = skops.io.load(path, trusted=[*_OURS, *trusted])
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ModelFileError(f"{path}: damaged ({error}); get or make the file anew") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelFileError(f"{path}: a skops file, but not a model that save_model wrote")
     if content["version"] > VERSION:

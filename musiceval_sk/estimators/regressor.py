@@ -34,7 +34,8 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     head_inputs : dict, str, slice, sequence of int or callable, default=None
         Which columns of X a head may see: a name prefix such as ``"audio"``, ``"all"``, a slice, indices, or a
         callable from the array of names to a mask; a dict says it per target. By default a target named
-        ``impression`` sees the columns whose names begin with ``audio`` and others see all, where X carries names.
+        ``impression`` sees the columns whose names begin with ``audio`` and others see all, where X carries names; a
+        plain array has none, so every head sees all of it (``set_output(transform="pandas")`` keeps names).
     batch_size : int, default=64
         Rows a step; at most all.
     learning_rate_init : float, default=5e-4
@@ -79,6 +80,8 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         [shape=(n_ensemble, fan_out)], float64.
     target_names_ : list of str
         Names of y's columns, or ``target_0`` and so on.
+    target_range_ : np.ndarray [shape=(n_targets, 2)]
+        Lowest and highest score in training; predictions beyond them are extrapolations.
     head_columns_ : list of np.ndarray of int
         Columns of X that each target's heads see.
     loss_curve_ : list of float
@@ -278,6 +281,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         )
         Y = y.reshape(len(y), -1).astype(np.float64)
         self.target_names_ = names_of_targets or [f"target_{i}" for i in range(Y.shape[1])]
+        self.target_range_ = np.stack([Y.min(axis=0), Y.max(axis=0)], axis=1)
         self._one_column = y.ndim == 1
         names = getattr(self, "feature_names_in_", None)
         columns = head_columns(self.head_inputs, self.target_names_, names, X.shape[1])

@@ -61,12 +61,14 @@ def test_what_only_one_side_has_is_counted(write, truth):
     assert true.index.tolist() == ["a"]
 
 
-@pytest.mark.parametrize(
-    "text", ["clip_id,impression\na,3\nb,2\n", "clip_id,system,impression\na,S1,3\nb,,2\n"]
-)
-def test_systems_must_all_be_named(write, text):
+def test_systems_must_all_be_named(write):
     predictions = write("p.csv", "clip_id,impression\na,1\nb,2\n")
-    assert match_answers(predictions, write("t.csv", text))[2] is None
+    assert match_answers(predictions, write("t.csv", "clip_id,impression\na,3\nb,2\n"))[2] is None
+    partly = write("u.csv", "clip_id,system,impression\na,S1,3\nb,,2\n")
+    with pytest.warns(
+        UserWarning, match="^1 of 2 clips name no system, so there are no system-level scores: b$"
+    ):
+        assert match_answers(predictions, partly)[2] is None
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,20 @@ def test_a_clip_whose_cells_are_all_empty_has_no_score(write):
 
 
 def test_ratings_of_unknown_clips_are_left_out_and_counted():
-    ratings = pd.concat([RATINGS, RATINGS.assign(clip_id=["p", "p", "q", "x"])], ignore_index=True)
+    ratings = pd.concat(
+        [RATINGS, RATINGS.assign(rater="other", clip_id=["p", "p", "q", "x"])], ignore_index=True
+    )
     with pytest.warns(SkippedWarning, match=r"^left out 3 ratings of 2 unknown clips: p, q$") as caught:
         scores = aggregate_ratings(ratings, clips=CLIPS)
     assert caught[0].filename == __file__
     assert scores["impression_count"].to_dict() == {"x": 4, "y": 1}
+
+
+def test_a_rater_who_rates_a_clip_again_is_counted_and_named():
+    again = pd.concat([RATINGS, RATINGS[:1]], ignore_index=True)
+    with pytest.warns(UserWarning, match="^1 ratings repeat a rater and clip; each counts as one more$"):
+        scores = aggregate_ratings(again)
+    assert scores["impression_count"].sum() == len(again)
 
 
 @pytest.mark.parametrize(
