@@ -157,3 +157,48 @@ def test_wrong_use_exits_2_with_one_line(folder, tmp_path, arguments, words):
 
 def test_unknown_option_exits_2():
     assert run("study", "clips.csv", "--colour", "red").exit_code == 2
+
+
+def test_ratings_on_another_scale(tmp_path, folder):
+    clips = folder / "test" / "clips.csv"
+    ids = pd.read_csv(clips)["clip_id"]
+    rows = [f"A,{clip},{i % 11}" for i, clip in enumerate(ids)]
+    (tmp_path / "r.csv").write_text("rater,clip_id,impression\n" + "\n".join(rows) + "\n")
+    arguments = ["study", clips, "--ratings", tmp_path / "r.csv", "--cache", folder / "e.h5", "--folds", 2]
+    refused = run(*arguments)
+    assert refused.exit_code == 2
+    assert "scores off the scale 1 to 5" in refused.stderr
+    accepted = run(*arguments, "--scale", 0, 10)
+    assert accepted.exit_code == 0, accepted.output
+
+
+def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("embedding began")
+
+    monkeypatch.setattr("musiceval_sk.features.extract.embed_batches", refuse)
+    common = [*data(folder)[:3], "--cache", tmp_path / "new.h5"]
+    for wrong in (["--cv", "foo"], ["--folds", 1], ["--pooling", "median"]):
+        assert run("study", *common, *wrong).exit_code == 2
+    assert run("fit", *common, "--members", 0).exit_code == 2
+
+
+def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts(folder, tmp_path):
+    narrow = [f"A,{clip},3" for clip in pd.read_csv(folder / "test" / "clips.csv")["clip_id"]]
+    narrow[0] = narrow[0].replace(",3", ",3.5")
+    (tmp_path / "r.csv").write_text("rater,clip_id,alignment\n" + "\n".join(narrow) + "\n")
+    model = tmp_path / "m.skops"
+    arguments = [folder / "test" / "clips.csv", "--ratings", tmp_path / "r.csv", "--cache", folder / "e.h5"]
+    assert run("fit", *arguments, "--out", model, "--max-iter", 2000).exit_code == 0
+    result = run("predict", model, folder / "test" / "audio", "--cache", folder / "e.h5")
+    assert re.search(
+        r"alignment: \d+ of 16 predictions lie outside the scores of training, 3.00 to 3.50", result.stderr
+    )
+    assert "16 of 16 clips have no prompt" in result.stderr
+
+
+def test_predict_keeps_its_cache_where_this_machine_keeps_it(folder, tmp_path, monkeypatch):
+    run("fit", *data(folder), "--out", tmp_path / "m.skops", "--target", "impression", "--max-iter", 2000)
+    monkeypatch.setenv("MUSICEVAL_CACHE", str(tmp_path / "mine.h5"))
+    assert run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv").exit_code == 0
+    assert (tmp_path / "mine.h5").exists()

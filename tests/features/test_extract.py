@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import soundfile
 
-from musiceval_sk import AudioError, EmbeddingStore, SkippedWarning, extract
+from musiceval_sk import AudioError, ClipsTableError, EmbeddingStore, SkippedWarning, StoreError, extract
 from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features.audio import content_key
 from musiceval_sk.features.extract import audio_keys, text_key
 from tests.features.toy import ToyEncoder
+
+extract_module = importlib.import_module("musiceval_sk.features.extract")
 
 SLOW_ENCODER = """
 import time
@@ -274,3 +276,45 @@ def test_a_killed_extraction_goes_on_from_where_it_was(store, write_sounds, slow
     np.testing.assert_array_equal(vectors[done], kept)
     expected = [soundfile.read(path, dtype="float32")[0].max() for path in clips["path"]]
     np.testing.assert_array_equal(vectors[:, 1], expected)
+
+
+def test_a_file_that_changes_after_it_was_digested_is_skipped(store, write_sounds, monkeypatch):
+    clips = write_sounds(0.5, 0.6)
+    changing = Path(clips["path"].iloc[0])
+    missing = extract_module._missing
+
+    def change_meanwhile(*arguments):
+        soundfile.write(changing, np.full(4000, 0.25, dtype=np.float32), 8000, subtype="FLOAT")
+        return missing(*arguments)
+
+    monkeypatch.setattr(extract_module, "_missing", change_meanwhile)
+    with pytest.warns(SkippedWarning, match="clip0.wav: has changed while embeddings were being computed"):
+        report = extract(clips, ToyEncoder(), store, modality="audio")
+    assert report.stored == {"audio": 1}
+
+
+def test_a_store_that_cannot_be_rewritten_is_still_read(store, write_sounds, monkeypatch):
+    clips = write_sounds(0.5, 0.6)
+    extract(clips, ToyEncoder(), store)
+
+    def refuse(*_, **__):
+        raise StoreError("cannot compact (read-only file system)")
+
+    monkeypatch.setattr(EmbeddingStore, "needs_compaction", lambda self: True)
+    monkeypatch.setattr(EmbeddingStore, "compact", refuse)
+    assert extract(clips, ToyEncoder(), store).reused == {"text": 2, "audio": 2}
+    with pytest.warns(UserWarning, match=r"cannot compact \(read-only file system\); parts stay as they are"):
+        report = extract(write_sounds(0.5, 0.6, 0.7), ToyEncoder(), store)
+    assert report.stored["audio"] > 0
+
+
+def test_clips_without_a_prompt_are_counted(store, write_sounds):
+    clips = write_sounds(0.5, 0.6)
+    clips["prompt"] = ["", "calm piano"]
+    with pytest.warns(
+        UserWarning, match="^1 of 2 clips have no prompt: their text vector is that of an empty text"
+    ):
+        extract(clips, ToyEncoder(), store)
+    clips["prompt"] = [None, "calm piano"]
+    with pytest.raises(ClipsTableError, match="column 'prompt' must hold text in every row .* clips: clip0"):
+        extract(clips, ToyEncoder(), store)
