@@ -3,16 +3,18 @@
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
 
+from musiceval_sk._text import listed
 from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features.audio import cut_windows, read_audio
 from musiceval_sk.features.encoders import Encoder
 
 _DECODERS = 2
+_DEATHS_IN_A_ROW = 3
 # What a killed process may lose: a slow encoder hands over what it has after this time.
 _SECONDS_AT_RISK = 10.0
 _RESIDENT: dict[str, Encoder] = {}
@@ -24,13 +26,37 @@ def embed_batches(
     encoder: Encoder, paths: dict[bytes, str], n_jobs: int | None, size: int
 ) -> Iterator[Batch]:
     """Embed sounds, ``size`` at a time: yields their vectors by key, and reasons for those that failed."""
-    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib import effective_n_jobs
 
     if effective_n_jobs(n_jobs) == 1:
         yield from _embed_ahead(encoder, paths, size)
         return
-    remaining = iter(paths.items())
-    batches = iter(lambda: dict(islice(remaining, size)), {})
+    remaining, deaths = dict(paths), 0
+    while remaining:
+        try:
+            for vectors, failed in _embed_in_workers(encoder, remaining, n_jobs, size):
+                for key in (*vectors, *failed):
+                    del remaining[key]
+                deaths = 0
+                yield vectors, failed
+        except (
+            BrokenExecutor
+        ) as error:  # a worker died, of memory or by a signal: what it held is given out again
+            deaths += 1
+            if deaths == _DEATHS_IN_A_ROW:
+                raise RuntimeError(
+                    f"workers died {deaths} times in a row with {len(remaining)} sounds left, among them "
+                    f"{listed(remaining.values(), most=2)}; give fewer n_jobs or a smaller batch_size if memory ran out"
+                ) from error
+
+
+def _embed_in_workers(
+    encoder: Encoder, paths: dict[bytes, str], n_jobs: int | None, size: int
+) -> Iterator[Batch]:
+    from joblib import Parallel, delayed
+
+    waiting = iter(list(paths.items()))
+    batches = iter(lambda: dict(islice(waiting, size)), {})
     tasks = (delayed(_embed_in_worker)(encoder, batch) for batch in batches)
     yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
 

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +74,6 @@ class StoreFile:
                 for name in self.groups
             }
             self._dims = {name: int(file["/".join(name)]["vectors"].shape[1]) for name in self.groups}
-
-    @cached_property
-    def n_bytes(self) -> int:
-        """Size on disk."""
-        return self.path.stat().st_size
 
     def keys(self, group: GroupName) -> np.ndarray:
         """Digests of the group's items, [shape=(n, 32)], uint8."""

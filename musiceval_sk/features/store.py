@@ -122,7 +122,7 @@ class EmbeddingStore:
             write_store_file(part, {(modality, fingerprint): plan})
         except OSError as error:
             raise StoreError(
-                f"{self.path}: cannot store embeddings ({error}); what was stored is intact"
+                f"{self.path}: cannot store embeddings ({_reason(error)}); what was stored is intact"
             ) from error
         return fingerprint
 
@@ -262,7 +262,9 @@ class EmbeddingStore:
         except Timeout:
             return False
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot compact ({error}); what was stored is intact") from error
+            raise StoreError(
+                f"{self.path}: cannot compact ({_reason(error)}); what was stored is intact"
+            ) from error
         return True
 
     def _fold_parts(self) -> None:
@@ -364,6 +366,11 @@ class EmbeddingStore:
             for group in file.groups:
                 holders.setdefault(group, []).append(file)
         self._indexes = {group: GroupIndex(group, files) for group, files in holders.items()}
+
+
+def _reason(error: OSError) -> str:
+    """Say why in the system's words; HDF5 wraps them in a page of its own."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -365,9 +366,11 @@ def test_default_path(monkeypatch, tmp_path):
     assert repr(EmbeddingStore("a.h5")) == "EmbeddingStore('a.h5')"
 
 
-def test_two_writers_and_a_reader_at_once_lose_nothing(store, writer):
-    writers = [writer("write", store.path, begin, begin + 40) for begin in (0, 1000)]
-    reported = [[], []]
+@pytest.mark.parametrize("n_writers, n_items", [(2, 40), (8, 12)])
+def test_writers_and_a_reader_at_once_lose_nothing(store, writer, n_writers, n_items):
+    begins = range(0, 1000 * n_writers, 1000)
+    writers = [writer("write", store.path, begin, begin + n_items) for begin in begins]
+    reported = [[] for _ in writers]
     while any(process.poll() is None for process in writers):
         for process, numbers in zip(writers, reported, strict=True):
             if line := process.stdout.readline():
@@ -378,14 +381,38 @@ def test_two_writers_and_a_reader_at_once_lose_nothing(store, writer):
         rest, errors = process.communicate()
         assert process.returncode == 0, errors
         numbers += map(int, rest.split())
-    assert reported == [list(range(40)), list(range(1000, 1040))]
+    assert reported == [list(range(begin, begin + n_items)) for begin in begins]
     check(store, sum(reported, []), FINGERPRINT)
-    assert store.encoders()["items"].tolist() == [80]
+    assert store.encoders()["items"].tolist() == [n_writers * n_items]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one mebibyte, where we may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_in_words_and_loses_nothing(small_disk):
+    store = EmbeddingStore(small_disk / "embeddings.h5")
+    stored = []
+    with pytest.raises(StoreError, match="cannot store embeddings .*what was stored is intact"):
+        for number in range(10_000):
+            append(store, number)
+            stored.append(number)
+    assert stored
+    check(EmbeddingStore(store.path), stored, FINGERPRINT)
+    assert not [*store.parts_folder.glob("*.tmp")]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes, which this system does not have")
 def test_a_writer_killed_at_any_moment_loses_nothing_it_reported(store, writer):
-    process = writer("kill", store.path, 25, FINGERPRINT)
+    process = writer("kill", store.path, 200, FINGERPRINT)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     reported = json.loads(output)
