@@ -265,8 +265,8 @@ def evaluate(y_true: Any, y_pred: Any, *, systems: Any = None, system_truth: pd.
 
     Examples
     --------
-    >>> evaluate([1, 2, 4], [1, 3, 4], systems=["a", "a", "b"]).round(3)["S_SRCC"]
-    1.0
+    >>> print(round(evaluate([1, 2, 4], [1, 3, 4], systems=["a", "a", "b"])["S_MSE"], 3))
+    0.125
     """
     y_pred = _aligned(y_true, y_pred)
     truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
