@@ -51,12 +51,13 @@ def _fold_masks(found: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _flat_levels(found: pd.DataFrame, systems: np.ndarray | None) -> dict[str, bool]:
-    """Whether clips (U) or systems (S) all get one prediction, but for the mean of the training scores of their fold.
+    """Whether clips (U) or systems (S) all get one prediction within their fold.
 
-    Such a predictor ranks nothing: training means are anti-correlated with the truth by construction.
+    Such a predictor ranks nothing: what differs between folds follows the mean of their training scores, which is
+    anti-correlated with the truth by construction. A look-up gives systems of different folds that mean itself.
     """
     centred = found["prediction"] - found["training_mean"]
-    flat = {"U": bool(np.ptp(centred) < _SAME)}
+    flat = {"U": all(np.ptp(found["prediction"][rows]) < _SAME for rows in _fold_masks(found))}
     if systems is not None:
-        flat["S"] = bool(np.ptp(system_means(centred, systems)) < _SAME)
+        flat["S"] = flat["U"] or bool(np.ptp(system_means(centred, systems)) < _SAME)
     return flat

@@ -40,6 +40,11 @@ def test_one_system_a_fold_does_not_hide_a_predictor_that_hears(clips, rng):
     assert study.table("impression")["S_SRCC"].item() > 0.8
 
 
+def test_a_model_that_learnt_nothing_but_its_median_ranks_nothing(clips, noise):
+    study = run_study(clips, noise, {"median": DummyRegressor(strategy="median")}, "system", n_splits=3)
+    assert study.table("impression")[["U_LCC", "U_SRCC", "S_LCC", "S_SRCC"]].isna().all(axis=None)
+
+
 def test_folds_of_two_systems_rank_nothing(clips, noise):
     study = run_study(clips, noise, {"ridge": Ridge()}, "system", n_splits=3)
     assert study.table("impression", "mean of folds")[["S_LCC", "S_SRCC", "S_KTAU"]].isna().all(axis=None)
