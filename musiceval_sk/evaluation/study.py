@@ -194,7 +194,7 @@ def _summarise(
     random_state: int | None,
     features: str,
 ) -> StudyResult:
-    systems = clips["system"] if "system" in clips and (clips["system"] != "").all() else None
+    systems = clips["system"] if "system" in clips and clips["system"].fillna("").ne("").all() else None
     scores, notes = [], []
     for (target, name), found in predictions.groupby(["target", "model"], sort=False):
         labels = None if systems is None else systems.loc[found.index]

@@ -145,6 +145,8 @@ class StudyResult:
                 cells = "".join(_cell(value) for value in self.table(target, kind).loc[model])
                 low, high = self.interval(target, model) if kind == "pooled" else (np.nan, np.nan)
                 bounds = f"  [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else ""
+                if self.table(target, kind).loc[model].isna().all():
+                    bounds = "  cannot be judged"
                 lines.append(f"{model if kind == 'pooled' else '':14s}{kind:15s}{cells}{bounds}".rstrip())
         for _, row in self.notes[self.notes["target"] == target].iterrows():
             lines.append(f"  {row['model']}: {row['note']}")

@@ -39,9 +39,8 @@ def embed_batches(
                     del remaining[key]
                 deaths = 0
                 yield vectors, failed
-        except (
-            BrokenExecutor
-        ) as error:  # a worker died, of memory or by a signal: what it held is given out again
+        except BrokenExecutor as error:
+            # A worker died, of memory or by a signal: what it held is given out again.
             deaths += 1
             if deaths == _DEATHS_IN_A_ROW:
                 raise RuntimeError(

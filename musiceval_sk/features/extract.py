@@ -82,7 +82,8 @@ def extract(
 
     Sounds are found by the digest of their bytes and prompts by that of their text, under the encoder's fingerprint:
     a renamed file costs nothing, a changed one is never mistaken for its former self. If nothing is missing, no sound
-    is decoded and no model is built. Each batch is on disk before the next begins.
+    is decoded and no model is built. Each batch is written while the next is
+    embedded, so a killed run loses what it was embedding and no more than one batch before that.
 
     Parameters
     ----------

@@ -70,6 +70,22 @@ def test_a_clip_without_a_system_is_no_system(clips, blank):
         make_split("system", clips)
 
 
+def test_a_model_that_cannot_be_judged_says_so_in_its_row(clips, noise):
+    models = {"system mean": LookupRegressor(clips["system"]), "ridge": Ridge()}
+    rows = str(run_study(clips, noise, models, "system", n_splits=3)).splitlines()
+    (judged,) = [row for row in rows if row.startswith("ridge")]
+    (unjudged,) = [row for row in rows if row.startswith("system mean")]
+    assert unjudged.endswith("cannot be judged") and "cannot be judged" not in judged
+
+
+@pytest.mark.parametrize("blank", ["", np.nan], ids=repr)
+def test_a_blank_system_leaves_no_system_scores_under_other_splits(clips, noise, blank):
+    clips.loc["S0P3", "system"] = blank
+    study = run_study(clips, noise, {"ridge": Ridge()}, "prompt", n_splits=2)
+    assert study.table("impression").filter(like="S_").isna().all(axis=None)
+    assert "not every clip names its system" in str(study)
+
+
 def test_at_least_two_folds(clips):
     with pytest.raises(ValueError, match="n_splits=1 must be at least 2"):
         make_split("system", clips, n_splits=1)
