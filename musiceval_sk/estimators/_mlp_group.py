@@ -192,7 +192,7 @@ class Group:
         self._descend()
 
     def _forward(self, space: WorkSpace, outputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What came into each activation and what came out, below the last layer."""
+        """Fill in the outputs; return what came into each activation and what came out, below the last layer."""
         parameters, k = self.parameters, len(self.tasks)
         torch.addmm(parameters.offset, space.inputs, parameters.matrix, out=space.first)
         if not parameters.weights:

@@ -11,7 +11,7 @@ def bin_centres(n_bins: int, scale: tuple[float, float]) -> np.ndarray:
 
 
 def expected_score(logits: Any, centres: Any) -> Any:
-    """Expectation of the centres under the softmax of the logits.
+    """Take the expectation of the centres under the softmax of the logits.
 
     Parameters
     ----------
