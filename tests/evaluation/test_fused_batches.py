@@ -23,7 +23,7 @@ RATES = {"learning_rate_init": [0.01, 0.02, 0.03]}
 @pytest.fixture
 def data(rng):
     X = rng.normal(size=(60, 5))
-    return X, 3 + X[:, 0]
+    return X, 3 + np.tanh(X[:, 0])
 
 
 def test_candidates_and_folds_are_one_batch_over_one_table(data, monkeypatch):
@@ -36,7 +36,7 @@ def test_candidates_and_folds_are_one_batch_over_one_table(data, monkeypatch):
 def test_members_and_targets_are_in_the_batch(data, monkeypatch):
     X, y = data
     seen = spy_on_batches(monkeypatch)
-    FusedGridSearchCV(small(n_ensemble=2), RATES, cv=2, refit=False).fit(X, np.c_[y, -y])
+    FusedGridSearchCV(small(n_ensemble=2), RATES, cv=2, refit=False).fit(X, np.c_[y, 6 - y])
     # Three candidates, two folds, two members, two targets.
     assert [tasks for _, tasks in seen] == [24]
 

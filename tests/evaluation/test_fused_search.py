@@ -34,7 +34,8 @@ def data(rng):
     index = [f"c{i}" for i in range(90)]
     names = [f"{part}_{i}" for part in ("audio", "text") for i in range(3)]
     X = pd.DataFrame(rng.normal(size=(90, 6)), index=index, columns=names)
-    y = pd.Series(3 + X["audio_0"] + 0.3 * rng.normal(size=90), index=index, name="impression")
+    score = np.clip(3 + X["audio_0"] + 0.3 * rng.normal(size=90), 1, 5)
+    y = pd.Series(score, index=index, name="impression")
     return X, y, pd.Series(np.repeat([f"S{i}" for i in range(9)], 10), index=index)
 
 
@@ -46,11 +47,9 @@ def both(estimator, grid, *fit, params=None, **options):
     ]
 
 
-MANY = {
-    "learning_rate_init": [0.001, 0.01, 0.03],
-    "momentum": [0.5, 0.9],
-    "alpha": [0.0, 0.01],
-}
+MANY = {"learning_rate_init": [0.001, 0.003, 0.01], "momentum": [0.5, 0.9], "alpha": [0.0, 0.01]}
+# Training amplifies rounding where steps are large, and a tie of two epochs can tip: in float64 there is room for both.
+WILD = MANY | {"learning_rate_init": [0.01, 0.03, 0.1]}
 SHAPES = {"hidden_layer_sizes": [(8, 4), (5, 3)], "batch_size": [16, 64], "loss": ["l1", "mse"]} | RATES
 
 
@@ -59,9 +58,9 @@ SHAPES = {"hidden_layer_sizes": [(8, 4), (5, 3)], "batch_size": [16, 64], "loss"
     [
         pytest.param(small(), MANY, id="early stopping"),
         pytest.param(small(early_stopping=False), MANY, id="no early stopping"),
-        # In float64, for float32's rounding can tip which of two equally good epochs is kept.
+        pytest.param(small(dtype="float64"), WILD, id="large steps"),
         pytest.param(
-            small(n_iter_no_change=3, max_iter=200, dtype="float64"), MANY, id="stopping at different epochs"
+            small(n_iter_no_change=3, max_iter=200, dtype="float64"), WILD, id="stopping at different epochs"
         ),
         pytest.param(small(), SHAPES, id="several shapes"),
         pytest.param(small(n_ensemble=3), RATES, id="an ensemble"),
@@ -73,7 +72,7 @@ SHAPES = {"hidden_layer_sizes": [(8, 4), (5, 3)], "batch_size": [16, 64], "loss"
 )
 def test_equals_grid_search(data, regressor, grid):
     fused, plain = both(regressor, grid, *data[:2], cv=3, return_train_score=True)
-    same_scores(fused, plain)
+    same_scores(fused, plain, 1e-8 if regressor.dtype == "float64" else CLOSE)
     assert fused.best_params_ == plain.best_params_
     np.testing.assert_allclose(fused.predict(data[0]), plain.predict(data[0]), atol=1e-6)
     assert fused.score(*data[:2]) == pytest.approx(plain.score(*data[:2]), abs=CLOSE)
@@ -95,7 +94,7 @@ def test_leaves_the_attributes_of_grid_search(data):
 @pytest.mark.parametrize("as_array", [False, True])
 def test_two_targets_that_see_different_columns(data, as_array):
     X, y, _ = data
-    Y = pd.DataFrame({"impression": y, "alignment": 2 + X["text_0"]})
+    Y = pd.DataFrame({"impression": y, "alignment": 3 + np.tanh(X["text_0"])})
     grid = RATES | {"head_inputs": [{"impression": "audio"}, None, "all"]}
     if as_array:
         X, Y = X.to_numpy(), Y.to_numpy()
