@@ -127,9 +127,7 @@ def compare_fits(X, y, epochs, threads, repeats, device):
     with threadpool_limits(threads, user_api="blas"):
         for run in rivals.values():
             run()
-        compare(
-            f"one fit, {ROWS} x {columns}, {epochs} epochs, threads={threads}, {device}", rivals, repeats
-        )
+        compare(f"one fit, {ROWS} x {columns}, {epochs} epochs, threads={threads}, {device}", rivals, repeats)
 
 
 def compare_searches(X, y, epochs, repeats):
@@ -170,7 +168,9 @@ def compare_on(device, X, y, epochs, repeats):
                 ours(epochs, device, **candidate).fit(X[train], y[train])
 
     rivals = {
-        f"FusedGridSearchCV on {device}": lambda: FusedGridSearchCV(ours(epochs, device), GRID, **options).fit(X, y),
+        f"FusedGridSearchCV on {device}": lambda: FusedGridSearchCV(
+            ours(epochs, device), GRID, **options
+        ).fit(X, y),
         f"100 fits one by one on {device}": one_by_one,
         "FusedGridSearchCV on the CPU": lambda: FusedGridSearchCV(ours(epochs), GRID, **options).fit(X, y),
     }
