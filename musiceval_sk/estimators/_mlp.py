@@ -24,6 +24,8 @@ __all__ = ["ACTIVATIONS", "LOSSES", "Schedule", "Task", "Trained", "bytes_needed
 Tensor = torch.Tensor
 # So many tasks of a group still have their weights in a core's cache.
 MOST_TOGETHER_ON_CPU = 4
+# A group is laid out anew when no more than this share of it still runs. On CUDA that costs another capture.
+SHRINK_BELOW = {"cpu": 1.0}
 
 
 def train(
@@ -63,10 +65,10 @@ def train(
             improved, finished = progress.record(results, epoch, losses, judged)
             for group in groups:
                 group.keep(improved[group.members])
-            groups = _without(groups, finished, results)
+            groups = _without(groups, finished, progress.running, results)
             if not groups:
                 break
-    _without(groups, np.ones(len(tasks), dtype=bool), results)
+    _without(groups, progress.running, np.zeros(len(tasks), dtype=bool), results)
     for i, result in enumerate(results):
         result.best_iteration, result.stopped = int(progress.best_epoch[i]), bool(progress.stopped[i])
     return results
@@ -150,19 +152,21 @@ def _epoch(groups: list[Group], run: Callable[..., Any], n_tasks: int) -> tuple[
     return found[0], found[1]
 
 
-def _without(groups: list[Group], finished: np.ndarray, results: list[Trained]) -> list[Group]:
-    """Hand over the tasks that have finished; the groups that go on with the others."""
+def _without(
+    groups: list[Group], leaving: np.ndarray, running: np.ndarray, results: list[Trained]
+) -> list[Group]:
+    """Hand over the tasks that are leaving; return the groups that go on with those still running."""
     remaining = []
     for group in groups:
-        leaving = finished[group.members]
-        for k in np.flatnonzero(leaving):
+        for k in np.flatnonzero(leaving[group.members]):
             result = results[group.members[k]]
             result.layers = [(w.astype(np.float64), b.astype(np.float64)) for w, b in group.best.layers(k)]
             result.velocity = group.best_momenta.layers(k)
-        if leaving.all():
+        alive = running[group.members]
+        if not alive.any():
             continue
-        if leaving.any():
-            group.go_on_with(~leaving)
+        if not alive.all() and alive.mean() <= SHRINK_BELOW.get(group.X.device.type, 0.75):
+            group.go_on_with(alive)
         remaining.append(group)
     return remaining
 

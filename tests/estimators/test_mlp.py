@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from musiceval_sk.estimators import _mlp_graph
+from musiceval_sk.estimators import _mlp, _mlp_graph
 from musiceval_sk.estimators._mlp import MOST_TOGETHER_ON_CPU, Schedule, Task, bytes_needed, train
 from musiceval_sk.estimators._mlp_group import Group
 from tests.estimators.plain_loop import assert_same_layers, build, layers_of, plain_loop
@@ -256,6 +256,20 @@ def test_a_task_that_stopped_makes_no_more_work(data, monkeypatch):
     expected = [int((lengths >= e).sum()) for e in range(1, lengths.max() + 1)]
     assert at_work[:-1] == expected
     assert expected[0] == len(VARIED) > expected[-1]
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_results_are_the_same_where_groups_shrink_late(data, monkeypatch, judged):
+    # As on CUDA: those that have stopped are carried along for a while, and must not be changed by that.
+    tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
+    schedule = dataclasses.replace(SHORT, max_iter=100, patience=6)
+    expected = train(*data, tasks, schedule)
+    monkeypatch.setitem(_mlp.SHRINK_BELOW, "cpu", 0.4)
+    for late, one in zip(train(*data, tasks, schedule), expected, strict=True):
+        assert_same_layers(late.layers, one.layers, 1e-10)
+        assert_same_layers(late.velocity, one.velocity, 1e-10)
+        assert len(late.loss_curve) == len(one.loss_curve)
+        assert late.stopped == one.stopped
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
