@@ -1,7 +1,7 @@
 """Perceptrons that learn from the same rows in the same order: one product serves all their first layers."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,12 +9,9 @@ import torch
 from musiceval_sk.estimators._mlp_graph import Replayed
 from musiceval_sk.estimators._mlp_losses import ACTIVATIONS, Loss, rank_slope
 from musiceval_sk.estimators._mlp_store import Store, WorkSpace, side_by_side
-
-if TYPE_CHECKING:
-    from musiceval_sk.estimators._mlp import Schedule, Task
+from musiceval_sk.estimators._mlp_task import ROWS_JUDGED_AT_ONCE, Schedule, Task, layer_sizes
 
 Tensor = torch.Tensor
-ROWS_JUDGED_AT_ONCE = 512
 
 
 class Group:
@@ -40,9 +37,9 @@ class Group:
         self,
         X: Tensor,
         Y: Tensor,
-        tasks: Sequence["Task"],
+        tasks: Sequence[Task],
         members: np.ndarray,
-        schedule: "Schedule",
+        schedule: Schedule,
         models: Sequence[Sequence[Tensor]],
         velocities: Sequence[Sequence[Tensor]],
     ):
@@ -299,11 +296,6 @@ class Group:
         self.best_momenta = self.best_momenta.chosen(index) if self.judges else self.momenta
         self.members, self.tasks = self.members[kept], [self.tasks[i] for i in np.flatnonzero(kept)]
         self._settle()
-
-
-def layer_sizes(n_features: int, schedule: "Schedule") -> tuple[int, ...]:
-    """Widths from the inputs to the outputs."""
-    return (n_features, *schedule.hidden_layer_sizes, schedule.n_bins if schedule.loss == "soft_bins" else 1)
 
 
 def _stacked(ordered: Tensor, rows: int) -> Tensor:
