@@ -65,6 +65,13 @@ def distinct_rows(
     # Weights are summed from the smallest on, so that their sum does not depend on the order of rows either.
     kept = np.flatnonzero(weights > 0)
     kept = kept[np.argsort(weights[kept], kind="stable")]
+    # Where the first column tells all rows apart, as it does but for ties, its bytes order them as the whole rows' do.
+    leading = (X[kept, 0].astype(np.float64) + 0.0).view(np.uint64)
+    if len(np.unique(leading)) == len(kept):
+        rows = kept[np.argsort(leading)]
+        merged = np.zeros(len(X))
+        merged[rows] = weights[rows]
+        return rows, merged
     parts = [X[kept], Y[kept]]
     if groups is not None:
         parts.append(np.unique(groups, return_inverse=True)[1].reshape(-1, 1)[kept])
