@@ -10,6 +10,7 @@ from .estimators.persistence import load_model as load_model
 from .estimators.persistence import save_model as save_model
 from .estimators.regressor import MOSRegressor as MOSRegressor
 from .evaluation.fused_search import FusedGridSearchCV as FusedGridSearchCV
+from .evaluation.fused_search import FusedRandomizedSearchCV as FusedRandomizedSearchCV
 from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import evaluate as evaluate
 from .evaluation.metrics import s_ktau as s_ktau

@@ -1,9 +1,12 @@
-"""What `MOSRegressor` settles before it trains: its parameters, the rows it holds out, the device."""
+"""What `MOSRegressor` checks before it trains or predicts: its parameters, and whose embeddings X holds."""
 
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
+
+from musiceval_sk.exceptions import ModelFileError
+
+FINGERPRINT = "encoder_fingerprint"
 
 
 def check_parameters(regressor: Any) -> None:
@@ -16,41 +19,75 @@ def check_parameters(regressor: Any) -> None:
             raise ValueError(
                 f"{name}={getattr(regressor, name)!r} is unknown; choose from {', '.join(allowed)}"
             )
-    for name in ("batch_size", "max_iter", "n_iter_no_change", "n_ensemble"):
-        if getattr(regressor, name) < 1:
-            raise ValueError(f"{name}={getattr(regressor, name)!r} must be at least 1")
+    for name, least in {
+        "batch_size": 1,
+        "max_iter": 1,
+        "n_iter_no_change": 1,
+        "n_ensemble": 1,
+        "n_bins": 2,
+    }.items():
+        if getattr(regressor, name) < least:
+            raise ValueError(f"{name}={getattr(regressor, name)!r} must be at least {least}")
     if np.min(regressor.hidden_layer_sizes, initial=1) < 1:
         raise ValueError(f"hidden_layer_sizes={regressor.hidden_layer_sizes!r} must all be at least 1")
-    if not regressor.learning_rate_init > 0:
-        raise ValueError(f"learning_rate_init={regressor.learning_rate_init!r} must be above 0")
+    for name in ("learning_rate_init", "bin_sigma"):
+        if not getattr(regressor, name) > 0:
+            raise ValueError(f"{name}={getattr(regressor, name)!r} must be above 0")
     if not 0 <= regressor.momentum < 1:
         raise ValueError(f"momentum={regressor.momentum!r} must lie in [0, 1)")
     if regressor.early_stopping and not 0 < regressor.validation_fraction < 1:
         raise ValueError(f"validation_fraction={regressor.validation_fraction!r} must lie in (0, 1)")
-    for name in ("alpha", "tol"):
+    for name in ("alpha", "tol", "rank_weight", "rank_margin"):
         if not getattr(regressor, name) >= 0:
             raise ValueError(f"{name}={getattr(regressor, name)!r} must not be negative")
-
-
-def hold_out(
-    regressor: Any, n_rows: int, groups: Any, random_state: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the rows to learn from and the rows to judge by."""
-    everything = np.arange(n_rows)
-    if not regressor.early_stopping:
-        return everything, everything[:0]
-    units, n_units, splitter = "rows", n_rows, ShuffleSplit
-    if groups is not None:
-        groups = np.asarray(groups)
-        if len(groups) != n_rows:
-            raise ValueError(f"groups has {len(groups)} entries for {n_rows} rows")
-        units, n_units, splitter = "groups", len(np.unique(groups)), GroupShuffleSplit
-    if n_units < 2:
+    for name in ("scale", "clip"):
+        _check_interval(name, getattr(regressor, name))
+    if regressor.loss == "soft_bins" and regressor.scale is None:
         raise ValueError(
-            f"early_stopping holds out a part of the training data, but there is only 1 sample ({n_units} {units}); "
-            "set early_stopping=False"
+            "loss='soft_bins' lays its bins over the scale, but scale=None; set it to (lowest, highest) score"
         )
-    held = max(1, int(np.ceil(regressor.validation_fraction * n_units)))
-    split = splitter(n_splits=1, test_size=min(held, n_units - 1), random_state=random_state)
-    learning, judging = next(split.split(everything, groups=groups))
-    return np.sort(learning), np.sort(judging)
+
+
+def _check_interval(name: str, interval: Any) -> None:
+    if interval is None:
+        return
+    ends = np.asarray(interval, dtype=object).ravel()
+    try:
+        sound = len(ends) == 2 and -np.inf < float(ends[0]) < float(ends[1]) < np.inf
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise ValueError(f"{name}={interval!r} must be two finite numbers, the lower first, or None")
+
+
+def fingerprint_of(X: Any) -> str | None:
+    """Read which encoder made X, where X knows: `ClipEmbedder` notes it in the ``attrs`` of the tables it makes."""
+    attributes = getattr(X, "attrs", None)
+    found = attributes.get(FINGERPRINT) if isinstance(attributes, dict) else None
+    return None if found is None else str(found)
+
+
+def check_fingerprint(
+    known: str | None, X: Any, what: str = "this regressor was trained on", name: str = "X"
+) -> None:
+    """Raise if X is known to come from another encoder."""
+    found = fingerprint_of(X)
+    if known is not None and found is not None and found != known:
+        raise ModelFileError(
+            f"{what} embeddings of encoder {known}, but {name} holds embeddings of encoder {found}: embed the clips "
+            "with the first encoder, or train anew on the second's"
+        )
+
+
+def check_validation(regressor: Any, X: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> None:
+    """Raise unless data to judge by are given whole, are of use, and come from the encoder of X."""
+    if (X_val is None) != (y_val is None):
+        missing = "X_val" if X_val is None else "y_val"
+        raise ValueError(f"X_val and y_val go together, but {missing} is missing")
+    if X_val is None:
+        if sample_weight_val is not None:
+            raise ValueError("sample_weight_val weighs the rows of X_val, but X_val is missing")
+        return
+    if not regressor.early_stopping:
+        raise ValueError("X_val tells when to stop early, but early_stopping=False; set early_stopping=True")
+    check_fingerprint(fingerprint_of(X), X_val, "X holds", "X_val")

@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from musiceval_sk.estimators._outputs import expected_score
+
+_ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "identity": nn.Identity}
+
 
 class MOSModule(nn.Module):
     """Heads of a fitted regressor: one stack of linear layers per target and ensemble member.
@@ -16,8 +20,12 @@ class MOSModule(nn.Module):
         For each target and member the layers, weights of shape (fan_in, fan_out).
     columns : sequence of np.ndarray
         For each target the columns of X that its heads see.
-    activation : {"relu", "identity"}
+    activation : {"relu", "gelu", "identity"}
         What stands between the layers.
+    centres : np.ndarray [shape=(n_bins,)], default=None
+        Where the last layer gives logits over bins, their centres.
+    clip : tuple of (float, float), default=None
+        Bounds of predictions.
     """
 
     def __init__(
@@ -25,6 +33,8 @@ class MOSModule(nn.Module):
         heads: Sequence[Sequence[list[tuple[np.ndarray, np.ndarray]]]],
         columns: Sequence[np.ndarray],
         activation: str,
+        centres: np.ndarray | None = None,
+        clip: tuple[float, float] | None = None,
     ):
         super().__init__()
         self.heads = nn.ModuleList(
@@ -32,6 +42,8 @@ class MOSModule(nn.Module):
         )
         for i, chosen in enumerate(columns):
             self.register_buffer(f"columns_{i}", torch.as_tensor(chosen, dtype=torch.int64))
+        self.register_buffer("centres", None if centres is None else torch.as_tensor(centres))
+        self.clip = clip
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Predict the mean of the members, [shape=(n, n_targets)].
@@ -49,8 +61,12 @@ class MOSModule(nn.Module):
         outputs = []
         for i, members in enumerate(self.heads.children()):
             seen = X[:, self.get_buffer(f"columns_{i}")]
-            outputs.append(torch.stack([member(seen) for member in members.children()]).mean(dim=0))
-        return torch.cat(outputs, dim=1)
+            scores = torch.stack([member(seen) for member in members.children()])
+            if self.centres is not None:
+                scores = expected_score(scores, self.centres)
+            outputs.append(scores.mean(dim=0))
+        predicted = torch.cat(outputs, dim=1)
+        return predicted if self.clip is None else predicted.clamp(*self.clip)
 
 
 def _stack(layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> nn.Sequential:
@@ -61,5 +77,5 @@ def _stack(layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> nn.S
             torch.from_numpy(weight.T.copy()),
             torch.from_numpy(bias.copy()),
         )
-        modules += [linear, nn.ReLU() if activation == "relu" else nn.Identity()]
+        modules += [linear, _ACTIVATIONS[activation]()]
     return nn.Sequential(*modules[:-1])

@@ -153,7 +153,7 @@ def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict
             models[f"{label} mean"] = LookupRegressor(clips[label])
     models["ridge"] = scaled(Ridge(alpha=100.0))
     models["SVR"] = scaled(SVR(C=1.0))
-    models["MOSRegressor"] = scaled(MOSRegressor(random_state=random_state))
+    models["MOSRegressor"] = scaled(MOSRegressor(scale=None, random_state=random_state))
     return models
 
 

@@ -23,6 +23,7 @@ _OURS = (
     "musiceval_sk.estimators.baselines.LookupRegressor",
     "musiceval_sk.estimators.regressor.MOSRegressor",
     "musiceval_sk.features.embedder.ClipEmbedder",
+    "musiceval_sk.features.encoders.hf_clap.HfClapEncoder",
     "musiceval_sk.features.encoders.laion_clap.LaionClapEncoder",
     "musiceval_sk.features.encoders.spectral.SpectralEncoder",
 )

@@ -1,41 +1,59 @@
 """`MOSRegressor`: the paper's prediction heads as a scikit-learn estimator."""
 
-import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from musiceval_sk._device import resolve_device
-from musiceval_sk.estimators._checks import check_parameters, hold_out
+from musiceval_sk.estimators import _training
+from musiceval_sk.estimators._checks import check_fingerprint, check_parameters, check_validation
+from musiceval_sk.estimators._data import Data, joint_range, take, warn_of_scores
 from musiceval_sk.estimators._heads import head_columns
-
-_LARGEST_SEED = np.iinfo(np.int32).max
+from musiceval_sk.estimators._outputs import bin_centres
+from musiceval_sk.estimators._rows import check_groups, check_weights, distinct_rows, hold_out
+from musiceval_sk.estimators._seeds import draw_rows, draw_seeds, seeds_of_epoch
+from musiceval_sk.estimators._training import Start
 
 
 class MOSRegressor(RegressorMixin, BaseEstimator):
     """Predict mean opinion scores with one small multi-layer perceptron per target.
 
-    The defaults are those of the MusicEval baseline: three linear layers, L1 loss, SGD with a learning rate of 5e-4
+    The defaults are those of the MusicEval baseline [1]_: three linear layers, L1 loss, SGD with a learning rate of 5e-4
     and momentum 0.9 in batches of 64, and early stopping with a patience of 20 epochs. Heads and ensemble members
-    of one shape train together as one batch of matrices.
+    train together as one batch of matrices.
 
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default=(256, 64)
         Widths of the hidden layers; two of them make the paper's three linear layers.
-    activation : {"relu", "identity"}, default="relu"
-        What stands between the layers. The paper says "MLP"; its released code has nothing there ("identity").
-    loss : {"l1", "mse", "huber"}, default="l1"
-        Training loss; Huber's changes from square to linear at an error of 1.
+    activation : {"relu", "gelu", "identity"}, default="relu"
+        What stands between the layers. The paper says "MLP"; its released code has nothing there ("identity"). "gelu"
+        is the exact one, x times the normal distribution function.
+    loss : {"l1", "mse", "huber", "soft_bins"}, default="l1"
+        Training loss. L1 is the paper's [1]_; Huber's changes from square to linear at an error of 1. "soft_bins", from
+        the winner of the AudioMOS 2025 track on this data [2]_, classifies: `n_bins` bins over the `scale`, each score
+        softened to a Gaussian over them, cross-entropy, and the expectation as prediction.
     head_inputs : dict, str, slice, sequence of int or callable, default=None
         Which columns of X a head may see: a name prefix such as ``"audio"``, ``"all"``, a slice, indices, or a
         callable from the array of names to a mask; a dict says it per target. By default a target named
         ``impression`` sees the columns whose names begin with ``audio`` and others see all, where X carries names; a
         plain array has none, so every head sees all of it (``set_output(transform="pandas")`` keeps names).
+    scale : tuple of (float, float) or None, default=(1, 5)
+        Lowest and highest score that raters can give. "soft_bins" lays its bins over it; `fit` warns of scores that
+        leave it. None: no scale is known.
+    n_bins : int, default=20
+        For "soft_bins": number of bins; their centres run from one end of the scale to the other.
+    bin_sigma : float, default=0.25
+        For "soft_bins": standard deviation of the Gaussian, in scores. A choice of this library, about one bin's width.
+    rank_weight : float, default=0.0
+        Weight of a pairwise ranking term that is added to the loss: over the pairs of a batch with y_i > y_j the mean
+        of max(0, `rank_margin` (y_i - y_j) - (p_i - p_j)). The margin that grows with the difference in quality is
+        QAMRO's [3]_; that paper's further weighting of pairs by quality is left out.
+    rank_margin : float, default=0.2
+        Margin of that term per unit of difference; with 1, predictions must be as far apart as the scores.
     batch_size : int, default=64
         Rows a step; at most all.
     learning_rate_init : float, default=5e-4
@@ -50,18 +68,26 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     max_iter : int, default=1000
         Most epochs.
     shuffle : bool, default=True
-        Whether each epoch visits the rows in a new order.
+        Whether each epoch visits the rows in a new order; otherwise all visit them in one order, see Notes.
     early_stopping : bool, default=True
-        Whether to hold out a part of the training rows, stop when its loss improves no more, and keep the weights of
-        the best epoch. Otherwise the training loss decides when to stop and the last weights are kept.
+        Whether to hold out a part of the training rows, or take ``X_val``, stop when its loss improves no more, and
+        keep the weights of the best epoch. Otherwise the training loss decides when to stop and the last weights are
+        kept.
     validation_fraction : float in (0, 1), default=0.1
         Share held out; with ``groups`` in `fit`, a share of the groups, each kept whole.
     n_iter_no_change : int, default=20
         Patience in epochs.
     tol : float, default=0.0
         An improvement must be larger than this to count.
+    stop_together : bool, default=False
+        Whether the heads of a member stop together and keep the weights of the epoch at which the sum of their
+        held-out losses is lowest, as the released baseline does; otherwise each head has its own best epoch.
     n_ensemble : int, default=1
-        Number of members that differ in their seed only; the prediction is their mean.
+        Number of members that differ in their seed; the prediction is their mean.
+    bootstrap : bool, default=False
+        Whether each member learns from clips drawn with replacement, as many as there are distinct ones to learn from.
+    clip : tuple of (float, float) or None, default=None
+        Bounds of predictions, such as (1, 5).
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last `fit`.
     device : str, default="auto"
@@ -71,7 +97,8 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     verbose : bool, default=False
         Whether to show a progress bar with the training loss on stderr.
     random_state : int, RandomState instance or None, default=None
-        Seeds the held-out rows, the initial weights and the order of rows. The global state of torch is untouched.
+        Seeds the held-out rows, the initial weights, the order of rows and the members' draws. The global state of
+        torch is untouched.
 
     Attributes
     ----------
@@ -79,11 +106,14 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         For each target and layer the weights, [shape=(n_ensemble, fan_in, fan_out)], and biases,
         [shape=(n_ensemble, fan_out)], float64.
     target_names_ : list of str
-        Names of y's columns, or ``target_0`` and so on.
+        Names of y's columns, or ``target_0`` and so on; predictions keep their order.
     target_range_ : np.ndarray [shape=(n_targets, 2)]
         Lowest and highest score in training; predictions beyond them are extrapolations.
     head_columns_ : list of np.ndarray of int
         Columns of X that each target's heads see.
+    encoder_fingerprint_ : str or None
+        Encoder of the embeddings trained on, where X told it in ``X.attrs`` as `ClipEmbedder`'s tables do; `predict`
+        then refuses embeddings that tell of another.
     loss_curve_ : list of float
         Training loss per epoch, averaged over heads and members still in training.
     validation_scores_ : list of float or None
@@ -99,19 +129,30 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     Notes
     -----
+    The fit depends on the weighted set of clips, not on their order: a clip of weight 0 is left out, one that comes
+    twice (equal in X, y and group) is one clip of twice the weight, and the rest are sorted by their values before
+    anything is drawn. A minibatch is `batch_size` distinct clips, its loss their weighted mean.
+
+    The spread of an ensemble tells where training leaves the prediction open: it grows away from the training data.
+    It knows nothing of the noise in the scores and is no confidence interval of a clip's score; with
+    ``bootstrap=False`` it reflects the seeds alone.
+
     With fixed `random_state`, training on a CPU gives the same bits for the same number of torch threads.
 
     References
     ----------
-    C. Liu et al., "MusicEval: A Generative Music Dataset with Expert Ratings for Automatic Text-to-Music
-    Evaluation", ICASSP 2025.
+    .. [1] C. Liu et al., "MusicEval: A Generative Music Dataset with Expert Ratings for Automatic Text-to-Music
+       Evaluation", ICASSP 2025.
+    .. [2] F. Ritter-Gutierrez et al., "ASTAR-NTU solution to AudioMOS Challenge 2025 Track1", arXiv:2507.09904, 2025.
+    .. [3] C.-C. Wang et al., "QAMRO: Quality-aware Adaptive Margin Ranking Optimization for Human-aligned Assessment of
+       Audio Generation Systems", arXiv:2508.08957, 2025.
 
     Examples
     --------
     >>> import numpy as np
     >>> from musiceval_sk import MOSRegressor
     >>> X = np.random.default_rng(0).normal(size=(200, 5))
-    >>> y = 3 + X[:, 0]
+    >>> y = np.clip(3 + X[:, 0], 1, 5)
     >>> regressor = MOSRegressor(hidden_layer_sizes=(32, 16), learning_rate_init=0.01, random_state=0).fit(X, y)
     >>> regressor.score(X, y) > 0.9
     True
@@ -124,6 +165,11 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         activation: str = "relu",
         loss: str = "l1",
         head_inputs: Any = None,
+        scale: tuple[float, float] | None = (1, 5),
+        n_bins: int = 20,
+        bin_sigma: float = 0.25,
+        rank_weight: float = 0.0,
+        rank_margin: float = 0.2,
         batch_size: int = 64,
         learning_rate_init: float = 5e-4,
         momentum: float = 0.9,
@@ -135,7 +181,10 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 20,
         tol: float = 0.0,
+        stop_together: bool = False,
         n_ensemble: int = 1,
+        bootstrap: bool = False,
+        clip: tuple[float, float] | None = None,
         warm_start: bool = False,
         device: str = "auto",
         dtype: str = "float32",
@@ -146,6 +195,11 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         self.activation = activation
         self.loss = loss
         self.head_inputs = head_inputs
+        self.scale = scale
+        self.n_bins = n_bins
+        self.bin_sigma = bin_sigma
+        self.rank_weight = rank_weight
+        self.rank_margin = rank_margin
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.momentum = momentum
@@ -157,14 +211,27 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.stop_together = stop_together
         self.n_ensemble = n_ensemble
+        self.bootstrap = bootstrap
+        self.clip = clip
         self.warm_start = warm_start
         self.device = device
         self.dtype = dtype
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> "MOSRegressor":
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "MOSRegressor":
         """Train the heads.
 
         Parameters
@@ -173,9 +240,18 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             Embeddings.
         y : array-like [shape=(n,) or (n, n_targets)]
             Mean opinion scores; names of a Series or DataFrame become the targets' names.
+        sample_weight : array-like [shape=(n,)], default=None
+            Weight of each clip, such as its number of ratings: 0 leaves it out, 2 is the same as giving it twice.
         groups : array-like [shape=(n,)], default=None
             With `early_stopping`, rows of one group (a system, a prompt) are held out together or not at all: give
             here what the outer split goes by.
+        X_val : array-like [shape=(m, n_features)], default=None
+            Embeddings to judge by, such as a data set's own development list: nothing of X is then held out. Behind a
+            `Pipeline` that transforms X, name it in the pipeline's ``transform_input``.
+        y_val : array-like [shape=(m,) or (m, n_targets)], default=None
+            Their scores.
+        sample_weight_val : array-like [shape=(m,)], default=None
+            Their weights.
 
         Returns
         -------
@@ -187,19 +263,78 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, data are not finite or of the wrong shape, or too few rows or groups are
             there to hold some out.
+        ModelFileError
+            If X_val comes from another encoder than X.
 
         Warns
         -----
+        UserWarning
+            If scores leave the `scale`, or are all the same.
         ConvergenceWarning
             If `max_iter` epochs passed before training stopped by itself.
         """
-        jobs = self._plan(X, y, groups)
-        trained: dict[int, list[Any]] = {}
-        for heads, job in jobs:
-            results = self._train(job)
-            for i, head in enumerate(heads):
-                trained[head] = results[i * self.n_ensemble : (i + 1) * self.n_ensemble]
-        self._keep([trained[head] for head in range(len(self.target_names_))])
+        job = self._plan(
+            X, y, sample_weight, groups, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val
+        )
+        trained = _training.keep_weights(self, _training.run(job, self.verbose))
+        self._forget_partial_fits()
+        _training.keep_history(self, trained)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MOSRegressor":
+        """Train for one epoch on the given rows, going on from where the heads stand.
+
+        All rows are learned from, whatever `early_stopping` says. The momentum of SGD is kept from one call to the
+        next; after `fit`, whose weights need not be the last, it begins anew.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Embeddings.
+        y : array-like [shape=(n,) or (n, n_targets)]
+            Mean opinion scores.
+        sample_weight : array-like [shape=(n,)], default=None
+            Weight of each clip.
+
+        Returns
+        -------
+        MOSRegressor
+            Itself; ``n_iter_`` and ``loss_curve_`` grow by one epoch.
+
+        Raises
+        ------
+        ValueError
+            As `fit`, or if the parameters or data ask for other heads than those that are there.
+        ModelFileError
+            If X comes from another encoder than the heads were trained on.
+        """
+        check_parameters(self)
+        begun = hasattr(self, "coefs_")
+        if begun:
+            check_fingerprint(self.encoder_fingerprint_, X)
+        data = take(self, X, y, anew=not begun)
+        warn_of_scores(data.Y, data.names, self.scale, stacklevel=3)
+        columns = self._columns(data)
+        layers = _training.layers_to_go_on_from(self, columns, "partial_fit") if begun else None
+        rows, weights = distinct_rows(data.X, data.Y, check_weights(sample_weight, len(data.X)), None)
+        if not begun:
+            self._settle(data, columns)
+            self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], None
+        if not hasattr(self, "_seeds"):
+            self._seeds = draw_seeds(check_random_state(self.random_state), self.n_ensemble, len(columns))
+        seeds = seeds_of_epoch(self._seeds, self.n_iter_)
+        start = Start(rows, rows[:0], weights, seeds, draw_rows(self, rows, seeds), layers, self._velocity())
+        job = _training.lay_out(self, data.X, data.Y, start, max_iter=1)
+        results = _training.run(job, self.verbose)
+        trained = _training.keep_weights(self, results)
+        self._momenta = _training.stacked([[result.velocity for result in members] for members in trained])
+        self.target_range_ = joint_range(self.target_range_, data.Y)
+        self.n_iter_ += 1
+        self.loss_curve_ = [
+            *self.loss_curve_,
+            *_training.mean_curve([result.loss_curve for result in results]),
+        ]
+        self.best_iteration_ = np.full((len(trained), self.n_ensemble), self.n_iter_)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -215,24 +350,82 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         mean : np.ndarray [shape=(n,) or (n, n_targets)], float64
-            Mean over the ensemble, columns as in the y of `fit`; not limited to the scale of the scores.
+            Mean over the ensemble, columns as in the y of `fit`, see ``target_names_``; kept within `clip`, if that is
+            set.
         std : np.ndarray, of the same shape
-            Standard deviation over the ensemble; only with `return_std`.
+            Standard deviation over the ensemble, of unclipped predictions; only with `return_std`.
 
         Raises
         ------
         ValueError
             If X does not fit, or `return_std` is asked of a single member.
+        ModelFileError
+            If X is known to hold embeddings of another encoder than that trained on.
         """
+        from musiceval_sk.estimators._prediction import predict_members
+
         check_is_fitted(self)
-        if return_std and self.n_ensemble < 2:
-            raise ValueError(f"return_std needs an ensemble, but n_ensemble={self.n_ensemble}")
+        n_members = len(self.coefs_[0][0])
+        if return_std and n_members < 2:
+            raise ValueError(f"return_std needs an ensemble, but n_ensemble={n_members}")
+        check_fingerprint(self.encoder_fingerprint_, X)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32]).astype(np.float64, copy=False)
-        members = np.stack([self._run_head(X, i) for i in range(len(self.coefs_))], axis=-1)
+        members = predict_members(self, X)
         if self._one_column:
             members = members[..., 0]
         mean = members.mean(axis=0)
+        if self.clip is not None:
+            mean = mean.clip(*self.clip)
         return (mean, members.std(axis=0)) if return_std else mean
+
+    def save(self, path: str | Path, *, about: dict[str, Any] | None = None) -> Path:
+        """Write the fitted regressor to one safetensors file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, by custom ``.safetensors``.
+        about : dict, default=None
+            JSON values to keep with it, such as the training data's name.
+
+        Returns
+        -------
+        Path
+            The file: weights in float64, and as JSON in its header the parameters, versions, encoder fingerprint and
+            the course of training. A callable in `head_inputs` is kept as the columns that it chose, and a
+            `random_state` that is no number as None.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to save.
+        """
+        from musiceval_sk.estimators.persistence_tensors import save_regressor
+
+        return save_regressor(self, path, about=about)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "MOSRegressor":
+        """Read what `save` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        MOSRegressor
+            As it was saved; predictions are equal to the bit.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, damaged, of another kind or of a newer version; the message says which.
+        """
+        from musiceval_sk.estimators.persistence_tensors import load_regressor
+
+        return load_regressor(cls, path)
 
     @property
     def module_(self) -> Any:
@@ -240,173 +433,69 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         from musiceval_sk.estimators._module import MOSModule
 
         check_is_fitted(self)
-        return MOSModule(self._layers(), self.head_columns_, self.activation)
+        layers = _training.layers_of(self.coefs_, self.intercepts_)
+        return MOSModule(layers, self.head_columns_, self.activation, centres=self._centres(), clip=self.clip)
 
-    def _run_head(self, X: np.ndarray, head: int) -> np.ndarray:
-        """Run one target's members, [shape=(n_ensemble, n)]."""
-        hidden = X[:, self.head_columns_[head]]
-        layers = list(zip(self.coefs_[head], self.intercepts_[head], strict=True))
-        for i, (weights, biases) in enumerate(layers):
-            hidden = hidden @ weights + biases[:, np.newaxis]
-            if i < len(layers) - 1 and self.activation == "relu":
-                hidden = np.maximum(hidden, 0)
-        return hidden[..., 0]
-
-    def _layers(self) -> list[list[list[tuple[np.ndarray, np.ndarray]]]]:
-        return [
-            [
-                [(weights[m], biases[m]) for weights, biases in zip(*head, strict=True)]
-                for m in range(len(head[0][0]))
-            ]
-            for head in zip(self.coefs_, self.intercepts_, strict=True)
-        ]
-
-    def _goes_on(self) -> bool:
-        return self.warm_start and hasattr(self, "coefs_")
-
-    def _plan(self, X: Any, y: Any, groups: Any) -> list[tuple[list[int], Any]]:
-        """Check everything and lay out the training: for each set of columns its heads and their job."""
-        from musiceval_sk.estimators._jobs import Job
-
+    def _plan(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Any:
+        """Check everything that `fit` is given and lay out the training, one job for all heads and members."""
         check_parameters(self)
-        names_of_targets = _names_of(y)
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            multi_output=True,
-            y_numeric=True,
-            dtype=[np.float64, np.float32],
-            reset=not self._goes_on(),
-        )
-        Y = y.reshape(len(y), -1).astype(np.float64)
-        self.target_names_ = names_of_targets or [f"target_{i}" for i in range(Y.shape[1])]
-        self.target_range_ = np.stack([Y.min(axis=0), Y.max(axis=0)], axis=1)
-        self._one_column = y.ndim == 1
-        names = getattr(self, "feature_names_in_", None)
-        columns = head_columns(self.head_inputs, self.target_names_, names, X.shape[1])
+        check_validation(self, X, X_val, y_val, sample_weight_val)
+        goes_on = self.warm_start and hasattr(self, "coefs_")
+        data = take(self, X, y, anew=not goes_on)
+        warn_of_scores(data.Y, data.names, self.scale, stacklevel=4)
+        columns = self._columns(data)
+        layers = _training.layers_to_go_on_from(self, columns, "warm_start") if goes_on else None
+        groups = check_groups(groups, len(data.X))
+        rows, weights = distinct_rows(data.X, data.Y, check_weights(sample_weight, len(data.X)), groups)
         random_state = check_random_state(self.random_state)
-        held_out = hold_out(self, len(X), groups, random_state)
-        seeds = random_state.randint(_LARGEST_SEED, size=(self.n_ensemble, len(columns) + 1))
-        previous = self._previous_layers(columns)
+        inputs, targets = data.X, data.Y
+        if X_val is None:
+            rows, judging = hold_out(self, rows, groups, random_state)
+        else:
+            given = take(self, X_val, y_val, anew=False, targets=data.names)
+            judging = len(inputs) + np.arange(len(given.X))
+            inputs, targets = np.concatenate([inputs, given.X]), np.concatenate([targets, given.Y])
+            weights = np.append(weights, check_weights(sample_weight_val, len(given.X), "sample_weight_val"))
+        seeds = draw_seeds(random_state, self.n_ensemble, len(columns))
+        start = Start(rows, judging, weights, seeds, draw_rows(self, rows, seeds), layers)
+        self._settle(data, columns)
+        return _training.lay_out(self, inputs, targets, start)
+
+    def _columns(self, data: Data) -> list[np.ndarray]:
+        names = getattr(self, "feature_names_in_", None)
+        return head_columns(self.head_inputs, data.names, names, data.X.shape[1])
+
+    def _settle(self, data: Data, columns: list[np.ndarray]) -> None:
+        """Keep what is known of the data before training."""
+        self.target_names_, self._one_column = data.names, data.one_column
+        self.target_range_ = joint_range(None, data.Y)
+        self.encoder_fingerprint_ = data.encoder
         self.head_columns_ = columns
-        plan = []
-        for seen in {chosen.tobytes(): chosen for chosen in columns}.values():
-            heads = [i for i, chosen in enumerate(columns) if np.array_equal(chosen, seen)]
-            tasks = self._tasks(heads, held_out, seeds, previous)
-            plan.append(
-                (
-                    heads,
-                    Job(X[:, seen], Y, tasks, self._schedule(), str(resolve_device(self.device)), self.dtype),
-                )
-            )
-        return plan
 
-    def _tasks(
-        self, heads: list[int], held_out: tuple[np.ndarray, np.ndarray], seeds: np.ndarray, previous: Any
-    ) -> list[Any]:
-        from musiceval_sk.estimators._mlp import Task
+    def _velocity(self) -> Any:
+        return _training.layers_of(*self._momenta) if hasattr(self, "_momenta") else None
 
-        return [
-            Task(
-                target=head,
-                rows=held_out[0],
-                validation_rows=held_out[1],
-                init_seed=int(seeds[member, head + 1]),
-                order_seed=int(seeds[member, 0]),
-                learning_rate=self.learning_rate_init,
-                momentum=self.momentum,
-                weight_decay=self.alpha,
-                initial=previous[head][member] if previous else None,
-            )
-            for head in heads
-            for member in range(self.n_ensemble)
-        ]
+    def _forget_partial_fits(self) -> None:
+        for name in ("_seeds", "_momenta"):
+            self.__dict__.pop(name, None)
 
-    def _schedule(self) -> Any:
-        from musiceval_sk.estimators._mlp import Schedule
-
-        return Schedule(
-            tuple(int(width) for width in np.atleast_1d(self.hidden_layer_sizes)),
-            self.activation,
-            self.loss,
-            self.batch_size,
-            self.max_iter,
-            self.n_iter_no_change,
-            self.tol,
-            self.shuffle,
-            self.nesterovs_momentum,
-        )
-
-    def _train(self, job: Any) -> Any:
-        from tqdm import tqdm
-
-        from musiceval_sk.estimators._jobs import train_job
-
-        with tqdm(total=self.max_iter, unit="epoch", disable=not self.verbose) as bar:
-
-            def show(epoch: int, loss: float) -> None:
-                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                bar.update()
-
-            return train_job(job, show)
-
-    def _keep(self, trained: list[list[Any]]) -> None:
-        every = [result for members in trained for result in members]
-        diverged = sum(not result.finite() for result in every)
-        if diverged:
-            raise ValueError(
-                f"training diverged for {diverged} of {len(every)} heads; lower learning_rate_init, or scale X"
-            )
-        n_layers = len(every[0].layers)
-        self.coefs_, self.intercepts_ = (
-            [
-                [np.stack([result.layers[i][part] for result in members]) for i in range(n_layers)]
-                for members in trained
-            ]
-            for part in (0, 1)
-        )
-        self.n_iter_ = max(len(result.loss_curve) for result in every)
-        self.loss_curve_ = _mean_curve([result.loss_curve for result in every])
-        judged = [[-loss for loss in result.validation_curve] for result in every]
-        self.validation_scores_ = _mean_curve(judged) if self.early_stopping else None
-        self.best_iteration_ = np.array(
-            [[result.best_iteration for result in members] for members in trained]
-        )
-        if not all(result.stopped for result in every):
-            warnings.warn(
-                f"training reached max_iter={self.max_iter} epochs before it stopped by itself; raise max_iter or "
-                "learning_rate_init",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-
-    def _previous_layers(self, columns: list[np.ndarray]) -> Any:
-        if not self._goes_on():
+    def _centres(self) -> np.ndarray | None:
+        """Centres of the bins, where the heads have bins."""
+        if self.loss != "soft_bins" or self.scale is None:
             return None
-        widths = [len(chosen) for chosen in columns]
-        shapes = [[w, *np.atleast_1d(self.hidden_layer_sizes), 1] for w in widths]
-        held = [[*(w.shape[1] for w in weights), 1] for weights in self.coefs_]
-        members = {len(weights[0]) for weights in self.coefs_}
-        if shapes != held or members != {self.n_ensemble}:
-            raise ValueError(
-                f"warm_start cannot go on: the fitted heads have layers {held} and {members} members, the parameters "
-                f"now ask for {shapes} and {self.n_ensemble}"
-            )
-        return self._layers()
+        return bin_centres(self.n_bins, self.scale)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def _names_of(y: Any) -> list[str] | None:
-    if hasattr(y, "columns"):
-        return [str(name) for name in y.columns]
-    return [str(y.name)] if getattr(y, "name", None) is not None else None
-
-
-def _mean_curve(curves: list[list[float]]) -> list[float]:
-    longest = max(len(curve) for curve in curves)
-    return [float(np.mean([curve[i] for curve in curves if len(curve) > i])) for i in range(longest)]

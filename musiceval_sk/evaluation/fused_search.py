@@ -1,27 +1,127 @@
-"""Grid search over `MOSRegressor` that trains the candidates of a fold together."""
+"""Searches over `MOSRegressor` that train candidates and folds together."""
 
+import copy
 from typing import Any
 
 import numpy as np
+import sklearn
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import _check_method_params
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import check_random_state, indexable
 
-from musiceval_sk.estimators._jobs import Job, trained_together
 from musiceval_sk.estimators.regressor import MOSRegressor
+from musiceval_sk.evaluation._step_memory import StepMemory
 
-_MOST_MODELS = 32
 _LARGEST_SEED = np.iinfo(np.int32).max
+_MIB = 2**20
+_SHARE_OF_STEPS = 0.25
 
 
-class FusedGridSearchCV(GridSearchCV):  # numpydoc ignore=PR02
-    """`GridSearchCV` for `MOSRegressor`, alone or as the last step of a pipeline, with candidates trained together.
+class _FusedSearch(BaseSearchCV):
+    """What turns a search of scikit-learn's into one that trains together.
 
-    Takes the parameters of `sklearn.model_selection.GridSearchCV` and leaves the same attributes. Candidates of one
-    fold that agree in the shape of the network and in what all tasks of a batch share (loss, batch size, patience and
-    so on) become one batch of matrices; learning rate, momentum, penalty and seed may differ within it. Scores
-    are those of `GridSearchCV` on the same estimator, to float tolerance.
+    scikit-learn's own code runs the search. Only where a regressor asks the engine for training, a `SearchPlan` answers
+    that has trained this fit along with others.
+    """
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Train every candidate on every fold, together, then score and refit as scikit-learn does.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Features, or what the pipeline's first step takes.
+        y : array-like [shape=(n,) or (n, n_targets)], default=None
+            Mean opinion scores; they must be given.
+        **params : dict
+            As in scikit-learn: ``groups`` for the splitter and parameters of ``fit``; with metadata routing
+            enabled, all that is requested.
+
+        Returns
+        -------
+        FusedGridSearchCV or FusedRandomizedSearchCV
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If y is missing, or scikit-learn's search raises it.
+        TypeError
+            If the estimator does not end in a `MOSRegressor`.
+        """
+        from musiceval_sk.evaluation._fused_plan import last_step
+
+        name = type(self).__name__
+        if y is None:
+            raise ValueError(f"{name} needs y, the scores to learn, but y is None")
+        last = last_step(self.estimator)
+        if not isinstance(last, MOSRegressor):
+            raise TypeError(
+                f"{name} trains MOSRegressor, alone or at the end of a pipeline, not {type(last).__name__}; "
+                f"use {name.removeprefix('Fused')}"
+            )
+        working = copy.copy(self)
+        working.n_jobs = 1
+        working.estimator = _prepared(self.estimator)
+        working._data = indexable(X, y)
+        super(_FusedSearch, working).fit(X, y, **params)
+        if hasattr(working, "best_estimator_"):
+            _forget_steps(working.best_estimator_)
+        self.__dict__.update({name: value for name, value in vars(working).items() if name.endswith("_")})
+        return self
+
+    def _get_routed_params_for_fit(self, params: dict[str, Any]) -> Any:
+        self._routed = super()._get_routed_params_for_fit(params)
+        return self._routed
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
+        """Let scikit-learn evaluate all candidates while a plan answers what they ask of the engine."""
+        from musiceval_sk.estimators._jobs import answered_by
+        from musiceval_sk.evaluation._fused_plan import SearchData, SearchPlan
+
+        X, y = self._data
+        # Drawn once: a splitter without a seed would draw others when asked again.
+        splits = list(self._checked_cv_orig.split(X, y, **self._routed.splitter.split))
+        data = SearchData(self.estimator, X, y, self._routed.estimator.fit)
+
+        def evaluate(candidates: Any, **options: Any) -> Any:
+            candidates = list(candidates)
+            plan = SearchPlan(data, candidates, splits, _working_memory(), self._show)
+            with answered_by(plan.answer):
+                results = evaluate_candidates(candidates, cv=check_cv(splits), **options)
+            _share_time(results, plan.charged, plan.shares)
+            return results
+
+        # scikit-learn before 1.9 has no callbacks.
+        context = {} if callback_ctx is None else {"callback_ctx": callback_ctx}
+        super()._run_search(evaluate, **context)
+
+    def _show(self, batch: Any) -> Any:
+        """Show a bar for a batch where `verbose` asks for words."""
+        from tqdm import tqdm
+
+        bar = tqdm(
+            total=batch.schedule.max_iter,
+            unit="epoch",
+            desc=f"{len(batch.tasks)} models",
+            disable=self.verbose < 1,
+        )
+
+        def on_epoch(epoch: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            bar.update()
+
+        return on_epoch
+
+
+class FusedGridSearchCV(_FusedSearch, GridSearchCV):  # numpydoc ignore=PR02
+    """`GridSearchCV` for `MOSRegressor`, alone or at the end of a pipeline, with candidates and folds trained together.
+
+    Takes the parameters of `sklearn.model_selection.GridSearchCV` and leaves the same attributes. All fits that agree
+    in the shape of the network and in what a batch shares (loss, batch size, patience, device and so on) become one
+    batch of matrices, whatever their candidate, fold, target or ensemble member; learning rate, momentum, penalty,
+    seed and the rows differ within it. Scores are those of `GridSearchCV` on the same estimator, to float tolerance.
 
     Parameters
     ----------
@@ -30,13 +130,32 @@ class FusedGridSearchCV(GridSearchCV):  # numpydoc ignore=PR02
     param_grid : dict or list of dict
         See `GridSearchCV`.
     **options
-        All other parameters of `GridSearchCV`. `n_jobs` is not used while training: the engine's matrix products use
-        torch's threads.
+        All other parameters of `GridSearchCV`, with its defaults. `n_jobs` and `pre_dispatch` are not used: the
+        engine's matrix products use torch's threads. From ``verbose=1`` on, a bar on stderr shows each batch.
+
+    See Also
+    --------
+    FusedRandomizedSearchCV : The same with candidates drawn at random.
 
     Notes
     -----
+    It helps where many candidates or folds share one shape: on a GPU a batch costs little more than one fit; on a CPU
+    the gain comes from fewer, larger matrix products. Parameters that change the shape (hidden layers, batch size,
+    loss) make a batch for each of their values. With a single candidate and fold it is no faster than `GridSearchCV`.
+
+    Steps before the regressor are fitted once for each fold and each setting of theirs, as long as their results fit
+    a quarter of ``sklearn.get_config()["working_memory"]``, unless the pipeline has a ``memory`` of its own. A fitted
+    transformer is then shared between candidates; it must not change when it transforms.
+
+    Memory is bounded: fits are planned, trained, scored and forgotten in portions whose models, weights and tables
+    fit ``working_memory`` (1024 MiB by default), of at least one fit. On a CUDA device batches are split to fit the
+    card's free memory as well. Raise it for larger batches: ``sklearn.set_config(working_memory=4096)``.
+
+    ``mean_fit_time`` is a share of the portion's time, by epochs trained, for no fit has a time of its own.
+
     With `random_state=None` a seed is drawn once for the whole search, so that candidates differ in their parameters
-    only.
+    only; ``best_estimator_`` bears it. A candidate that sets `random_state` to None, or that ends in another
+    estimator, is fitted on its own.
 
     Examples
     --------
@@ -52,78 +171,82 @@ class FusedGridSearchCV(GridSearchCV):  # numpydoc ignore=PR02
     {'learning_rate_init': 0.002}
     """
 
-    def fit(self, X: Any, y: Any = None, **params: Any) -> "FusedGridSearchCV":
-        """Train every candidate on every fold, then score as `GridSearchCV` does.
 
-        Parameters
-        ----------
-        X : array-like [shape=(n, n_features)]
-            Features.
-        y : array-like [shape=(n,) or (n, n_targets)], default=None
-            Mean opinion scores; they must be given.
-        **params : dict
-            As in `GridSearchCV`: ``groups`` for the splitter, parameters of ``fit``.
+class FusedRandomizedSearchCV(_FusedSearch, RandomizedSearchCV):  # numpydoc ignore=PR02
+    """`RandomizedSearchCV` for `MOSRegressor`, alone or at the end of a pipeline, with fits trained together.
 
-        Returns
-        -------
-        FusedGridSearchCV
-            Itself.
+    Takes the parameters of `sklearn.model_selection.RandomizedSearchCV` and leaves the same attributes; for the same
+    `random_state` it draws the same candidates. See `FusedGridSearchCV` for what is trained together, when it helps,
+    and its limits.
 
-        Raises
-        ------
-        ValueError
-            If y is missing.
-        TypeError
-            If the estimator does not end in a `MOSRegressor`.
-        """
-        if y is None:
-            raise ValueError("FusedGridSearchCV needs y, the scores to learn")
-        search = clone(self)
-        search.n_jobs = None
-        _fix_seed(search.estimator)
-        with trained_together(search._jobs(X, y, params), _MOST_MODELS):
-            super(FusedGridSearchCV, search).fit(X, y, **params)
-        self.__dict__.update({name: value for name, value in vars(search).items() if name.endswith("_")})
-        return self
+    Parameters
+    ----------
+    estimator : MOSRegressor or Pipeline
+        A regressor, or a pipeline that ends in one.
+    param_distributions : dict or list of dict
+        See `RandomizedSearchCV`.
+    **options
+        All other parameters of `RandomizedSearchCV`, with its defaults; `n_jobs` and `pre_dispatch` are not used.
 
-    def _jobs(self, X: Any, y: Any, params: dict[str, Any]) -> list[Job]:
-        """Lay out the training of every candidate on every fold; candidates that cannot be are left to `fit`."""
-        from sklearn.utils import _safe_indexing
+    See Also
+    --------
+    FusedGridSearchCV : The same over a grid.
 
-        groups = params.get("groups")
-        fit_params = {name: value for name, value in params.items() if name != "groups"}
-        jobs: list[Job] = []
-        for train, _ in check_cv(self.cv, y).split(X, y, groups):
-            data = _safe_indexing(X, train), _safe_indexing(y, train)
-            extra = _check_method_params(X, fit_params, indices=train)
-            prepared: dict[str, Any] = {}
-            for candidate in ParameterGrid(self.param_grid):
-                model = clone(self.estimator).set_params(**clone(candidate, safe=False))
-                try:
-                    jobs += _plan(model, *data, extra, prepared)
-                except ValueError:
-                    continue  # the search proper meets the same error and deals with it by error_score
-        return jobs
+    Notes
+    -----
+    Draw from continuous distributions what one batch may mix: learning rate, momentum, penalty. Each value drawn of a
+    parameter that changes the shape would be a batch of its own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.stats import loguniform
+    >>> from musiceval_sk import FusedRandomizedSearchCV, MOSRegressor
+    >>> X = np.random.default_rng(0).normal(size=(80, 4))
+    >>> search = FusedRandomizedSearchCV(
+    ...     MOSRegressor(hidden_layer_sizes=(8, 4), max_iter=5000, random_state=0),
+    ...     {"learning_rate_init": loguniform(1e-3, 1e-1), "alpha": [0.0, 1e-3]},
+    ...     n_iter=4,
+    ...     cv=3,
+    ...     random_state=0,
+    ... )
+    >>> search.fit(X, 3 + X[:, 0]).best_score_ > 0.8
+    True
+    """
 
 
-def _fix_seed(estimator: Any) -> None:
-    regressor = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    if not isinstance(regressor, MOSRegressor):
-        raise TypeError(
-            f"FusedGridSearchCV trains MOSRegressor, alone or at the end of a pipeline, not {type(regressor).__name__}; "
-            "use GridSearchCV"
-        )
+def _prepared(estimator: Any) -> Any:
+    """Clone with a seed, and pipelines that fit equal steps once."""
+    from musiceval_sk.evaluation._fused_plan import last_step
+
+    prepared = clone(estimator)
+    regressor = last_step(prepared)
     if regressor.random_state is None:
-        regressor.random_state = int(np.random.randint(_LARGEST_SEED))  # noqa: NPY002
+        regressor.random_state = int(check_random_state(None).randint(_LARGEST_SEED))
+    memory = StepMemory(_SHARE_OF_STEPS * _working_memory())
+    for pipeline in _pipelines(prepared):
+        if pipeline.memory is None:
+            pipeline.memory = memory
+    return prepared
 
 
-def _plan(model: Any, X: Any, y: Any, extra: dict[str, Any], prepared: dict[str, Any]) -> list[Job]:
-    """Jobs of one candidate on one fold; preprocessing with equal parameters is fitted once."""
-    if not isinstance(model, Pipeline):
-        return [job for _, job in model._plan(X, y, extra.get("groups"))]
-    prefix = f"{model.steps[-1][0]}__"
-    before = model[:-1]
-    key = repr(sorted((name, repr(value)) for name, value in before.get_params().items()))
-    if key not in prepared:
-        prepared[key] = before.fit_transform(X, y) if len(before) else X
-    return [job for _, job in model[-1]._plan(prepared[key], y, extra.get(f"{prefix}groups"))]
+def _forget_steps(estimator: Any) -> None:
+    for pipeline in _pipelines(estimator):
+        if isinstance(pipeline.memory, StepMemory):
+            pipeline.memory = None
+
+
+def _pipelines(estimator: Any) -> Any:
+    while hasattr(estimator, "steps"):
+        yield estimator
+        estimator = estimator.steps[-1][1]
+
+
+def _working_memory() -> float:
+    return sklearn.get_config()["working_memory"] * _MIB
+
+
+def _share_time(results: dict[str, Any], charged: np.ndarray, shares: np.ndarray) -> None:
+    """Book the time of a portion to its fits instead of the one that set it off."""
+    results["mean_fit_time"] += (shares - charged).mean(axis=1)
+    results["std_fit_time"] = shares.std(axis=1)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk.datasets.clips import check_clips
@@ -21,7 +22,9 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
     """Turn a clips table into embeddings, through the cache.
 
     Vectors that the cache lacks are computed on `transform` and kept; all others are read. The windows of a clip are
-    pooled on reading, so `pooling` can be searched over without touching audio.
+    pooled on reading, so `pooling` can be searched over without touching audio. With ``set_output(transform="pandas")``
+    the table says whose vectors it holds in ``attrs["encoder_fingerprint"]``, which pandas keeps when rows are chosen:
+    a `MOSRegressor` notes it and refuses another encoder's vectors.
 
     Parameters
     ----------
@@ -107,7 +110,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         self.n_features_in_ = len(self.feature_names_in_)
         return self
 
-    def transform(self, clips: pd.DataFrame) -> np.ndarray:
+    def transform(self, clips: pd.DataFrame) -> Any:
         """Read the vectors of clips, computing those that the cache lacks.
 
         Parameters
@@ -117,8 +120,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        np.ndarray [shape=(n_clips, n_features)], float32
-            One row a clip, see `get_feature_names_out`.
+        np.ndarray or pandas.DataFrame [shape=(n_clips, n_features)], float32
+            One row a clip, see `get_feature_names_out`; a table after ``set_output(transform="pandas")``.
 
         Raises
         ------
@@ -136,7 +139,12 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
             "audio": list(report.audio_keys),
             "text": [text_key(prompt) for prompt in clips.get("prompt", [])],
         }
-        return np.hstack([self._read(store, modality, keys[modality]) for modality in self._modalities()])
+        vectors = np.hstack([self._read(store, modality, keys[modality]) for modality in self._modalities()])
+        if _get_output_config("transform", self)["dense"] != "pandas":
+            return vectors
+        table = pd.DataFrame(vectors, index=clips.index)
+        table.attrs["encoder_fingerprint"] = self.fingerprint_
+        return table
 
     def check_encoder(self) -> None:
         """Raise unless the encoder is still that of `fit`; `transform` does so by itself.

@@ -1,17 +1,24 @@
 """The engine against a plain torch loop: autograd, `torch.optim.SGD`, torch's own losses."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from musiceval_sk.estimators._mlp import Schedule, Task, train
+from musiceval_sk.estimators import _mlp, _mlp_graph
+from musiceval_sk.estimators._mlp import MOST_TOGETHER_ON_CPU, Schedule, Task, bytes_needed, train
+from musiceval_sk.estimators._mlp_group import Group
+from tests.estimators.plain_loop import assert_same_layers, build, layers_of, plain_loop
 
-LOSSES = {"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.HuberLoss}
+LOSSES = ("l1", "mse", "huber", "soft_bins")
+ACTIVATIONS = ("relu", "gelu", "identity")
 EVERY_ROW, NO_ROWS = np.arange(37), np.arange(0)
 SHORT = Schedule((9, 5), batch_size=8, max_iter=50, patience=1000)
+
+
+WEIGHTS = np.random.default_rng(1).uniform(0, 2, size=37) * (EVERY_ROW % 3 > 0)
 
 
 @pytest.fixture
@@ -29,77 +36,8 @@ def task(**changes):
     return dataclasses.replace(plain, **changes)
 
 
-def build(task, schedule, n_features, dtype):
-    """Make the network with weights drawn as documented, from a generator of the task's own."""
-    sizes = (n_features, *schedule.hidden_layer_sizes, 1)
-    generator = torch.Generator().manual_seed(task.init_seed)
-    modules = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
-        linear = nn.Linear(fan_in, fan_out, dtype=dtype)
-        with torch.no_grad():
-            for parameter in (linear.weight, linear.bias):
-                parameter.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-        modules += [linear, nn.ReLU() if schedule.activation == "relu" else nn.Identity()]
-    return nn.Sequential(*modules[:-1])
-
-
-def plain_loop(X, Y, task, schedule):
-    """What a careful user would write; returns layers, losses by epoch, held-out losses by epoch, best epoch."""
-    network = build(task, schedule, X.shape[1], X.dtype)
-    loss_of = LOSSES[schedule.loss]()
-    optimiser = torch.optim.SGD(
-        network.parameters(),
-        lr=task.learning_rate,
-        momentum=task.momentum,
-        weight_decay=task.weight_decay,
-        nesterov=schedule.nesterov and task.momentum > 0,
-    )
-    order = torch.Generator().manual_seed(task.order_seed)
-    y, rows, held_out = (
-        Y[:, [task.target]],
-        torch.from_numpy(task.rows),
-        torch.from_numpy(task.validation_rows),
-    )
-    losses, judged, best, best_epoch, kept = [], [], np.inf, 0, None
-    for epoch in range(1, schedule.max_iter + 1):
-        shuffled = rows[torch.randperm(len(rows), generator=order)] if schedule.shuffle else rows
-        total = 0.0
-        for batch in shuffled.split(schedule.batch_size):
-            optimiser.zero_grad()
-            loss = loss_of(network(X[batch]), y[batch])
-            loss.backward()
-            optimiser.step()
-            total += loss.item() * len(batch)
-        losses.append(total / len(rows))
-        if len(held_out):
-            with torch.no_grad():
-                judged.append(loss_of(network(X[held_out]), y[held_out]).item())
-        now = judged[-1] if judged else losses[-1]
-        if now < best - schedule.tol:
-            best, best_epoch = now, epoch
-            kept = layers_of(network) if judged else None
-        if epoch - best_epoch >= schedule.patience:
-            break
-    return kept or layers_of(network), losses, judged, best_epoch
-
-
-def layers_of(network):
-    linears = [module for module in network if isinstance(module, nn.Linear)]
-    return [
-        (linear.weight.detach().double().numpy().T.copy(), linear.bias.detach().double().numpy().copy())
-        for linear in linears
-    ]
-
-
-def assert_same_layers(layers, expected, atol):
-    assert len(layers) == len(expected)
-    for (weight, bias), (expected_weight, expected_bias) in zip(layers, expected, strict=True):
-        np.testing.assert_allclose(weight, expected_weight, rtol=0, atol=atol)
-        np.testing.assert_allclose(bias, expected_bias, rtol=0, atol=atol)
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
     ("changes", "nesterov"),
@@ -125,6 +63,50 @@ def test_fifty_epochs_equal_the_plain_loop(data, loss, activation, dtype, change
     assert np.abs(result.layers[0][0] - start[0][0]).max() > 0.01
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("rank_weight", "weighted"), [(0.5, False), (0.0, True), (0.5, True)])
+def test_ranking_term_and_row_weights_equal_the_plain_loop(
+    data, loss, activation, dtype, rank_weight, weighted
+):
+    X, Y = (part.to(dtype) for part in data)
+    schedule = dataclasses.replace(
+        SHORT, activation=activation, loss=loss, rank_weight=rank_weight, rank_margin=0.7
+    )
+    wanted = task(row_weights=WEIGHTS if weighted else None)
+    (result,) = train(X, Y, [wanted], schedule)
+    layers, losses, _, _ = plain_loop(X, Y, wanted, schedule)
+    atol = 1e-10 if dtype == torch.float64 else 1e-4
+    assert_same_layers(result.layers, layers, atol)
+    np.testing.assert_allclose(result.loss_curve, losses, rtol=0, atol=atol)
+    # The term and the weights have changed something, so that equality means something.
+    plain, _, _, _ = plain_loop(X, Y, task(), dataclasses.replace(schedule, rank_weight=0.0))
+    assert np.abs(result.layers[0][0] - plain[0][0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_minibatch_without_weight_steps_nothing(data, nesterov):
+    # Without shuffling, the second of five minibatches has no weight: not even momentum or decay may move anything.
+    weights = np.where((EVERY_ROW >= 8) & (EVERY_ROW < 16), 0.0, 1.5)
+    schedule = dataclasses.replace(SHORT, shuffle=False, nesterov=nesterov, max_iter=10)
+    tasks = [task(row_weights=weights, weight_decay=0.01), task(weight_decay=0.01)]
+    without = task(rows=EVERY_ROW[(EVERY_ROW < 8) | (EVERY_ROW >= 16)], weight_decay=0.01)
+    stuck, plain = train(*data, tasks, schedule)
+    assert_same_layers(stuck.layers, plain_loop(*data, without, schedule)[0], 1e-12)
+    assert_same_layers(plain.layers, plain_loop(*data, tasks[1], schedule)[0], 1e-12)
+
+
+def test_a_part_of_the_columns_is_all_that_a_task_sees(data):
+    X, Y = data
+    wanted = task(columns=np.array([0, 2, 5]))
+    (result,) = train(X, Y, [wanted], SHORT)
+    (alone,) = train(X[:, [0, 2, 5]].contiguous(), Y, [task()], SHORT)
+    assert result.layers[0][0].shape == (3, 9)
+    assert_same_layers(result.layers, plain_loop(X, Y, wanted, SHORT)[0], 1e-10)
+    assert_same_layers(result.layers, alone.layers, 0)
+
+
 @pytest.mark.parametrize("hidden", [(), (4,), (7, 6, 5, 4)], ids=str)
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_other_depths_and_orders_equal_the_plain_loop(data, hidden, shuffle):
@@ -142,16 +124,41 @@ VARIED = [
         init_seed=8, order_seed=9, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], target=1, momentum=0.5
     ),
     task(init_seed=3, order_seed=4, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], learning_rate=0.2),
+    # More that share their rows and order than one group takes on a CPU, weighted or not, decaying or not.
+    *(
+        task(
+            init_seed=i,
+            order_seed=4,
+            rows=EVERY_ROW[:20],
+            validation_rows=EVERY_ROW[20:],
+            learning_rate=0.01 * (1 + i),
+            weight_decay=0.02 * (i % 2),
+            row_weights=WEIGHTS if i % 3 == 0 else None,
+        )
+        for i in range(MOST_TOGETHER_ON_CPU + 1)
+    ),
+    task(order_seed=4, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], columns=np.array([1, 3])),
 ]
 
 
-@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nesterov": True},
+        {"loss": "soft_bins", "activation": "gelu", "rank_weight": 0.3},
+        {"hidden_layer_sizes": ()},
+        {"hidden_layer_sizes": (4,), "batch_size": 100},
+    ],
+    ids=["plain", "nesterov", "soft bins", "linear", "whole batch"],
+)
 @pytest.mark.parametrize("judged", [True, False], ids=["early stopping", "training loss"])
-def test_many_tasks_at_once_equal_each_alone(data, judged, nesterov):
+def test_many_tasks_at_once_equal_each_alone(data, judged, changes):
     tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
-    schedule = dataclasses.replace(SHORT, max_iter=100, patience=6, nesterov=nesterov)
+    schedule = dataclasses.replace(SHORT, **{"max_iter": 100, "patience": 6, **changes})
     together = train(*data, tasks, schedule)
-    assert len({len(result.loss_curve) for result in together}) > 2  # they stop at different epochs
+    if judged and not changes:
+        assert len({len(result.loss_curve) for result in together}) > 2  # they stop at different epochs
     for one, result in zip(tasks, together, strict=True):
         layers, losses, validation, best_epoch = plain_loop(*data, one, schedule)
         (alone,) = train(*data, [one], schedule)
@@ -196,6 +203,138 @@ def test_training_goes_on_from_given_weights(data):
     assert_same_layers(more.layers, whole.layers, 1e-12)
 
 
+def test_training_goes_on_with_given_momenta(data):
+    plain, schedule = task(momentum=0.9), dataclasses.replace(SHORT, shuffle=False, max_iter=10)
+    (first,) = train(*data, [plain], schedule)
+    again = dataclasses.replace(plain, initial=first.layers, velocity=first.velocity)
+    (more,) = train(*data, [again], schedule)
+    (whole,) = train(*data, [plain], dataclasses.replace(schedule, max_iter=20))
+    assert_same_layers(more.layers, whole.layers, 1e-12)
+    assert_same_layers(more.velocity, whole.velocity, 1e-12)
+
+
+def test_momenta_are_those_of_the_epoch_that_is_kept(data):
+    wanted = task(rows=EVERY_ROW[:25], validation_rows=EVERY_ROW[25:], learning_rate=0.03)
+    (result,) = train(*data, [wanted], dataclasses.replace(SHORT, max_iter=300, patience=10))
+    until = dataclasses.replace(SHORT, max_iter=result.best_iteration)
+    (last,) = train(*data, [dataclasses.replace(wanted, validation_rows=NO_ROWS)], until)
+    assert_same_layers(result.layers, last.layers, 0)
+    assert_same_layers(result.velocity, last.velocity, 0)
+
+
+def test_tasks_that_stop_together_are_judged_by_the_sum(data):
+    pair = [
+        task(target=i, rows=EVERY_ROW[:25], validation_rows=EVERY_ROW[25:], learning_rate=0.03, stops_with=7)
+        for i in (0, 1)
+    ]
+    other = dataclasses.replace(pair[1], init_seed=9, stops_with=None)
+    schedule = dataclasses.replace(SHORT, max_iter=300, patience=10)
+    first, second, free = train(*data, [*pair, other], schedule)
+    summed = np.add(first.validation_curve, second.validation_curve)
+    best = 1 + int(np.argmin(summed))
+    assert first.best_iteration == second.best_iteration == best
+    assert len(first.validation_curve) == best + 10
+    alone = plain_loop(*data, dataclasses.replace(pair[1], stops_with=None), schedule)
+    assert alone[3] != best  # by itself the second would have chosen another epoch
+    assert free.best_iteration == plain_loop(*data, other, schedule)[3]
+
+
+def test_a_task_that_stopped_makes_no_more_work(data, monkeypatch):
+    at_work = []
+    epoch = Group.epoch
+
+    def spy(group):
+        at_work[-1] += group.parameters.first.shape[1] // 9
+        return epoch(group)
+
+    monkeypatch.setattr(Group, "epoch", spy)
+    schedule = dataclasses.replace(SHORT, max_iter=100, patience=6)
+    at_work.append(0)
+    results = train(*data, VARIED, schedule, lambda *told: at_work.append(0))
+    # In epoch e, as many are computed as have a curve at least that long.
+    lengths = np.array([len(result.loss_curve) for result in results])
+    expected = [int((lengths >= e).sum()) for e in range(1, lengths.max() + 1)]
+    assert at_work[:-1] == expected
+    assert expected[0] == len(VARIED) > expected[-1]
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_results_are_the_same_where_groups_shrink_late(data, monkeypatch, judged):
+    # As on CUDA: those that have stopped are carried along for a while, and must not be changed by that.
+    tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
+    schedule = dataclasses.replace(SHORT, max_iter=100, patience=6)
+    expected = train(*data, tasks, schedule)
+    monkeypatch.setitem(_mlp.SHRINK_BELOW, "cpu", 0.4)
+    for late, one in zip(train(*data, tasks, schedule), expected, strict=True):
+        assert_same_layers(late.layers, one.layers, 1e-10)
+        assert_same_layers(late.velocity, one.velocity, 1e-10)
+        assert len(late.loss_curve) == len(one.loss_curve)
+        assert late.stopped == one.stopped
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_same_bits_whatever_the_number_of_threads(many):
+    generator = torch.Generator().manual_seed(0)
+    X, Y = torch.randn(300, 512, generator=generator), torch.randn(300, 2, generator=generator)
+    rows = np.arange(300)
+    tasks = [task(rows=rows, order_seed=i % 2, init_seed=i, target=i % 2) for i in range(7 if many else 1)]
+    schedule = Schedule(max_iter=4)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(train(X, Y, tasks, schedule))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            assert_same_layers(one.layers, same.layers, 0)
+
+
+def test_threads_are_given_back_after_an_error(data):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+
+        def complain(epoch, loss):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(*data, VARIED, SHORT, complain)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"loss": "soft_bins"}, {"nesterov": True}], ids=str)
+def test_memory_stays_below_what_is_announced(judged, changes):
+    X, Y, rows = torch.zeros(600, 64), torch.zeros(600, 1), np.arange(500)
+    schedule = dataclasses.replace(Schedule((32, 16), batch_size=64), **changes)
+    one = task(rows=rows, validation_rows=np.arange(500, 600) if judged else NO_ROWS)
+    sizes = (64, 32, 16, 20 if schedule.loss == "soft_bins" else 1)
+    layers = [torch.zeros(shape) for pair in itertools.pairwise(sizes) for shape in (pair, pair[1:])]
+    group = Group(X, Y, [one], np.array([0]), schedule, [layers], [layers])
+    held = {
+        part.untyped_storage().data_ptr(): part.untyped_storage().nbytes()
+        for part in tensors_in(group)
+        if part.untyped_storage().data_ptr() not in (X.untyped_storage().data_ptr(), Y.data_ptr())
+    }
+    announced = bytes_needed(schedule, 64, 500, validated=judged)
+    assert sum(held.values()) <= announced <= 5 * sum(held.values())
+
+
+def tensors_in(thing):
+    if isinstance(thing, torch.Tensor):
+        yield thing
+    elif isinstance(thing, list | tuple):
+        for part in thing:
+            yield from tensors_in(part)
+    elif type(thing).__module__.startswith("musiceval_sk.estimators._mlp_"):
+        yield from tensors_in(list(vars(thing).values()))
+
+
 def test_each_epoch_is_reported_with_the_mean_loss_of_running_tasks(data):
     seen = []
     tasks = [task(), task(target=1)]
@@ -212,3 +351,73 @@ def test_data_and_global_random_state_are_left_alone(data):
     assert torch.equal(X, before[0])
     assert torch.equal(Y, before[1])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class TestReplay:
+    """What surrounds the capture of a CUDA graph, with a capture that only takes note."""
+
+    def test_captures_at_the_second_call(self):
+        ran, captured = [], []
+
+        def capture(function):
+            captured.append(len(ran))
+            return lambda: ran.append("replayed")
+
+        replayed = _mlp_graph.Replayed(lambda: ran.append("ran"), torch.device("cpu"), capture)
+        for _ in range(3):
+            replayed()
+        assert ran == ["ran", "replayed", "replayed"]
+        assert captured == [1]
+
+    def test_a_capture_that_fails_is_told_and_done_without(self):
+        ran = []
+
+        def capture(function):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        replayed = _mlp_graph.Replayed(lambda: ran.append("ran"), torch.device("cpu"), capture)
+        replayed()
+        with pytest.warns(
+            RuntimeWarning, match="could not be captured as a CUDA graph .* not permitted when"
+        ):
+            replayed()
+        replayed()
+        assert len(ran) == 3
+
+    def test_nothing_is_captured_on_a_cpu(self):
+        assert _mlp_graph.Replayed(lambda: None, torch.device("cpu")).capture is None
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_training_is_the_same_with_every_tensor_in_its_place(self, data, monkeypatch, weighted):
+        # A graph reads and writes the addresses that it saw: an operation sequence recorded at the second epoch and
+        # played again by dispatch must find all it needs there.
+        tasks = [task(init_seed=i, row_weights=WEIGHTS if weighted else None) for i in range(3)]
+        expected = train(*data, tasks, SHORT)
+        monkeypatch.setattr(_mlp_graph.Replayed, "__call__", record_and_play)
+        for found, one in zip(train(*data, tasks, SHORT), expected, strict=True):
+            assert_same_layers(found.layers, one.layers, 0)
+
+
+class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
+    """Notes every operation with its very tensors, as a graph does."""
+
+    def __init__(self):
+        super().__init__()
+        self.tape = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        self.tape.append((function, arguments, options or {}, result))
+        return result
+
+
+def record_and_play(replayed):
+    if replayed.calls == 0:
+        with Recorder() as recorder:
+            replayed.function()
+        replayed.tape, replayed.calls = recorder.tape, 1
+        return
+    for function, arguments, options, result in replayed.tape:
+        again = function(*arguments, **options)
+        if isinstance(again, torch.Tensor) and again.data_ptr() != result.data_ptr():
+            result.copy_(again)

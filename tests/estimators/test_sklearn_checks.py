@@ -5,7 +5,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from musiceval_sk import MOSRegressor
 
-QUICK = {"hidden_layer_sizes": (16, 8), "learning_rate_init": 0.02, "max_iter": 40, "random_state": 0}
+QUICK = {
+    "hidden_layer_sizes": (16, 8),
+    "learning_rate_init": 0.02,
+    "max_iter": 40,
+    "scale": None,
+    "random_state": 0,
+}
 
 # A check fits one estimator twice and wants the same predictions; going on from the last weights, only one that has
 # reached its one optimum can give them: a linear model, stepped with all rows at once until the loss moves no more.
@@ -20,23 +26,42 @@ CONVEX = {
     "max_iter": 600,
 }
 
+# One check wants a fit of standardised scores to be better than their mean; others have scores far outside this scale.
+BINS = {
+    "loss": "soft_bins",
+    "scale": (-4, 4),
+    "n_bins": 30,
+    "bin_sigma": 0.3,
+    "learning_rate_init": 0.05,
+    "max_iter": 150,
+}
+
 CONFIGURATIONS = [
     {},
     {"hidden_layer_sizes": (16,)},
     {"hidden_layer_sizes": (16, 16, 8, 8), "loss": "mse", "max_iter": 80},
     {"activation": "identity", "hidden_layer_sizes": ()},
+    {"activation": "gelu"},
     {"loss": "mse"},
-    {"loss": "huber"},
+    {"loss": "huber", "clip": (-1000, 1000)},
+    BINS,
+    BINS | {"activation": "gelu", "early_stopping": False, "rank_weight": 0.1},
+    {"rank_weight": 1.0, "rank_margin": 0.5},
+    {"rank_weight": 0.1, "loss": "mse", "n_ensemble": 2},
     {"dtype": "float64"},
     {"early_stopping": False},
     {"n_ensemble": 3},
+    {"n_ensemble": 3, "bootstrap": True},
+    {"n_ensemble": 2, "bootstrap": True, "early_stopping": False, "batch_size": 7},
     {"shuffle": False},
+    {"shuffle": False, "early_stopping": False, "batch_size": 5},
     CONVEX | {"warm_start": True},
     {"nesterovs_momentum": True, "alpha": 1e-3},
 ]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:y (is constant|leaves the scale)")
 @parametrize_with_checks([MOSRegressor(**QUICK | configuration) for configuration in CONFIGURATIONS])
 def test_sklearn_check(estimator, check):
     check(estimator)

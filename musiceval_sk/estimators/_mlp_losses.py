@@ -1,0 +1,147 @@
+"""Losses and activations of the engine, each with its derivative written out.
+
+Outputs have the shape (k, n, o) for k perceptrons, n rows and o outputs, targets and row weights (k, n, 1). A loss gives
+its value per row, [shape=(k, n, 1)], and its slope by the outputs.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from musiceval_sk.estimators._outputs import bin_centres, expected_score
+
+Tensor = torch.Tensor
+
+
+class Loss:
+    """L1, squared error, Huber with a threshold of 1, or cross-entropy against softened bins of the scale.
+
+    Parameters
+    ----------
+    name : {"l1", "mse", "huber", "soft_bins"}
+        Which. For "soft_bins" the last layer has one output a bin; the target is a normalised Gaussian around the score,
+        as the winner of track 1 of the AudioMOS Challenge 2025 had it (ASTAR-NTU: 20 bins, cross-entropy, expectation).
+    n_bins, scale, sigma : int, (float, float), float
+        Of the bins: how many, from which to which score their centres reach, and the Gaussian's deviation in scores.
+    """
+
+    def __init__(self, name: str, n_bins: int, scale: tuple[float, float], sigma: float, like: Tensor):
+        self.value, self.slope = {
+            "l1": (_l1, _l1_slope),
+            "mse": (_mse, _mse_slope),
+            "huber": (_huber, _huber_slope),
+            "soft_bins": (self._bins, self._bins_slope),
+        }[name]
+        self.soft, self.sigma = name == "soft_bins", sigma
+        self.centres = torch.from_numpy(bin_centres(n_bins, scale)).to(like)
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Predicted scores, [shape=(k, n, 1)]."""
+        return expected_score(outputs, self.centres) if self.soft else outputs
+
+    def chained(self, slope: Tensor, outputs: Tensor, scores: Tensor) -> Tensor:
+        """Turn a slope by the scores into one by the outputs."""
+        return slope * outputs.softmax(-1) * (self.centres - scores) if self.soft else slope
+
+    def _softened(self, targets: Tensor) -> Tensor:
+        return ((targets - self.centres) / self.sigma).square().mul_(-0.5).softmax(-1)
+
+    def _bins(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return -(self._softened(targets) * outputs.log_softmax(-1)).sum(-1, keepdim=True)
+
+    def _bins_slope(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.softmax(-1).sub_(self._softened(targets))
+
+
+LOSSES = ("l1", "mse", "huber", "soft_bins")
+
+
+def _l1(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).abs_()
+
+
+def _l1_slope(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).sign_()
+
+
+def _mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square_()
+
+
+def _mse_slope(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).mul_(2)
+
+
+def _huber(outputs: Tensor, targets: Tensor) -> Tensor:
+    error = outputs - targets
+    slope = error.clamp(-1, 1)
+    return slope * (error - 0.5 * slope)
+
+
+def _huber_slope(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).clamp_(-1, 1)
+
+
+def rank_slope(scores: Tensor, targets: Tensor, weights: Tensor | None, margin: float) -> Tensor:
+    """Slope of the pairwise ranking term by the scores.
+
+    The term is the mean of max(0, margin (y_i - y_j) - (p_i - p_j)) over the pairs of a minibatch with y_i > y_j, each
+    weighted with the product of its rows' weights. It is the adaptive margin of QAMRO (Wang et al. 2025,
+    arXiv:2508.08957, whose margin is 0.2 times the difference), without that work's larger weight for pairs of high
+    quality.
+
+    Parameters
+    ----------
+    scores, targets : Tensor [shape=(k, n, 1)]
+        Predicted and true scores.
+    weights : Tensor [shape=(k, n, 1)] or None
+        Row weights.
+    margin : float
+        Share of the true difference that the predicted one should reach.
+
+    Returns
+    -------
+    Tensor [shape=(k, n, 1)]
+        Zero where a minibatch has no such pair.
+    """
+    apart = targets - targets.transpose(1, 2)
+    pairs = (apart > 0).to(scores.dtype)
+    if weights is not None:
+        pairs *= weights * weights.transpose(1, 2)
+    total = pairs.sum(dim=(1, 2), keepdim=True)
+    violated = margin * apart > scores - scores.transpose(1, 2)
+    pull = pairs * violated / torch.where(total > 0, total, torch.ones_like(total))
+    return pull.sum(dim=1).unsqueeze(-1) - pull.sum(dim=2, keepdim=True)
+
+
+def _identity_back(slope: Tensor, raw: Tensor) -> Tensor:
+    return slope
+
+
+def _relu_back(slope: Tensor, raw: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward.grad_input(slope, raw, 0, grad_input=slope)
+
+
+def _gelu_back(slope: Tensor, raw: Tensor) -> Tensor:
+    return torch.ops.aten.gelu_backward.grad_input(slope, raw, grad_input=slope)
+
+
+def _relu(hidden: Tensor) -> Tensor:
+    return hidden.relu_()
+
+
+def _gelu(hidden: Tensor) -> Tensor:
+    return torch.nn.functional.gelu(hidden)
+
+
+def _identity(hidden: Tensor) -> Tensor:
+    return hidden
+
+
+# Forward, which may overwrite what it is given, and slope by what came in, which overwrites the slope. The latter's
+# second argument is the input of GELU and, as that comes to the same, the output of ReLU.
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": (_relu, _relu_back),
+    "gelu": (_gelu, _gelu_back),
+    "identity": (_identity, _identity_back),
+}

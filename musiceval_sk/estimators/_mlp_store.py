@@ -1,0 +1,78 @@
+"""Where the engine keeps the numbers of k perceptrons of one shape: parameters, momenta, work space."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+Tensor = torch.Tensor
+
+
+class Store:
+    """Parameters of k perceptrons, or their momenta, in two tensors.
+
+    The first layers stand side by side as the columns of one matrix, the bias as its last row,
+    [shape=(d + 1, k * width)]; the other layers of one perceptron are one row of `rest`.
+    """
+
+    def __init__(self, first: Tensor, rest: Tensor, sizes: Sequence[int]):
+        self.first, self.rest, self.sizes = first, rest, tuple(sizes)
+        k, width = len(rest), sizes[1]
+        self.wide = first.view(len(first), k, width)
+        self.matrix, self.offset = first[:-1], first[-1]
+        self.weights: list[Tensor] = []
+        self.biases: list[Tensor] = []
+        begin = 0
+        for fan_in, fan_out in zip(sizes[1:-1], sizes[2:], strict=True):
+            middle, end = begin + fan_in * fan_out, begin + (fan_in + 1) * fan_out
+            self.weights.append(rest[:, begin:middle].view(k, fan_in, fan_out))
+            self.biases.append(rest[:, middle:end].view(k, 1, fan_out))
+            begin = end
+        self.back = [weight.transpose(1, 2) for weight in self.weights]
+
+    @classmethod
+    def of(cls, models: Sequence[Sequence[Tensor]], sizes: Sequence[int]) -> "Store":
+        """Lay out the layers of models: weight and bias in turn."""
+        first = torch.cat([torch.cat([m[0], m[1].reshape(1, -1)]) for m in models], dim=1)
+        rest = torch.stack([torch.cat([first.new_zeros(0), *(p.reshape(-1) for p in m[2:])]) for m in models])
+        return cls(first, rest, sizes)
+
+    def chosen(self, index: Tensor) -> "Store":
+        """Copy some of the perceptrons."""
+        return Store(
+            self.wide[:, index].reshape(len(self.first), -1).clone(), self.rest[index].clone(), self.sizes
+        )
+
+    def put(self, index: Tensor, other: "Store", at: Tensor) -> None:
+        """Overwrite perceptrons with those of another store."""
+        self.wide[:, index] = other.wide[:, at]
+        self.rest[index] = other.rest[at]
+
+    def layers(self, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Weight and bias of each layer of one perceptron, as arrays of their own."""
+        first = self.wide[:, k].cpu().numpy().copy()
+        others = [(w[k].cpu().numpy().copy(), b[k, 0].cpu().numpy().copy()) for w, b in self.pairs()]
+        return [(first[:-1], first[-1]), *others]
+
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases above the first layer."""
+        return list(zip(self.weights, self.biases, strict=True))
+
+
+class WorkSpace:
+    """Preallocated activations and slopes of a minibatch of n rows."""
+
+    def __init__(self, n: int, n_features: int, store: Store):
+        k, width, like = len(store.rest), store.sizes[1], store.first
+        self.inputs = like.new_empty(n, n_features)
+        self.turned = self.inputs.T
+        self.first, self.first_slope = like.new_empty(n, k * width), like.new_empty(n, k * width)
+        self.first_slope_turned, self.ones = self.first_slope.T, like.new_ones(n)
+        self.hidden = [like.new_empty(k, n, wide) for wide in store.sizes[2:-1]]
+        above = [like.new_empty(k, n, wide) for wide in store.sizes[2:-1]]
+        self.slopes = [side_by_side(self.first_slope, k), *above]
+
+
+def side_by_side(matrix: Tensor, k: int) -> Tensor:
+    """View an (n, k * width) matrix as (k, n, width)."""
+    return matrix.view(len(matrix), k, -1).transpose(0, 1)

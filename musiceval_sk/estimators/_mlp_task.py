@@ -1,0 +1,138 @@
+"""What the engine is asked for, and what it answers; imports no torch."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Layers = list[tuple[np.ndarray, np.ndarray]]
+# Validation rows go through the network in portions, so that many of them need no more memory.
+ROWS_JUDGED_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one perceptron is trained on, and how.
+
+    Attributes
+    ----------
+    target : int
+        Column of Y.
+    rows, validation_rows : np.ndarray of int
+        Rows of X to learn from, which may repeat, and to judge by; without the latter, training loss decides when to
+        stop.
+    init_seed, order_seed : int
+        Seeds of the initial weights and of the order of rows.
+    learning_rate, momentum, weight_decay : float
+        Of SGD, as `torch.optim.SGD` defines them.
+    columns : np.ndarray of int or None
+        Columns of X that it sees, in ascending order; None means all.
+    row_weights : np.ndarray [shape=(n,)] or None
+        Weight of each row of X in the loss, not negative; None means one. A minibatch whose weights sum to zero is
+        passed over.
+    initial : list of (weight, bias) or None
+        Weights to go on from instead of drawing them, [shape=(fan_in, fan_out)] and [shape=(fan_out,)].
+    velocity : list of (weight, bias) or None
+        Momenta to go on from, of the same shapes; None means zero.
+    stops_with : int or None
+        Tasks with the same number stop together, and keep the weights of the epoch at which the sum of their validation
+        losses was lowest, as the heads of one network do.
+    """
+
+    target: int
+    rows: np.ndarray
+    validation_rows: np.ndarray
+    init_seed: int
+    order_seed: int
+    learning_rate: float = 5e-4
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    columns: np.ndarray | None = None
+    row_weights: np.ndarray | None = None
+    initial: Layers | None = None
+    velocity: Layers | None = None
+    stops_with: int | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What all tasks of a batch share.
+
+    Attributes
+    ----------
+    hidden_layer_sizes, activation, loss, batch_size, max_iter, patience, tol, shuffle, nesterov
+        Shape and course of the training; `patience` epochs without an improvement of more than `tol` end it.
+    n_bins, scale, bin_sigma : int, (float, float), float
+        Of loss "soft_bins", see `Loss`.
+    rank_weight, rank_margin : float
+        Weight in the loss of the pairwise ranking term, and its margin, see `rank_slope`. Loss curves leave it out.
+    """
+
+    hidden_layer_sizes: tuple[int, ...] = (256, 64)
+    activation: str = "relu"
+    loss: str = "l1"
+    batch_size: int = 64
+    max_iter: int = 1000
+    patience: int = 20
+    tol: float = 0.0
+    shuffle: bool = True
+    nesterov: bool = False
+    n_bins: int = 20
+    scale: tuple[float, float] = (1.0, 5.0)
+    bin_sigma: float = 0.25
+    rank_weight: float = 0.0
+    rank_margin: float = 0.2
+
+
+@dataclass
+class Trained:
+    """One perceptron after training: float64 weights per layer, their momenta, and how it went."""
+
+    layers: Layers = field(default_factory=list)
+    velocity: Layers = field(default_factory=list)
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+    best_iteration: int = 0
+    stopped: bool = False
+
+    def finite(self) -> bool:
+        """Whether some epoch had a finite loss and the weights are finite."""
+        return self.best_iteration > 0 and all(
+            np.isfinite(part).all() for pair in self.layers for part in pair
+        )
+
+
+def bytes_needed(
+    schedule: Schedule, n_features: int, n_rows: int, validated: bool = True, itemsize: int = 4
+) -> int:
+    """Memory that one task takes at its peak, beside X and Y.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Shape of the perceptron.
+    n_features, n_rows : int
+        Columns that it sees and rows that it learns from.
+    validated : bool, default=True
+        Whether it has validation rows, and so keeps its best weights too.
+    itemsize : int, default=4
+        Bytes of a number of the training dtype.
+
+    Returns
+    -------
+    int
+        Bytes. They include what `train` returns for it, which is in float64. A selection of the columns of X, made once
+        for all tasks that see the same, is not in it.
+    """
+    sizes = layer_sizes(n_features, schedule)
+    parameters = sum((below + 1) * above for below, above in zip(sizes[:-1], sizes[1:], strict=True))
+    copies = (4 if validated else 2) + schedule.nesterov
+    # Tasks that stay are copied when others leave, and what is returned is made from a copy as well.
+    held = parameters * (itemsize * 2 * copies + 2 * 8)
+    batch = schedule.batch_size * (2 * sum(sizes[1:]) + n_features)
+    epoch = n_rows * (3 + sizes[-1]) + 8 * n_rows // itemsize
+    return int(held + itemsize * (2 * batch + ROWS_JUDGED_AT_ONCE * sum(sizes) + epoch))
+
+
+def layer_sizes(n_features: int, schedule: Schedule) -> tuple[int, ...]:
+    """Widths from the inputs to the outputs."""
+    return (n_features, *schedule.hidden_layer_sizes, schedule.n_bins if schedule.loss == "soft_bins" else 1)

@@ -1,0 +1,176 @@
+"""The plan of a fused search: fits rehearsed ahead of their turn, trained together, handed out one by one."""
+
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
+
+from musiceval_sk._same import same
+from musiceval_sk.estimators._fused import result_bytes, train_together, training_bytes
+from musiceval_sk.estimators._jobs import Job, OnEpoch, rehearse
+from musiceval_sk.estimators._mlp import Trained
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """What all fits of a search share."""
+
+    estimator: Any
+    X: Any
+    y: Any
+    fit_params: dict[str, Any]
+
+
+@dataclass
+class _Planned:
+    fit: tuple[int, int]
+    job: Job
+    trained: list[Trained]
+    seconds: float = 0.0
+
+
+class SearchPlan:
+    """Answers the fits of a search in scikit-learn's order: candidate by candidate, within it fold by fold.
+
+    Whenever a fit asks for training and nothing is at hand, as many of the fits to come as there is room for are
+    rehearsed and trained together. What was handed out is forgotten, so memory does not grow with the number of fits.
+
+    Parameters
+    ----------
+    data : SearchData
+        The estimator to clone for each candidate, and the data.
+    candidates : sequence of dict
+        Parameters to set.
+    splits : sequence of (train, test)
+        Rows of the folds.
+    room : float
+        Bytes for the models in training, their results, and the tables they learn from.
+    on_batch : callable
+        Called with each batch before it is trained; returns what to call after each of its epochs.
+    """
+
+    def __init__(
+        self,
+        data: SearchData,
+        candidates: Sequence[dict[str, Any]],
+        splits: Sequence[tuple[Any, Any]],
+        room: float,
+        on_batch: Callable[[Job], OnEpoch],
+    ):
+        self.data, self.candidates, self.splits = data, candidates, splits
+        self.room, self.on_batch = room, on_batch
+        self.charged = np.zeros((len(candidates), len(splits)))
+        self.shares = np.zeros_like(self.charged)
+        self._to_come = iter(list(product(range(len(candidates)), range(len(splits)))))
+        self._left_over: tuple[tuple[int, int], Job] | None = None
+        self._planned: deque[_Planned] = deque()
+
+    def answer(self, job: Job) -> list[Trained] | None:
+        """Hand out what was trained for this job; None if it was never planned, as where a step is not deterministic."""
+        begin = time.perf_counter()
+        if not self._planned:
+            self._train_next()
+        spent = time.perf_counter() - begin
+        for place, planned in enumerate(self._planned):
+            if same(planned.job, job):
+                for _ in range(place + 1):
+                    self._planned.popleft()
+                self.charged[planned.fit] += spent
+                self.shares[planned.fit] += planned.seconds
+                return planned.trained
+        if self._planned:
+            self._planned.popleft()  # it was planned for this fit and will not be asked for again
+        return None
+
+    def _train_next(self) -> None:
+        begin = time.perf_counter()
+        chosen = self._next_jobs()
+        results = train_together([job for _, job in chosen], self.room, self.on_batch)
+        self._planned = deque(
+            _Planned(fit, job, trained) for (fit, job), trained in zip(chosen, results, strict=True)
+        )
+        work = [sum(len(result.loss_curve) for result in trained) for trained in results]
+        seconds = time.perf_counter() - begin
+        for planned, part in zip(self._planned, work, strict=True):
+            planned.seconds = seconds * part / sum(work)
+
+    def _next_jobs(self) -> list[tuple[tuple[int, int], Job]]:
+        """Rehearse fits to come until their models, results and tables fill the room; at least one."""
+        chosen: list[tuple[tuple[int, int], Job]] = []
+        tables: dict[int, list[Job]] = {}
+        taken = 0
+        while (found := self._next_job()) is not None:
+            fit, job = found
+            held = tables.setdefault(fit[1], [])
+            job, is_new = _share_table(job, held)
+            # A new table is kept itself and within the union of all.
+            need = _bytes_of(job) + 2 * is_new * (job.inputs.nbytes + job.targets.nbytes)
+            if chosen and taken + need > self.room:
+                self._left_over = fit, job
+                break
+            if is_new:
+                held.append(job)
+            taken += need
+            chosen.append((fit, job))
+        return chosen
+
+    def _next_job(self) -> tuple[tuple[int, int], Job] | None:
+        if self._left_over is not None:
+            found, self._left_over = self._left_over, None
+            return found
+        for fit in self._to_come:
+            job = self._rehearse(*fit)
+            if job is not None:
+                return fit, job
+        return None
+
+    def _rehearse(self, candidate: int, fold: int) -> Job | None:
+        """Job of one fit; None if it fails, for the fit proper fails likewise and error_score deals with it."""
+        data, (train, _) = self.data, self.splits[fold]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the fit proper gives them
+            try:
+                model = clone(data.estimator).set_params(**clone(self.candidates[candidate], safe=False))
+                if not can_be_rehearsed(model):
+                    return None
+                X, y = _safe_split(model, data.X, data.y, train)
+                fit_params = _check_method_params(data.X, params=data.fit_params, indices=train)
+                return rehearse(lambda: model.fit(X, y, **fit_params))
+            except Exception:
+                return None
+
+
+def last_step(estimator: Any) -> Any:
+    """Estimator at the end of a pipeline, of pipelines within pipelines, or the estimator itself."""
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def can_be_rehearsed(estimator: Any) -> bool:
+    """Tell whether a fit asks the engine for training, and for the same each time."""
+    from musiceval_sk.estimators.regressor import MOSRegressor
+
+    last = last_step(estimator)
+    return isinstance(last, MOSRegressor) and last.random_state is not None
+
+
+def _bytes_of(job: Job) -> int:
+    on_host = job.device.partition(":")[0] == "cpu"
+    return result_bytes(job) + on_host * training_bytes(job)
+
+
+def _share_table(job: Job, held: Sequence[Job]) -> tuple[Job, bool]:
+    """Let a job point to an equal table that is held already; tell whether it has a new one."""
+    for other in held:
+        if same(other.inputs, job.inputs) and same(other.targets, job.targets):
+            return replace(job, inputs=other.inputs, targets=other.targets), False
+    return job, True
