@@ -182,7 +182,7 @@ def fit(
     table = _scored_clips(clips, ratings, target, pattern, prompts, scale)
     names = _targets_of(table, target, clips)
     regressor = MOSRegressor(
-        n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed
+        scale=scale, n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed
     )
     check_parameters(regressor)
     embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)

@@ -158,6 +158,10 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     True
     """
 
+    encoder_fingerprint_: str | None
+    loss_curve_: list[float]
+    target_range_: np.ndarray
+
     def __init__(
         self,
         hidden_layer_sizes: tuple[int, ...] = (256, 64),

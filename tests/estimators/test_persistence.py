@@ -60,7 +60,9 @@ def clips(X):
 
 
 def quick(**parameters):
-    return MOSRegressor((4,), learning_rate_init=0.05, n_iter_no_change=3, random_state=0, **parameters)
+    return MOSRegressor(
+        (4,), learning_rate_init=0.05, n_iter_no_change=3, scale=None, random_state=0, **parameters
+    )
 
 
 def test_two_targets_and_ensemble_come_back_to_the_bit(X, y, tmp_path):

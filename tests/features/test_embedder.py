@@ -221,3 +221,10 @@ def test_the_table_must_have_the_columns_of_its_modality(clips, cache, modality,
         embedder.fit(clips).transform(clips.drop(columns=column))
     with pytest.raises(ClipsTableError, match=r"expected a clips table \(pandas.DataFrame\), got ndarray"):
         embedder.transform(clips.to_numpy())
+
+
+def test_pandas_output_names_its_encoder(clips, cache):
+    embedder = ClipEmbedder(ToyEncoder(), cache=cache).set_output(transform="pandas")
+    X = embedder.fit_transform(clips)
+    assert X.attrs == {"encoder_fingerprint": embedder.fingerprint_}
+    assert X.iloc[:2].attrs == X.attrs

@@ -1,0 +1,97 @@
+"""`MOSRegressor.save` and `load`: one safetensors file."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from musiceval_sk import ModelFileError, MOSRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def X():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["audio_0", "audio_1", "text_0"])
+    X.attrs["encoder_fingerprint"] = "aaa"
+    return X
+
+
+@pytest.fixture
+def Y(X):
+    return pd.DataFrame({"impression": 3 + X["audio_0"], "alignment": 3 + X["text_0"]}).clip(1, 5)
+
+
+def quick(**parameters):
+    return MOSRegressor(**{"hidden_layer_sizes": (4,), "max_iter": 5, "random_state": 0} | parameters)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"n_ensemble": 2, "bootstrap": True, "head_inputs": {"alignment": slice(0, 3)}},
+        {"loss": "soft_bins", "activation": "gelu", "clip": (1, 5), "head_inputs": [0, 2]},
+        {"early_stopping": False, "random_state": np.random.RandomState(3)},
+        {"head_inputs": lambda names: names == "audio_1"},
+    ],
+    ids=range(5),
+)
+def test_comes_back_to_the_bit(X, Y, tmp_path, more):
+    model = quick(**more).fit(X, Y)
+    path = model.save(tmp_path / "new folder" / "model.safetensors", about={"data": "made"})
+    loaded = MOSRegressor.load(path)
+    assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
+    assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
+    for name in ("target_names_", "loss_curve_", "validation_scores_", "n_iter_", "encoder_fingerprint_"):
+        assert getattr(loaded, name) == getattr(model, name)
+    assert loaded.best_iteration_.tolist() == model.best_iteration_.tolist()
+    if not callable(more.get("head_inputs")) and "random_state" not in more:
+        assert loaded.get_params() == model.get_params()
+
+
+def test_partial_fits_go_on_after_loading(X, Y, tmp_path):
+    model = quick(n_ensemble=2).partial_fit(X, Y)
+    loaded = MOSRegressor.load(model.save(tmp_path / "model.safetensors"))
+    assert np.array_equal(loaded.partial_fit(X, Y).predict(X), model.partial_fit(X, Y).predict(X))
+
+
+def test_header_is_json_with_versions_and_encoder(X, Y, tmp_path):
+    path = quick().fit(X, Y).save(tmp_path / "model.safetensors", about={"clips": 40})
+    with safe_open(path, framework="numpy") as file:
+        content = json.loads(file.metadata()["content"])
+    assert content["about"] == {"clips": 40}
+    assert content["fitted"]["encoder_fingerprint_"] == "aaa"
+    assert content["parameters"]["loss"] == "l1"
+    assert {"musiceval_sk", "python", "numpy", "torch", "scikit-learn"} == set(content["versions"])
+
+
+def test_wrong_files_are_refused_with_a_reason(X, Y, tmp_path):
+    path = quick().fit(X, Y).save(tmp_path / "model.safetensors")
+    whole = path.read_bytes()
+    with pytest.raises(ModelFileError, match="no such model file"):
+        MOSRegressor.load(tmp_path / "absent")
+    for content in (b"", b"text", whole[:-8]):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="not a safetensors file, or a damaged one"):
+            MOSRegressor.load(path)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ModelFileError, match="damaged .its content does not match its checksum"):
+        MOSRegressor.load(path)
+    save_file({"a": np.zeros(2)}, path)
+    with pytest.raises(ModelFileError, match="not one that MOSRegressor.save wrote"):
+        MOSRegressor.load(path)
+    save_file({"a": np.zeros(2)}, path, metadata={"format": "musiceval-mosregressor", "version": "2"})
+    with pytest.raises(ModelFileError, match="written in format 2 .* this version reads format 1: upgrade"):
+        MOSRegressor.load(path)
+
+
+def test_skops_needs_trust_in_our_own_type_only(X, Y):
+    dumped = skops.io.dumps(quick(n_ensemble=2).fit(X, Y))
+    ours = ["musiceval_sk.estimators.regressor.MOSRegressor"]
+    assert skops.io.get_untrusted_types(data=dumped) == ours
+    assert skops.io.loads(dumped, trusted=ours).predict(X).shape == (40, 2)

@@ -1,0 +1,209 @@
+"""Weights, order and repetition of clips; training by epochs."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musiceval_sk import MOSRegressor
+from musiceval_sk.estimators import _jobs
+from musiceval_sk.estimators._rows import distinct_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def quick(**parameters):
+    defaults = {"hidden_layer_sizes": (8, 4), "learning_rate_init": 0.02, "max_iter": 15, "batch_size": 16}
+    return MOSRegressor(**defaults | {"scale": None, "random_state": 0} | parameters)
+
+
+@pytest.fixture
+def X():
+    return np.random.default_rng(0).normal(size=(60, 5))
+
+
+@pytest.fixture
+def Y(X):
+    return np.column_stack([3 + X[:, 0] - X[:, 1], 2 + X[:, 2]])
+
+
+@pytest.fixture
+def weights():
+    return np.random.default_rng(1).integers(0, 4, size=60)
+
+
+@pytest.fixture
+def seen_jobs(monkeypatch):
+    jobs = []
+    train_job = _jobs.train_job
+    monkeypatch.setattr(_jobs, "train_job", lambda job, show: jobs.append(job) or train_job(job, show))
+    return jobs
+
+
+CONFIGURATIONS = [
+    {},
+    {"early_stopping": False},
+    {"n_ensemble": 3, "bootstrap": True},
+    {"loss": "soft_bins", "scale": (-2, 8), "activation": "gelu"},
+    {"rank_weight": 1.0, "shuffle": False},
+    {"stop_together": True, "n_ensemble": 2},
+]
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=repr)
+def test_a_weight_is_a_number_of_copies_and_order_does_not_matter(X, Y, weights, configuration):
+    shuffled = np.random.default_rng(2).permutation(np.repeat(np.arange(60), weights))
+    weighted = quick(**configuration).fit(X, Y, sample_weight=weights)
+    repeated = quick(**configuration).fit(X[shuffled], Y[shuffled])
+    assert np.array_equal(weighted.predict(X), repeated.predict(X))
+    unweighted = quick(**configuration).fit(X, Y)
+    assert not np.allclose(unweighted.predict(X), weighted.predict(X))
+
+
+def test_groups_weights_and_order(X, Y, weights):
+    groups = np.repeat([f"S{i}" for i in range(12)], 5)
+    shuffled = np.random.default_rng(2).permutation(np.repeat(np.arange(60), weights))
+    weighted = quick().fit(X, Y, weights, groups)
+    repeated = quick().fit(X[shuffled], Y[shuffled], groups=groups[shuffled])
+    assert np.array_equal(weighted.predict(X), repeated.predict(X))
+
+
+def test_weights_count_relatively_and_equal_ones_not_at_all(X, Y, weights, seen_jobs):
+    plain = quick().fit(X, Y)
+    even = quick().fit(X, Y, sample_weight=np.full(60, 0.3))
+    assert np.array_equal(plain.predict(X), even.predict(X))
+    assert seen_jobs[1].tasks[0].row_weights is None
+    one, two = (quick(dtype="float64").fit(X, Y, sample_weight=factor * weights) for factor in (1, 7))
+    np.testing.assert_allclose(one.predict(X), two.predict(X), rtol=1e-9)
+
+
+def test_held_out_loss_is_weighted(X, Y, weights, seen_jobs):
+    regressor = quick(dtype="float64", max_iter=30).fit(X, Y[:, 0], sample_weight=weights)
+    judged = seen_jobs[0].tasks[0].validation_rows
+    errors = np.abs(regressor.predict(X[judged]) - Y[judged, 0])
+    expected = (weights[judged] * errors).sum() / weights[judged].sum()
+    assert max(regressor.validation_scores_) == pytest.approx(-expected, abs=1e-12)
+
+
+def test_distinct_rows_by_hand():
+    X = np.array([[2.0, 0.0], [1.0, 0.0], [2.0, -0.0], [1.0, 0.0], [3.0, 3.0]])
+    Y = np.array([[1.0], [4.0], [1.0], [5.0], [2.0]])
+    rows, merged = distinct_rows(X, Y, np.array([0.5, 1.0, 0.25, 1.0, 0.0]), None)
+    # Rows 0 and 2 are one, of which the lighter comes first; rows 1 and 3 differ in y; row 4 weighs nothing.
+    assert rows.tolist() == [1, 3, 2]
+    assert merged.tolist() == [0.0, 1.0, 0.75, 1.0, 0.0]
+    rows, merged = distinct_rows(X, Y, np.ones(5), np.array(["b", "a", "a", "a", "a"]))
+    assert sorted(rows) == [0, 1, 2, 3, 4]
+    assert merged.tolist() == [1.0] * 5
+
+
+def test_a_rounding_error_moves_hardly_any_row(X, Y):
+    nearly = X * (1 + 1e-15)
+    one, other = (distinct_rows(features, Y, np.ones(60), None)[0] for features in (X, nearly))
+    assert not np.array_equal(X, nearly)
+    assert np.array_equal(one, other)
+
+
+def test_bootstrap_draws_learning_rows_for_each_member(X, Y, seen_jobs):
+    quick(n_ensemble=3, bootstrap=True).fit(X, Y)
+    tasks = seen_jobs[0].tasks
+    members = {task.rows.tobytes() for task in tasks}
+    assert len(members) == 3
+    for task in tasks:
+        # A tenth of 60 is held out; 54 draws with replacement leave about a third of the rows undrawn.
+        assert len(task.rows) == 54
+        assert 20 < len(set(task.rows)) < 45
+        assert not set(task.rows) & set(task.validation_rows)
+    # Both heads of a member learn from the same clips.
+    assert tasks[0].rows.tobytes() == tasks[3].rows.tobytes()
+
+
+def test_score_weighs(X, Y, weights):
+    from sklearn.metrics import r2_score
+
+    regressor = quick().fit(X, Y[:, 0])
+    expected = r2_score(Y[:, 0], regressor.predict(X), sample_weight=weights)
+    assert regressor.score(X, Y[:, 0], sample_weight=weights) == expected
+
+
+@pytest.mark.parametrize("more", [{}, {"loss": "soft_bins", "scale": (-2, 8)}, {"n_ensemble": 2}], ids=repr)
+def test_partial_fits_are_the_epochs_of_one_fit(X, Y, more):
+    # In the same order and with the momentum kept, five calls are one training of five epochs.
+    options = {"early_stopping": False, "shuffle": False, "dtype": "float64", "max_iter": 5} | more
+    whole, parts = quick(**options).fit(X, Y), quick(**options)
+    for _ in range(5):
+        parts.partial_fit(X, Y)
+    np.testing.assert_allclose(parts.predict(X), whole.predict(X), rtol=1e-12)
+    np.testing.assert_allclose(parts.loss_curve_, whole.loss_curve_, rtol=1e-12)
+    assert parts.n_iter_ == whole.n_iter_ == 5
+    assert parts.best_iteration_.tolist() == np.full(whole.best_iteration_.shape, 5).tolist()
+    assert parts.validation_scores_ is None
+
+
+def test_partial_fit_shuffles_anew_and_repeats_with_its_seed(X, Y):
+    def trained(copying):
+        regressor = quick(bootstrap=True, n_ensemble=2)
+        for _ in range(3):
+            regressor.partial_fit(X, Y)
+            regressor = pickle.loads(pickle.dumps(regressor)) if copying else regressor
+        return regressor.predict(X)
+
+    assert np.array_equal(trained(copying=False), trained(copying=True))
+
+
+def test_partial_fit_weighs_and_learns_from_parts(X, Y, weights):
+    repeated = np.repeat(np.arange(60), weights)
+    one = quick().partial_fit(X, Y, sample_weight=weights)
+    other = quick().partial_fit(X[repeated], Y[repeated])
+    assert np.array_equal(one.predict(X), other.predict(X))
+    regressor = quick(early_stopping=False)
+    for _ in range(100):
+        for part in (slice(0, 30), slice(30, 60)):
+            regressor.partial_fit(X[part], Y[part, 0])
+    assert regressor.score(X, Y[:, 0]) > 0.9
+    assert regressor.n_iter_ == len(regressor.loss_curve_) == 200
+    assert regressor.target_range_.tolist() == [[Y[:, 0].min(), Y[:, 0].max()]]
+
+
+def test_partial_fit_goes_on_from_a_fit_with_momentum_at_rest(X, Y):
+    fitted = quick().fit(X, Y)
+    epochs = fitted.n_iter_
+    # A hundred-millionth of the step size leaves the weights all but where fit left them.
+    fitted.set_params(learning_rate_init=1e-10)
+    before = fitted.predict(X)
+    np.testing.assert_allclose(fitted.partial_fit(X, Y).predict(X), before, atol=1e-6)
+    assert fitted.n_iter_ == epochs + 1
+    assert not hasattr(quick(warm_start=True).partial_fit(X, Y).fit(X, Y), "_momenta")
+
+
+def test_partial_fit_refuses_other_heads(X, Y):
+    regressor = quick().partial_fit(X, Y)
+    with pytest.raises(ValueError, match="partial_fit cannot go on: the fitted heads have layers"):
+        regressor.partial_fit(X, Y[:, 0])
+    with pytest.raises(ValueError, match="partial_fit cannot go on"):
+        regressor.set_params(n_ensemble=2).partial_fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([1.0, -1.0, np.nan], "must be finite and not negative, got -1.0 in row 1, nan in row 2"),
+        ([np.inf, 1.0, 1.0], "must be finite and not negative, got inf in row 0"),
+        ([1.0, 1.0], r"sample_weight has shape \(2,\); expected \(3,\), one weight a row of X"),
+        (np.ones((3, 1)), r"sample_weight has shape \(3, 1\); expected \(3,\)"),
+        ([0, 0, 0], "sample_weight is zero in every row, which leaves nothing to learn from"),
+        (["a", "b", "c"], "sample_weight must hold numbers"),
+    ],
+)
+def test_bad_weights(X, Y, weights, words):
+    for method in (quick().fit, quick().partial_fit):
+        with pytest.raises(ValueError, match=words):
+            method(X[:3], Y[:3], sample_weight=weights)
+
+
+def test_weights_come_as_series(X, Y, weights):
+    index = [f"clip{i}" for i in range(60)]
+    series = quick().fit(pd.DataFrame(X, index=index), Y, sample_weight=pd.Series(weights, index=index))
+    expected = quick().fit(X, Y, sample_weight=weights).predict(X)
+    assert np.array_equal(series.predict(pd.DataFrame(X)), expected)
