@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 
 from musiceval_sk.estimators._jobs import Job, OnEpoch, run_job
-from musiceval_sk.estimators._mlp import Task, Trained
+from musiceval_sk.estimators._mlp import Task, Trained, bytes_needed
+from musiceval_sk.estimators._mlp_group import layer_sizes
 
 _SHARE_OF_CARD = 0.8
 
@@ -40,8 +41,8 @@ def train_together(
     for places in groups.values():
         members = [jobs[place] for place in places]
         # Fold by fold, so that batches that had to be split keep those together that share their rows.
-        first_of = {id(job.inputs): i for i, job in reversed(list(enumerate(members)))}
-        order = sorted(range(len(members)), key=lambda i: first_of[id(members[i].inputs)])
+        first_of = {_table_of(job): i for i, job in reversed(list(enumerate(members)))}
+        order = sorted(range(len(members)), key=lambda i: first_of[_table_of(members[i])])
         union = _union([members[i] for i in order])
         trained = iter(
             [result for batch in _split(union, room) for result in run_job(batch, on_batch(batch))]
@@ -51,44 +52,48 @@ def train_together(
     return results
 
 
-def training_bytes(job: Job) -> int:
-    """Bytes that the tasks of a job take while they train."""
-    return sum(_task_bytes(job, task) for task in job.tasks)
-
-
-def result_bytes(job: Job) -> int:
-    """Bytes of the trained weights and velocities, in float64."""
-    return sum(2 * 8 * _n_parameters(job, task) for task in job.tasks)
+def room_needed(job: Job) -> int:
+    """Bytes of host memory that a job's tasks take: to train on the CPU, or to keep what another device trained."""
+    if job.device.partition(":")[0] == "cpu":
+        return sum(_task_bytes(job, task) for task in job.tasks)
+    sizes = [layer_sizes(_n_columns(job, task), job.schedule) for task in job.tasks]
+    numbers = sum((below + 1) * above for layers in sizes for below, above in pairwise(layers))
+    return 2 * 8 * numbers  # weights and velocities, in float64 at most
 
 
 def _shape_of(job: Job) -> tuple:
     return (job.schedule, job.device, job.dtype, job.inputs.shape[1], job.inputs.dtype, job.targets.shape[1])
 
 
-def _widths(job: Job, task: Task) -> tuple[int, ...]:
-    return (job.inputs.shape[1], *job.schedule.hidden_layer_sizes, 1)
+def _table_of(job: Job) -> tuple[int, int]:
+    return id(job.inputs), id(job.targets)
 
 
-def _n_parameters(job: Job, task: Task) -> int:
-    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(_widths(job, task)))
+def _n_columns(job: Job, task: Task) -> int:
+    return job.inputs.shape[1] if task.columns is None else len(task.columns)
 
 
 def _task_bytes(job: Job, task: Task) -> int:
-    """Weights, velocities, best weights and gradients; a minibatch's activations and their slopes."""
-    rows = max(min(job.schedule.batch_size, len(task.rows)), len(task.validation_rows))
-    values = 4 * _n_parameters(job, task) + 2 * rows * sum(_widths(job, task))
-    return values * np.dtype(job.dtype).itemsize
+    validated = len(task.validation_rows) > 0
+    itemsize = np.dtype(job.dtype).itemsize
+    return bytes_needed(job.schedule, _n_columns(job, task), len(task.rows), validated, itemsize)
 
 
 def _split(job: Job, room: float) -> Iterator[Job]:
-    """Cut a job into jobs whose tasks fit the room, of at least one task each."""
-    sizes = [_task_bytes(job, task) for task in job.tasks]
+    """Cut a job into jobs whose tasks fit the room, of at least one task each; tasks that stop together stay so."""
+    units = [
+        list(tasks)
+        for _, tasks in groupby(
+            job.tasks, lambda task: id(task) if task.stops_with is None else task.stops_with
+        )
+    ]
+    sizes = [sum(_task_bytes(job, task) for task in unit) for unit in units]
     begin = 0
-    while begin < len(sizes):
+    while begin < len(units):
         # Asked anew for each batch: on a card the batch before has left its memory by then.
-        ends = begin + np.searchsorted(np.cumsum(sizes[begin:]), _room_on(job, room), side="right")
-        end = max(int(ends), begin + 1)
-        yield replace(job, tasks=job.tasks[begin:end])
+        fitting = np.searchsorted(np.cumsum(sizes[begin:]), _room_on(job, room), side="right")
+        end = begin + max(int(fitting), 1)
+        yield replace(job, tasks=[task for unit in units[begin:end] for task in unit])
         begin = end
 
 
@@ -106,26 +111,28 @@ def _room_on(job: Job, room: float) -> float:
 def _union(jobs: Sequence[Job]) -> Job:
     """Jobs of one shape as one job: every distinct row once, and the tasks' rows pointing there."""
     places: dict[tuple[bytes, int], int] = {}
-    inputs, targets, tasks = [], [], []
-    moved: dict[tuple[int, int], np.ndarray] = {}
-    if len({(id(job.inputs), id(job.targets)) for job in jobs}) == 1:
-        return replace(jobs[0], tasks=[task for job in jobs for task in job.tasks])
+    where: dict[tuple[int, int], np.ndarray] = {}
+    inputs, targets = [], []
     for job in jobs:
-        table = id(job.inputs), id(job.targets)
-        if table not in moved:
+        if _table_of(job) not in where:
             known = len(places)
-            moved[table] = _places_of(job, places)
-            new = moved[table] >= known
+            where[_table_of(job)] = _places_of(job, places)
+            new = where[_table_of(job)] >= known
             inputs.append(job.inputs[new])
             targets.append(job.targets[new])
-    for job in jobs:
-        where = moved[id(job.inputs), id(job.targets)]
-        tasks += [_move(task, where, len(places)) for task in job.tasks]
+    numbers: dict[tuple[int, int], int] = {}
+    tasks = []
+    for i, job in enumerate(jobs):
+        for task in job.tasks:
+            # Jobs number the tasks that stop together each for itself.
+            number = task.stops_with
+            together = None if number is None else numbers.setdefault((i, number), len(numbers))
+            tasks.append(replace(_moved(task, where[_table_of(job)], len(places)), stops_with=together))
     return replace(jobs[0], inputs=np.concatenate(inputs), targets=np.concatenate(targets), tasks=tasks)
 
 
 def _places_of(job: Job, places: dict[tuple[bytes, int], int]) -> np.ndarray:
-    """Place of each row in the union; a row that a table holds twice is there twice, as weights may differ."""
+    """Place of each row in the union; a row that a table holds twice is there twice, as its weights may differ."""
     seen: Counter[bytes] = Counter()
     where = np.empty(len(job.inputs), dtype=np.int64)
     for i, (row, target) in enumerate(zip(np.ascontiguousarray(job.inputs), job.targets, strict=True)):
@@ -137,5 +144,11 @@ def _places_of(job: Job, places: dict[tuple[bytes, int], int]) -> np.ndarray:
     return where
 
 
-def _move(task: Task, where: np.ndarray, n_rows: int) -> Task:
-    return replace(task, rows=where[task.rows], validation_rows=where[task.validation_rows])
+def _moved(task: Task, where: np.ndarray, n_rows: int) -> Task:
+    weights = task.row_weights
+    if weights is not None:
+        weights = np.ones(n_rows)
+        weights[where] = task.row_weights
+    return replace(
+        task, rows=where[task.rows], validation_rows=where[task.validation_rows], row_weights=weights
+    )

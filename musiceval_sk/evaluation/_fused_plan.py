@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from musiceval_sk._same import same
-from musiceval_sk.estimators._fused import result_bytes, train_together, training_bytes
+from musiceval_sk.estimators._fused import room_needed, train_together
 from musiceval_sk.estimators._jobs import Job, OnEpoch, rehearse
 from musiceval_sk.estimators._mlp import Trained
 
@@ -112,7 +112,7 @@ class SearchPlan:
             held = tables.setdefault(fit[1], [])
             job, is_new = _share_table(job, held)
             # A new table is kept itself and within the union of all.
-            need = _bytes_of(job) + 2 * is_new * (job.inputs.nbytes + job.targets.nbytes)
+            need = room_needed(job) + 2 * is_new * (job.inputs.nbytes + job.targets.nbytes)
             if chosen and taken + need > self.room:
                 self._left_over = fit, job
                 break
@@ -163,13 +163,8 @@ def can_be_rehearsed(estimator: Any) -> bool:
     return isinstance(last, MOSRegressor) and last.random_state is not None
 
 
-def _bytes_of(job: Job) -> int:
-    on_host = job.device.partition(":")[0] == "cpu"
-    return result_bytes(job) + on_host * training_bytes(job)
-
-
 def _share_table(job: Job, held: Sequence[Job]) -> tuple[Job, bool]:
-    """Let a job point to an equal table that is held already; tell whether it has a new one."""
+    """Let a job point to an equal table that is held already; tell whether its table is a new one."""
     for other in held:
         if same(other.inputs, job.inputs) and same(other.targets, job.targets):
             return replace(job, inputs=other.inputs, targets=other.targets), False

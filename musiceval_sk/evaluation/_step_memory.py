@@ -2,7 +2,7 @@
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -39,22 +39,25 @@ class StepMemory:
     def __deepcopy__(self, memo: Any) -> "StepMemory":
         return self  # clones of a pipeline share it
 
-    def cache(self, function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
-        """Wrap the pipeline's function that fits one step and transforms."""
+    def cache(
+        self, function: Callable[..., tuple[Any, Any]], ignore: Sequence[str] = ()
+    ) -> Callable[..., tuple[Any, Any]]:
+        """Wrap the pipeline's function that fits one step and transforms; ``ignore`` names what does not matter."""
+        ignored = {*ignore, "message_clsname", "message"}
 
         def recall(transformer: Any, X: Any, y: Any, *rest: Any, **options: Any) -> tuple[Any, Any]:
-            said = {name: value for name, value in options.items() if not name.startswith("message")}
+            said = {name: value for name, value in options.items() if name not in ignored}
             asked = (transformer, rest, said, y, X)
             for key, kept in self._kept.items():
                 if same(kept.asked, asked):
                     self._kept.move_to_end(key)
                     _warn_again(kept.warned)
                     return deepcopy(kept.transformed), kept.transformer
-            # The step may write into X, and fits the transformer in place.
-            asked = (deepcopy(transformer), rest, said, y, deepcopy(X))
+            before = deepcopy(X)  # the step may write into X
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 transformed, fitted = function(transformer, X, y, *rest, **options)
+            asked = (fitted, rest, said, y, before)
             self._keep(_Kept(asked, deepcopy(transformed), fitted, warned, _size(X) + _size(transformed)))
             _warn_again(warned)
             return transformed, fitted
