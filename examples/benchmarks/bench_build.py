@@ -5,9 +5,9 @@
 Each runs in a process of its own, heavy imports done beforehand, on a checkpoint of random weights in the official size
 (HTSAT-base, 12 layers of text, 50,265 tokens). laion_clap's downloads are replaced by local files and random weights.
 
-Measured on 2 shared CPU cores, best of 3, a checkpoint of 764 MiB: laion_clap 3.36 s and a peak of 1,679 MiB above the process
-before; laion-clap 1.39 s (0.41 of it) and 166 MiB, most of the time being librosa's own import, which both pay for; hf-clap
-0.30 s (0.09) and 12 MiB. Weights stay memory-mapped, so their pages come in with the first forward pass.
+Measured on 2 shared CPU cores, best of 3, a checkpoint of 764 MiB: laion_clap 6.56 s and a peak of 1,614 MiB above the process
+before; laion-clap 0.17 s (0.03 of it) and 24 MiB (0.03 of the checkpoint); hf-clap 0.21 s (0.03) and 11 MiB. Weights stay
+memory-mapped, so their pages come in with the first forward pass.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 OURS = """
 import sys, time
-import torch, librosa.util
+import torch
 from transformers import ClapModel, RobertaModel
 from musiceval_sk import get_encoder
 from musiceval_sk.features.encoders._clap_module import import_clap_module
@@ -34,6 +34,7 @@ print(time.perf_counter() - started, (status("VmHWM") - before) / 1024)
 """
 THEIRS = """
 import sys, time, contextlib, io
+import librosa.filters, librosa.util
 sys.path.insert(0, sys.argv[4])
 from tests.clap_files import laion_clap_itself
 status = lambda name: int(next(l.split()[1] for l in open("/proc/self/status") if l.startswith(name)))

@@ -5,9 +5,10 @@
 All three see the same 10 s clips in one run; clips per second and ratios are printed. Without a checkpoint one of random
 weights and true architecture is made. A second part measures that memory does not grow with the number of clips.
 
-Measured on 2 shared CPU cores, 24 clips, random weights: bare forward 1.90 clips/s, extract 1.93 (ratio 1.02), laion_clap's
-file list 0.55 (extract is 3.5 times as fast); peak memory with 'spectral' 281 MiB at 200 clips and 292 MiB at 2,000 (1.04).
-No figure for a GPU yet.
+Measured on 2 shared CPU cores with busy neighbours, random weights, best of three. 32 clips: bare forward 2.54 clips/s, extract 2.55
+(ratio 1.00; CPU seconds 0.95). 24 clips in another run: 3.07 and 2.62 (0.85), laion_clap's file list 1.37 (extract is 1.9 times as
+fast; 3.5 times in a run on an idle machine). Peak memory with 'spectral' 331 MiB at 200 clips and 342 MiB at 2,000 (1.03).
+No figure for a GPU yet: run it there with --clips 512.
 """
 
 import argparse
@@ -35,6 +36,26 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
+def bare_forward(encoder, windows):
+    """The network alone: windows on the device beforehand, vectors left there."""
+    import torch
+
+    towers = encoder._built()
+    device = next(towers.model.parameters()).device
+    batches = torch.from_numpy(windows).to(device).split(encoder.batch_size)
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    synchronize()
+    started = time.perf_counter()
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+    ):
+        for batch in batches:
+            towers.model.audio_projection(towers.audio(towers.log_mel(batch)))
+    synchronize()
+    return time.perf_counter() - started
+
+
 def speed(folder, checkpoint, n_clips, device):
     test = make_listening_test(
         folder / "clips", n_systems=n_clips // 4, n_prompts=4, n_raters=5, seconds=10.0, sample_rate=44100
@@ -46,12 +67,11 @@ def speed(folder, checkpoint, n_clips, device):
         [cut_windows(some, encoder.window_length, encoder.hop_length) for some in samples]
     )
     encoder.encode_audio(windows[: encoder.batch_size])  # builds the model and warms up
+    print(f"batches of {encoder.batch_size} windows on {next(encoder.build().parameters()).device}")
 
     seconds = {}
     for repeat in range(3):
-        started = time.perf_counter()
-        encoder.encode_audio(windows)
-        seconds.setdefault("bare forward", []).append(time.perf_counter() - started)
+        seconds.setdefault("bare forward", []).append(bare_forward(encoder, windows))
         started = time.perf_counter()
         extract(clips, encoder, str(folder / f"store{repeat}.h5"), modality="audio")
         seconds.setdefault("extract", []).append(time.perf_counter() - started)
@@ -59,7 +79,9 @@ def speed(folder, checkpoint, n_clips, device):
         warnings.simplefilter("ignore")
         with laion_clap_itself(folder / "roberta-base", text_layers=1) as laion_clap:
             theirs = laion_clap.CLAP_Module(
-                enable_fusion=False, amodel="HTSAT-base", device=str(device).replace("auto", "cpu")
+                enable_fusion=False,
+                amodel="HTSAT-base",
+                device=str(next(encoder.build().parameters()).device),
             )
             theirs.get_audio_embedding_from_filelist(list(clips["path"][:2]))
             started = time.perf_counter()

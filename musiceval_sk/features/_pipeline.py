@@ -1,4 +1,9 @@
-"""Embedding many sounds: decoding runs ahead of the model, in threads here or in worker processes elsewhere."""
+"""Embedding many sounds: decoding runs ahead of the model, in threads here or in worker processes elsewhere.
+
+In a process, three stages hand on to each other: threads decode (`_decoded`), clips gather until they fill a batch of the
+model (`_gathered`), and a thread encodes one batch while the next one gathers (`_encoded`); two do where the model computes on a
+GPU, so that one copies while the other computes.
+"""
 
 import time
 from collections import deque
@@ -13,7 +18,8 @@ from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features.audio import cut_windows, read_audio
 from musiceval_sk.features.encoders import Encoder
 
-_DECODERS = 2
+_DECODERS_BESIDE_A_MODEL = 2
+_CLIPS_A_BATCH = 16
 _DEATHS_IN_A_ROW = 3
 # What a killed process may lose: a slow encoder hands over what it has after this time.
 _SECONDS_AT_RISK = 10.0
@@ -23,7 +29,7 @@ Batch = tuple[dict[bytes, np.ndarray], dict[bytes, str]]
 
 
 def embed_batches(
-    encoder: Encoder, paths: dict[bytes, str], n_jobs: int | None, size: int
+    encoder: Encoder, paths: dict[bytes, str], n_jobs: int | None, size: int | None
 ) -> Iterator[Batch]:
     """Embed sounds, ``size`` at a time: yields their vectors by key, and reasons for those that failed."""
     from joblib import effective_n_jobs
@@ -34,7 +40,7 @@ def embed_batches(
     remaining, deaths = dict(paths), 0
     while remaining:
         try:
-            for vectors, failed in _embed_in_workers(encoder, remaining, n_jobs, size):
+            for vectors, failed in _embed_in_workers(encoder, remaining, n_jobs, size or _CLIPS_A_BATCH):
                 for key in (*vectors, *failed):
                     del remaining[key]
                 deaths = 0
@@ -74,34 +80,76 @@ def _embed_in_worker(encoder: Encoder, paths: dict[bytes, str]) -> Batch:
     return vectors, failed
 
 
-def _embed_ahead(encoder: Encoder, paths: dict[bytes, str], size: int) -> Iterator[Batch]:
-    """Embed in this process, while threads decode what comes next; at most ``size`` clips wait in memory."""
-    with ThreadPoolExecutor(_DECODERS) as pool:
+def _embed_ahead(encoder: Encoder, paths: dict[bytes, str], size: int | None) -> Iterator[Batch]:
+    """Embed in this process; what is decoded and not yet embedded is at most three times ``size`` clips."""
+    encoder.prepare()
+    size = size or max(_CLIPS_A_BATCH, encoder.batch_size)
+    vectors: dict[bytes, np.ndarray] = {}
+    failed: dict[bytes, str] = {}
+    due = time.monotonic() + _SECONDS_AT_RISK
+    for some, reasons in _encoded(encoder, _gathered(encoder, _decoded(encoder, paths, size), size)):
+        vectors |= some
+        failed |= reasons
+        if len(vectors) + len(failed) >= size or time.monotonic() > due:
+            yield _checked(encoder, paths, vectors, failed)
+            vectors, failed = {}, {}
+            due = time.monotonic() + _SECONDS_AT_RISK
+    if vectors or failed:
+        yield _checked(encoder, paths, vectors, failed)
+
+
+def _decoded(
+    encoder: Encoder, paths: dict[bytes, str], size: int
+) -> Iterator[tuple[bytes, np.ndarray | str]]:
+    """Windows of each sound, or why there are none, in order; ``size`` sounds are decoded ahead of the one asked for."""
+    from joblib import cpu_count
+
+    decoders = cpu_count() if encoder.on_accelerator else _DECODERS_BESIDE_A_MODEL
+    with ThreadPoolExecutor(decoders) as pool:
         remaining = iter(paths.items())
-        ahead: deque[tuple[bytes, str, Future]] = deque()
-        vectors: dict[bytes, np.ndarray] = {}
-        failed: dict[bytes, str] = {}
-        waiting: dict[bytes, np.ndarray] = {}
-        due = time.monotonic() + _SECONDS_AT_RISK
+        ahead: deque[tuple[bytes, Future]] = deque()
         while True:
             for key, path in islice(remaining, size - len(ahead)):
-                ahead.append((key, path, pool.submit(_windows_of, key, path, encoder)))
+                ahead.append((key, pool.submit(_windows_of, key, path, encoder)))
             if not ahead:
-                break
-            key, path, decoded = ahead.popleft()
+                return
+            key, windows = ahead.popleft()
             try:
-                waiting[key] = decoded.result()
+                yield key, windows.result()
             except AudioError as error:
-                failed[key] = str(error)
-            if sum(map(len, waiting.values())) >= encoder.batch_size:
-                vectors |= _encode(encoder, waiting)
-                waiting = {}
-            if len(vectors) + len(waiting) + len(failed) >= size or time.monotonic() > due:
-                yield _checked(encoder, paths, vectors | _encode(encoder, waiting), failed)
-                vectors, failed, waiting = {}, {}, {}
-                due = time.monotonic() + _SECONDS_AT_RISK
-        if vectors or waiting or failed:
-            yield _checked(encoder, paths, vectors | _encode(encoder, waiting), failed)
+                yield key, str(error)
+
+
+def _gathered(
+    encoder: Encoder, decoded: Iterator[tuple[bytes, np.ndarray | str]], size: int
+) -> Iterator[tuple[dict[bytes, np.ndarray], dict[bytes, str]]]:
+    """Sounds that together fill a batch of the encoder or are ``size`` many, and those that failed meanwhile."""
+    waiting: dict[bytes, np.ndarray] = {}
+    failed: dict[bytes, str] = {}
+    for key, outcome in decoded:
+        if isinstance(outcome, str):
+            failed[key] = outcome
+        else:
+            waiting[key] = outcome
+        if sum(map(len, waiting.values())) >= encoder.batch_size or len(waiting) + len(failed) >= size:
+            yield waiting, failed
+            waiting, failed = {}, {}
+    if waiting or failed:
+        yield waiting, failed
+
+
+def _encoded(encoder: Encoder, gathered: Iterator[Batch]) -> Iterator[Batch]:
+    """Vectors of what is gathered, in order; the next batch gathers while one is encoded."""
+    at_once = 2 if encoder.on_accelerator else 1
+    with ThreadPoolExecutor(at_once) as pool:
+        under_way: deque[tuple[Future, dict[bytes, str]]] = deque()
+        for windows, failed in gathered:
+            under_way.append((pool.submit(_encode, encoder, windows), failed))
+            if len(under_way) > at_once:
+                vectors, reasons = under_way.popleft()
+                yield vectors.result(), reasons
+        for vectors, reasons in under_way:
+            yield vectors.result(), reasons
 
 
 def _windows_of(key: bytes, path: str, encoder: Encoder) -> np.ndarray:

@@ -17,12 +17,12 @@ import h5py
 import numpy as np
 
 from musiceval_sk.exceptions import StoreError
+from musiceval_sk.features._chunks import read_rows
 
 FORMAT = "musiceval-embeddings"
 VERSION = 1
 KEY_BYTES = 32
 _CHUNK_ROWS = 256
-_READ_THROUGH_ROWS = 1024
 _SPAN_ROWS = 1 << 16
 
 GroupName = tuple[str, str]
@@ -64,16 +64,15 @@ class StoreFile:
                     f"{path}: written in store format {version}, this version of musiceval_sk reads up to {VERSION}; "
                     "upgrade musiceval_sk to open it"
                 )
-            self.groups: dict[GroupName, str] = {
-                (modality, fingerprint): _text(group.attrs["encoder"])
-                for modality, members in file.items()
-                for fingerprint, group in members.items()
-            }
-            self._index = {
-                name: (file["/".join(name)]["keys"][()], file["/".join(name)]["offsets"][()])
-                for name in self.groups
-            }
-            self._dims = {name: int(file["/".join(name)]["vectors"].shape[1]) for name in self.groups}
+            self.groups: dict[GroupName, str] = {}
+            self._index: dict[GroupName, tuple[np.ndarray, np.ndarray]] = {}
+            self._dims: dict[GroupName, int] = {}
+            for modality, members in file.items():
+                for fingerprint, group in members.items():
+                    name = (modality, fingerprint)
+                    self.groups[name] = _text(group.attrs["encoder"])
+                    self._index[name] = group["keys"][()], group["offsets"][()]
+                    self._dims[name] = int(group["vectors"].shape[1])
 
     def keys(self, group: GroupName) -> np.ndarray:
         """Digests of the group's items, [shape=(n, 32)], uint8."""
@@ -97,24 +96,13 @@ class StoreFile:
             yield some, stacked
 
     def read_into(self, out: np.ndarray, group: GroupName, items: np.ndarray, places: np.ndarray) -> None:
-        """Fill ``out[places[i] : places[i] + windows of item i]`` for each item; neighbours on disk are read at once."""
+        """Fill ``out[places[i] : places[i] + windows of item i]`` for each item."""
         order = np.argsort(items, kind="stable")
-        begins, ends = self.offsets(group)[items[order]], self.offsets(group)[items[order] + 1]
-        places = places[order]
-        far = begins[1:] - ends[:-1] > _READ_THROUGH_ROWS
-        breaks = np.flatnonzero(far | (np.diff(begins // _SPAN_ROWS) > 0)) + 1
+        begins = self.offsets(group)[items[order]]
+        counts = self.offsets(group)[items[order] + 1] - begins
         with self._open() as file:
             vectors = file["/".join(group)]["vectors"]
-            for run in np.split(np.arange(len(order)), breaks):
-                begin, end, counts = begins[run[0]], ends[run].max(), ends[run] - begins[run]
-                if (np.diff(begins[run]) == counts[:-1]).all() and (
-                    np.diff(places[run]) == counts[:-1]
-                ).all():
-                    first = places[run[0]]
-                    vectors.read_direct(out, np.s_[begin:end], np.s_[first : first + end - begin])
-                else:
-                    span = vectors[begin:end]
-                    out[_ranges(places[run], counts)] = span[_ranges(begins[run] - begin, counts)]
+            read_rows(vectors, _ranges(begins, counts), out, _ranges(places[order], counts))
 
     @contextmanager
     def _open(self) -> Iterator[h5py.File]:

@@ -17,17 +17,11 @@ ATTEMPTS = 10
 _COPY_BYTES = 1 << 26
 
 
-def files_of(store: EmbeddingStore) -> list[Path]:
-    """List the main file, if there is one, and the parts from the oldest to the newest."""
-    parts = sorted(store.parts_folder.glob("part-*.h5"))
-    return [store.path, *parts] if store.path.exists() else parts
-
-
 def open_files(store: EmbeddingStore) -> list[StoreFile]:
     """Open every file of the store."""
     for _ in range(ATTEMPTS):
         try:
-            return [StoreFile(path) for path in files_of(store)]
+            return [StoreFile(path) for path in store.files()]
         except FileNotFoundError:  # another process compacted between our looking and our opening
             continue
     raise vanished(store)

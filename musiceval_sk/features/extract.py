@@ -21,7 +21,6 @@ from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.store import EmbeddingStore
 
-_CLIPS_A_BATCH = 16
 _COLUMNS: dict[Modality, str] = {"audio": "path", "text": "prompt"}
 
 
@@ -82,8 +81,8 @@ def extract(
 
     Sounds are found by the digest of their bytes and prompts by that of their text, under the encoder's fingerprint:
     a renamed file costs nothing, a changed one is never mistaken for its former self. If nothing is missing, no sound
-    is decoded and no model is built. Each batch is written while the next is
-    embedded, so a killed run loses what it was embedding and no more than one batch before that.
+    is decoded and no model is built. Each batch is written while the next is embedded and the one after that is decoded,
+    so a killed run loses at most those batches.
 
     Parameters
     ----------
@@ -99,7 +98,7 @@ def extract(
         Workers of `joblib.Parallel`, each of which builds the encoder once. None means one, unless a
         `joblib.parallel_config` says otherwise, also with another backend such as "dask".
     batch_size : int, default=None
-        Clips that are decoded, embedded and stored together; by default 16.
+        Clips that are decoded, embedded and stored together; by default 16, or the encoder's own batch size if larger.
     progress : bool, default=None
         Whether to show a bar on stderr; by default only on a terminal.
     strict : bool, default=False
@@ -228,7 +227,7 @@ def _embed_missing(
     bar = tqdm(total=len(paths), desc=encoder.name, unit="clip", disable=hidden)
     with bar, ThreadPoolExecutor(1) as writer:
         writing = writer.submit(lambda: "")
-        for vectors, reasons in embed_batches(encoder, paths, n_jobs, batch_size or _CLIPS_A_BATCH):
+        for vectors, reasons in embed_batches(encoder, paths, n_jobs, batch_size):
             writing.result()
             if vectors:
                 writing = writer.submit(

@@ -1,7 +1,6 @@
 """Take out of a store what is no longer wanted."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,7 +15,6 @@ from musiceval_sk.features._store_folder import alone, digests, exists, new_part
 from musiceval_sk.features.extract import audio_keys, text_key
 from musiceval_sk.features.store import EmbeddingStore
 
-_GRACE_SECONDS = 0.2
 _Choice = Callable[[GroupName, np.ndarray], np.ndarray]
 _COLUMNS = ["modality", "fingerprint", "name", "kept", "dropped", "dropped_windows"]
 
@@ -105,8 +103,6 @@ def _delete(store: EmbeddingStore, files: list[StoreFile]) -> None:
         if file.path != store.path:
             file.path.unlink(missing_ok=True)
     if any(file.path == store.path for file in files):
-        # Readers list the parts, then look for the main file: who missed the new part must still find the old file.
-        time.sleep(_GRACE_SECONDS)
         store.path.unlink(missing_ok=True)
 
 

@@ -284,6 +284,24 @@ class EmbeddingStore:
                 if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
                     aside.unlink()
 
+    def files(self) -> list[Path]:
+        """List the main file, if there is one, and the parts from the oldest to the newest.
+
+        Returns
+        -------
+        list of Path
+            Files that together held all of the store at one moment; any of them may vanish the next.
+        """
+        while True:
+            had_main = self.path.exists()
+            parts = sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
+            # The main file last, so that a compaction between the two looks hides nothing.
+            if self.path.exists():
+                return [self.path, *parts]
+            # Was it pruned away meanwhile, then what survived of it is in a part that these may lack.
+            if not had_main:
+                return parts
+
     def groups(self) -> list[GroupName]:
         """List modality and fingerprint of every group that the store holds.
 
@@ -343,11 +361,9 @@ class EmbeddingStore:
         return vectors, offsets
 
     def _refresh(self) -> None:
-        """Look at the folder again; parts before main file, so that a concurrent compaction hides nothing."""
+        """Look at the folder again."""
         for attempt in range(1, _ATTEMPTS + 1):
-            found = sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
-            if self.path.exists():
-                found.insert(0, self.path)
+            found = self.files()
             try:
                 stamps = {_stamp(path): path for path in found}
                 if stamps.keys() == self._files.keys():

@@ -17,7 +17,6 @@ from musiceval_sk.features._store_folder import (
     blocks,
     digests,
     exists,
-    files_of,
     vanished,
     written_at,
 )
@@ -165,7 +164,7 @@ def _look(store: EmbeddingStore) -> tuple[dict[str, int], list[StoreFile], dict[
         with contextlib.suppress(
             FileNotFoundError
         ):  # another process compacted between our looking and opening
-            for path in files_of(store):
+            for path in store.files():
                 sizes[str(path)] = path.stat().st_size
                 try:
                     files.append(StoreFile(path))

@@ -10,7 +10,7 @@ import pandas as pd
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features._store_check import FileCheck, check_file, plan_of_good
 from musiceval_sk.features._store_file import GroupName, write_store_file
-from musiceval_sk.features._store_folder import ATTEMPTS, alone, exists, files_of, new_part, vanished
+from musiceval_sk.features._store_folder import ATTEMPTS, alone, exists, new_part, vanished
 from musiceval_sk.features.store import EmbeddingStore
 
 
@@ -81,7 +81,7 @@ def _check_all(store: EmbeddingStore) -> list[FileCheck]:
         with contextlib.suppress(
             FileNotFoundError
         ):  # another process compacted between our looking and our opening
-            stamps = {_stamp(path): path for path in files_of(store)}
+            stamps = {_stamp(path): path for path in store.files()}
             fresh = [stamp for stamp in stamps if stamp not in done]
             for stamp in fresh:
                 done[stamp] = check_file(stamps[stamp], may_repeat=stamps[stamp] != store.path)

@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -135,6 +136,32 @@ def test_the_same_content_under_two_names_is_encoded_once(store, write_sounds, m
     vectors, offsets = audio_of(store, clips)
     assert offsets.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+class Accelerated(ToyEncoder):
+    """Computes elsewhere: its first two calls wait for each other, as only two threads at once can make them."""
+
+    on_accelerator = True
+
+    def prepare(self):
+        self.meeting, self.calls, self.batch_size = threading.Barrier(2, timeout=30), 0, 3
+
+    def encode_audio(self, windows):
+        self.calls += 1
+        if self.calls <= 2:
+            self.meeting.wait()
+        return super().encode_audio(windows)
+
+
+def test_an_accelerator_is_given_two_batches_at_once(store, write_sounds):
+    clips = write_sounds(*np.linspace(0.3, 2, 12))
+    encoder = Accelerated()
+    report = extract(clips, encoder, store)
+    assert report.stored["audio"] == 12
+    expected = EmbeddingStore(store.path.with_name("other.h5"))
+    extract(clips, ToyEncoder(), expected)
+    for found, wanted in zip(audio_of(store, clips), audio_of(expected, clips), strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("modality, other", [("audio", "text"), ("text", "audio")])

@@ -265,10 +265,10 @@ def test_newer_formats_and_other_files_are_no_damage(store):
 def test_a_compaction_during_the_check_is_followed(store, monkeypatch):
     for number in range(3):
         append(store, number)
-    listed = _store_folder.files_of(store)
+    listed = store.files()
     EmbeddingStore(store.path).compact()
     looks = iter([listed])
-    monkeypatch.setattr("musiceval_sk.features.verify.files_of", lambda s: next(looks, [s.path]))
+    monkeypatch.setattr(store, "files", lambda: next(looks, [store.path]))
     report = verify_store(store)
     assert (report.n_files, report.n_items, len(report.damaged)) == (1, 3, 0)
 
@@ -456,6 +456,24 @@ def test_a_reader_that_looked_before_a_prune_looks_again(store, monkeypatch):
     )  # as if the prune came between the reader's look at the folder and its reading
     monkeypatch.setattr(reader, "_refresh", lambda: next(looks, refresh)())
     check(reader, range(3), FINGERPRINT)
+
+
+def test_a_look_during_a_prune_sees_what_survives(store, monkeypatch):
+    append_other(store, *range(5))
+    append(store, 0, 1, 2)
+    store.compact()
+    looks = Path.glob
+
+    def look_and_prune(folder, pattern):
+        found = list(looks(folder, pattern))
+        monkeypatch.setattr(Path, "glob", looks)
+        # Between a reader's look at the parts and its look for the main file.
+        prune_store(EmbeddingStore(store.path), fingerprints=[digest_of(OTHER)])
+        return found
+
+    monkeypatch.setattr(Path, "glob", look_and_prune)
+    check(EmbeddingStore(store.path), range(3), FINGERPRINT)
+    assert not store.path.exists()
 
 
 def test_a_full_disk_costs_nothing(store, monkeypatch):

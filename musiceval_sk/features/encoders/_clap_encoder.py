@@ -12,6 +12,7 @@ from musiceval_sk._device import resolve_device
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders import _roberta_tokenizer as roberta
+from musiceval_sk.features.encoders._batch_size import USUAL, measured
 from musiceval_sk.features.encoders._clap_checkpoint import FileIdentity, identify
 from musiceval_sk.features.encoders._clap_forward import Towers, embed_tokens, embed_windows
 from musiceval_sk.features.encoders.base import Encoder, Modality
@@ -41,19 +42,20 @@ class ClapEncoder(Encoder):
         layer: str,
         dtype: str,
         device: str,
-        batch_size: int,
+        batch_size: int | None,
     ):
         for name, value, known in (("layer", layer, LAYERS), ("dtype", dtype, DTYPES)):
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}; known are: {listed(known)}")
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.checkpoint = checkpoint
         self.tokenizer = tokenizer
         self.layer = layer
         self.dtype = dtype
         self.device = device
-        self.batch_size = batch_size
+        self._given_batch_size = batch_size
+        self._fitting_batch_size: int | None = None
         self._identities: tuple[FileIdentity, ...] = ()
         self._towers: Towers | None = None
         self._tokenizer: Any = None
@@ -65,7 +67,21 @@ class ClapEncoder(Encoder):
         return f"{type(self).__name__}({where!r}{self._model_option()}, device={self.device!r}{options})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_towers": None, "_tokenizer": None}
+        return {**self.__dict__, "_towers": None, "_tokenizer": None, "_fitting_batch_size": None}
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """Windows or prompts that go through the network at once: as given, or as the GPU's memory turned out to hold."""
+        return self._fitting_batch_size or self._given_batch_size or USUAL
+
+    @property
+    def on_accelerator(self) -> bool:  # type: ignore[override]
+        """Whether the network computes elsewhere than on the CPU."""
+        return resolve_device(self.device).type != "cpu"
+
+    def prepare(self) -> None:
+        """Build the network and, on a GPU, find the batch size that its memory holds, unless it was given."""
+        self._built()
 
     @abstractmethod
     def _files(self) -> tuple[Path, ...]:
@@ -147,6 +163,8 @@ class ClapEncoder(Encoder):
             If the checkpoint is not found or does not fit.
         ImportError
             If the encoder's extra is not installed.
+        MemoryError
+            If a GPU's memory does not hold even one window; where it does not hold a batch, the batch is halved.
         """
         windows = np.asarray(windows, dtype=np.float32)
         if windows.ndim != 2 or windows.shape[1] != self.window_length:
@@ -211,6 +229,8 @@ class ClapEncoder(Encoder):
                 towers = self._load(self._checked_files())
                 towers.model.to(device)
                 self._towers = towers
+                if device.type == "cuda" and not self._given_batch_size:
+                    self._fitting_batch_size = measured(device, self._encode_silence)
             return self._towers
 
     def _checked_files(self) -> tuple[Path, ...]:
@@ -226,11 +246,38 @@ class ClapEncoder(Encoder):
         self._identities = found
         return files
 
+    def _encode_silence(self, n_windows: int) -> np.ndarray:
+        windows = np.zeros((n_windows, self.window_length), dtype=np.float32)
+        return embed_windows(self._built(), windows, self.layer, self.dtype)
+
     def _in_batches(self, items: Any, modality: Modality, embed: Callable[[Any], np.ndarray]) -> np.ndarray:
         if not len(items):
             return np.empty((0, self.dim(modality)), dtype=np.float32)
-        starts = range(0, len(items), self.batch_size)
-        return np.concatenate([embed(items[start : start + self.batch_size]) for start in starts])
+        import torch
+
+        self.prepare()
+        vectors: list[np.ndarray] = []
+        begin = 0
+        while begin < len(items):
+            batch = items[begin : begin + self.batch_size]
+            try:
+                vectors.append(embed(batch))
+                begin += len(batch)
+            except torch.cuda.OutOfMemoryError as error:
+                self._halve(len(batch), error)
+        return np.concatenate(vectors)
+
+    def _halve(self, size: int, error: Exception) -> None:
+        """Go on with half as many at once, for good: what else fills the GPU's memory is not ours to judge."""
+        import torch
+
+        if size == 1:
+            raise MemoryError(
+                f"the GPU's memory does not hold a single window beside what else is in it ({error}); free some, or "
+                "pass device='cpu'"
+            ) from error
+        torch.cuda.empty_cache()
+        self._fitting_batch_size = min(self.batch_size, size // 2)
 
     def _embed_prompts(self, prompts: Sequence[str]) -> np.ndarray:
         towers = self._built()

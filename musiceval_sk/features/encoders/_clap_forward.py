@@ -1,7 +1,8 @@
 """From windows and tokens to vectors, through a CLAP network that is already built."""
 
 import contextlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FULL_SCALE = 32_767
+_THREAD = threading.local()
+_PRECISION = threading.Lock()
+_in_full_precision: list[Any] = []
 
 
 class Towers(NamedTuple):
@@ -62,9 +66,9 @@ def embed_windows(towers: Towers, windows: np.ndarray, layer: str, dtype: str) -
     import torch
 
     device = next(towers.model.parameters()).device
-    samples = torch.from_numpy(_quantise(windows) if towers.quantised else windows).to(device)
-    with torch.inference_mode(), _full_precision():
-        log_mel = towers.log_mel(samples)
+    with torch.inference_mode(), _full_precision(), _own_stream(device):
+        samples = _sent(windows, device)
+        log_mel = towers.log_mel(_quantised(samples) if towers.quantised else samples)
         with _computing_in(dtype, device):
             vectors = towers.audio(log_mel)
             if layer == "projection":
@@ -94,8 +98,8 @@ def embed_tokens(towers: Towers, ids: np.ndarray, mask: np.ndarray, layer: str, 
     import torch
 
     device = next(towers.model.parameters()).device
-    tokens, present = (torch.from_numpy(array).to(device) for array in (ids, mask))
-    with torch.inference_mode(), _full_precision(), _computing_in(dtype, device):
+    with torch.inference_mode(), _full_precision(), _own_stream(device), _computing_in(dtype, device):
+        tokens, present = (_sent(array, device) for array in (ids, mask))
         vectors = towers.text(tokens, present)
         if layer == "projection":
             vectors = towers.model.text_projection(vectors)
@@ -130,10 +134,31 @@ def laion_towers(model: Any) -> Towers:
     return Towers(model, log_mel, audio, text, model.text_branch.config.vocab_size, quantised=True)
 
 
-def _quantise(windows: np.ndarray) -> np.ndarray:
+def _sent(array: np.ndarray, device: "torch.device") -> "Tensor":
+    """Send an array to the device, from memory that a GPU reads while the CPU goes on."""
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _quantised(samples: "Tensor") -> "Tensor":
     """Send samples through 16 bit and back, truncating towards zero, as LAION does."""
-    integers = (np.clip(windows, -1, 1) * np.float32(_FULL_SCALE)).astype(np.int16)
-    return integers.astype(np.float32) / np.float32(_FULL_SCALE)
+    import torch
+
+    return (samples.clamp(-1, 1) * _FULL_SCALE).to(torch.int16).float() / _FULL_SCALE
+
+
+def _own_stream(device: "torch.device") -> Any:
+    """Context in which a GPU works for this thread beside what it does for others, so that copies meet computing."""
+    import torch
+
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    streams = _THREAD.__dict__.setdefault("streams", {})
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)
+    return torch.cuda.stream(streams[device])
 
 
 def _finished(vectors: "Tensor", layer: str) -> np.ndarray:
@@ -145,11 +170,28 @@ def _finished(vectors: "Tensor", layer: str) -> np.ndarray:
     return vectors.cpu().numpy()
 
 
-def _full_precision() -> Any:
-    """Context in which cuDNN convolves in float32, as the CPU does: its default rounds to 10 bits of mantissa."""
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Let cuDNN convolve in float32, as the CPU does: its default rounds to 10 bits of mantissa.
+
+    The setting is the process's: the first thread that comes makes it, the last that goes takes it back.
+    """
     import torch
 
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    with _PRECISION:
+        if not _in_full_precision:
+            flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+            flags.__enter__()
+        else:
+            flags = _in_full_precision[-1]
+        _in_full_precision.append(flags)
+    try:
+        yield
+    finally:
+        with _PRECISION:
+            _in_full_precision.pop()
+            if not _in_full_precision:
+                flags.__exit__(None, None, None)
 
 
 def _computing_in(dtype: str, device: "torch.device") -> Any:

@@ -15,8 +15,11 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
 
 from musiceval_sk._optional import import_optional
 from musiceval_sk.features.encoders._clap_checkpoint import check_fit
@@ -179,7 +182,7 @@ def _empty_clap(code: ModuleType, amodel: str, roberta: Any) -> "torch.nn.Module
         "heads": 1,
         "layers": 1,
     }
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), without_memory():
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), without_memory(), _blank_filters():
         warnings.filterwarnings("ignore", message="torch.meshgrid")
         model = code.CLAP(**settings)
         del model.token_embedding, model.positional_embedding, model.ln_final
@@ -191,6 +194,25 @@ def _empty_clap(code: ModuleType, amodel: str, roberta: Any) -> "torch.nn.Module
     model.text_branch_type = "roberta"
     model.attn_mask = model.build_attention_mask()
     return model
+
+
+@contextlib.contextmanager
+def _blank_filters() -> Iterator[None]:
+    """Let torchlibrosa leave its spectrogram's filters blank: checkpoints hold them, and computing them imports numba."""
+    from torchlibrosa import stft
+
+    filters = SimpleNamespace(
+        get_window=lambda window, length, fftbins: np.zeros(length),
+        mel=lambda sr, n_fft, n_mels, fmin, fmax: np.zeros((n_mels, n_fft // 2 + 1)),
+    )
+    blank = SimpleNamespace(
+        filters=filters, util=SimpleNamespace(pad_center=lambda window, size: np.zeros(size))
+    )
+    with (
+        mock.patch.object(stft, "librosa", blank),
+        mock.patch.object(stft.DFTBase, "dft_matrix", lambda self, n: np.zeros((n, n), np.complex64)),
+    ):
+        yield
 
 
 def _roberta_config(weights: "Mapping[str, torch.Tensor]", path: Path) -> Any:

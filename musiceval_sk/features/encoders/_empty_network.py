@@ -2,6 +2,9 @@
 
 from typing import Any
 
+# Of torch.nn.init, and the steps of which they are made: on the meta device they are slow, and one imports 800 modules.
+_DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "erfinv_", "clamp_"}
+
 
 def without_memory() -> Any:
     """Mode in which parameters are made on the meta device, while everything computed stays as it is.
@@ -22,9 +25,10 @@ def without_memory() -> Any:
             # torchlibrosa fills its filters in by hand, from values that every checkpoint holds.
             if function == torch.Tensor.data.__set__:  # type: ignore[attr-defined]
                 return None
-            # Part of drawing initial weights; on the meta device they are slow, and the first imports 800 modules.
-            if function in (torch.Tensor.erfinv_, torch.Tensor.clamp_) and args[0].is_meta:
-                return args[0]
+            if getattr(function, "__name__", "") in _DRAWS:
+                weight = args[0] if args else kwargs["tensor"]
+                if weight.is_meta:
+                    return weight
             return function(*args, **kwargs)
 
     return WithoutMemory()

@@ -36,7 +36,10 @@ class Encoder(ABC):
     audio_dim, text_dim : int
         Length of an audio and of a text vector.
     batch_size : int
-        Number of windows or prompts that one ``encode_*`` call is best given.
+        Number of windows or prompts that one ``encode_*`` call is best given; may be known only once prepared.
+    on_accelerator : bool
+        Whether the model computes elsewhere than on the CPU, so that all of its cores may decode, and two threads may
+        call `encode_audio` at once, one preparing its windows while the other's are computed.
     """
 
     name: str
@@ -46,6 +49,10 @@ class Encoder(ABC):
     audio_dim: int
     text_dim: int
     batch_size: int = 32
+    on_accelerator: bool = False
+
+    def prepare(self) -> None:  # noqa: B027
+        """Do what the first ``encode_*`` call would do before it encodes, such as building the model; by default nothing."""
 
     @abstractmethod
     def describe(self, modality: Modality) -> dict[str, Any]:

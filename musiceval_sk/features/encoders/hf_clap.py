@@ -39,8 +39,9 @@ class HfClapEncoder(ClapEncoder):
         What the towers' matrix products are computed in; spectrograms, norms and vectors are of float32 either way.
     device : str, default="auto"
         ``"auto"`` (CUDA where there is one, else the CPU) or torch's name of a device.
-    batch_size : int, default=16
-        Number of windows or prompts that go through the network at once.
+    batch_size : int, optional
+        Number of windows or prompts that go through the network at once. Default: 16 on a CPU; on a GPU as many as its
+        free memory holds, at most 128. Either is halved when a GPU's memory runs out.
 
     Raises
     ------
@@ -77,7 +78,7 @@ class HfClapEncoder(ClapEncoder):
         layer: str = "projection",
         dtype: str = "float32",
         device: str = "auto",
-        batch_size: int = 16,
+        batch_size: int | None = None,
     ):
         super().__init__(
             checkpoint, tokenizer=tokenizer, layer=layer, dtype=dtype, device=device, batch_size=batch_size
