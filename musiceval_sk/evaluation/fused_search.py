@@ -167,7 +167,7 @@ class FusedGridSearchCV(_FusedSearch, GridSearchCV):  # numpydoc ignore=PR02
     >>> from musiceval_sk import FusedGridSearchCV, MOSRegressor
     >>> X = np.random.default_rng(0).normal(size=(80, 4))
     >>> search = FusedGridSearchCV(
-    ...     MOSRegressor(hidden_layer_sizes=(8, 4), max_iter=5000, random_state=0),
+    ...     MOSRegressor(hidden_layer_sizes=(8, 4), tol=1e-4, random_state=0),
     ...     {"learning_rate_init": [0.00001, 0.01]},
     ...     cv=3,
     ... )
