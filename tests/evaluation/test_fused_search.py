@@ -140,6 +140,17 @@ def test_holds_out_whole_groups(data):
     assert not np.allclose(other.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
 
 
+def test_weighs_clips(data):
+    X, y, _ = data
+    weights = np.arange(90) % 4  # of every fold some clips are left out
+    fused, plain = both(small(), RATES, X, y, params={"sample_weight": weights}, cv=3)
+    same_scores(fused, plain)
+    unweighted = FusedGridSearchCV(small(), RATES, cv=3).fit(X, y)
+    assert not np.allclose(
+        unweighted.cv_results_["mean_test_score"], fused.cv_results_["mean_test_score"], atol=1e-3
+    )
+
+
 def test_metadata_routing(data):
     X, y, systems = data
     with sklearn.config_context(enable_metadata_routing=True):
