@@ -62,7 +62,7 @@ def command(app: typer.Typer, epilog: str) -> Callable[[Callable[..., None]], Ca
                 except BrokenPipeError:  # the reader of our output, such as head, has seen enough
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                     raise typer.Exit(1) from None
-                except (AudioError, StoreError, OSError) as error:
+                except (AudioError, StoreError, OSError, MemoryError) as error:
                     _fail(error, status=1)
                 except (ValueError, ImportError) as error:
                     _fail(error, status=2)

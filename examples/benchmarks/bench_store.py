@@ -4,10 +4,10 @@
 
 Prints ratios and times of one run; the median of five where a step is short.
 
-Measured on 2 shared CPU cores, ranges over four runs: reading X takes 1.11 to 1.17 times one h5py slice of the same bytes (1.08 to
-1.23 shuffled), 1/20 to 1/33 of a `.npy` per clip (0.33 to 0.56 s, which varies most) and 1/46 to 1/84 of joblib.Memory. One run: a
-million items open in 0.8 s, membership of all takes 0.8 s, appending 0.97 times what it takes to an empty store; streaming peaks at
-247 MiB for 100,000 items and 323 MiB for 1,000,000, the difference being the list of keys.
+Measured on 2 shared CPU cores, ranges over three runs: reading X takes 1.12 to 1.23 times one h5py slice of the same bytes (1.57 to
+1.71 shuffled), 1/23 to 1/24 of a `.npy` per clip (0.34 to 0.35 s) and 1/57 to 1/59 of joblib.Memory. One run: a million items open in
+0.8 s, membership of all takes 0.8 s, appending 0.97 times what it takes to an empty store; streaming peaks at 247 MiB for 100,000
+items and 323 MiB for 1,000,000, the difference being the list of keys.
 """
 
 import argparse

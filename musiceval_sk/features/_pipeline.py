@@ -81,7 +81,7 @@ def _embed_in_worker(encoder: Encoder, paths: dict[bytes, str]) -> Batch:
 
 
 def _embed_ahead(encoder: Encoder, paths: dict[bytes, str], size: int | None) -> Iterator[Batch]:
-    """Embed in this process; what is decoded and not yet embedded is at most three times ``size`` clips."""
+    """Embed in this process; 16 clips, or two a core, are decoded ahead of the batches that gather and are encoded."""
     encoder.prepare()
     size = size or max(_CLIPS_A_BATCH, encoder.batch_size)
     vectors: dict[bytes, np.ndarray] = {}
@@ -101,15 +101,17 @@ def _embed_ahead(encoder: Encoder, paths: dict[bytes, str], size: int | None) ->
 def _decoded(
     encoder: Encoder, paths: dict[bytes, str], size: int
 ) -> Iterator[tuple[bytes, np.ndarray | str]]:
-    """Windows of each sound, or why there are none, in order; ``size`` sounds are decoded ahead of the one asked for."""
+    """Windows of each sound, or why there are none, in order, some decoded ahead of the one asked for."""
     from joblib import cpu_count
 
     decoders = cpu_count() if encoder.on_accelerator else _DECODERS_BESIDE_A_MODEL
-    with ThreadPoolExecutor(decoders) as pool:
+    most = min(size, max(_CLIPS_A_BATCH, 2 * decoders))
+    pool = ThreadPoolExecutor(decoders)
+    try:
         remaining = iter(paths.items())
         ahead: deque[tuple[bytes, Future]] = deque()
         while True:
-            for key, path in islice(remaining, size - len(ahead)):
+            for key, path in islice(remaining, most - len(ahead)):
                 ahead.append((key, pool.submit(_windows_of, key, path, encoder)))
             if not ahead:
                 return
@@ -118,6 +120,8 @@ def _decoded(
                 yield key, windows.result()
             except AudioError as error:
                 yield key, str(error)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _gathered(

@@ -17,12 +17,12 @@ import h5py
 import numpy as np
 
 from musiceval_sk.exceptions import StoreError
-from musiceval_sk.features._chunks import read_rows
 
 FORMAT = "musiceval-embeddings"
 VERSION = 1
 KEY_BYTES = 32
 _CHUNK_ROWS = 256
+_READ_THROUGH_ROWS = 1024
 _SPAN_ROWS = 1 << 16
 
 GroupName = tuple[str, str]
@@ -96,13 +96,28 @@ class StoreFile:
             yield some, stacked
 
     def read_into(self, out: np.ndarray, group: GroupName, items: np.ndarray, places: np.ndarray) -> None:
-        """Fill ``out[places[i] : places[i] + windows of item i]`` for each item."""
+        """Fill ``out[places[i] : places[i] + windows of item i]`` for each item; neighbours on disk are read at once."""
         order = np.argsort(items, kind="stable")
-        begins = self.offsets(group)[items[order]]
-        counts = self.offsets(group)[items[order] + 1] - begins
+        begins, ends = self.offsets(group)[items[order]], self.offsets(group)[items[order] + 1]
+        places = places[order]
+        far = begins[1:] - ends[:-1] > _READ_THROUGH_ROWS
+        breaks = np.flatnonzero(far | (np.diff(begins // _SPAN_ROWS) > 0)) + 1
         with self._open() as file:
             vectors = file["/".join(group)]["vectors"]
-            read_rows(vectors, _ranges(begins, counts), out, _ranges(places[order], counts))
+            for run in np.split(np.arange(len(order)), breaks):
+                begin, end, counts = begins[run[0]], ends[run].max(), ends[run] - begins[run]
+                if (np.diff(begins[run]) == counts[:-1]).all() and (
+                    np.diff(places[run]) == counts[:-1]
+                ).all():
+                    first = places[run[0]]
+                    vectors.read_direct(out, np.s_[begin:end], np.s_[first : first + end - begin])
+                else:
+                    _scatter(
+                        vectors[begin:end],
+                        _ranges(begins[run] - begin, counts),
+                        out,
+                        _ranges(places[run], counts),
+                    )
 
     @contextmanager
     def _open(self) -> Iterator[h5py.File]:
@@ -147,6 +162,16 @@ def write_store_file(
 def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Rows ``[begin, begin + 1, ...]`` of each range, one after another."""
     return np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
+
+def _scatter(span: np.ndarray, rows: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
+    """Copy ``out[places[i]] = span[rows[i]]``, in one pass where the places have no gap."""
+    order = np.argsort(places, kind="stable")
+    rows, places = rows[order], places[order]
+    if places[-1] - places[0] + 1 == len(places):
+        np.take(span, rows, axis=0, out=out[places[0] : places[-1] + 1], mode="clip")
+    else:
+        out[places] = span[rows]
 
 
 def canonical(description: dict[str, Any]) -> str:

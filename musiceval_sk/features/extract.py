@@ -98,7 +98,8 @@ def extract(
         Workers of `joblib.Parallel`, each of which builds the encoder once. None means one, unless a
         `joblib.parallel_config` says otherwise, also with another backend such as "dask".
     batch_size : int, default=None
-        Clips that are decoded, embedded and stored together; by default 16, or the encoder's own batch size if larger.
+        Clips that are decoded, embedded and stored together; by default 16 or, with one job, the encoder's own
+        batch size if that is larger.
     progress : bool, default=None
         Whether to show a bar on stderr; by default only on a terminal.
     strict : bool, default=False

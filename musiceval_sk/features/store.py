@@ -294,13 +294,17 @@ class EmbeddingStore:
         """
         while True:
             had_main = self.path.exists()
-            parts = sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
-            # The main file last, so that a compaction between the two looks hides nothing.
+            parts = self._parts()
+            # The main file after the parts, so that a compaction between the two looks hides nothing.
             if self.path.exists():
                 return [self.path, *parts]
             # Was it pruned away meanwhile, then what survived of it is in a part that these may lack.
-            if not had_main:
-                return parts
+            again = self._parts()
+            if not had_main and set(parts) <= set(again):
+                return again
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
 
     def groups(self) -> list[GroupName]:
         """List modality and fingerprint of every group that the store holds.

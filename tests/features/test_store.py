@@ -421,3 +421,12 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_reported(store, writer):
     append(store, 10**5)
     store.compact()
     check(store, [*reported, 10**5], FINGERPRINT)
+
+
+def test_items_of_several_windows_asked_for_twice_each(store, rng):
+    # Rows of a twice-asked item run 3, 4, 5, 3, 4, 5: they are not ascending, and cross every boundary of chunks.
+    keys = [bytes([i % 256, i // 256]) + bytes(30) for i in range(1000)]
+    items = [rng.normal(size=(3, 4)).astype(np.float32) for _ in keys]
+    fingerprint = store.append("audio", DESCRIPTION, keys, items)
+    vectors, _ = store.read("audio", fingerprint, [key for key in keys for _ in range(2)])
+    np.testing.assert_array_equal(vectors, np.concatenate([item for item in items for _ in range(2)]))

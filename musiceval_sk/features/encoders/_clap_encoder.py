@@ -1,6 +1,7 @@
 """What the encoders of CLAP share: their windows and prompts, their files, and building the network once."""
 
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 LAYERS = ("projection", "encoder")
 DTYPES = ("float32", "bfloat16")
 _BUILDING = threading.RLock()
+# How often to ask again, a second apart, for memory that another thread or process may give back.
+_PATIENCE = 10
 
 
 class ClapEncoder(Encoder):
@@ -76,8 +79,8 @@ class ClapEncoder(Encoder):
 
     @property
     def on_accelerator(self) -> bool:  # type: ignore[override]
-        """Whether the network computes elsewhere than on the CPU."""
-        return resolve_device(self.device).type != "cpu"
+        """Whether the network computes on a CUDA device."""
+        return resolve_device(self.device).type == "cuda"
 
     def prepare(self) -> None:
         """Build the network and, on a GPU, find the batch size that its memory holds, unless it was given."""
@@ -225,12 +228,17 @@ class ClapEncoder(Encoder):
     def _built(self) -> Towers:
         with _BUILDING:
             if self._towers is None:
+                import torch
+
                 device = resolve_device(self.device)
                 towers = self._load(self._checked_files())
-                towers.model.to(device)
-                self._towers = towers
+                try:
+                    towers.model.to(device)
+                except torch.cuda.OutOfMemoryError as error:
+                    raise _too_little_memory("the network", error) from error
                 if device.type == "cuda" and not self._given_batch_size:
-                    self._fitting_batch_size = measured(device, self._encode_silence)
+                    self._fitting_batch_size = measured(device, lambda n: self._encode_silence(towers, n))
+                self._towers = towers
             return self._towers
 
     def _checked_files(self) -> tuple[Path, ...]:
@@ -246,9 +254,9 @@ class ClapEncoder(Encoder):
         self._identities = found
         return files
 
-    def _encode_silence(self, n_windows: int) -> np.ndarray:
+    def _encode_silence(self, towers: Towers, n_windows: int) -> np.ndarray:
         windows = np.zeros((n_windows, self.window_length), dtype=np.float32)
-        return embed_windows(self._built(), windows, self.layer, self.dtype)
+        return embed_windows(towers, windows, self.layer, self.dtype)
 
     def _in_batches(self, items: Any, modality: Modality, embed: Callable[[Any], np.ndarray]) -> np.ndarray:
         if not len(items):
@@ -257,27 +265,23 @@ class ClapEncoder(Encoder):
 
         self.prepare()
         vectors: list[np.ndarray] = []
-        begin = 0
+        begin, refused = 0, 0
         while begin < len(items):
             batch = items[begin : begin + self.batch_size]
             try:
                 vectors.append(embed(batch))
-                begin += len(batch)
+                begin, refused = begin + len(batch), 0
             except torch.cuda.OutOfMemoryError as error:
-                self._halve(len(batch), error)
+                torch.cuda.empty_cache()
+                if self.batch_size > 1:
+                    # For good: what else fills the GPU's memory is not ours to judge.
+                    self._fitting_batch_size = self.batch_size // 2
+                    continue
+                refused += 1
+                if refused == _PATIENCE:
+                    raise _too_little_memory("a single window or prompt", error) from error
+                time.sleep(1)
         return np.concatenate(vectors)
-
-    def _halve(self, size: int, error: Exception) -> None:
-        """Go on with half as many at once, for good: what else fills the GPU's memory is not ours to judge."""
-        import torch
-
-        if size == 1:
-            raise MemoryError(
-                f"the GPU's memory does not hold a single window beside what else is in it ({error}); free some, or "
-                "pass device='cpu'"
-            ) from error
-        torch.cuda.empty_cache()
-        self._fitting_batch_size = min(self.batch_size, size // 2)
 
     def _embed_prompts(self, prompts: Sequence[str]) -> np.ndarray:
         towers = self._built()
@@ -289,3 +293,9 @@ class ClapEncoder(Encoder):
                 self._tokenizer = roberta.load_tokenizer(files, vocab_size, extra=self.extra, purpose=purpose)
         ids, mask = roberta.tokenize(self._tokenizer, prompts)
         return embed_tokens(towers, ids, mask, self.layer, self.dtype)
+
+
+def _too_little_memory(what: str, error: Exception) -> MemoryError:
+    return MemoryError(
+        f"the GPU's memory does not hold {what} beside what else is in it ({error}); free some, or pass device='cpu'"
+    )

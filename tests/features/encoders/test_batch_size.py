@@ -9,7 +9,9 @@ import torch
 from musiceval_sk.features.encoders import _batch_size, _clap_encoder, _clap_forward
 from musiceval_sk.features.encoders._batch_size import fitting, measured
 from musiceval_sk.features.encoders.hf_clap import HfClapEncoder
-from tests.clap_files import write_clap_checkpoint
+from tests.clap_files import write_transformers_folder
+
+pytest.importorskip("transformers", reason="transformers (the extra 'hf') is not installed")
 
 MIB = 1 << 20
 
@@ -55,10 +57,8 @@ def test_a_probe_that_does_not_fit_leaves_one_window(card):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_clap_checkpoint(
-        tmp_path_factory.mktemp("clap") / "clap.pt", amodel="HTSAT-tiny", text_layers=1
-    )
+def folder(tmp_path_factory):
+    return write_transformers_folder(tmp_path_factory.mktemp("hf"))
 
 
 @pytest.fixture
@@ -77,29 +77,45 @@ def sizes(monkeypatch):
     return seen
 
 
-def test_a_batch_that_does_not_fit_is_halved_for_good(checkpoint, sizes, rng):
+def test_a_batch_that_does_not_fit_is_halved_for_good(folder, sizes, rng):
     windows = rng.uniform(-0.5, 0.5, size=(5, 480_000)).astype(np.float32)
-    encoder = HfClapEncoder(checkpoint, device="cpu", batch_size=8)
+    encoder = HfClapEncoder(folder, device="cpu", batch_size=8)
     vectors = encoder.encode_audio(windows)
-    # All five at once, then half of five, which the rest keeps to.
-    assert sizes == [5, 2, 2, 1]
+    # All five, then half of eight, which is still too many, then half of that, to which the rest keeps.
+    assert sizes == [5, 4, 2, 2, 1]
     assert encoder.batch_size == 2
-    expected = HfClapEncoder(checkpoint, device="cpu", batch_size=1).encode_audio(windows)
+    expected = HfClapEncoder(folder, device="cpu", batch_size=1).encode_audio(windows)
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
-def test_memory_for_no_window_at_all_is_an_error_in_words(checkpoint, monkeypatch):
+def test_memory_that_another_holds_for_a_while_is_waited_for(folder, monkeypatch):
+    embed, failures = _clap_encoder.embed_windows, iter(range(7))
+
+    def taken(*arguments):
+        if next(failures, None) is not None:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return embed(*arguments)
+
+    monkeypatch.setattr(_clap_encoder, "embed_windows", taken)
+    monkeypatch.setattr(_clap_encoder.time, "sleep", lambda seconds: None)
+    encoder = HfClapEncoder(folder, device="cpu", batch_size=2)
+    assert encoder.encode_audio(np.zeros((1, 480_000), np.float32)).shape == (1, 32)
+    assert encoder.batch_size == 1
+
+
+def test_memory_for_no_window_at_all_is_an_error_in_words(folder, monkeypatch):
     def full(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(_clap_encoder, "embed_windows", full)
+    monkeypatch.setattr(_clap_encoder.time, "sleep", lambda seconds: None)
     with pytest.raises(MemoryError, match=r"does not hold a single window .*pass device='cpu'"):
-        HfClapEncoder(checkpoint, device="cpu").encode_audio(np.zeros((1, 480_000), np.float32))
+        HfClapEncoder(folder, device="cpu").encode_audio(np.zeros((1, 480_000), np.float32))
 
 
-def test_without_a_word_a_cpu_takes_the_usual_batch(checkpoint):
-    assert HfClapEncoder(checkpoint, device="cpu").batch_size == _batch_size.USUAL == 16
-    assert not HfClapEncoder(checkpoint, device="cpu").on_accelerator
+def test_without_a_word_a_cpu_takes_the_usual_batch(folder):
+    assert HfClapEncoder(folder, device="cpu").batch_size == _batch_size.USUAL == 16
+    assert not HfClapEncoder(folder, device="cpu").on_accelerator
 
 
 def test_quantised_as_laion_does_in_numpy(rng):
