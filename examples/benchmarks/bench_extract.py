@@ -5,10 +5,9 @@
 All three see the same 10 s clips in one run; clips per second and ratios are printed. Without a checkpoint one of random
 weights and true architecture is made. A second part measures that memory does not grow with the number of clips.
 
-Measured on 2 shared CPU cores with busy neighbours, random weights, best of three. 32 clips: bare forward 2.54 clips/s, extract 2.55
-(ratio 1.00; CPU seconds 0.95). 24 clips in another run: 3.07 and 2.62 (0.85), laion_clap's file list 1.37 (extract is 1.9 times as
-fast; 3.5 times in a run on an idle machine). Peak memory with 'spectral' 331 MiB at 200 clips and 342 MiB at 2,000 (1.03).
-No figure for a GPU yet: run it there with --clips 512.
+Measured on 2 shared CPU cores, random weights, best of three. 32 clips: bare forward 3.05 clips/s, extract 2.66 (ratio 0.87; in other
+runs 0.85 and 1.00, and 0.93 to 0.98 over single passes of 16 clips), laion_clap's file list 1.46 (extract is 1.8 times as fast). Peak memory with
+'spectral' 290 MiB at 200 clips and 325 MiB at 2,000 (1.12). No figure for a GPU yet: run it there with --clips 512.
 """
 
 import argparse
