@@ -10,6 +10,7 @@ import uuid
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features.audio import hash_file
 
+_FILES_UNDER_WAY = 256
 _THREADS = 4
 # A file written again within the same tick of its file system's clock may keep size and time.
 _SETTLED_NANOSECONDS = 2_000_000_000
@@ -54,8 +56,11 @@ class FileIndex:
         list of bytes or AudioError
             SHA-256 of each file's bytes, or why it cannot be read.
         """
+        remaining, found = iter(paths), []
         with ThreadPoolExecutor(_THREADS) as pool:
-            return list(pool.map(self._digest, paths))
+            while block := list(islice(remaining, _FILES_UNDER_WAY)):
+                found += pool.map(self._digest, block)
+        return found
 
     def save(self) -> None:
         """Write the index, if anything in it is new; failing to is no error, since it can be made again."""

@@ -57,7 +57,7 @@ class SpectralEncoder(Encoder):
     fmin, fmax = 30.0, 11_025.0
     audio_dim = 3 * n_mels + 12 + 6
     text_dim = 256
-    batch_size = 64
+    batch_size = 16  # it measures window by window: more at once would only fill memory
 
     def __repr__(self) -> str:
         return "SpectralEncoder()"
