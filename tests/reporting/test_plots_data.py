@@ -61,7 +61,7 @@ def test_distribution_says_what_is_missing():
 
 
 @pytest.mark.parametrize("names", [SHORT, LONG])
-@pytest.mark.parametrize("n_systems", [1, 3, 12, 31])
+@pytest.mark.parametrize("n_systems", [1, 12, 31])
 @pytest.mark.parametrize("narrow", [False, True])
 def test_names_of_systems_are_whole_and_apart(names, n_systems, narrow):
     clips = made_up(n_systems, names)
