@@ -237,6 +237,19 @@ def test_from_estimator_draws_its_predictions(kind):
         assert found.name == "impression"
 
 
+def test_points_and_names_agree_whatever_the_order_of_the_means():
+    true, predicted = pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"b": 5.0, "a": 4.0})
+    display = SystemScatterDisplay(true, predicted).plot()
+    (points,) = lines_with(display.ax_, "o")
+    assert points.get_xydata().tolist() == [[1.0, 4.0], [2.0, 5.0]]
+
+
+@pytest.mark.parametrize("kind", BY_SYSTEM)
+def test_systems_are_asked_for(kind):
+    with pytest.raises(ValueError, match="give systems=, the system of each clip"):
+        kind.from_predictions([1.0, 2.0], [1.0, 2.0], systems=None)
+
+
 def test_from_estimator_asks_for_the_target():
     clips = made_up(3)
     X, y = clips[["prediction"]], clips[["impression", "alignment"]]

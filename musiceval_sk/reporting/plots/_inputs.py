@@ -39,8 +39,10 @@ def rated_clips(
     return rated[~nameless]
 
 
-def compared(y_true: Any, y_pred: Any, systems: Any = None) -> pd.DataFrame:
-    """One row a clip: ``truth``, ``prediction`` and, where given, ``system``."""
+def compared(y_true: Any, y_pred: Any, systems: Any, *, by_system: bool = True) -> pd.DataFrame:
+    """Lay out one row a clip: ``truth``, ``prediction`` and, where given, ``system``, which ``by_system`` demands."""
+    if by_system and systems is None:
+        raise ValueError("give systems=, the system of each clip, such as clips['system']")
     truth, prediction = validate(y_true, y_pred)
     table = pd.DataFrame({"truth": truth, "prediction": prediction})
     if isinstance(y_true, pd.Series):

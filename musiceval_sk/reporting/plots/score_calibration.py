@@ -85,7 +85,7 @@ class ScoreCalibrationDisplay(FromEstimator, Display):
             raise ValueError(
                 f"n_bins must be at least 1 and strategy one of {', '.join(STRATEGIES)}; got {n_bins} and {strategy!r}"
             )
-        table = compared(y_true, y_pred, systems)
+        table = compared(y_true, y_pred, systems, by_system=False)
         rows = []
         for _, part in table.groupby(_bin(table["prediction"].to_numpy(), n_bins, strategy)):
             groups = part["system"] if systems is not None else None

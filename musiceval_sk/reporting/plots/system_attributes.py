@@ -111,18 +111,17 @@ class SystemAttributesDisplay(Display):
             If a column is missing, or an attribute differs between clips of a system.
         """
         require_columns(clips, ["system", *attributes])
-        groups = clips.groupby("system")[list(attributes)]
-        varied = groups.nunique(dropna=False) > 1
+        clips = clips[clips["system"].notna() & (clips["system"].astype(str).str.strip() != "")]
+        varied = clips.groupby("system")[list(attributes)].nunique(dropna=False) > 1
         if varied.to_numpy().any():
             offenders = [
-                f"{column!r} within {system!r}" for system, column in varied.stack()[lambda v: v].index
+                f"{name!r} within {system!r}" for name in varied for system in varied.index[varied[name]]
             ]
             raise ClipsTableError(
                 f"an attribute must be the same for all clips of a system, but these differ: {listed(offenders)}"
             )
-        return cls.from_systems(
-            groups.nth(0).set_index(clips["system"].drop_duplicates()), most_values=most_values, ax=ax
-        )
+        systems = clips.drop_duplicates("system").set_index("system")[list(attributes)]
+        return cls.from_systems(systems, most_values=most_values, ax=ax)
 
     def plot(self, ax: Any = None) -> "SystemAttributesDisplay":
         """Draw.

@@ -144,7 +144,7 @@ class SystemScatterDisplay(FromEstimator, Display):
                 elinewidth=0.8,
                 **{f"{side}err": (middle - low, high - middle)},
             )
-        ax.plot(self.y_true, self.y_pred, "o", color=ACCENT, markeredgecolor=INK)
+        ax.plot(self.y_true, self.y_pred[self.y_true.index], "o", color=ACCENT, markeredgecolor=INK)
         ax.set_title(self._verdict(), fontsize=10)
         ax.set(xlim=limits, ylim=limits, xlabel=f"true system mean of {self.name}", aspect="equal")
         ax.set_ylabel(f"predicted system mean of {self.name}")
