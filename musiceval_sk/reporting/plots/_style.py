@@ -55,6 +55,7 @@ def brief(value: Any) -> str:
     """Write a value for an axis: numbers to three figures without needless zeros, anything else as it is."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
         return str(value)
+    value = float(value)
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         return np.format_float_positional(value, precision=3, fractional=False, trim="-")
     return f"{value:.3g}"

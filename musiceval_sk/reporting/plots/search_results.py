@@ -193,10 +193,10 @@ class SearchResultsDisplay(Display):
         means = best["mean"].unstack().reindex(index=rows, columns=columns).to_numpy(dtype=float)
         image = ax.imshow(means, cmap="cividis", aspect="auto")
         top = np.unravel_index(np.nanargmax(means), means.shape)
-        box = {"fill": False, "edgecolor": ACCENT, "linewidth": 3}
         from matplotlib.patches import Rectangle
 
-        ax.add_patch(Rectangle((top[1] - 0.5, top[0] - 0.5), 1, 1, **box))
+        corner = (float(top[1]) - 0.5, float(top[0]) - 0.5)
+        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ACCENT, linewidth=3))
         # Names on one side take room from the other: rows are fitted again once columns have theirs.
         for names, axis in ((rows, "y"), (columns, "x"), (rows, "y")):
             name_ticks(ax, names, axis=axis)
