@@ -53,5 +53,13 @@ from .features.upkeep import merge_stores as merge_stores
 from .features.upkeep import store_info as store_info
 from .features.verify import VerifyReport as VerifyReport
 from .features.verify import verify_store as verify_store
+from .reporting.plots import PromptLengthDisplay as PromptLengthDisplay
+from .reporting.plots import ScoreCalibrationDisplay as ScoreCalibrationDisplay
+from .reporting.plots import ScoreDistributionDisplay as ScoreDistributionDisplay
+from .reporting.plots import ScoreLearningCurveDisplay as ScoreLearningCurveDisplay
+from .reporting.plots import SearchResultsDisplay as SearchResultsDisplay
+from .reporting.plots import SystemAttributesDisplay as SystemAttributesDisplay
+from .reporting.plots import SystemRankingDisplay as SystemRankingDisplay
+from .reporting.plots import SystemResidualsDisplay as SystemResidualsDisplay
 from .reporting.plots import SystemScatterDisplay as SystemScatterDisplay
 from .reporting.plots import SystemScoresDisplay as SystemScoresDisplay

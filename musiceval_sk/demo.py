@@ -110,6 +110,12 @@ def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> bool:
     found = study.predictions[study.predictions["model"] == "ridge"]
     for name, figure in figures.items():
         FigureCanvasAgg(figure)
+        # Before the displays, which find places for names in the figure as it is.
+        figure.suptitle(
+            "Simulated listening test: scores of each system's clips"
+            if name == "scores-per-system"
+            else "Simulated listening test: systems never heard in training, ridge on spectral features"
+        )
         for ax, target in zip(figure.subplots(1, 2), TARGETS, strict=True):
             if name == "scores-per-system":
                 SystemScoresDisplay.from_clips(clips, target, ax=ax)
@@ -118,11 +124,6 @@ def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> bool:
                 SystemScatterDisplay.from_predictions(
                     rows["truth"], rows["prediction"], systems=clips["system"], name=target, ax=ax
                 )
-        figure.axes[0].figure.suptitle(
-            "Simulated listening test: scores of each system's clips"
-            if name == "scores-per-system"
-            else "Simulated listening test: systems never heard in training, ridge on spectral features"
-        )
         figure.savefig(out / f"{name}.png", dpi=120)
     return True
 

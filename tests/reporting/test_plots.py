@@ -87,7 +87,7 @@ def test_scatter_shows_every_system_by_name(tmp_path):
     names = display.ax_.texts
     assert sorted(text.get_text() for text in names) == list(true.index)
     for text in names:
-        assert text.xy == (true[text.get_text()], pytest.approx(guessed[text.get_text()]))
+        assert text.xy == pytest.approx((true[text.get_text()], guessed[text.get_text()]), rel=1e-12)
     srcc = u_srcc(true, guessed)
     low, high = spearman_interval(srcc, 12)
     assert display.ax_.get_title() == f"S_SRCC {srcc:+.2f}, 95 % [{low:+.2f}, {high:+.2f}], 12 systems"

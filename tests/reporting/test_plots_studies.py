@@ -1,0 +1,192 @@
+"""Figures of studies: learning curves and searches; and what all displays have in common."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, GroupKFold, learning_curve
+
+import musiceval_sk
+from musiceval_sk import ScoreLearningCurveDisplay, SearchResultsDisplay, SystemScoresDisplay, mos_scorer
+
+from .drawing import assert_apart, assert_texts_are_whole, lines_with, made_up, narrow_axes, xy_of
+
+plt = pytest.importorskip("matplotlib.pyplot", reason="figures need the extra 'report'")
+
+
+def growth(models=("ridge", "MOSRegressor", "system mean, a look-up without any audio")):
+    rows = [(model, size, i / 10 + size / 1000) for i, model in enumerate(models) for size in (400, 100, 200)]
+    table = pd.DataFrame(rows, columns=["model", "clips", "S_SRCC"])
+    return table.assign(low=table["S_SRCC"] - 0.1, high=table["S_SRCC"] + 0.05)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_learning_curve_has_a_line_a_model_told_apart_without_colour(narrow):
+    table = growth()
+    display = ScoreLearningCurveDisplay.from_table(
+        table,
+        size="clips",
+        score="S_SRCC",
+        by="model",
+        references={"ceiling": 0.97},
+        ax=narrow_axes() if narrow else None,
+    )
+    curves = [bars.lines[0] for bars in display.ax_.containers]
+    for curve, (_, part) in zip(curves, table.groupby("model", sort=False), strict=True):
+        part = part.sort_values("clips")
+        x, y = xy_of(curve)
+        np.testing.assert_allclose(y, part["S_SRCC"])
+        np.testing.assert_allclose(x, part["clips"], atol=15)
+    assert len({curve.get_marker() for curve in curves}) == 3
+    assert len({str(curve._dash_pattern) for curve in curves}) == 3
+    ends = np.array(display.ax_.containers[0].lines[2][0].get_segments())[:, :, 1]
+    np.testing.assert_allclose(ends, table[:3].sort_values("clips")[["low", "high"]])
+    assert display.ax_.texts[0].get_text() == " ceiling"
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("clips", "S_SRCC")
+    legend = display.ax_.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list(table["model"].unique())
+    assert legend.get_window_extent().y0 >= display.ax_.get_window_extent().y1
+    assert_texts_are_whole(display)
+
+
+def test_legend_of_short_names_stands_beside_the_axes():
+    display = ScoreLearningCurveDisplay.from_table(
+        growth(["a", "b"]), size="clips", score="S_SRCC", by="model"
+    )
+    display.figure_.draw_without_rendering()
+    assert display.ax_.get_legend().get_window_extent().x0 > display.ax_.get_window_extent().x1
+    assert_texts_are_whole(display)
+
+
+def test_learning_curve_says_what_is_missing():
+    with pytest.raises(ValueError, match=r"the table lacks the column\(s\) raters, joy; found: model, clips"):
+        ScoreLearningCurveDisplay.from_table(growth(), size="raters", score="joy")
+    with pytest.raises(ValueError, match="none of 9 rows has a S_SRCC"):
+        ScoreLearningCurveDisplay.from_table(growth().assign(S_SRCC=np.nan), size="clips", score="S_SRCC")
+
+
+def test_learning_curve_from_estimator_is_scikit_learns():
+    clips = made_up(6)
+    X, y, systems = clips[["prediction"]], clips["impression"], clips["system"]
+    scoring = mos_scorer("U_MSE")
+    options = {"groups": systems, "cv": GroupKFold(3), "scoring": scoring}
+    display = ScoreLearningCurveDisplay.from_estimator(
+        Ridge(), X, y, train_sizes=(0.5, 1.0), score_name="U_MSE", **options
+    )
+    sizes, _, scores = learning_curve(
+        Ridge(), X, y, train_sizes=[0.5, 1.0], shuffle=True, random_state=0, **options
+    )
+    assert display.table["size"].tolist() == sizes.tolist() == [16, 32]
+    np.testing.assert_allclose(display.table["score"], scores.mean(axis=1))
+    np.testing.assert_allclose(display.table["high"] - display.table["score"], scores.std(axis=1, ddof=1))
+    assert display.ax_.get_ylabel() == "U_MSE, mean and sd of folds"
+
+
+@pytest.fixture(scope="module")
+def search():
+    clips = made_up(6)
+    grid = {"alpha": [10.0, 0.1, 1000.0], "fit_intercept": [True, False]}
+    return GridSearchCV(Ridge(), grid, cv=3).fit(clips[["prediction"]], clips["impression"])
+
+
+def test_search_over_two_parameters_shows_every_mean_in_its_cell(search):
+    display = SearchResultsDisplay.from_estimator(search, score_name="R2")
+    rows = [label.get_text() for label in display.ax_.get_yticklabels()]
+    columns = [label.get_text() for label in display.ax_.get_xticklabels()]
+    assert (rows, columns) == (["0.1", "10", "1000"], ["True", "False"])
+    results = pd.DataFrame(search.cv_results_)
+    written = {text.get_position()[::-1]: text.get_text() for text in display.ax_.texts}
+    for _, row in results.iterrows():
+        cell = (
+            [0.1, 10.0, 1000.0].index(row["param_alpha"]),
+            [True, False].index(row["param_fit_intercept"]),
+        )
+        assert written[cell] == f"{row['mean_test_score']:.2f}"
+    (box,) = display.ax_.patches
+    best = search.best_params_
+    at = ([True, False].index(best["fit_intercept"]) - 0.5, [0.1, 10.0, 1000.0].index(best["alpha"]) - 0.5)
+    assert box.get_xy() == at
+    assert_texts_are_whole(display)
+
+
+def test_search_over_one_parameter_shows_the_best_over_the_others(search):
+    display = SearchResultsDisplay.from_estimator(search, ["alpha"])
+    results = pd.DataFrame(search.cv_results_)
+    best = results.loc[results.groupby("param_alpha")["mean_test_score"].idxmax()]
+    (curve,) = [line for line in lines_with(display.ax_, "o") if len(line.get_xdata()) == 3]
+    np.testing.assert_allclose(xy_of(curve)[1], best["mean_test_score"])
+    np.testing.assert_allclose(display.shown_["sd"], best["std_test_score"])
+    assert display.shown_["alpha"].tolist() == [0.1, 10.0, 1000.0]
+    (star,) = lines_with(display.ax_, "*")
+    assert star.get_ydata()[0] == results["mean_test_score"].max()
+    assert display.ax_.get_title() == "best over fit_intercept"
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+def test_many_values_stay_readable(both, narrow):
+    alphas = [10.0**power for power in range(-8, 12)]
+    layers = [(64,), (512, 256, 128)] if both else [(64,)]
+    pairs = [(alpha, layer) for alpha in alphas for layer in layers]
+    results = {
+        "param_hidden_layer_sizes": [layer for _, layer in pairs],
+        "param_alpha": [alpha for alpha, _ in pairs],
+        "mean_test_score": np.linspace(0.3, 0.8, len(pairs)),
+        "std_test_score": [0.1] * len(pairs),
+    }
+    display = SearchResultsDisplay.from_cv_results(results, ax=narrow_axes() if narrow else None)
+    names = [label.get_text() for label in display.ax_.get_xticklabels()]
+    assert len(names) == 20 and names[:2] == ["1e-08", "1e-07"] and names[8] == "1"
+    assert_texts_are_whole(display)
+    assert_apart(display.ax_.get_xticklabels())
+    assert_apart(display.ax_.texts if not narrow else [])
+
+
+def test_failed_candidates_leave_a_gap():
+    results = {
+        "param_a": [1, 2],
+        "param_b": ["x", "y"],
+        "mean_test_score": [0.5, np.nan],
+        "std_test_score": [0.1, np.nan],
+    }
+    display = SearchResultsDisplay.from_cv_results(results)
+    assert sorted(text.get_text() for text in display.ax_.texts) == ["-", "-", "-", "0.50"]
+    with pytest.raises(ValueError, match="none of 2 candidates has a score"):
+        SearchResultsDisplay.from_cv_results(results | {"mean_test_score": [np.nan] * 2})
+
+
+def test_searches_say_what_is_missing(search):
+    with pytest.raises(ValueError, match="GridSearchCV has no cv_results_: fit the search"):
+        SearchResultsDisplay.from_estimator(GridSearchCV(DummyRegressor(), {"constant": [1.0]}))
+    with pytest.raises(ValueError, match="the results hold no metric 'joy'; found: score"):
+        SearchResultsDisplay.from_estimator(search, metric="joy")
+    with pytest.raises(
+        ValueError, match=r"parameter\(s\) beta were not searched; found: alpha, fit_intercept"
+    ):
+        SearchResultsDisplay.from_estimator(search, ["beta"])
+    with pytest.raises(ValueError, match="one or two different parameters can be drawn, not 3"):
+        three = {f"param_{name}": [0, 1] for name in "abc"} | {
+            "mean_test_score": [1, 2],
+            "std_test_score": [0, 0],
+        }
+        SearchResultsDisplay.from_cv_results(three)
+
+
+def test_displays_leave_no_trace_in_pyplot_and_show_themselves_in_a_notebook():
+    plt.close("all")
+    settings = dict(plt.rcParams)
+    display = SystemScoresDisplay.from_clips(made_up(3))
+    assert plt.get_fignums() == []
+    assert dict(plt.rcParams) == settings
+    assert display._repr_png_().startswith(b"\x89PNG")
+    assert SystemScoresDisplay(made_up(2)["impression"], made_up(2)["system"])._repr_png_() is None
+
+
+def test_every_display_has_plot_with_ax():
+    names = [name for name in dir(musiceval_sk) if name.endswith("Display")]
+    assert len(names) == 10
+    for name in names:
+        kind = getattr(musiceval_sk, name)
+        assert any(maker.startswith("from_") for maker in dir(kind)), name
+        assert kind.plot.__defaults__ == (None,), name
