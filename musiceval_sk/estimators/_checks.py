@@ -77,7 +77,7 @@ def check_fingerprint(
     if known is not None and found is not None and found != known:
         raise ModelFileError(
             f"{what} embeddings of encoder {known}, but {name} holds embeddings of encoder {found}: embed the clips "
-            "as the first were, or train anew on the second's"
+            "with the first encoder and pooling, or train anew on the second's"
         )
 
 

@@ -64,6 +64,7 @@ class _FusedSearch(BaseSearchCV):
         working = copy.copy(self)
         working.n_jobs = 1
         working.estimator = _prepared(self.estimator)
+        working.cv = check_cv(self.cv, y)  # a generator is read once
         working._data = indexable(X, y)
         super(_FusedSearch, working).fit(X, y, **params)
         if hasattr(working, "best_estimator_"):
@@ -82,7 +83,7 @@ class _FusedSearch(BaseSearchCV):
 
         X, y = self._data
         # Drawn once: a splitter without a seed would draw others when asked again.
-        splits = list(self._checked_cv_orig.split(X, y, **self._routed.splitter.split))
+        splits = list(self.cv.split(X, y, **self._routed.splitter.split))
         data = SearchData(self.estimator, X, y, self._routed.estimator.fit)
 
         def evaluate(candidates: Any, **options: Any) -> Any:
