@@ -5,6 +5,7 @@ from .datasets.raters import aggregate_ratings as aggregate_ratings
 from .datasets.synthetic import ListeningTest as ListeningTest
 from .datasets.synthetic import make_listening_test as make_listening_test
 from .estimators.baselines import LookupRegressor as LookupRegressor
+from .estimators.baselines import TableScaler as TableScaler
 from .estimators.baselines import default_models as default_models
 from .estimators.persistence import load_model as load_model
 from .estimators.persistence import save_model as save_model

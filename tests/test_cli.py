@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from musiceval_sk import load_model, save_model
 from musiceval_sk.cli import app
 from musiceval_sk.datasets.synthetic import make_listening_test
 
@@ -114,6 +115,31 @@ def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path):
     result = run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv")
     lines = result.stdout.splitlines()
     assert lines[0] == "clip_id,impression" and len(lines) == 17
+
+
+def test_predict_refuses_embeddings_that_the_model_was_not_trained_on(folder, tmp_path):
+    model, clips = tmp_path / "m.skops", folder / "test" / "clips.csv"
+    fit = ["fit", *data(folder), "--target", "impression", "--max-iter", 2000]
+    assert run(*fit, "--out", model).exit_code == 0
+    fitted = load_model(model)
+    known = fitted[-1].encoder_fingerprint_
+    assert known.endswith(" (pooling mean)")
+    # Another pooling has vectors of the same length.
+    embedder = fitted[0].set_params(pooling="max")
+    save_model(fitted, model)
+    result = run("predict", model, clips, "--cache", folder / "e.h5")
+    assert result.exit_code == 2, result.output
+    assert f"embeddings of encoder {known}, but X holds" in result.stderr and "(pooling max)" in result.stderr
+    # And a regressor that learned from another encoder's vectors.
+    embedder.set_params(pooling="mean")
+    fitted[-1].encoder_fingerprint_ = "another (pooling mean)"
+    save_model(fitted, model)
+    result = run("predict", model, clips, "--cache", folder / "e.h5")
+    assert result.exit_code == 2, result.output
+    assert (
+        f"embeddings of encoder another (pooling mean), but X holds embeddings of encoder {known}"
+        in result.stderr
+    )
 
 
 def test_score_names_clips_without_a_partner(tmp_path):

@@ -40,6 +40,8 @@ def check_parameters(regressor: Any) -> None:
     for name in ("alpha", "tol", "rank_weight", "rank_margin"):
         if not getattr(regressor, name) >= 0:
             raise ValueError(f"{name}={getattr(regressor, name)!r} must not be negative")
+    if not 1 <= regressor.rank_quality < np.inf:
+        raise ValueError(f"rank_quality={regressor.rank_quality!r} must be at least 1, and finite")
     for name in ("scale", "clip"):
         _check_interval(name, getattr(regressor, name))
     if regressor.loss == "soft_bins" and regressor.scale is None:
@@ -61,7 +63,7 @@ def _check_interval(name: str, interval: Any) -> None:
 
 
 def fingerprint_of(X: Any) -> str | None:
-    """Read which encoder made X, where X knows: `ClipEmbedder` notes it in the ``attrs`` of the tables it makes."""
+    """Read which encoder made X and how it was pooled, where X knows: `ClipEmbedder`'s tables note it in ``attrs``."""
     attributes = getattr(X, "attrs", None)
     found = attributes.get(FINGERPRINT) if isinstance(attributes, dict) else None
     return None if found is None else str(found)
@@ -75,7 +77,7 @@ def check_fingerprint(
     if known is not None and found is not None and found != known:
         raise ModelFileError(
             f"{what} embeddings of encoder {known}, but {name} holds embeddings of encoder {found}: embed the clips "
-            "with the first encoder, or train anew on the second's"
+            "with the first encoder and pooling, or train anew on the second's"
         )
 
 

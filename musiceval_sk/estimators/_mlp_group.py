@@ -138,7 +138,7 @@ class Group:
         scales, self.stuck = torch.zeros_like(weights), {}
         for i, begin in enumerate(range(0, len(weights), self.schedule.batch_size)):
             here = slice(begin, begin + self.schedule.batch_size)
-            total = weights[here].sum(dim=0)
+            total = weights[here].T.contiguous().sum(dim=1)
             scales[here] = weights[here] / torch.where(total > 0, total, 1)
             if not (total > 0).all():
                 self.stuck[i] = torch.nonzero(total <= 0)[:, 0].to(self.X.device)
@@ -158,7 +158,7 @@ class Group:
             losses = self.loss.value(outputs, _stacked(self.ordered_targets[begin:end], rows))
             if weight is not None:
                 losses = losses * _stacked(weight[begin:end], rows)
-            total += losses.double().sum(dim=(0, 2, 3))
+            total += losses.double().transpose(0, 1).reshape(k, -1).sum(dim=1)
         return total / (n if weight is None else weight.double().sum(dim=0))
 
     def _steps(self) -> None:
@@ -182,7 +182,9 @@ class Group:
         slope = self.loss.slope(outputs, targets).mul_(scale)
         if self.schedule.rank_weight:
             scores = self.loss.scores(outputs)
-            ranked = rank_slope(scores, targets, weights, self.schedule.rank_margin)
+            ranked = rank_slope(
+                scores, targets, weights, self.schedule.rank_margin, self.schedule.rank_quality
+            )
             slope.add_(self.loss.chained(ranked, outputs, scores), alpha=self.schedule.rank_weight)
         beta = self._before_gradient()
         self._backward(space, raw, hidden, slope, beta)
@@ -198,7 +200,7 @@ class Group:
         raw = [side_by_side(space.first, k)]
         hidden = [side_by_side(self.activate(space.first), k)]
         for (weight, bias), place in zip(parameters.pairs(), [*space.hidden, outputs], strict=True):
-            torch.baddbmm(bias, hidden[-1], weight, out=place)
+            _product(bias, hidden[-1], weight, place)
             if place is not outputs:
                 raw.append(place)
                 hidden.append(self.activate(place))
@@ -273,7 +275,8 @@ class Group:
         parameters = self.parameters
         hidden = side_by_side(torch.addmm(parameters.offset, inputs, parameters.matrix), len(self.tasks))
         for weight, bias in parameters.pairs():
-            hidden = torch.baddbmm(bias, self.activate(hidden), weight)
+            place = inputs.new_empty(len(self.tasks), len(inputs), weight.shape[-1])
+            hidden = _product(bias, self.activate(hidden), weight, place)
         return hidden
 
     def keep(self, improved: np.ndarray) -> None:
@@ -296,6 +299,19 @@ class Group:
         self.best_momenta = self.best_momenta.chosen(index) if self.judges else self.momenta
         self.members, self.tasks = self.members[kept], [self.tasks[i] for i in np.flatnonzero(kept)]
         self._settle()
+
+
+def _product(bias: Tensor, hidden: Tensor, weight: Tensor, place: Tensor) -> Tensor:
+    """Fill in what leaves a layer of each perceptron.
+
+    Outputs of width 1 are products with a vector. On a CPU these are asked for one by one: as a batch of matrices they
+    would be summed in another order than alone.
+    """
+    if weight.shape[-1] > 1 or place.device.type != "cpu":
+        return torch.baddbmm(bias, hidden, weight, out=place)
+    for k in range(len(place)):
+        torch.addmv(bias[k, 0], hidden[k], weight[k, :, 0], out=place[k, :, 0])
+    return place
 
 
 def _stacked(ordered: Tensor, rows: int) -> Tensor:

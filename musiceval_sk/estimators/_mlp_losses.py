@@ -82,13 +82,15 @@ def _huber_slope(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).clamp_(-1, 1)
 
 
-def rank_slope(scores: Tensor, targets: Tensor, weights: Tensor | None, margin: float) -> Tensor:
+def rank_slope(
+    scores: Tensor, targets: Tensor, weights: Tensor | None, margin: float, quality: float
+) -> Tensor:
     """Slope of the pairwise ranking term by the scores.
 
-    The term is the mean of max(0, margin (y_i - y_j) - (p_i - p_j)) over the pairs of a minibatch with y_i > y_j, each
-    weighted with the product of its rows' weights. It is the adaptive margin of QAMRO (Wang et al. 2025,
-    arXiv:2508.08957, whose margin is 0.2 times the difference), without that work's larger weight for pairs of high
-    quality.
+    The term is the mean of q_i max(0, margin (y_i - y_j) - (p_i - p_j)) over the pairs of a minibatch with y_i > y_j,
+    each weighted with the product of its rows' weights. The factor q_i = 1 + (quality - 1) (y_i - low) / (high - low),
+    with the lowest and highest score of the minibatch, lets pairs count by the better of the two. This is QAMRO (Wang
+    et al. 2025, arXiv:2508.08957) as its authors released it, with margin 0.2 and quality 7.
 
     Parameters
     ----------
@@ -98,18 +100,24 @@ def rank_slope(scores: Tensor, targets: Tensor, weights: Tensor | None, margin: 
         Row weights.
     margin : float
         Share of the true difference that the predicted one should reach.
+    quality : float
+        Factor of the pairs with the minibatch's best clip, where those with its worst would have 1.
 
     Returns
     -------
     Tensor [shape=(k, n, 1)]
         Zero where a minibatch has no such pair.
     """
-    apart = targets - targets.transpose(1, 2)
+    apart = (targets - targets.transpose(1, 2)).contiguous()
     pairs = (apart > 0).to(scores.dtype)
     if weights is not None:
         pairs *= weights * weights.transpose(1, 2)
     total = pairs.sum(dim=(1, 2), keepdim=True)
     violated = margin * apart > scores - scores.transpose(1, 2)
+    if quality != 1:
+        above = apart.amax(dim=2, keepdim=True)  # how far each score lies above the lowest
+        highest = above.amax(dim=1, keepdim=True)
+        pairs *= 1 + (quality - 1) * above / torch.where(highest > 0, highest, torch.ones_like(highest))
     pull = pairs * violated / torch.where(total > 0, total, torch.ones_like(total))
     return pull.sum(dim=1).unsqueeze(-1) - pull.sum(dim=2, keepdim=True)
 
@@ -123,7 +131,10 @@ def _relu_back(slope: Tensor, raw: Tensor) -> Tensor:
 
 
 def _gelu_back(slope: Tensor, raw: Tensor) -> Tensor:
-    return torch.ops.aten.gelu_backward.grad_input(slope, raw, grad_input=slope)
+    # In the order of memory: torch rounds the numbers of a view that skips otherwise than those of one that does not.
+    whole, before = (part if part.is_contiguous() else part.transpose(0, 1) for part in (slope, raw))
+    torch.ops.aten.gelu_backward.grad_input(whole, before, grad_input=whole)
+    return slope
 
 
 def _relu(hidden: Tensor) -> Tensor:

@@ -1,18 +1,23 @@
 """Where the engine keeps the numbers of k perceptrons of one shape: parameters, momenta, work space."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 Tensor = torch.Tensor
+# Layers of `rest` begin at multiples of so many numbers: 64 bytes in float32.
+_ALIGNED = 16
 
 
 class Store:
     """Parameters of k perceptrons, or their momenta, in two tensors.
 
     The first layers stand side by side as the columns of one matrix, the bias as its last row,
-    [shape=(d + 1, k * width)]; the other layers of one perceptron are one row of `rest`.
+    [shape=(d + 1, k * width)]; the other layers of one perceptron are one row of `rest`. There each layer is filled up
+    with zeros, so that all begin on a cache line: products of matrices round by where in memory their factors lie, and
+    a perceptron would depend on its place among the others.
     """
 
     def __init__(self, first: Tensor, rest: Tensor, sizes: Sequence[int]):
@@ -23,19 +28,25 @@ class Store:
         self.weights: list[Tensor] = []
         self.biases: list[Tensor] = []
         begin = 0
-        for fan_in, fan_out in zip(sizes[1:-1], sizes[2:], strict=True):
+        for fan_in, fan_out in _upper(sizes):
             middle, end = begin + fan_in * fan_out, begin + (fan_in + 1) * fan_out
             self.weights.append(rest[:, begin:middle].view(k, fan_in, fan_out))
             self.biases.append(rest[:, middle:end].view(k, 1, fan_out))
-            begin = end
+            begin = _aligned(end)
         self.back = [weight.transpose(1, 2) for weight in self.weights]
 
     @classmethod
     def of(cls, models: Sequence[Sequence[Tensor]], sizes: Sequence[int]) -> "Store":
         """Lay out the layers of models: weight and bias in turn."""
         first = torch.cat([torch.cat([m[0], m[1].reshape(1, -1)]) for m in models], dim=1)
-        rest = torch.stack([torch.cat([first.new_zeros(0), *(p.reshape(-1) for p in m[2:])]) for m in models])
-        return cls(first, rest, sizes)
+        rest = first.new_zeros(
+            len(models), sum(_aligned((below + 1) * above) for below, above in _upper(sizes))
+        )
+        store = cls(first, rest, sizes)
+        for k, model in enumerate(models):
+            for (weight, bias), w, b in zip(store.pairs(), model[2::2], model[3::2], strict=True):
+                weight[k], bias[k, 0] = w, b
+        return store
 
     def chosen(self, index: Tensor) -> "Store":
         """Copy some of the perceptrons."""
@@ -71,6 +82,15 @@ class WorkSpace:
         self.hidden = [like.new_empty(k, n, wide) for wide in store.sizes[2:-1]]
         above = [like.new_empty(k, n, wide) for wide in store.sizes[2:-1]]
         self.slopes = [side_by_side(self.first_slope, k), *above]
+
+
+def _upper(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Widths below and above each layer but the first."""
+    return list(pairwise(sizes[1:]))
+
+
+def _aligned(count: int) -> int:
+    return -(-count // _ALIGNED) * _ALIGNED
 
 
 def side_by_side(matrix: Tensor, k: int) -> Tensor:

@@ -63,8 +63,9 @@ class Schedule:
         Shape and course of the training; `patience` epochs without an improvement of more than `tol` end it.
     n_bins, scale, bin_sigma : int, (float, float), float
         Of loss "soft_bins", see `Loss`.
-    rank_weight, rank_margin : float
-        Weight in the loss of the pairwise ranking term, and its margin, see `rank_slope`. Loss curves leave it out.
+    rank_weight, rank_margin, rank_quality : float
+        Weight in the loss of the pairwise ranking term, its margin and its factor for pairs of high quality, see
+        `rank_slope`. Loss curves leave it out.
     """
 
     hidden_layer_sizes: tuple[int, ...] = (256, 64)
@@ -81,6 +82,7 @@ class Schedule:
     bin_sigma: float = 0.25
     rank_weight: float = 0.0
     rank_margin: float = 0.2
+    rank_quality: float = 1.0
 
 
 @dataclass

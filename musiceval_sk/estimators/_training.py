@@ -107,6 +107,7 @@ def schedule_of(regressor: Any, **changes: Any) -> Any:
         "nesterov": regressor.nesterovs_momentum,
         "rank_weight": regressor.rank_weight,
         "rank_margin": regressor.rank_margin,
+        "rank_quality": regressor.rank_quality,
     }
     if regressor.loss == "soft_bins":
         lowest, highest = regressor.scale

@@ -157,8 +157,50 @@ def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict
     return models
 
 
+class TableScaler(StandardScaler):  # numpydoc ignore=PR02
+    """`StandardScaler` that hands on a table's ``attrs``.
+
+    There `ClipEmbedder` notes the encoder and pooling, so that a `MOSRegressor` behind the scaler still refuses
+    embeddings that were made otherwise. That takes ``set_output(transform="pandas")``, for arrays have no ``attrs``.
+
+    Parameters
+    ----------
+    copy, with_mean, with_std : bool, default=True
+        As in `sklearn.preprocessing.StandardScaler`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> X = pd.DataFrame({"audio_0": [0.0, 2.0]}, index=["a", "b"])
+    >>> X.attrs["encoder_fingerprint"] = "abc"
+    >>> table = TableScaler().set_output(transform="pandas").fit_transform(X)
+    >>> table["audio_0"].tolist(), table.attrs
+    ([-1.0, 1.0], {'encoder_fingerprint': 'abc'})
+    """
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Scale.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Features.
+        copy : bool, default=None
+            As in `StandardScaler`.
+
+        Returns
+        -------
+        np.ndarray or pandas.DataFrame [shape=(n, n_features)]
+            As from `StandardScaler`; a table bears the ``attrs`` of X.
+        """
+        values = super().transform(X, copy=copy)
+        if isinstance(X, pd.DataFrame) and isinstance(values, pd.DataFrame):
+            values.attrs = dict(X.attrs)
+        return values
+
+
 def scaled(*steps: Any) -> Pipeline:
-    """Put a scaler that keeps column names before the last step.
+    """Put a scaler that keeps column names and ``attrs`` before the last step.
 
     Parameters
     ----------
@@ -171,4 +213,4 @@ def scaled(*steps: Any) -> Pipeline:
         With every column scaled to zero mean and unit variance on the training data.
     """
     *before, regressor = steps
-    return make_pipeline(*before, StandardScaler().set_output(transform="pandas"), regressor)
+    return make_pipeline(*before, TableScaler().set_output(transform="pandas"), regressor)

@@ -21,6 +21,7 @@ FORMAT = "musiceval-model"
 VERSION = 1
 _OURS = (
     "musiceval_sk.estimators.baselines.LookupRegressor",
+    "musiceval_sk.estimators.baselines.TableScaler",
     "musiceval_sk.estimators.regressor.MOSRegressor",
     "musiceval_sk.features.embedder.ClipEmbedder",
     "musiceval_sk.features.encoders.hf_clap.HfClapEncoder",

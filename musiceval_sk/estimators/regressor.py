@@ -49,11 +49,14 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     bin_sigma : float, default=0.25
         For "soft_bins": standard deviation of the Gaussian, in scores. A choice of this library, about one bin's width.
     rank_weight : float, default=0.0
-        Weight of a pairwise ranking term that is added to the loss: over the pairs of a batch with y_i > y_j the mean
-        of max(0, `rank_margin` (y_i - y_j) - (p_i - p_j)). The margin that grows with the difference in quality is
-        QAMRO's [3]_; that paper's further weighting of pairs by quality is left out.
+        Weight of QAMRO's [3]_ pairwise ranking term in training: over the pairs of a batch with y_i > y_j the mean of
+        q_i max(0, `rank_margin` (y_i - y_j) - (p_i - p_j)). It is added to the loss for the gradient only; early
+        stopping and ``loss_curve_`` go by the loss alone.
     rank_margin : float, default=0.2
         Margin of that term per unit of difference; with 1, predictions must be as far apart as the scores.
+    rank_quality : float, default=1.0
+        Factor q of that term for a batch's best clips; it falls linearly to 1 for the worst. With 1 all pairs count
+        alike. QAMRO has 7, beside ``rank_weight=1``, ``loss="huber"``, and batches of 16.
     batch_size : int, default=64
         Rows a step; at most all.
     learning_rate_init : float, default=5e-4
@@ -112,8 +115,9 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     head_columns_ : list of np.ndarray of int
         Columns of X that each target's heads see.
     encoder_fingerprint_ : str or None
-        Encoder of the embeddings trained on, where X told it in ``X.attrs`` as `ClipEmbedder`'s tables do; `predict`
-        then refuses embeddings that tell of another.
+        Encoder and pooling of the embeddings trained on, where X told them in ``X.attrs["encoder_fingerprint"]`` as
+        `ClipEmbedder`'s tables do; `predict` then refuses embeddings that tell of others. A transformer in between must
+        hand the ``attrs`` on, as `TableScaler` does.
     loss_curve_ : list of float
         Training loss per epoch, averaged over heads and members still in training.
     validation_scores_ : list of float or None
@@ -174,6 +178,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         bin_sigma: float = 0.25,
         rank_weight: float = 0.0,
         rank_margin: float = 0.2,
+        rank_quality: float = 1.0,
         batch_size: int = 64,
         learning_rate_init: float = 5e-4,
         momentum: float = 0.9,
@@ -204,6 +209,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         self.bin_sigma = bin_sigma
         self.rank_weight = rank_weight
         self.rank_margin = rank_margin
+        self.rank_quality = rank_quality
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.momentum = momentum

@@ -23,8 +23,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
 
     Vectors that the cache lacks are computed on `transform` and kept; all others are read. The windows of a clip are
     pooled on reading, so `pooling` can be searched over without touching audio. With ``set_output(transform="pandas")``
-    the table says whose vectors it holds in ``attrs["encoder_fingerprint"]``, which pandas keeps when rows are chosen:
-    a `MOSRegressor` notes it and refuses another encoder's vectors.
+    the table says in ``attrs["encoder_fingerprint"]`` whose vectors it holds and how they were pooled, and pandas keeps
+    that when rows are chosen: a `MOSRegressor` notes it and refuses vectors of another encoder or pooling.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         if _get_output_config("transform", self)["dense"] != "pandas":
             return vectors
         table = pd.DataFrame(vectors, index=clips.index)
-        table.attrs["encoder_fingerprint"] = self.fingerprint_
+        table.attrs["encoder_fingerprint"] = self._provenance()
         return table
 
     def check_encoder(self) -> None:
@@ -189,6 +189,12 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
 
     def _fingerprint(self) -> str:
         return "+".join(self.encoder_.fingerprint_of(modality) for modality in self._modalities())
+
+    def _provenance(self) -> str:
+        """Say what makes two tables comparable: whose vectors, and for sound how windows became one."""
+        if "audio" not in self._modalities():
+            return self.fingerprint_
+        return f"{self.fingerprint_} (pooling {self.pooling})"
 
     def _changes(self) -> str:
         """Field by field, what distinguishes the encoder from that of `fit`."""

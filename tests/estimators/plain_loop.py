@@ -37,7 +37,7 @@ def losses_of(outputs, y, schedule):
 
 
 def ranking_term(outputs, y, weights, schedule):
-    """Mean over the pairs with y_i > y_j of max(0, margin (y_i - y_j) - (p_i - p_j)), weighted."""
+    """Mean over the pairs with y_i > y_j of q_i max(0, margin (y_i - y_j) - (p_i - p_j)), weighted."""
     scores = outputs
     if schedule.loss == "soft_bins":
         scores = (outputs.softmax(dim=1) * centres_of(schedule, y.dtype)).sum(dim=1, keepdim=True)
@@ -46,11 +46,10 @@ def ranking_term(outputs, y, weights, schedule):
         return torch.zeros((), dtype=y.dtype)
     gap, reached = (y[better] - y[worse])[:, 0], (scores[better] - scores[worse])[:, 0]
     pairs = weights[better] * weights[worse]
-    return (
-        (torch.relu(schedule.rank_margin * gap - reached) * pairs).sum() / pairs.sum()
-        if pairs.sum()
-        else pairs.sum()
-    )
+    if not pairs.sum():
+        return pairs.sum()
+    quality = 1 + (schedule.rank_quality - 1) * (y[better][:, 0] - y.min()) / (y.max() - y.min())
+    return (quality * torch.relu(schedule.rank_margin * gap - reached) * pairs).sum() / pairs.sum()
 
 
 def plain_loop(X, Y, task, schedule):

@@ -4,12 +4,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from musiceval_sk import LookupRegressor, default_models
+from musiceval_sk import (
+    LookupRegressor,
+    ModelFileError,
+    MOSRegressor,
+    TableScaler,
+    default_models,
+    load_model,
+    save_model,
+)
 from musiceval_sk.estimators.baselines import scaled
 
 
@@ -98,3 +108,34 @@ def test_scaled_keeps_names_and_scales_on_training(clips):
     assert isinstance(pipeline, Pipeline)
     assert pipeline[-1].feature_names_in_.tolist() == ["audio_0", "text_0"]
     assert pipeline[:-1].transform(X + 2).to_numpy().tolist() == [[1.0, -0.8], [3.0, 1.2]]
+
+
+def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_path):
+    X = pd.DataFrame(rng.normal(size=(40, 4)), columns=[f"audio_{i}" for i in range(4)])
+    y = np.clip(3 + X["audio_0"], 1, 5)
+    ours, theirs = X.copy(), X.copy()
+    ours.attrs["encoder_fingerprint"], theirs.attrs["encoder_fingerprint"] = (
+        "a (pooling mean)",
+        "a (pooling max)",
+    )
+    regressor = MOSRegressor(hidden_layer_sizes=(8, 4), max_iter=3, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        model = clone(scaled(regressor)).fit(ours, y)
+    assert model[-1].encoder_fingerprint_ == "a (pooling mean)"
+    assert model[:-1].transform(theirs).attrs == theirs.attrs
+    loaded = load_model(save_model(model, tmp_path / "model.skops"))
+    for kept in (model, loaded, pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(kept.predict(ours), model.predict(X))
+        with pytest.raises(
+            ModelFileError, match=r"encoder a \(pooling mean\), but X .* encoder a \(pooling max\)"
+        ):
+            kept.predict(theirs)
+    # Without pandas output there is no place for attrs, and no more is done than StandardScaler does.
+    plain = TableScaler().fit(ours).transform(ours)
+    np.testing.assert_allclose(plain, StandardScaler().fit_transform(X), rtol=1e-12)
+    assert isinstance(plain, np.ndarray)
+
+
+@parametrize_with_checks([TableScaler()])
+def test_scaler_passes_the_checks(estimator, check):
+    check(estimator)

@@ -66,13 +66,21 @@ def test_fifty_epochs_equal_the_plain_loop(data, loss, activation, dtype, change
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize(("rank_weight", "weighted"), [(0.5, False), (0.0, True), (0.5, True)])
+@pytest.mark.parametrize(
+    ("rank_weight", "rank_quality", "weighted"),
+    [(0.5, 1.0, False), (0.0, 1.0, True), (0.5, 1.0, True), (0.5, 7.0, False), (0.5, 7.0, True)],
+)
 def test_ranking_term_and_row_weights_equal_the_plain_loop(
-    data, loss, activation, dtype, rank_weight, weighted
+    data, loss, activation, dtype, rank_weight, rank_quality, weighted
 ):
     X, Y = (part.to(dtype) for part in data)
     schedule = dataclasses.replace(
-        SHORT, activation=activation, loss=loss, rank_weight=rank_weight, rank_margin=0.7
+        SHORT,
+        activation=activation,
+        loss=loss,
+        rank_weight=rank_weight,
+        rank_margin=0.7,
+        rank_quality=rank_quality,
     )
     wanted = task(row_weights=WEIGHTS if weighted else None)
     (result,) = train(X, Y, [wanted], schedule)
@@ -168,6 +176,41 @@ def test_many_tasks_at_once_equal_each_alone(data, judged, changes):
             np.testing.assert_allclose(found.validation_curve, validation, rtol=0, atol=1e-10)
             assert found.best_iteration == best_epoch
             assert found.stopped == (len(losses) < 100)
+
+
+@pytest.mark.parametrize("hidden", [(32, 16), (48, 32), (64,)], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nesterov": True},
+        {"loss": "mse", "activation": "identity"},
+        {"loss": "huber", "batch_size": 33},
+        {"loss": "soft_bins", "rank_weight": 0.3, "rank_quality": 7.0},
+        {"loss": "mse", "rank_weight": 0.3},
+    ],
+    ids=lambda changes: ", ".join(map(str, changes.values())) or "plain",
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_task_gets_the_same_bits_in_company(changes, hidden, weighted):
+    generator = torch.Generator().manual_seed(1)
+    X = torch.randn(150, 40, generator=generator)
+    Y = (3 + X[:, :1] + 0.3 * torch.randn(150, 1, generator=generator)).clamp(1, 5)
+    schedule = dataclasses.replace(
+        SHORT, **{"hidden_layer_sizes": hidden, "batch_size": 64, "max_iter": 15, "patience": 15, **changes}
+    )
+    rows, held_out = np.arange(130), np.arange(130, 150)
+    weights = np.random.default_rng(2).uniform(0.2, 2, size=150) if weighted else None
+    rates = [(0.001, 0.9, 0.0), (0.01, 0.9, 0.0), (0.002, 0.9, 0.01), (0.005, 0.9, 0.0), (0.01, 0.5, 0.0)]
+    tasks = [
+        Task(0, rows, held_out, i % 2, 5, rate, momentum, decay, row_weights=weights)
+        for i, (rate, momentum, decay) in enumerate(rates)
+    ]
+    for one, result in zip(tasks, train(X, Y, tasks, schedule), strict=True):
+        (alone,) = train(X, Y, [one], schedule)
+        assert_same_layers(result.layers, alone.layers, 0)
+        assert result.loss_curve == alone.loss_curve
+        assert result.validation_curve == alone.validation_curve
 
 
 @pytest.mark.parametrize("tol", [0.0, 0.02])

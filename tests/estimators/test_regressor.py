@@ -72,7 +72,16 @@ def same_bits(one, other):
 
 
 def test_parameters_that_mlpregressor_has_are_called_the_same():
-    own = {"head_inputs", "scale", "n_bins", "bin_sigma", "rank_weight", "rank_margin", "stop_together"}
+    own = {
+        "head_inputs",
+        "scale",
+        "n_bins",
+        "bin_sigma",
+        "rank_weight",
+        "rank_margin",
+        "rank_quality",
+        "stop_together",
+    }
     own |= {"n_ensemble", "bootstrap", "clip", "device", "dtype"}
     assert set(MOSRegressor().get_params()) - own <= set(MLPRegressor().get_params())
 
@@ -375,6 +384,7 @@ def test_grid_written_for_mlpregressor_serves(X, Y):
         ({"tol": -0.5}, "tol=-0.5 must not be negative"),
         ({"rank_weight": -1.0}, "rank_weight=-1.0 must not be negative"),
         ({"rank_margin": -1.0}, "rank_margin=-1.0 must not be negative"),
+        ({"rank_quality": 0.5}, "rank_quality=0.5 must be at least 1, and finite"),
         ({"n_bins": 1}, "n_bins=1 must be at least 2"),
         ({"bin_sigma": 0.0}, "bin_sigma=0.0 must be above 0"),
         ({"scale": (5, 1)}, r"scale=\(5, 1\) must be two finite numbers, the lower first, or None"),

@@ -46,7 +46,7 @@ CONFIGURATIONS = [
     {"loss": "huber", "clip": (-1000, 1000)},
     BINS,
     BINS | {"activation": "gelu", "early_stopping": False, "rank_weight": 0.1},
-    {"rank_weight": 1.0, "rank_margin": 0.5},
+    {"rank_weight": 1.0, "rank_margin": 0.5, "rank_quality": 7.0},
     {"rank_weight": 0.1, "loss": "mse", "n_ensemble": 2},
     {"dtype": "float64"},
     {"early_stopping": False},

@@ -17,9 +17,11 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     ShuffleSplit,
     cross_val_score,
+    cross_validate,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.fixes import parse_version
 
 from musiceval_sk import FusedGridSearchCV, FusedRandomizedSearchCV, MOSRegressor, mos_scorer
 from tests.evaluation.fused import CLOSE, same_scores, small
@@ -164,6 +166,81 @@ def test_metadata_routing(data):
             for search in (inner, plain_inner)
         )
     np.testing.assert_allclose(scores, expected, atol=CLOSE)
+
+
+def nested_scores(model, routed, cv=None):
+    """Scores of both searches, nested in `cross_validate`."""
+    X, y, params = routed
+    return [
+        cross_validate(kind(model, RATES, cv=cv or 2), X, y, cv=cv or 3, params=params)["test_score"]
+        for kind in (FusedGridSearchCV, GridSearchCV)
+    ]
+
+
+ROUTES_TO_SCORES = pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.9"),
+    reason="scikit-learn 1.7 routes weights to scores otherwise",
+)
+
+
+@pytest.mark.parametrize("piped", [False, pytest.param(True, marks=ROUTES_TO_SCORES)])
+def test_routed_weights_reach_every_fit(data, piped):
+    X, y, _ = data
+    weights = np.arange(90) % 4
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = small().set_fit_request(sample_weight=True).set_score_request(sample_weight=False)
+        grid = RATES
+        if piped:
+            model.set_score_request(
+                sample_weight=True
+            )  # a pipeline's score refuses what none of its steps asks for
+            model = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), model)
+            grid = {"mosregressor__learning_rate_init": RATES["learning_rate_init"]}
+        fused, plain = both(model, grid, X, y, params={"sample_weight": weights}, cv=3)
+        same_scores(fused, plain)
+        unweighted = FusedGridSearchCV(model, grid, cv=3).fit(X, y)
+        assert not np.allclose(
+            unweighted.cv_results_["mean_test_score"], fused.cv_results_["mean_test_score"], atol=1e-3
+        )
+        if not piped:
+            scores, expected = nested_scores(model, (X, y, {"sample_weight": weights}))
+            np.testing.assert_allclose(scores, expected, atol=CLOSE)
+
+
+@ROUTES_TO_SCORES
+def test_routed_weights_reach_fit_and_score(data):
+    X, y, _ = data
+    weights = 1.0 + np.arange(90) % 4
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = small().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        scores, expected = nested_scores(model, (X, y, {"sample_weight": weights}))
+        unscored = model.set_score_request(sample_weight=False)
+        others, _ = nested_scores(unscored, (X, y, {"sample_weight": weights}))
+    np.testing.assert_allclose(scores, expected, atol=CLOSE)
+    assert not np.allclose(scores, others, atol=1e-3)
+
+
+def test_routed_groups_reach_the_inner_split_of_nested_searches(data):
+    X, y, systems = data
+    with sklearn.config_context(enable_metadata_routing=True):
+        held_out_whole, expected = nested_scores(
+            small().set_fit_request(groups=True), (X, y, {"groups": systems}), GroupKFold(3)
+        )
+        held_out_rows, _ = nested_scores(
+            small().set_fit_request(groups=False), (X, y, {"groups": systems}), GroupKFold(3)
+        )
+    np.testing.assert_allclose(held_out_whole, expected, atol=CLOSE)
+    assert not np.allclose(held_out_whole, held_out_rows, atol=1e-3)
+
+
+@pytest.mark.parametrize("loss", ["l1", "soft_bins"])
+def test_equals_grid_search_exactly_in_float32(rng, loss):
+    # Steps of 0.3 do not settle: any difference in rounding would grow.
+    X = rng.normal(size=(200, 40)).astype(np.float32)
+    y = np.clip(3 + X[:, 0] + 0.3 * rng.normal(size=200), 1, 5)
+    model = small(hidden_layer_sizes=(32, 16), max_iter=25, loss=loss)
+    grid = {"learning_rate_init": [0.001, 0.01, 0.3], "momentum": [0.5, 0.95], "alpha": [0.0, 0.001]}
+    same_scores(*both(model, grid, X, y, cv=3, return_train_score=True), close=0)
 
 
 def test_cv_objects(data):

@@ -223,8 +223,17 @@ def test_the_table_must_have_the_columns_of_its_modality(clips, cache, modality,
         embedder.transform(clips.to_numpy())
 
 
-def test_pandas_output_names_its_encoder(clips, cache):
-    embedder = ClipEmbedder(ToyEncoder(), cache=cache).set_output(transform="pandas")
-    X = embedder.fit_transform(clips)
-    assert X.attrs == {"encoder_fingerprint": embedder.fingerprint_}
-    assert X.iloc[:2].attrs == X.attrs
+def test_pandas_output_names_its_encoder_and_pooling(clips, cache):
+    def attrs_of(**options):
+        embedder = ClipEmbedder(ToyEncoder(), cache=cache, **options).set_output(transform="pandas")
+        X = embedder.fit_transform(clips)
+        assert X.iloc[:2].attrs == X.attrs
+        return embedder.fingerprint_, X.attrs
+
+    fingerprint, attrs = attrs_of()
+    assert attrs == {"encoder_fingerprint": f"{fingerprint} (pooling mean)"}
+    # The encoder is the same, the vectors are not; texts have no windows to pool.
+    fingerprint, attrs = attrs_of(pooling="max", modality="audio")
+    assert attrs == {"encoder_fingerprint": f"{fingerprint} (pooling max)"}
+    fingerprint, attrs = attrs_of(pooling="max", modality="text")
+    assert attrs == {"encoder_fingerprint": fingerprint}
