@@ -69,15 +69,11 @@ def speed(folder, checkpoint, n_clips, device, rounds):
     print(f"batches of {encoder.batch_size} windows on {next(encoder.build().parameters()).device}")
 
     seconds: dict[str, list[float]] = {"bare forward": [], "extract": []}
-    on_cpu = {"bare forward": 0.0, "extract": 0.0}
     for repeat in range(rounds):  # taken in turn, so that a busy neighbour slows both
-        busy = time.process_time()
         seconds["bare forward"].append(bare_forward(encoder, windows))
-        on_cpu["bare forward"] += time.process_time() - busy
-        busy, started = time.process_time(), time.perf_counter()
+        started = time.perf_counter()
         extract(clips, encoder, str(folder / f"store{repeat}.h5"), modality="audio")
         seconds["extract"].append(time.perf_counter() - started)
-        on_cpu["extract"] += time.process_time() - busy
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with laion_clap_itself(folder / "roberta-base", text_layers=1) as laion_clap:
@@ -96,9 +92,6 @@ def speed(folder, checkpoint, n_clips, device, rounds):
             f"  {name:22s} {rate:7.2f} clips/s (median of {len(seconds[name])}), seconds: {np.round(seconds[name], 1)}"
         )
     print(f"  extract / bare forward          {rates['extract'] / rates['bare forward']:.2f}")
-    print(
-        f"  processor time, bare / extract  {on_cpu['bare forward'] / on_cpu['extract']:.2f} (what an idle machine bounds the line above by)"
-    )
     print(f"  extract / laion_clap file list  {rates['extract'] / rates['laion_clap file list']:.2f}")
 
 
