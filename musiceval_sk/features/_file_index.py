@@ -56,7 +56,8 @@ class FileIndex:
         list of bytes or AudioError
             SHA-256 of each file's bytes, or why it cannot be read.
         """
-        remaining, found = iter(paths), []
+        remaining = iter(paths)
+        found: list[bytes | AudioError] = []
         with ThreadPoolExecutor(_THREADS) as pool:
             while block := list(islice(remaining, _FILES_UNDER_WAY)):
                 found += pool.map(self._digest, block)
