@@ -1,6 +1,14 @@
 from ._version import __version__ as __version__
+from .datasets.answers import read_answers as read_answers
+from .datasets.answers import write_answers as write_answers
 from .datasets.clips import check_clips as check_clips
 from .datasets.clips import load_clips as load_clips
+from .datasets.musiceval import MUSICEVAL_COUNTS as MUSICEVAL_COUNTS
+from .datasets.musiceval import check_musiceval as check_musiceval
+from .datasets.musiceval import load_musiceval as load_musiceval
+from .datasets.musiceval import load_musiceval_ratings as load_musiceval_ratings
+from .datasets.musiceval import load_musiceval_systems as load_musiceval_systems
+from .datasets.musiceval_maker import make_musiceval as make_musiceval
 from .datasets.raters import aggregate_ratings as aggregate_ratings
 from .datasets.synthetic import ListeningTest as ListeningTest
 from .datasets.synthetic import make_listening_test as make_listening_test
@@ -12,6 +20,9 @@ from .estimators.persistence import save_model as save_model
 from .estimators.regressor import MOSRegressor as MOSRegressor
 from .evaluation.fused_search import FusedGridSearchCV as FusedGridSearchCV
 from .evaluation.fused_search import FusedRandomizedSearchCV as FusedRandomizedSearchCV
+from .evaluation.leakage import LeakageReport as LeakageReport
+from .evaluation.leakage import leakage as leakage
+from .evaluation.leakage import leakage_report as leakage_report
 from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import evaluate as evaluate
 from .evaluation.metrics import s_ktau as s_ktau
@@ -22,10 +33,10 @@ from .evaluation.metrics import u_ktau as u_ktau
 from .evaluation.metrics import u_lcc as u_lcc
 from .evaluation.metrics import u_mse as u_mse
 from .evaluation.metrics import u_srcc as u_srcc
-from .evaluation.model_selection import SystemPromptKFold as SystemPromptKFold
-from .evaluation.model_selection import leakage as leakage
 from .evaluation.model_selection import make_split as make_split
 from .evaluation.scorers import mos_scorer as mos_scorer
+from .evaluation.splitters import OfficialSplit as OfficialSplit
+from .evaluation.splitters import SystemPromptKFold as SystemPromptKFold
 from .evaluation.stats import spearman_interval as spearman_interval
 from .evaluation.study import run_study as run_study
 from .evaluation.study_result import StudyResult as StudyResult

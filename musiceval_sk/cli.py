@@ -1,4 +1,4 @@
-"""The command line: ``musiceval demo | extract | study | fit | predict | score | cache``.
+"""The command line: ``musiceval demo | extract | study | fit | predict | score | check | cache``.
 
 Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 1 something was skipped or failed,
 2 wrong use (options, tables, missing packages).
@@ -35,6 +35,7 @@ from musiceval_sk._cli_common import (
 )
 from musiceval_sk._version import __version__
 from musiceval_sk.cli_cache import cache_app
+from musiceval_sk.cli_musiceval import SystemTruth, check, read_system_truth, system_truth_in_words
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 app = typer.Typer(
@@ -112,7 +113,9 @@ def study(
     clips: Clips,
     ratings: Ratings = None,
     target: Targets = None,
-    cv: Annotated[str, typer.Option(help="system, prompt, system+prompt, random or 85/15.")] = "system",
+    cv: Annotated[
+        str, typer.Option(help="system, prompt, system+prompt, random, 85/15 or official.")
+    ] = "system",
     folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
     pattern: Pattern = None,
     prompts: Prompts = None,
@@ -247,24 +250,39 @@ def predict(
         typer.echo(systems.sort_values(names[0], ascending=False).round(3).to_string(), err=out is None)
 
 
-@_command("Example:  musiceval score predictions.csv --truth clips.csv --ratings ratings.csv")
+@_command("Example:  musiceval score answer.txt --truth MusicEval-full")
 def score(
-    predictions: Annotated[Path, typer.Argument(help="Table with clip_id and one column per target.")],
+    predictions: Annotated[
+        Path,
+        typer.Argument(help="Answer file (clip,impression,alignment), or table with clip_id and targets."),
+    ],
     truth: Annotated[
-        Path, typer.Option(help="Table with clip_id, system and, without --ratings, the true scores.")
+        Path,
+        typer.Option(
+            help="Table with clip_id, system and, without --ratings, the true scores; or a MusicEval folder or list."
+        ),
     ],
     ratings: Ratings = None,
     target: Targets = None,
     scale: Scale = (1, 5),
+    split: Annotated[
+        str | None,
+        typer.Option(help="Of a MusicEval folder: train, dev, test or total. Default: test, or dev."),
+    ] = None,
+    system_truth: SystemTruth = "clips",
 ) -> None:
     """Compare predictions with true scores: all eight metrics for each target."""
     from musiceval_sk.datasets.answers import match_answers
     from musiceval_sk.evaluation.metrics import evaluate
 
-    true, predicted, systems = match_answers(predictions, truth, ratings=ratings, targets=target, scale=scale)
-    scores = evaluate(true, predicted, systems=systems)
+    true, predicted, systems = match_answers(
+        predictions, truth, ratings=ratings, targets=target, scale=scale, split=split
+    )
+    of_systems = read_system_truth(system_truth, truth, systems)
+    scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
     count = "no systems named" if systems is None else f"{systems.nunique()} systems"
-    typer.echo(f"{len(true)} clips, {count}")
+    source = "" if systems is None else f"; system truth: {system_truth_in_words(system_truth)}"
+    typer.echo(f"{len(true)} clips, {count}{source}")
     typer.echo(scores.round(4).to_string(na_rep="-"))
 
 
@@ -313,6 +331,7 @@ def _features(embedder: Any) -> str:
     return f"{names}; pooling {embedder.pooling}"
 
 
+_command("Example:  musiceval check MusicEval-full")(check)
 app.add_typer(cache_app, name="cache")
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,43 @@ def read_table(path: str | Path) -> pd.DataFrame:
     table.index.name = "line"
     table.attrs["path"] = str(path)
     return table
+
+
+def read_headerless(
+    path: str | Path, columns: Sequence[str], *, delimiter: str = ","
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read a list without a header into text cells, indexed by line number, and name the lines of another width.
+
+    A first line that holds no number and whose first cell holds no digit is taken for a header and passed over.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ClipsTableError(f"{path}: no such file")
+    rows, broken = {}, []
+    for number, line in enumerate(io.StringIO(_text_of(path), newline=None), start=1):
+        cells = [
+            cell.strip() for cell in line.split(delimiter, len(columns) - 1 if delimiter == "\t" else -1)
+        ]
+        if not line.strip() or (number == 1 and _is_header(cells)):
+            continue
+        if len(cells) != len(columns):
+            broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
+        else:
+            rows[number] = cells
+    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=list(columns), dtype=object)
+    table.index.name = "line"
+    table.attrs["path"] = str(path)
+    return table, broken
+
+
+def has_header(path: str | Path, column: str) -> bool:
+    """Tell whether the first line of a table names ``column`` or looks like names; JSON Lines always do."""
+    path = Path(path)
+    if path.suffix.lower() not in _DELIMITERS or not path.is_file():
+        return True
+    first = next((line for line in io.StringIO(_text_of(path), newline=None) if line.strip()), "")
+    cells = next(csv.reader([first], delimiter=_DELIMITERS[path.suffix.lower()]), [])
+    return column in cells or not cells or _is_header(cells)
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -123,6 +160,11 @@ def _json_rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
                 f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}"
             )
         yield line_number, row
+
+
+def _is_header(cells: list[str]) -> bool:
+    numeric = pd.to_numeric(pd.Series(cells[1:], dtype=object), errors="coerce").notna()
+    return not numeric.any() and not any(letter.isdigit() for letter in cells[0])
 
 
 def _text_of(path: Path) -> str:

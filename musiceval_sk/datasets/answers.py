@@ -1,16 +1,103 @@
-"""Predictions as a table of answers, matched to the truth by clip id."""
+"""Predictions as a table of answers, the challenge's answer file among them, matched to the truth by clip id."""
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets._tables import numbers, read_table, require_columns, require_unique
-from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets._musiceval_files import find_files, names_of
+from musiceval_sk.datasets._musiceval_parquet import parquet_files
+from musiceval_sk.datasets._tables import (
+    has_header,
+    numbers,
+    read_headerless,
+    read_table,
+    require_columns,
+    require_unique,
+)
+from musiceval_sk.datasets.clips import TARGETS, check_clips, rows_by_name, without_suffix
+from musiceval_sk.datasets.musiceval import load_musiceval
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+
+
+def read_answers(path: str | Path, *, targets: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read predictions: the AudioMOS challenge's answer file, or a table with a header.
+
+    Parameters
+    ----------
+    path : str or Path
+        Lines of ``clip,impression,alignment`` without a header, as the challenge has them and MusicEval's own lists;
+        or a ``.csv``, ``.tsv`` or ``.jsonl`` table with ``clip_id`` and one column per target.
+    targets : sequence of str, default=None
+        Columns that must hold numbers; by default those of impression and alignment that are there.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``clip_id`` as written, with or without ``.wav``.
+
+    Raises
+    ------
+    ClipsTableError
+        If a line has not three cells, a cell is no number, or a clip is there twice (without a header also once with
+        and once without ``.wav``); the message names lines.
+    """
+    if has_header(path, "clip_id"):
+        table = read_table(path)
+    else:
+        table = _read_answer_file(path)
+    require_columns(table, ["clip_id"])
+    table["clip_id"] = table["clip_id"].astype(str).str.strip()
+    require_unique(table, "clip_id")
+    for target in targets or TARGETS:
+        if target in table:
+            table[target] = numbers(table, target)
+    return table.set_index("clip_id")
+
+
+def write_answers(predictions: pd.DataFrame, path: str | Path) -> None:
+    """Write predictions as the AudioMOS challenge's answer file: ``clip,impression,alignment``, no header, no ``.wav``.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        Indexed by clip id, with the columns ``impression`` and ``alignment``.
+    path : str or Path
+        File to write; by custom ``answer.txt``.
+
+    Raises
+    ------
+    ClipsTableError
+        If a column is missing, a clip repeats, or a prediction is missing or not finite.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> answers = pd.DataFrame({"impression": [3.25], "alignment": [4.0]}, index=["S001_P001.wav"])
+    >>> path = Path(mkdtemp()) / "answer.txt"
+    >>> write_answers(answers, path)
+    >>> print(path.read_text(), end="")
+    S001_P001,3.25,4.0
+    """
+    check_clips(predictions, columns=TARGETS)
+    names = pd.Series([without_suffix(str(clip)) for clip in predictions.index])
+    if names.duplicated().any():
+        raise ClipsTableError(f"clip ids repeat once .wav is taken off: {listed(names[names.duplicated()])}")
+    scores = predictions[list(TARGETS)].astype(float)
+    broken = ~np.isfinite(scores.to_numpy()).all(axis=1)
+    if broken.any():
+        raise ClipsTableError(
+            f"{broken.sum()} clips lack a finite prediction: {listed(predictions.index[broken])}; the challenge asks "
+            "for both scores of every clip"
+        )
+    rows = zip(names, *(scores[target].round(6).tolist() for target in TARGETS), strict=True)
+    text = "".join(f"{clip},{impression!r},{alignment!r}\n" for clip, impression, alignment in rows)
+    Path(path).write_text(text, encoding="utf-8", newline="\n")
 
 
 def match_answers(
@@ -20,26 +107,32 @@ def match_answers(
     ratings: str | Path | None = None,
     targets: Sequence[str] | None = None,
     scale: tuple[float, float] | None = (1, 5),
+    split: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series | None]:
     """Read predictions and true scores and bring them to the same clips and columns.
+
+    Clip ids match with and without the suffix of a sound file.
 
     Parameters
     ----------
     predictions : str or Path
-        Table with ``clip_id`` and one column per target.
+        See `read_answers`.
     truth : str or Path
-        Table with ``clip_id``, optionally ``system``, and the true scores unless `ratings` are given.
+        Table with ``clip_id``, optionally ``system``, and the true scores unless `ratings` are given; or a list of
+        MusicEval (no header; clip names tell systems); or a MusicEval folder, see `load_musiceval`.
     ratings : str or Path, default=None
         Ratings table to average into the true scores.
     targets : sequence of str, default=None
         Columns to compare; by default those of impression and alignment that both have.
     scale : (float, float) or None, default=(1, 5)
         Lowest and highest possible true score; None accepts any number.
+    split : {"total", "train", "dev", "test"}, default=None
+        Of a MusicEval folder: which clips are the truth; by default "test", where there is no test list "dev".
 
     Returns
     -------
     true, predicted : pandas.DataFrame
-        Indexed by clip id, with the same rows and columns.
+        Indexed by clip id as the truth has it, with the same rows and columns.
     systems : pandas.Series or None
         System by clip id, if the truth names them all.
 
@@ -53,7 +146,8 @@ def match_answers(
     SkippedWarning
         If clips have a prediction or a true score only; with the counts.
     """
-    answers, key = (_by_clip(path, targets or TARGETS) for path in (predictions, truth))
+    key = _read_truth(truth, split, targets)
+    answers = _under_names_of(key, read_answers(predictions, targets=targets), predictions)
     scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets, scale=scale)
     chosen = list(targets or [name for name in TARGETS if name in answers and name in scores])
     if not chosen:
@@ -65,31 +159,69 @@ def match_answers(
     predicted, true = answers[chosen].dropna(), scores[chosen].dropna()
     shared = true.index.intersection(predicted.index)
     if shared.empty:
-        raise ClipsTableError(f"no clip is in both tables; predictions name {listed(predicted.index)}")
+        raise ClipsTableError(
+            f"no clip is in both tables; predictions name {listed(predicted.index)}, the truth {listed(true.index)}"
+        )
     for name, table in (("prediction", true), ("true score", predicted)):
         lacking = table.index.difference(shared)
         if len(lacking):
             warnings.warn(
                 f"{len(lacking)} clips have no {name}: {listed(lacking)}", SkippedWarning, stacklevel=2
             )
-    blank = key.loc[shared, "system"].fillna("").eq("") if "system" in key else pd.Series(dtype=bool)
-    if 0 < blank.sum() < len(shared):
+    return true.loc[shared], predicted.loc[shared], _systems_of(key.loc[shared])
+
+
+def _read_answer_file(path: str | Path) -> pd.DataFrame:
+    table, broken = read_headerless(path, ["clip_id", *TARGETS])
+    if broken:
+        raise ClipsTableError(
+            f"{path}: expected lines of clip,impression,alignment, or a header that names clip_id: {listed(broken)}"
+        )
+    if table.empty:
+        raise ClipsTableError(f"{path}: the table is empty")
+    require_unique(table.assign(clip_id=[without_suffix(name) for name in table["clip_id"]]), "clip_id")
+    return table
+
+
+def _read_truth(truth: str | Path, split: str | None, targets: Sequence[str] | None) -> pd.DataFrame:
+    truth = Path(truth)
+    if truth.is_dir():
+        return load_musiceval(truth, split or _challenge_split(truth), check=False)
+    if split is not None:
+        raise ClipsTableError(f"{truth}: split={split!r} is for a MusicEval folder, not for a table")
+    table = read_answers(truth, targets=targets)
+    if "system" not in table and not has_header(truth, "clip_id"):
+        bare = pd.Series([without_suffix(clip) for clip in table.index], index=table.index)
+        table["system"] = names_of(bare)["system"]
+    return table
+
+
+def _challenge_split(root: Path) -> str:
+    """Name the list that the challenge ranks on, as far as the data set has it."""
+    return "test" if parquet_files(root) or "test" in find_files(root).lists else "dev"
+
+
+def _under_names_of(key: pd.DataFrame, answers: pd.DataFrame, source: str | Path) -> pd.DataFrame:
+    """Give answers the clip ids of the truth, where they are about its clips; refuse two about one."""
+    rows = rows_by_name(answers.index.to_series(), key.index.to_series())
+    named = answers.set_axis(rows.fillna(answers.index.to_series()), axis=0).rename_axis("clip_id")
+    doubled = named.index.duplicated(keep=False)
+    if doubled.any():
+        raise ClipsTableError(
+            f"{source}: clips are predicted twice, with and without a suffix: {listed(answers.index[doubled])}"
+        )
+    return named
+
+
+def _systems_of(key: pd.DataFrame) -> pd.Series | None:
+    if "system" not in key:
+        return None
+    blank = key["system"].fillna("").eq("")
+    if 0 < blank.sum() < len(key):
         warnings.warn(
-            f"{blank.sum()} of {len(shared)} clips name no system, so there are no system-level scores: "
+            f"{blank.sum()} of {len(key)} clips name no system, so there are no system-level scores: "
             f"{listed(blank.index[blank])}",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    named = "system" in key and not blank.any()
-    return true.loc[shared], predicted.loc[shared], key.loc[shared, "system"] if named else None
-
-
-def _by_clip(path: str | Path, targets: Sequence[str]) -> pd.DataFrame:
-    table = read_table(path)
-    require_columns(table, ["clip_id"])
-    table["clip_id"] = table["clip_id"].astype(str).str.strip()
-    require_unique(table, "clip_id")
-    for target in targets:
-        if target in table:
-            table[target] = numbers(table, target)
-    return table.set_index("clip_id")
+    return None if blank.any() else key["system"]

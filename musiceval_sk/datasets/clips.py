@@ -138,7 +138,7 @@ def _read_clips(path: Path) -> pd.DataFrame:
     table = read_table(path)
     require_columns(table, ["path"])
     if "clip_id" not in table:
-        table.insert(0, "clip_id", [_without_suffix(value) for value in table["path"]])
+        table.insert(0, "clip_id", [without_suffix(value) for value in table["path"]])
     for column in ("path", "clip_id"):
         blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
         if blank.any():
@@ -156,7 +156,7 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
     if not files:
         raise ClipsTableError(f"{folder}: no sound files below it (looked for {' '.join(SOUND_SUFFIXES)})")
     names = [file.relative_to(folder).as_posix() for file in files]
-    stems = pd.Series([_without_suffix(name) for name in names])
+    stems = pd.Series([without_suffix(name) for name in names])
     table = pd.DataFrame({"clip_id": stems.where(~stems.duplicated(keep=False), names)})
     table["path"] = [str(file.absolute()) for file in files]
     if pattern is not None:
@@ -195,7 +195,7 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
     require_unique(side, key)
     for target in {*TARGETS, *(targets or ())} & {*side.columns}:
         side[target] = numbers(side, target)
-    rows = _rows_of(table[key], side[key])
+    rows = rows_by_name(table[key], side[key])
     added = side.drop(columns=[key, "path"], errors="ignore").reindex(rows).set_axis(table.index)
     lacking = rows.isna()
     if lacking.all():
@@ -218,11 +218,24 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
     return joined
 
 
-def _rows_of(wanted: pd.Series, offered: pd.Series) -> pd.Series:
-    """Find the side table's row for each clip, nan for none: by the very name, else without sound suffixes."""
-    bare = offered.map(_without_suffix).drop_duplicates(keep=False)
+def rows_by_name(wanted: pd.Series, offered: pd.Series) -> pd.Series:
+    """Find the row of each name, by the very name, else without the suffixes of sound files.
+
+    Parameters
+    ----------
+    wanted : pandas.Series of str
+        Names to look for.
+    offered : pandas.Series of str
+        Names by row.
+
+    Returns
+    -------
+    pandas.Series
+        Row of each wanted name, nan for none.
+    """
+    bare = offered.map(without_suffix).drop_duplicates(keep=False)
     row_of = {name: row for names in (bare, offered.astype(str)) for row, name in names.items()}
-    return wanted.map(lambda name: row_of.get(str(name), row_of.get(_without_suffix(name))))
+    return wanted.map(lambda name: row_of.get(str(name), row_of.get(without_suffix(name))))
 
 
 def _finish(
@@ -248,7 +261,19 @@ def _finish(
     return clips
 
 
-def _without_suffix(name: str) -> str:
+def without_suffix(name: str) -> str:
+    """Take the suffix of a sound file off a name; any other dot stays.
+
+    Parameters
+    ----------
+    name : str
+        Name of a file or clip.
+
+    Returns
+    -------
+    str
+        The name, without ``.wav`` and the like.
+    """
     name = str(name)
     return name[: -len(Path(name).suffix)] if name.lower().endswith(SOUND_SUFFIXES) else name
 

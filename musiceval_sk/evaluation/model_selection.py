@@ -1,100 +1,16 @@
 """Splits of clips into training and test, by what a predictor is supposed to have never met."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold, ShuffleSplit, check_cv
-from sklearn.utils import check_random_state
+from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, check_cv
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets._tables import require_columns
+from musiceval_sk.evaluation.splitters import OfficialSplit, SystemPromptKFold
 from musiceval_sk.exceptions import ClipsTableError
-
-
-class SystemPromptKFold(BaseCrossValidator):
-    """Folds whose test clips share neither system nor prompt with the training clips.
-
-    Systems and prompts are dealt into `n_splits` folds each; every pair of a system fold and a prompt fold is one
-    test set, and the clips that are in neither are its training set. Every clip is tested once. Clips that share only
-    one of the two are left out of that fold, so training sets are smaller than elsewhere.
-
-    Parameters
-    ----------
-    n_splits : int, default=3
-        Folds along each of the two; there are its square splits.
-    random_state : int, default=0
-        Deals systems and prompts.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> groups = pd.DataFrame({"system": list("aabb"), "prompt": list("xyxy")})
-    >>> for train, test in SystemPromptKFold(2, random_state=0).split(groups, groups=groups):
-    ...     print(train, test)
-    [1] [2]
-    [0] [3]
-    [3] [0]
-    [2] [1]
-    """
-
-    def __init__(self, n_splits: int = 3, *, random_state: int = 0):
-        self.n_splits = n_splits
-        self.random_state = random_state
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Count the splits.
-
-        Parameters
-        ----------
-        X, y : object, default=None
-            Ignored.
-        groups : pandas.DataFrame or array-like [shape=(n, 2)], default=None
-            System and prompt of each row.
-
-        Returns
-        -------
-        int
-            The square of `n_splits`; with ``groups``, less the pairs of folds that no clip, or all clips, belong to.
-        """
-        return self.n_splits**2 if groups is None else sum(1 for _ in self.split(groups, groups=groups))
-
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield training and test rows.
-
-        Parameters
-        ----------
-        X : array-like [shape=(n, ...)]
-            Only its length is used.
-        y : object, default=None
-            Ignored.
-        groups : pandas.DataFrame or array-like [shape=(n, 2)], default=None
-            System and prompt of each row; they must be given.
-
-        Yields
-        ------
-        train, test : np.ndarray of int
-            Rows.
-
-        Raises
-        ------
-        ValueError
-            If groups are missing, or there are fewer systems or prompts than folds.
-        """
-        labels = np.asarray(groups, dtype=object)
-        if labels.ndim != 2 or labels.shape[1] != 2:
-            raise ValueError(
-                "SystemPromptKFold needs groups with two columns, system and prompt, as clips[['system', 'prompt']]"
-            )
-        random_state = check_random_state(self.random_state)
-        folds = np.stack([_deal(labels[:, i], self.n_splits, random_state) for i in (0, 1)])
-        for system_fold in range(self.n_splits):
-            for prompt_fold in range(self.n_splits):
-                hit = folds == [[system_fold], [prompt_fold]]
-                train, test = np.flatnonzero(~hit.any(axis=0)), np.flatnonzero(hit.all(axis=0))
-                if len(train) and len(test):
-                    yield train, test
 
 
 @dataclass(frozen=True)
@@ -144,6 +60,7 @@ SPLITS = {
     "system+prompt": "neither systems nor prompts met in training",
     "random": "clips at random; systems and prompts are shared with training",
     "85/15": "one random 15 % of the clips, as in the MusicEval paper; systems and prompts are shared with training",
+    "official": "the official lists, train against test, or dev where there is no test; systems and prompts are shared",
 }
 
 
@@ -153,8 +70,9 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     Parameters
     ----------
     cv : str or splitter
-        A key of ``SPLITS`` (``"system"``, ``"prompt"``, ``"system+prompt"``, ``"random"``, ``"85/15"``), or any
-        scikit-learn splitter or number of folds; a splitter that asks for groups is given the systems.
+        A key of ``SPLITS`` (``"system"``, ``"prompt"``, ``"system+prompt"``, ``"random"``, ``"85/15"``, ``"official"``),
+        or any scikit-learn splitter or number of folds; a splitter that asks for groups is given the systems,
+        `OfficialSplit` the column ``split`` and `SystemPromptKFold` systems and prompts.
     clips : pandas.DataFrame
         Clips table with the columns that the split goes by.
     n_splits : int, default=5
@@ -178,7 +96,7 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
         raise ValueError(f"n_splits={n_splits} must be at least 2")
     if not isinstance(cv, str):
         given = check_cv(cv)
-        groups = clips.get("system") if hasattr(given, "set_split_request") else None
+        groups = _groups_for(given, clips)
         return Split(repr(cv), "as the given splitter says", given, groups)
     if cv not in SPLITS:
         raise ValueError(f"unknown split {cv!r}; choose from {', '.join(SPLITS)}")
@@ -188,6 +106,10 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
         )
     if cv == "85/15":
         return Split(cv, SPLITS[cv], ShuffleSplit(1, test_size=0.15, random_state=random_state))
+    if cv == "official":
+        lists = _official_lists(clips)
+        test = "test" if (lists == "test").any() else "dev"
+        return Split(cv, SPLITS[cv], OfficialSplit(test=test), lists)
     columns = cv.split("+")
     counts = [_count_groups(clips, column, cv) for column in columns]
     if len(columns) == 2:
@@ -197,28 +119,22 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     return Split(cv, SPLITS[cv], splitter, clips[columns[0]], clips[columns[0]])
 
 
-def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Measure what training and test share.
+def _groups_for(splitter: Any, clips: pd.DataFrame) -> Any:
+    """Find what a given splitter goes by."""
+    if isinstance(splitter, OfficialSplit):
+        return _official_lists(clips)
+    if isinstance(splitter, SystemPromptKFold):
+        require_columns(clips, ["system", "prompt"])
+        return clips[["system", "prompt"]]
+    return clips.get("system") if hasattr(splitter, "set_split_request") else None
 
-    Parameters
-    ----------
-    clips : pandas.DataFrame
-        Clips table.
-    folds : list of (np.ndarray, np.ndarray)
-        Training and test rows.
 
-    Returns
-    -------
-    dict of str to float in [0, 1]
-        For ``system`` and ``prompt``, where present: the share of test clips whose label training had too.
-    """
-    shares = {}
-    for column in ("system", "prompt"):
-        if column in clips and (clips[column] != "").any():
-            labels = clips[column].to_numpy()
-            seen = [np.isin(labels[test], labels[train]) for train, test in folds]
-            shares[column] = float(np.concatenate(seen).mean())
-    return shares
+def _official_lists(clips: pd.DataFrame) -> pd.Series:
+    if "split" not in clips:
+        raise ClipsTableError(
+            "the official split needs a column 'split' in the clips table (train, dev, test), as load_musiceval gives"
+        )
+    return clips["split"].fillna("")
 
 
 def _count_groups(clips: pd.DataFrame, column: str, cv: str) -> int:
@@ -235,11 +151,3 @@ def _count_groups(clips: pd.DataFrame, column: str, cv: str) -> int:
             f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}"
         )
     return count
-
-
-def _deal(labels: np.ndarray, n_folds: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Fold of each row, labels dealt evenly."""
-    unique, codes = np.unique(labels.astype(str), return_inverse=True)
-    if len(unique) < n_folds:
-        raise ValueError(f"cannot deal {len(unique)} labels into {n_folds} folds")
-    return random_state.permutation(len(unique))[codes] % n_folds

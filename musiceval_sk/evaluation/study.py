@@ -23,7 +23,8 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.estimators.baselines import default_models
 from musiceval_sk.evaluation._judging import judge
-from musiceval_sk.evaluation.model_selection import Split, leakage, make_split
+from musiceval_sk.evaluation.leakage import leakage
+from musiceval_sk.evaluation.model_selection import Split, make_split
 from musiceval_sk.evaluation.study_result import StudyResult
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 

@@ -1,6 +1,7 @@
+import pandas as pd
 import pytest
 
-from musiceval_sk import ClipsTableError, SkippedWarning
+from musiceval_sk import ClipsTableError, SkippedWarning, make_musiceval, read_answers, write_answers
 from musiceval_sk.datasets.answers import match_answers
 
 
@@ -93,3 +94,104 @@ def test_systems_must_all_be_named(write):
 def test_bad_answers_are_refused_in_words(write, truth, predictions, arguments, words):
     with pytest.raises(ClipsTableError, match=words):
         match_answers(write("p.csv", predictions), truth, **arguments)
+
+
+def test_the_challenges_answer_file_is_written_and_read_back(tmp_path):
+    answers = pd.DataFrame(
+        {"alignment": [4.0, 1.25], "impression": [3.5, 1 / 3]}, index=["x-S001_P001.wav", "x-S002_P001"]
+    )
+    path = tmp_path / "answer.txt"
+    write_answers(answers, path)
+    assert path.read_text() == "x-S001_P001,3.5,4.0\nx-S002_P001,0.333333,1.25\n"
+    back = read_answers(path)
+    assert back.index.tolist() == ["x-S001_P001", "x-S002_P001"] and back.index.name == "clip_id"
+    assert back.to_dict("list") == {"impression": [3.5, 0.333333], "alignment": [4.0, 1.25]}
+
+
+@pytest.mark.parametrize(
+    "index, impression, words",
+    [
+        (["a", "a.wav"], [1.0, 2.0], "clip ids repeat once .wav is taken off: a"),
+        (["a", "a"], [1.0, 2.0], "clip ids repeat: a"),
+        (["a", "b"], [1.0, float("nan")], "1 clips lack a finite prediction: b; the challenge asks"),
+        (["a", "b"], [float("inf"), 1.0], "1 clips lack a finite prediction: a"),
+    ],
+)
+def test_answers_that_the_challenge_would_not_take_are_not_written(tmp_path, index, impression, words):
+    with pytest.raises(ClipsTableError, match=words):
+        write_answers(
+            pd.DataFrame({"impression": impression, "alignment": 1.0}, index=index), tmp_path / "a.txt"
+        )
+    with pytest.raises(ClipsTableError, match=r"missing column\(s\) alignment"):
+        write_answers(pd.DataFrame({"impression": impression}, index=["a", "b"]), tmp_path / "a.txt")
+    assert not (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            "a,1,2\nb,1\n",
+            r"expected lines of clip,impression,alignment, .*: p\.txt line 2 has 2 cells instead of 3",
+        ),
+        ("a,1,2\na.wav,1,2\n", r"repeats a value: 'a' \(line 1\), 'a' \(line 2\)"),
+        ("a,1,2\nb,good,2\n", r"column 'impression' must hold numbers, but has: 'good' \(line 2\)"),
+        ("", r"p\.txt: the table is empty"),
+        ("file,impression,alignment\na,1,2\n", r"missing column\(s\) clip_id; found: file, impression"),
+    ],
+)
+def test_answer_files_that_cannot_be_read(write, text, words):
+    with pytest.raises(ClipsTableError, match=words):
+        read_answers(write("p.txt", text))
+
+
+def test_ids_match_with_and_without_the_suffix(write, truth):
+    for text in ("a.wav,1,1\nb.wav,2,2\nc.wav,3,3\n", "a,1,1\nb,2,2\nc.mp3,3,3\n"):
+        _, predicted, _ = match_answers(write("p.txt", text), truth)
+        assert predicted["impression"].to_dict() == {"a": 1, "b": 2, "c": 3}
+    with_suffix = write("t.csv", "clip_id,impression\na.wav,1\nb.wav,2\n")
+    true, _, _ = match_answers(write("p.txt", "b,2,2\na,1,1\n"), with_suffix)
+    assert true.index.tolist() == ["a.wav", "b.wav"]
+
+
+def test_missing_doubled_and_unknown_ids_are_named(write, truth):
+    with (
+        pytest.warns(SkippedWarning, match="^1 clips have no prediction: b$"),
+        pytest.warns(SkippedWarning, match="^1 clips have no true score: stranger.wav$"),
+    ):
+        match_answers(write("p.txt", "a.wav,1,1\nc,2,2\nstranger.wav,3,3\n"), truth)
+    doubled = write("p.csv", "clip_id,impression\na,1\na.wav,2\n")
+    with pytest.raises(ClipsTableError, match="predicted twice, with and without a suffix: a, a.wav"):
+        match_answers(doubled, truth)
+
+
+def test_two_sounds_of_one_name_are_two_clips(write):
+    truth = write("t.csv", "clip_id,impression\na.wav,1\na.mp3,5\n")
+    true, predicted, _ = match_answers(write("p.csv", "clip_id,impression\na.mp3,4\na.wav,2\n"), truth)
+    assert true["impression"].tolist() == [1, 5] and predicted["impression"].tolist() == [2, 4]
+
+
+def test_a_list_of_musiceval_is_a_truth_that_names_its_systems(write):
+    truth = write("dev_mos_list.txt", "x-S001_P001.wav,3,4\nx-S002_P001.wav,1,2\n")
+    true, _, systems = match_answers(write("p.txt", "x-S002_P001,1,1\nx-S001_P001,2,2\n"), truth)
+    assert true["alignment"].tolist() == [4, 2]
+    assert systems.tolist() == ["S001", "S002"]
+    with pytest.raises(ClipsTableError, match="split='dev' is for a MusicEval folder"):
+        match_answers(truth, truth, split="dev")
+
+
+def test_a_musiceval_folder_is_a_truth(tmp_path, write):
+    made = make_musiceval(tmp_path / "MusicEval-full", n_systems=1, n_prompts=2)
+    of_test = made.clips[made.clips["split"] == "test"]
+    answers = tmp_path / "answer.txt"
+    write_answers(made.clips[["impression", "alignment"]], answers)
+    with pytest.warns(SkippedWarning, match="12 clips have no true score"):
+        true, predicted, systems = match_answers(answers, made.folder)
+    assert true.index.tolist() == of_test.index.tolist() and true.equals(predicted)
+    assert systems.equals(of_test["system"])
+    true, _, _ = match_answers(answers, made.folder, split="total")
+    assert len(true) == len(made.clips) == 14
+    phase1 = make_musiceval(tmp_path / "phase1", "phase1", n_systems=1, n_prompts=2)
+    with pytest.warns(SkippedWarning, match="12 clips have no true score"):
+        true, _, _ = match_answers(answers, phase1.folder)
+    assert set(phase1.clips.loc[true.index, "split"]) == {"dev"}

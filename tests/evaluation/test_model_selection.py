@@ -4,7 +4,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, LeaveOneOut, cross_val_score
 
-from musiceval_sk import ClipsTableError, SystemPromptKFold, leakage, make_split
+from musiceval_sk import ClipsTableError, OfficialSplit, SystemPromptKFold, leakage, make_split
 from musiceval_sk.evaluation.model_selection import SPLITS
 
 
@@ -108,7 +108,7 @@ def test_the_papers_share(clips):
     assert not set(train) & set(test)
 
 
-@pytest.mark.parametrize("cv", SPLITS)
+@pytest.mark.parametrize("cv", [cv for cv in SPLITS if cv != "official"])
 def test_reproducible_by_seed(clips, cv):
     def draw(seed):
         return lists(make_split(cv, clips, random_state=seed).folds(clips))
@@ -150,11 +150,30 @@ def test_errors(clips):
         make_split("system", clips[clips["system"] == "S1"])
 
 
-def test_leakage_by_hand():
-    clips = pd.DataFrame({"system": list("aabbcc"), "prompt": list("xyxyzz"), "impression": range(6)})
-    # Fold one tests b (row 3, trained on row 2) and c (rows 4, 5; none): one of three; prompts y, z, z: one of three.
-    # Fold two tests a (row 0, trained on row 1): all; prompt x of row 0 stands in row 2.
-    folds = [(np.array([0, 1, 2]), np.array([3, 4, 5])), (np.array([1, 2]), np.array([0]))]
-    assert leakage(clips, folds) == {"system": 2 / 4, "prompt": 2 / 4}
-    assert leakage(clips[["system"]], folds[1:]) == {"system": 1.0}
-    assert leakage(clips[["impression"]], folds) == {}
+def test_the_official_lists_leave_dev_out(clips):
+    named = clips.assign(split=["train", "dev", "test", "train"] + ["train"] * (len(clips) - 4))
+    ((train, test),) = make_split("official", named).folds(named)
+    assert test.tolist() == [2]
+    assert train.tolist() == [0, 3, *range(4, len(clips))]
+    # Rows are found by the lists of what is split, whatever was left out before.
+    ((train, test),) = make_split("official", named).folds(named.iloc[2:])
+    assert test.tolist() == [0] and train[0] == 1
+
+
+def test_without_a_test_list_dev_is_tested_on(clips):
+    named = clips.assign(split=["dev"] * 5 + ["train"] * (len(clips) - 5))
+    ((train, test),) = make_split("official", named).folds(named)
+    assert test.tolist() == [0, 1, 2, 3, 4] and len(train) == len(clips) - 5
+
+
+def test_the_official_split_needs_its_lists(clips):
+    with pytest.raises(ClipsTableError, match=r"needs a column 'split' .* as load_musiceval gives"):
+        make_split("official", clips)
+
+
+def test_given_splitters_get_the_groups_that_they_go_by(clips):
+    named = clips.assign(split=["test"] * 5 + ["dev"] * 5 + ["train"] * (len(clips) - 10))
+    ((train, test),) = make_split(OfficialSplit(("train", "dev")), named).folds(named)
+    assert (len(train), len(test)) == (len(clips) - 5, 5)
+    folds = make_split(SystemPromptKFold(2), clips).folds(clips)
+    assert lists(folds) == lists(SystemPromptKFold(2).split(clips, groups=clips[["system", "prompt"]]))

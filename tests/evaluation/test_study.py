@@ -419,8 +419,8 @@ def test_errors(clips, X, models):
         run_study(clips, X, models, targets=["liking"])
     with pytest.raises(ClipsTableError, match="no clip has both features and a score of 'impression'"):
         run_study(clips, X.rename("other {}".format), models)
-    with pytest.raises(ValueError, match="unknown split 'official'"):
-        run_study(clips, X, models, "official")
+    with pytest.raises(ValueError, match="unknown split 'by ear'"):
+        run_study(clips, X, models, "by ear")
     with pytest.raises(ClipsTableError, match="clip ids repeat"):
         run_study(pd.concat([clips, clips[:1]]), X, models)
     with pytest.raises(ValueError, match="models must be a dict of name to estimator, got list"):
