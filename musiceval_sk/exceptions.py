@@ -23,3 +23,7 @@ class ModelFileError(ValueError):
 
 class SkippedWarning(UserWarning):
     """Something was left out; the message counts it and gives the reason."""
+
+
+class FewSystemsWarning(UserWarning):
+    """Figures about systems rest on so few that chance alone can make them look good."""

@@ -9,6 +9,7 @@ from scipy.stats import ConstantInputWarning
 
 from musiceval_sk.evaluation.metrics import METRICS, evaluate, system_means
 from musiceval_sk.evaluation.study_result import KINDS, LEAST_SYSTEMS_TO_RANK
+from musiceval_sk.exceptions import FewSystemsWarning
 
 _SAME = 1e-9
 
@@ -26,6 +27,7 @@ def judge(found: pd.DataFrame, systems: pd.Series | None) -> tuple[dict[str, Any
     labels = None if systems is None else systems.to_numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
+        warnings.simplefilter("ignore", FewSystemsWarning)  # the table says so
         pooled = evaluate(found["truth"].to_numpy(), found["prediction"].to_numpy(), systems=labels)
         by_fold = pd.DataFrame(_evaluate_fold(found[rows], labels, rows) for rows in _fold_masks(found))
     for prefix, flat in _flat_levels(found, labels).items():

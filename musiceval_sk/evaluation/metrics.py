@@ -5,6 +5,8 @@ Conventions:
 - ``U_`` metrics compare clips. ``S_`` metrics first average truth and prediction over each system's clips.
 - LCC is Pearson's, SRCC Spearman's with average ranks, KTAU Kendall's tau-b.
 - A constant input has no correlation: the result is nan, with a `scipy.stats.ConstantInputWarning`, never 0.
+- S metrics over fewer than five systems come with a `FewSystemsWarning`: chance alone ranks four systems perfectly in one of
+  24 orders. Means of systems that differ by rounding only are tied.
 - System truth is by default the mean of the clips that are evaluated. The released baseline reads a table of system
   scores instead (all clips of a system, not only the evaluated); give that as ``system_truth`` to `evaluate`.
 
@@ -21,7 +23,10 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.evaluation.subsets import select_systems
+from musiceval_sk.exceptions import FewSystemsWarning
 
+ENOUGH_SYSTEMS = 5
 _ROUNDING = 1e-13
 
 
@@ -140,6 +145,11 @@ def s_mse(y_true: Any, y_pred: Any, systems: Any) -> float:
     float in [0, inf)
         Squared units of the scale; lower is better.
 
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
+
     Examples
     --------
     >>> s_mse([1, 3, 4], [2, 2, 5], systems=["a", "a", "b"])
@@ -162,6 +172,11 @@ def s_lcc(y_true: Any, y_pred: Any, systems: Any) -> float:
     -------
     float in [-1, 1]
         Higher is better; nan where an input is constant over systems.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
     """
     return u_lcc(*_system_scores(y_true, y_pred, systems))
 
@@ -181,12 +196,17 @@ def s_srcc(y_true: Any, y_pred: Any, systems: Any) -> float:
     float in [-1, 1]
         Higher is better; nan where an input is constant over systems.
 
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
+
     Examples
     --------
     >>> s_srcc([1, 2, 3, 5], [2, 2, 3, 4], systems=["a", "a", "b", "c"])
     1.0
     """
-    return u_srcc(*_system_scores(y_true, y_pred, systems))
+    return u_srcc(*map(settled, _system_scores(y_true, y_pred, systems)))
 
 
 def s_ktau(y_true: Any, y_pred: Any, systems: Any) -> float:
@@ -203,8 +223,13 @@ def s_ktau(y_true: Any, y_pred: Any, systems: Any) -> float:
     -------
     float in [-1, 1]
         Higher is better; nan where an input is constant over systems.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
     """
-    return u_ktau(*_system_scores(y_true, y_pred, systems))
+    return u_ktau(*map(settled, _system_scores(y_true, y_pred, systems)))
 
 
 @dataclass(frozen=True)
@@ -238,7 +263,16 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def evaluate(y_true: Any, y_pred: Any, *, systems: Any = None, system_truth: pd.Series | None = None) -> Any:
+def evaluate(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    systems: Any = None,
+    system_truth: pd.Series | None = None,
+    min_clips: int = 1,
+    only: Any = None,
+    leave_out: Any = None,
+) -> Any:
     """Compute the whole table: all eight metrics, for each target.
 
     Parameters
@@ -252,6 +286,10 @@ def evaluate(y_true: Any, y_pred: Any, *, systems: Any = None, system_truth: pd.
         id, and may then hold more clips.
     system_truth : pandas.Series or DataFrame, default=None
         True scores by system, instead of the mean over the evaluated clips; a DataFrame has the targets' columns.
+    min_clips : int, default=1
+        Leave out systems with fewer clips, from all metrics.
+    only, leave_out : iterable, default=None
+        Names of the systems to keep, or to leave out, from all metrics.
 
     Returns
     -------
@@ -261,12 +299,55 @@ def evaluate(y_true: Any, y_pred: Any, *, systems: Any = None, system_truth: pd.
     Raises
     ------
     ValueError
-        If shapes differ, values are not finite, or a clip has no system.
+        If shapes differ, values are not finite, a clip has no system, or systems are chosen that are not there.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
+
+    See Also
+    --------
+    bootstrap_metrics : The same with intervals.
 
     Examples
     --------
-    >>> print(round(evaluate([1, 2, 4], [1, 3, 4], systems=["a", "a", "b"])["S_MSE"], 3))
-    0.125
+    >>> systems = ["a", "b", "b", "c", "d", "e"]
+    >>> print(round(evaluate([1, 2, 2, 3, 4, 5], [1, 3, 2, 3, 4, 5], systems=systems)["S_MSE"], 3))
+    0.05
+    """
+    targets, labels = matched(y_true, y_pred, systems)
+    kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
+    labels = None if labels is None else labels[kept]
+    warn_of_few(labels, stacklevel=3)
+    rows = {}
+    for name, truth, prediction in targets:
+        of_system = system_truth if system_truth is None or name is None else system_truth[name]
+        rows[name] = _evaluate_one(truth[kept], prediction[kept], labels, of_system)
+    return rows[None] if None in rows else pd.DataFrame(rows).T
+
+
+def matched(
+    y_true: Any, y_pred: Any, systems: Any
+) -> tuple[list[tuple[Any, np.ndarray, np.ndarray]], np.ndarray | None]:
+    """Bring truth, predictions and systems into one order, target by target.
+
+    Parameters
+    ----------
+    y_true, y_pred, systems : array-like
+        As `evaluate` takes them.
+
+    Returns
+    -------
+    targets : list of (name, np.ndarray, np.ndarray)
+        Truth and prediction of each target; the name is None where y_true has one dimension.
+    systems : np.ndarray or None
+        The system of each clip.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, values are not finite, or a clip has no system.
     """
     y_pred = _aligned(y_true, y_pred)
     truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
@@ -274,13 +355,67 @@ def evaluate(y_true: Any, y_pred: Any, *, systems: Any = None, system_truth: pd.
         raise ValueError(f"y_true has shape {truth.shape}, y_pred {prediction.shape}; they must be the same")
     labels = None if systems is None else systems_of(y_true, systems)
     if truth.ndim == 1:
-        return _evaluate_one(truth, prediction, labels, system_truth)
+        return [(None, *validate(truth, prediction))], labels
     names = list(getattr(y_true, "columns", range(truth.shape[1])))
-    rows = {}
-    for i, name in enumerate(names):
-        of_system = None if system_truth is None else system_truth[name]
-        rows[name] = _evaluate_one(truth[:, i], prediction[:, i], labels, of_system)
-    return pd.DataFrame(rows).T
+    columns = enumerate(names)
+    return [(name, *validate(truth[:, i], prediction[:, i])) for i, name in columns], labels
+
+
+def kept_clips(systems: np.ndarray | None, n: int, **choice: Any) -> np.ndarray:
+    """Apply a choice of systems where there are any.
+
+    Parameters
+    ----------
+    systems : np.ndarray [shape=(n,)] or None
+        The system of each clip.
+    n : int
+        Number of clips.
+    **choice : dict
+        Options of `select_systems`.
+
+    Returns
+    -------
+    np.ndarray of bool [shape=(n,)]
+        True for the clips to keep.
+
+    Raises
+    ------
+    ValueError
+        If a choice is made and no systems are given.
+    """
+    made = {name: value for name, value in choice.items() if value not in (None, 1)}
+    if systems is None:
+        if made:
+            raise ValueError(
+                f"{listed(made)} was given, but no systems: give the system of each clip as systems="
+            )
+        return np.ones(n, dtype=bool)
+    return select_systems(systems, **choice)
+
+
+def warn_of_few(systems: np.ndarray | None, stacklevel: int) -> None:
+    """Warn where there are too few systems for S metrics to mean much.
+
+    Parameters
+    ----------
+    systems : np.ndarray or None
+        The system of each clip, or of each mean.
+    stacklevel : int
+        As of `warnings.warn`, counted from here.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
+    """
+    n = ENOUGH_SYSTEMS if systems is None else pd.unique(pd.Series(systems)).size
+    if n < ENOUGH_SYSTEMS:
+        warnings.warn(
+            f"S metrics over {n} systems: chance alone ranks so few well; read them with their interval, or collect clips of "
+            f"at least {ENOUGH_SYSTEMS} systems",
+            FewSystemsWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def system_means(values: Any, systems: Any) -> pd.Series:
@@ -369,6 +504,39 @@ def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     return truth, prediction
 
 
+def is_constant(values: np.ndarray) -> bool:
+    """Whether values differ by no more than their rounding, which is no ranking.
+
+    Parameters
+    ----------
+    values : np.ndarray [shape=(n,)]
+        Scores of clips, or means of systems.
+
+    Returns
+    -------
+    bool
+        True for a single value.
+    """
+    return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max())
+
+
+def settled(means: Any) -> Any:
+    """Round means so that equal ones are equal: a sum's last bits depend on the order of its clips.
+
+    Parameters
+    ----------
+    means : np.ndarray or pandas.Series
+        Means of systems.
+
+    Returns
+    -------
+    np.ndarray or pandas.Series
+        Means to twelve digits of the largest, for ranking.
+    """
+    largest = np.nanmax(np.abs(np.asarray(means)))
+    return np.round(means, 11 - int(np.floor(np.log10(largest)))) if largest > 0 else means
+
+
 def _aligned(y_true: Any, y_pred: Any) -> Any:
     """Bring labelled predictions into the order of labelled truth; refuse those about other clips."""
     if not isinstance(y_pred, pd.Series | pd.DataFrame) or type(y_true) is not type(y_pred):
@@ -389,8 +557,7 @@ def _correlation(name: str, y_true: Any, y_pred: Any) -> float:
 
     truth, prediction = validate(y_true, y_pred)
     for role, values in (("y_true", truth), ("y_pred", prediction)):
-        # Averaging equal values over systems leaves differences in the last bits, which are no ranking.
-        if np.ptp(values) <= _ROUNDING * np.abs(values).max():
+        if is_constant(values):
             warnings.warn(
                 f"{role} is constant over {values.size} values: a correlation is undefined, nan is returned",
                 stats.ConstantInputWarning,
@@ -403,6 +570,7 @@ def _correlation(name: str, y_true: Any, y_pred: Any) -> float:
 def _system_scores(y_true: Any, y_pred: Any, systems: Any) -> tuple[pd.Series, pd.Series]:
     truth, prediction = validate(y_true, y_pred)
     labels = systems_of(y_true, systems)
+    warn_of_few(labels, stacklevel=3)
     return system_means(truth, labels), system_means(prediction, labels)
 
 
@@ -421,5 +589,7 @@ def _evaluate_one(
         if len(missing):
             raise ValueError(f"system_truth lacks systems: {listed(missing)}")
         true = system_truth.reindex(predicted.index)
-    by_system = {"S" + name[1:]: METRICS[name].function(true, predicted) for name in scores}
+    by_system = {"S_MSE": u_mse(true, predicted), "S_LCC": u_lcc(true, predicted)}
+    true, predicted = settled(true), settled(predicted)
+    by_system |= {"S_SRCC": u_srcc(true, predicted), "S_KTAU": u_ktau(true, predicted)}
     return pd.Series(scores | by_system)

@@ -1,0 +1,94 @@
+"""A test that swaps two predictors: had they the same merit, it would not matter which of the two said what.
+
+Predictors need not share a scale, and a mixture of two scales ranks nothing. So before a swap predictions are brought to
+one: standardised for LCC, ranked for SRCC and KTAU, as they are for MSE; this leaves each predictor's own metrics as they were.
+"""
+
+import numpy as np
+from scipy.stats import rankdata, zscore
+
+from musiceval_sk.evaluation._clip_agreement import KINDS, ClipAgreement
+from musiceval_sk.evaluation._system_agreement import system_agreement
+
+_BLOCK = 2**18
+_ROUNDING = 1e-12
+_COMMON_SCALE = {"MSE": np.asarray, "LCC": zscore, "SRCC": rankdata, "KTAU": rankdata}
+
+
+def swap_p_value(
+    kind: str,
+    truth: np.ndarray,
+    predictions: tuple[np.ndarray, np.ndarray],
+    units: np.ndarray | None,
+    n_permutations: int,
+    rng: np.random.Generator,
+) -> float:
+    """Two-sided p-value of the difference of one metric between two predictors.
+
+    Parameters
+    ----------
+    kind : {"MSE", "LCC", "SRCC", "KTAU"}
+        The metric.
+    truth : np.ndarray [shape=(n,)]
+        Scores of clips, or means of systems.
+    predictions : (np.ndarray, np.ndarray) [shape=(n,) each]
+        Those of the two predictors.
+    units : np.ndarray of int [shape=(n,)] or None
+        What is swapped as a whole: the number of each clip's system. None: the rows are means of systems, swapped one by one.
+    n_permutations : int
+        Number of random swaps; where there are no more different ones, each is tried once.
+    rng : np.random.Generator
+        Source of the swaps.
+
+    Returns
+    -------
+    float in (0, 1]
+        Share of swaps, the one observed included, with at least the observed difference; nan where it is undefined.
+    """
+    n_units = len(truth) if units is None else int(units.max()) + 1
+    swaps = _swaps(n_units, n_permutations, rng)
+    scaled = [np.asarray(_COMMON_SCALE[kind](values), dtype=float) for values in predictions]
+    difference = _by_system if units is None else _by_clip
+    found = np.abs(difference(kind, truth, scaled, swaps if units is None else swaps[units]))
+    observed = found[0]
+    if not np.isfinite(observed):
+        return np.nan
+    # A swap that leaves nothing to correlate tells nothing against the predictors being equal.
+    return np.count_nonzero(~(found < observed - _ROUNDING)) / len(found)
+
+
+def _swaps(n_units: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """Which units to swap [shape=(n_units, n)]; the first is the observed state."""
+    if n_units < 31 and 2 ** (n_units - 1) <= n_permutations:
+        # To swap all the others instead gives the same difference with the other sign.
+        states = np.arange(2 ** (n_units - 1))
+        return (states >> np.arange(n_units)[:, np.newaxis] & 1).astype(bool)
+    swaps = rng.random((n_units, n_permutations + 1)) < 0.5
+    swaps[:, 0] = False
+    return swaps
+
+
+def _by_system(kind: str, truth: np.ndarray, scaled: list[np.ndarray], swaps: np.ndarray) -> np.ndarray:
+    size = max(1, _BLOCK // len(truth) ** 2)
+    a, b = (values[:, np.newaxis] for values in scaled)
+    differences = []
+    for first in range(0, swaps.shape[1], size):
+        swap = swaps[:, first : first + size]
+        scores = [
+            system_agreement(truth[:, np.newaxis], np.where(swap, *pair))[KINDS.index(kind)]
+            for pair in ((b, a), (a, b))
+        ]
+        differences.append(scores[0] - scores[1])
+    return np.concatenate(differences)
+
+
+def _by_clip(kind: str, truth: np.ndarray, scaled: list[np.ndarray], swaps: np.ndarray) -> np.ndarray:
+    """Both predictions of all clips are one pool, of which each side holds every clip once."""
+    pool = ClipAgreement(np.tile(truth, 2), np.concatenate(scaled), [kind])
+    size = max(1, _BLOCK // (2 * len(truth)))
+    differences = []
+    for first in range(0, swaps.shape[1], size):
+        swap = swaps[:, first : first + size].astype(float)
+        sides = np.concatenate([1 - swap, swap]), np.concatenate([swap, 1 - swap])
+        differences.append(pool.score(sides[0])[0] - pool.score(sides[1])[0])
+    return np.concatenate(differences)

@@ -1,0 +1,291 @@
+"""All metrics with intervals: a bootstrap that draws systems, and then clips within them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._text import listed
+from musiceval_sk.evaluation._intervals import METHODS, interval
+from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
+from musiceval_sk.evaluation._resampling import LEVELS, Resampling
+from musiceval_sk.evaluation.metrics import (
+    METRICS,
+    is_constant,
+    kept_clips,
+    matched,
+    system_means,
+    warn_of_few,
+)
+from musiceval_sk.evaluation.stats import fisher_interval, spearman_interval
+
+_ANALYTIC = {"LCC": fisher_interval, "SRCC": spearman_interval}
+
+
+def bootstrap_metrics(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    systems: Any = None,
+    level: str = "both",
+    n_resamples: int = 10_000,
+    min_clips: int = 1,
+    only: Any = None,
+    leave_out: Any = None,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+) -> "MetricBootstrap":
+    """Compute all eight metrics of each target, and how they would vary with other systems and clips.
+
+    Parameters
+    ----------
+    y_true : array-like [shape=(n,) or (n, n_targets)]
+        True mean opinion scores. A DataFrame's columns name the targets.
+    y_pred : array-like, of the same shape
+        Predictions, matched as by `evaluate`.
+    systems : array-like [shape=(n,)] or pandas.Series, default=None
+        The system of each clip, as for `evaluate`. Without it only clips are drawn, and S metrics are nan.
+    level : {"both", "systems", "clips"}, default="both"
+        What is drawn with replacement: systems and then clips within each; whole systems; or clips within the systems as they
+        are, which asks how the figure would vary for these very systems.
+    n_resamples : int, default=10_000
+        Number of resamples.
+    min_clips : int, default=1
+        Leave out systems with fewer clips.
+    only, leave_out : iterable, default=None
+        Names of the systems to keep, or to leave out.
+    random_state : int, RandomState, Generator or None, default=None
+        Seed; the result does not depend on n_jobs.
+    n_jobs : int, default=None
+        Number of threads; None is one.
+
+    Returns
+    -------
+    MetricBootstrap
+        Estimates, the whole distribution, and tables of intervals.
+
+    Raises
+    ------
+    ValueError
+        If the input is not what `evaluate` takes, or an option is unknown.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
+
+    Notes
+    -----
+    A system that is drawn twice counts as two systems, with clips drawn for each. All targets share their resamples.
+
+    Examples
+    --------
+    >>> systems = np.repeat(list("abcdef"), 4)
+    >>> truth = np.repeat([1.0, 2.0, 3.0, 3.5, 4.0, 5.0], 4) + np.tile([-0.5, 0.0, 0.2, 0.3], 6)
+    >>> rng = np.random.default_rng(0)
+    >>> found = bootstrap_metrics(truth, truth + rng.normal(size=24), systems=systems, random_state=0)
+    >>> found.distribution.shape
+    (10000, 1, 8)
+    >>> list(found.table().columns)[:5]
+    ['target', 'metric', 'value', 'low', 'high']
+    """
+    if level not in LEVELS:
+        raise ValueError(f"level must be one of {listed(LEVELS)}; got {level!r}")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1; got {n_resamples}")
+    targets, labels = matched(y_true, y_pred, systems)
+    kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
+    labels = None if labels is None else labels[kept]
+    warn_of_few(labels, stacklevel=2)
+    judged = [Judged(truth[kept], prediction[kept]) for _, truth, prediction in targets]
+    names = [name for name, metric in METRICS.items() if labels is not None or not metric.by_system]
+    resampling = Resampling(labels, int(kept.sum()), "clips" if labels is None else level)
+    resampled = ResampledMetrics(judged, resampling, names)
+    return MetricBootstrap(
+        targets=[name for name, _, _ in targets],
+        estimates=resampled.score(resampling.as_they_are())[0],
+        distribution=resampled.draw(n_resamples, random_state, n_jobs),
+        left_out=resampled.leaving_out(),
+        n_clips=int(kept.sum()),
+        n_systems=0 if labels is None else len(set(labels)),
+        level=resampling.level,
+        notes=[_notes(one, labels) for one in judged],
+    )
+
+
+@dataclass(frozen=True)
+class MetricBootstrap:
+    """What `bootstrap_metrics` found.
+
+    Attributes
+    ----------
+    targets : list
+        Names of the targets; None for the only one of a one-dimensional y.
+    estimates : np.ndarray [shape=(n_targets, 8)]
+        The metrics, in the order of `METRICS`.
+    distribution : np.ndarray [shape=(n_resamples, n_targets, 8)]
+        The metrics of each resample; nan where one was undefined.
+    left_out : np.ndarray [shape=(n_units, n_targets, 8)]
+        The metrics without each system (or part of the clips), for BCa.
+    n_clips, n_systems : int
+        What the estimates rest on.
+    level : {"both", "systems", "clips"}
+        What was drawn.
+    notes : list of dict
+        For each target why metrics are nan, by the first letter of their name.
+    """
+
+    targets: list[Any]
+    estimates: np.ndarray
+    distribution: np.ndarray
+    left_out: np.ndarray
+    n_clips: int
+    n_systems: int
+    level: str
+    notes: list[dict[str, str]]
+
+    def interval(
+        self, metric: str, target: Any = None, *, method: str = "basic", confidence: float = 0.95
+    ) -> tuple[float, float]:
+        """Interval of one figure.
+
+        Parameters
+        ----------
+        metric : str
+            One of `METRICS`.
+        target : str, default=None
+            The target; needed only where there are several.
+        method : {"basic", "bca", "percentile"}, default="basic"
+            Method. The basic interval is taken on Fisher's z scale for correlations and on the logarithm for errors, so
+            that it stays within the metric's range.
+        confidence : float in (0, 1), default=0.95
+            Nominal coverage.
+
+        Returns
+        -------
+        tuple of float
+            Lower and upper bound; nan where the figure is undefined, where a basic interval has a perfect score to
+            mirror, and where BCa has all resamples on one side or fewer than three systems.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or confidence is not between 0 and 1.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, such as 0.95; got {confidence}")
+        row, column = self._place(metric, target)
+        return interval(
+            method,
+            self.distribution[:, row, column],
+            self.estimates[row, column],
+            self.left_out[:, row, column],
+            "error" if metric.endswith("MSE") else "correlation",
+            confidence,
+        )
+
+    def samples(self, metric: str, target: Any = None) -> np.ndarray:
+        """One figure in all resamples.
+
+        Parameters
+        ----------
+        metric : str
+            One of `METRICS`.
+        target : str, default=None
+            The target; needed only where there are several.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_resamples,)]
+            Its values; nan where it was undefined.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        """
+        row, column = self._place(metric, target)
+        return self.distribution[:, row, column]
+
+    def table(self, *, method: str = "basic", confidence: float = 0.95) -> pd.DataFrame:
+        """All figures with their intervals, one row a figure.
+
+        Parameters
+        ----------
+        method : {"basic", "bca", "percentile"}, default="basic"
+            As of `interval`.
+        confidence : float in (0, 1), default=0.95
+            Nominal coverage.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``target, metric, value, low, high``; ``standard_error`` and ``n_undefined`` over resamples;
+            ``analytic_low, analytic_high``: Fisher's interval of LCC and `spearman_interval` of SRCC, which take
+            clips (U) or systems (S) for independent; ``n``, the number of these; ``note``, why a figure is missing.
+        """
+        rows = []
+        for place, target in enumerate(self.targets):
+            for name, metric in METRICS.items():
+                value = self.estimates[place, list(METRICS).index(name)]
+                samples = self.samples(name, target)
+                finite = samples[np.isfinite(samples)]
+                n = self.n_systems if metric.by_system else self.n_clips
+                low, high = self.interval(name, target, method=method, confidence=confidence)
+                row = {"target": target, "metric": name, "value": value, "low": low, "high": high}
+                row["standard_error"] = finite.std(ddof=1) if len(finite) > 1 else np.nan
+                formula = _ANALYTIC.get(name[2:], _no_formula)
+                row["analytic_low"], row["analytic_high"] = formula(value, n, confidence=confidence)
+                row |= {"n": n, "n_undefined": len(samples) - len(finite)}
+                row["note"] = "" if np.isfinite(value) else self.notes[place].get(name[0], "")
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        table = self.table()
+        lines = [
+            f"{self.n_clips} clips of {self.n_systems} systems; 95 % intervals (basic) of {len(self.distribution)} resamples, "
+            f"drawn: {self.level}"
+        ]
+        for _, row in table.iterrows():
+            name = row["metric"] if row["target"] is None else f"{row['target']} {row['metric']}"
+            found = f"{row['value']:7.3f}  [{row['low']:6.3f}, {row['high']:6.3f}]"
+            lines.append(f"{name:24s}{found if np.isfinite(row['value']) else '      -  ' + row['note']}")
+        return "\n".join(lines)
+
+    def _place(self, metric: str, target: Any) -> tuple[int, int]:
+        if metric not in METRICS:
+            raise ValueError(f"unknown metric {metric!r}; choose from {', '.join(METRICS)}")
+        if target is None and len(self.targets) == 1:
+            return 0, list(METRICS).index(metric)
+        if target not in self.targets:
+            raise ValueError(f"unknown target {target!r}; targets are {listed(self.targets)}")
+        return self.targets.index(target), list(METRICS).index(metric)
+
+
+def _no_formula(value: float, n: int, *, confidence: float) -> tuple[float, float]:
+    return np.nan, np.nan
+
+
+def _notes(judged: Judged, systems: np.ndarray | None) -> dict[str, str]:
+    """Why metrics of clips (U) and of systems (S) are undefined, where they are."""
+    notes = {}
+    levels: dict[str, tuple[Any, Any]] = {"U": (judged.truth, judged.prediction)}
+    if systems is None:
+        notes["S"] = "no systems were given"
+    else:
+        levels["S"] = system_means(judged.truth, systems), system_means(judged.prediction, systems)
+    for level, scores in levels.items():
+        constant = [
+            name
+            for name, values in zip(("truth", "prediction"), scores, strict=True)
+            if is_constant(np.asarray(values))
+        ]
+        if constant:
+            notes[level] = (
+                f"{' and '.join(constant)} constant over {len(scores[0])} {'clips' if level == 'U' else 'systems'}"
+            )
+    return notes

@@ -1,0 +1,270 @@
+"""Which of several predictors is better, on the same clips, and how sure that is."""
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from musiceval_sk._text import listed
+from musiceval_sk.evaluation._intervals import METHODS, interval
+from musiceval_sk.evaluation._permutation import swap_p_value
+from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
+from musiceval_sk.evaluation._resampling import Resampling, generators
+from musiceval_sk.evaluation.dependent_correlations import steiger_test, williams_test, zou_interval
+from musiceval_sk.evaluation.metrics import (
+    METRICS,
+    is_constant,
+    kept_clips,
+    matched,
+    settled,
+    system_means,
+    warn_of_few,
+)
+
+
+def compare_predictors(
+    y_true: Any,
+    predictions: Mapping[str, Any],
+    *,
+    systems: Any = None,
+    metrics: Collection[str] | None = None,
+    baseline: str | None = None,
+    method: str = "bca",
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    min_clips: int = 1,
+    only: Any = None,
+    leave_out: Any = None,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+) -> pd.DataFrame:
+    """Compare predictors pair by pair: difference, its interval, and tests.
+
+    Parameters
+    ----------
+    y_true : array-like [shape=(n,) or (n, n_targets)]
+        True mean opinion scores. A DataFrame's columns name the targets.
+    predictions : mapping of str to array-like
+        Each predictor's predictions, matched as by `evaluate`.
+    systems : array-like [shape=(n,)] or pandas.Series, default=None
+        The system of each clip, as for `evaluate`.
+    metrics : collection of str, default=None
+        Names of metrics; by default S_SRCC and S_LCC, or U_SRCC and U_LCC without systems.
+    baseline : str, default=None
+        Compare all others with this predictor; by default all pairs are compared.
+    method : {"bca", "basic", "percentile"}, default="bca"
+        Method of the interval.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage of intervals.
+    n_resamples : int, default=10_000
+        Number of resamples, and of swaps.
+    min_clips : int, default=1
+        Leave out systems with fewer clips.
+    only, leave_out : iterable, default=None
+        Names of the systems to keep, or to leave out.
+    random_state : int, RandomState, Generator or None, default=None
+        Seed.
+    n_jobs : int, default=None
+        Number of threads for the bootstrap; None is one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a target, metric and pair:
+
+        - ``target, metric, a, b, value_a, value_b``, and ``difference``, a minus b. For errors less is better.
+        - ``low, high``: interval of the difference by a bootstrap of systems and clips that both share.
+        - ``p_value``: of a permutation test that swaps both predictors' predictions, for all clips of a system at once; without
+          systems, clip by clip. ``p_holm``: the same after Holm's correction over the pairs of this target and metric.
+        - ``p_williams, p_steiger, zou_low, zou_high``: of LCC, by formula. For U_LCC they take clips for independent and
+          claim too much where clips of a system resemble one another.
+        - ``n``: number of clips (U) or systems (S). ``note``: why a figure is missing.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two predictors, or a name or option is unknown.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
+
+    References
+    ----------
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
+
+    Examples
+    --------
+    >>> truth = np.arange(24) / 6 + 1
+    >>> noise = np.random.default_rng(0).normal(size=(2, 24))
+    >>> systems = np.repeat(list("abcdef"), 4)
+    >>> table = compare_predictors(truth, {"good": truth + noise[0], "none": noise[1]}, systems=systems, random_state=0)
+    >>> table[["metric", "a", "b"]].values.tolist()
+    [['S_SRCC', 'good', 'none'], ['S_LCC', 'good', 'none']]
+    """
+    metrics = _checked(predictions, metrics, systems is not None, baseline, method)
+    by_name = {name: matched(y_true, values, systems) for name, values in predictions.items()}
+    labels = next(iter(by_name.values()))[1]
+    kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
+    labels = None if labels is None else labels[kept]
+    if any(METRICS[name].by_system for name in metrics):
+        warn_of_few(labels, stacklevel=2)
+    pairs = [(a, baseline) for a in by_name if a != baseline] if baseline else list(combinations(by_name, 2))
+    generator = generators(random_state, 1)[0]
+    rows: list[dict[str, Any]] = []
+    for place, (target, truth, _) in enumerate(next(iter(by_name.values()))[0]):
+        judged = {
+            name: Judged(truth[kept], targets[place][2][kept]) for name, (targets, _) in by_name.items()
+        }
+        found = _Compared(judged, labels, metrics, n_resamples, generator, n_jobs)
+        for metric in metrics:
+            of_metric = [{"target": target} | found.row(metric, a, b, method, confidence) for a, b in pairs]
+            for row, corrected in zip(of_metric, holm([row["p_value"] for row in of_metric]), strict=True):
+                rows.append(row | {"p_holm": corrected})
+    columns = [
+        "target",
+        "metric",
+        "a",
+        "b",
+        "value_a",
+        "value_b",
+        "difference",
+        "low",
+        "high",
+        "p_value",
+        "p_holm",
+    ]
+    return pd.DataFrame(rows)[[*columns, "p_williams", "p_steiger", "zou_low", "zou_high", "n", "note"]]
+
+
+def holm(p_values: Iterable[float]) -> np.ndarray:
+    """Correct p-values for being several, by Holm's step-down procedure.
+
+    Parameters
+    ----------
+    p_values : iterable of float in [0, 1]
+        Uncorrected; nan is passed over and not counted.
+
+    Returns
+    -------
+    np.ndarray
+        Corrected p-values in the same order.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.array(list(p_values), dtype=float)
+    order = np.argsort(values)[: np.count_nonzero(np.isfinite(values))]
+    factors = len(order) - np.arange(len(order))
+    corrected = np.full(len(values), np.nan)
+    if len(order):
+        corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors))
+    return corrected
+
+
+class _Compared:
+    """All predictors of one target, with their metrics in the same resamples."""
+
+    def __init__(
+        self,
+        judged: dict[str, Judged],
+        systems: np.ndarray | None,
+        metrics: Collection[str],
+        n_resamples: int,
+        rng: np.random.Generator,
+        n_jobs: int | None,
+    ):
+        self._judged, self._systems = judged, systems
+        self._n_resamples, self._rng = n_resamples, rng
+        n = len(next(iter(judged.values())).truth)
+        resampling = Resampling(systems, n, "clips" if systems is None else "both")
+        resampled = ResampledMetrics(list(judged.values()), resampling, metrics)
+        self._estimates = resampled.score(resampling.as_they_are())[0]
+        self._samples = resampled.draw(n_resamples, rng, n_jobs)
+        self._left_out = resampled.leaving_out()
+
+    def row(self, metric: str, a: str, b: str, method: str, confidence: float) -> dict[str, Any]:
+        """Everything about one metric of two predictors, but for the correction."""
+        first, second = (list(self._judged).index(name) for name in (a, b))
+        column = list(METRICS).index(metric)
+        values = self._estimates[[first, second], column]
+        difference = values[0] - values[1]
+        samples, left_out = (
+            of[:, first, column] - of[:, second, column] for of in (self._samples, self._left_out)
+        )
+        low, high = interval(method, samples, difference, left_out, "difference", confidence)
+        scores = self._scores(metric, a, b)
+        constant = [
+            name
+            for name, values_of in zip(("the truth", a, b), scores, strict=True)
+            if is_constant(values_of)
+        ]
+        row = {"metric": metric, "a": a, "b": b, "value_a": values[0], "value_b": values[1]}
+        row |= {"difference": difference, "low": low, "high": high, "n": len(scores[0])}
+        row["p_value"] = self._p_value(metric, scores)
+        undefined = constant and not np.isfinite(difference)
+        row["note"] = f"constant: {listed(constant)}" if undefined else ""
+        return row | _by_formula(metric, scores, confidence)
+
+    def _scores(self, metric: str, a: str, b: str) -> list[np.ndarray]:
+        """Truth and both predictions, of clips or of systems."""
+        scores = [self._judged[a].truth, self._judged[a].prediction, self._judged[b].prediction]
+        if METRICS[metric].by_system:
+            scores = [system_means(values, self._systems).to_numpy() for values in scores]
+            scores = [settled(values) for values in scores] if metric in ("S_SRCC", "S_KTAU") else scores
+        return scores
+
+    def _p_value(self, metric: str, scores: list[np.ndarray]) -> float:
+        units = None
+        if not METRICS[metric].by_system:
+            n = len(scores[0])
+            units = np.arange(n) if self._systems is None else pd.factorize(self._systems)[0]
+        if any(is_constant(values) for values in scores) and not metric.endswith("MSE"):
+            return np.nan
+        with threadpool_limits(1, user_api="blas"):
+            return swap_p_value(
+                metric[2:], scores[0], (scores[1], scores[2]), units, self._n_resamples, self._rng
+            )
+
+
+def _by_formula(metric: str, scores: list[np.ndarray], confidence: float) -> dict[str, float]:
+    names = ("p_williams", "p_steiger", "zou_low", "zou_high")
+    if not metric.endswith("LCC") or any(is_constant(values) for values in scores):
+        return dict.fromkeys(names, np.nan)
+    correlations = np.corrcoef(scores)
+    three = float(correlations[0, 1]), float(correlations[0, 2]), float(correlations[1, 2])
+    n = len(scores[0])
+    p_values = williams_test(*three, n).p_value, steiger_test(*three, n).p_value
+    return dict(zip(names, (*p_values, *zou_interval(*three, n, confidence=confidence)), strict=True))
+
+
+def _checked(
+    predictions: Mapping[str, Any],
+    metrics: Collection[str] | None,
+    with_systems: bool,
+    baseline: str | None,
+    method: str,
+) -> list[str]:
+    if len(predictions) < 2:
+        raise ValueError(
+            f"two predictors at least are needed to compare; got {listed(predictions) or 'none'}"
+        )
+    if baseline is not None and baseline not in predictions:
+        raise ValueError(f"baseline {baseline!r} is not among the predictors: {listed(predictions)}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
+    if metrics is None:
+        return ["S_SRCC", "S_LCC"] if with_systems else ["U_SRCC", "U_LCC"]
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise ValueError(f"unknown metrics: {listed(unknown)}; choose from {', '.join(METRICS)}")
+    lacking = [name for name in metrics if METRICS[name].by_system]
+    if lacking and not with_systems:
+        raise ValueError(f"{listed(lacking)} compare systems: give the system of each clip as systems=")
+    return list(metrics)

@@ -1,0 +1,195 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from musiceval_sk import (
+    METRICS,
+    FewSystemsWarning,
+    bootstrap_metrics,
+    evaluate,
+    fisher_interval,
+    spearman_interval,
+)
+from musiceval_sk.evaluation._intervals import interval
+
+
+@pytest.fixture
+def data(rng):
+    systems = np.repeat([f"S{i}" for i in range(8)], 12)
+    index = [f"clip{i}" for i in range(96)]
+    truth = np.repeat(rng.normal(3, 0.7, 8), 12) + rng.normal(0, 0.5, 96)
+    y = pd.DataFrame({"impression": truth, "alignment": rng.normal(3, 1, 96)}, index=index)
+    return y, y + rng.normal(0, 0.5, (96, 2)), pd.Series(systems, index=index)
+
+
+@pytest.fixture
+def found(data):
+    y, predictions, systems = data
+    return bootstrap_metrics(y, predictions, systems=systems, n_resamples=400, random_state=0)
+
+
+def test_estimates_are_those_of_evaluate(data, found):
+    y, predictions, systems = data
+    np.testing.assert_allclose(found.estimates, evaluate(y, predictions, systems=systems), rtol=0, atol=1e-12)
+    table = found.table()
+    assert table["target"].tolist() == ["impression"] * 8 + ["alignment"] * 8
+    assert table["metric"].tolist() == [*METRICS, *METRICS]
+    assert table["n"].tolist() == ([96] * 4 + [8] * 4) * 2
+    assert (table["low"] < table["value"]).all()
+    assert (table["value"] < table["high"]).all()
+
+
+def test_the_whole_distribution_is_there(found):
+    assert found.distribution.shape == (400, 2, 8)
+    samples = found.samples("S_SRCC", "alignment")
+    np.testing.assert_array_equal(samples, found.distribution[:, 1, 6])
+    expected = np.quantile(samples, [0.05, 0.95])
+    assert found.interval("S_SRCC", "alignment", method="percentile", confidence=0.9) == pytest.approx(
+        expected
+    )
+    assert found.table()["standard_error"][14] == pytest.approx(samples.std(ddof=1))
+
+
+def test_analytic_intervals_stand_beside(found):
+    rows = found.table(confidence=0.9).set_index(["target", "metric"])
+    for metric, formula, n in (("U_LCC", fisher_interval, 96), ("S_SRCC", spearman_interval, 8)):
+        row = rows.loc[("impression", metric)]
+        expected = formula(row["value"], n, confidence=0.9)
+        assert (row["analytic_low"], row["analytic_high"]) == pytest.approx(expected)
+    assert rows.loc[("impression", "U_MSE"), ["analytic_low", "analytic_high"]].isna().all()
+
+
+def test_seed_threads_and_order_of_clips(data, found):
+    y, predictions, systems = data
+    again = bootstrap_metrics(y, predictions, systems=systems, n_resamples=400, random_state=0, n_jobs=2)
+    np.testing.assert_array_equal(found.distribution, again.distribution)
+    other = bootstrap_metrics(y, predictions, systems=systems, n_resamples=400, random_state=1)
+    assert not np.array_equal(found.distribution, other.distribution)
+    turned = bootstrap_metrics(y, predictions[::-1], systems=systems[::-1], n_resamples=400, random_state=0)
+    np.testing.assert_array_equal(found.distribution, turned.distribution)
+
+
+def test_levels_ask_different_questions(data):
+    y, predictions, systems = data
+
+    def spread(level):
+        found = bootstrap_metrics(
+            y["impression"],
+            predictions["impression"],
+            systems=systems,
+            level=level,
+            n_resamples=400,
+            random_state=0,
+        )
+        assert found.level == level
+        return found.table().set_index("metric")["standard_error"]
+
+    both, whole, clips = spread("both"), spread("systems"), spread("clips")
+    # Where systems differ much, which of them are drawn matters more to U metrics than which clips.
+    assert clips["U_LCC"] < both["U_LCC"]
+    assert whole["S_MSE"] < both["S_MSE"]
+
+
+def test_without_systems(data):
+    y, predictions, _ = data
+    found = bootstrap_metrics(y["impression"], predictions["impression"], n_resamples=100, random_state=0)
+    assert found.level == "clips"
+    table = found.table().set_index("metric")
+    assert np.isfinite(table.loc["U_MSE":"U_KTAU", ["low", "high"]]).all(axis=None)
+    assert table.loc["S_MSE":, "value"].isna().all()
+    assert set(table.loc["S_MSE":, "note"]) == {"no systems were given"}
+
+
+def test_constant_predictions_are_nan_and_say_why(data):
+    y, _, systems = data
+    constant = pd.Series(3.1, index=y.index)
+    found = bootstrap_metrics(y["impression"], constant, systems=systems, n_resamples=50, random_state=0)
+    table = found.table().set_index("metric")
+    assert table.loc["S_SRCC", ["value", "low", "high"]].isna().all()
+    assert table.loc["S_SRCC", "note"] == "prediction constant over 8 systems"
+    assert table.loc["U_LCC", "note"] == "prediction constant over 96 clips"
+    assert table.loc["U_LCC", "n_undefined"] == 50
+    assert np.isfinite(table.loc["S_MSE", ["low", "high"]].astype(float)).all()
+    assert "prediction constant over 8 systems" in str(found)
+
+
+def test_choice_of_systems(data):
+    y, predictions, systems = data
+    options = {"n_resamples": 50, "random_state": 0}
+    chosen = bootstrap_metrics(y, predictions, systems=systems, leave_out=["S1", "S2"], **options)
+    kept = ~systems.isin(["S1", "S2"])
+    direct = bootstrap_metrics(y[kept], predictions[kept], systems=systems, **options)
+    np.testing.assert_array_equal(chosen.distribution, direct.distribution)
+    assert (chosen.n_systems, chosen.n_clips) == (6, 72)
+
+
+def test_few_systems_warn(data):
+    y, predictions, systems = data
+    with pytest.warns(FewSystemsWarning, match="S metrics over 4 systems: chance alone ranks so few well"):
+        bootstrap_metrics(y, predictions, systems=systems, only=["S0", "S1", "S2", "S3"], n_resamples=10)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"level": "prompts"}, "level must be one of both, systems, clips; got 'prompts'"),
+        ({"n_resamples": 0}, "n_resamples must be at least 1; got 0"),
+        ({"systems": None, "min_clips": 3}, r"min_clips was given, but no systems"),
+    ],
+)
+def test_bad_options(data, options, words):
+    y, predictions, systems = data
+    with pytest.raises(ValueError, match=words):
+        bootstrap_metrics(y, predictions, **{"systems": systems} | options)
+
+
+def test_bad_questions(found):
+    with pytest.raises(ValueError, match="unknown metric 'SRCC'; choose from U_MSE"):
+        found.interval("SRCC", "impression")
+    with pytest.raises(ValueError, match="unknown target None; targets are impression, alignment"):
+        found.interval("S_SRCC")
+    with pytest.raises(ValueError, match="method must be one of bca, basic, percentile; got 'normal'"):
+        found.table(method="normal")
+    with pytest.raises(ValueError, match="confidence must lie between 0 and 1, such as 0.95; got 95"):
+        found.table(confidence=95)
+
+
+@pytest.mark.parametrize("method", ["bca", "basic", "percentile"])
+def test_intervals_against_scipys_bootstrap(rng, method):
+    x = rng.normal(size=25)
+    y = x + rng.normal(size=25)
+
+    def correlation(x, y):
+        return stats.pearsonr(x, y).statistic
+
+    theirs = stats.bootstrap(
+        (x, y), correlation, paired=True, vectorized=False, n_resamples=500, method=method, random_state=rng
+    )
+    left_out = np.array([correlation(np.delete(x, i), np.delete(y, i)) for i in range(25)])
+    found = interval(method, theirs.bootstrap_distribution, correlation(x, y), left_out, "difference", 0.95)
+    assert found == pytest.approx(tuple(theirs.confidence_interval), abs=1e-10)
+
+
+def test_basic_intervals_stay_in_range():
+    samples = np.linspace(0.5, 0.999, 101)
+    # On Fisher's scale the quantiles are mirrored at the estimate.
+    low, high = interval("basic", samples, 0.95, np.array([]), "correlation", 0.9)
+    expected = [
+        np.tanh(2 * np.arctanh(0.95) - np.arctanh(np.quantile(samples, tail))) for tail in (0.95, 0.05)
+    ]
+    assert (low, high) == pytest.approx(expected)
+    assert high < 1
+    # On the logarithm: 2² / 4 and 2² / 1.
+    assert interval("basic", np.array([1.0, 4.0]), 2.0, np.array([]), "error", 1 - 1e-12) == pytest.approx(
+        (1, 4)
+    )
+
+
+def test_intervals_that_do_not_exist():
+    samples, left_out = np.linspace(0.8, 0.9, 50), np.linspace(0.8, 0.9, 5)
+    assert np.isnan(interval("bca", samples, 0.95, left_out, "correlation", 0.95)).all()  # all on one side
+    assert np.isnan(interval("bca", samples, 0.85, left_out[:2], "correlation", 0.95)).all()
+    assert np.isnan(interval("basic", samples, 1.0, left_out, "correlation", 0.95)).all()
+    assert np.isnan(interval("percentile", samples, np.nan, left_out, "correlation", 0.95)).all()
+    assert np.isnan(interval("percentile", np.full(3, np.nan), 0.5, left_out, "correlation", 0.95)).all()
