@@ -42,6 +42,7 @@ from .evaluation.metrics import u_lcc as u_lcc
 from .evaluation.metrics import u_mse as u_mse
 from .evaluation.metrics import u_srcc as u_srcc
 from .evaluation.model_selection import make_split as make_split
+from .evaluation.power import power_of_comparison as power_of_comparison
 from .evaluation.scorers import mos_scorer as mos_scorer
 from .evaluation.splitters import OfficialSplit as OfficialSplit
 from .evaluation.splitters import SystemPromptKFold as SystemPromptKFold

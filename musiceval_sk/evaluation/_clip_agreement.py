@@ -33,7 +33,7 @@ class ClipAgreement:
         self._truth, self._prediction = _Ranks(truth), _Ranks(prediction)
         x, y = truth - truth.mean(), prediction - prediction.mean()
         self._moments = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, (truth - prediction) ** 2])
-        self._pairs = PairSigns(truth, prediction) if "KTAU" in kinds else None
+        self._pairs = PairSigns(truth, prediction) if "KTAU" in kinds else None  # the costliest to lay out
 
     def score(self, counts: np.ndarray) -> np.ndarray:
         """Compute the metrics of each sample.
@@ -55,8 +55,10 @@ class ClipAgreement:
             "MSE": lambda: moments[6] / moments[0],
             "LCC": lambda: _pearson(moments),
             "SRCC": lambda: _spearman(counts, truth, prediction),
-            "KTAU": lambda: self._pairs.balance(counts) / np.sqrt(truth.untied) / np.sqrt(prediction.untied),
         }
+        if self._pairs is not None:
+            balance = self._pairs.balance
+            compute["KTAU"] = lambda: balance(counts) / np.sqrt(truth.untied) / np.sqrt(prediction.untied)
         scores = np.empty((len(self._kinds), counts.shape[1]))
         with np.errstate(divide="ignore", invalid="ignore"):
             for row, kind in enumerate(self._kinds):

@@ -146,7 +146,7 @@ class MetricBootstrap:
     notes: list[dict[str, str]]
 
     def interval(
-        self, metric: str, target: Any = None, *, method: str = "basic", confidence: float = 0.95
+        self, metric: str, target: Any = None, *, method: str = "percentile", confidence: float = 0.95
     ) -> tuple[float, float]:
         """Interval of one figure.
 
@@ -156,9 +156,10 @@ class MetricBootstrap:
             One of `METRICS`.
         target : str, default=None
             The target; needed only where there are several.
-        method : {"basic", "bca", "percentile"}, default="basic"
-            Method. The basic interval is taken on Fisher's z scale for correlations and on the logarithm for errors, so
-            that it stays within the metric's range.
+        method : {"percentile", "bca", "basic"}, default="percentile"
+            Method. In simulation percentile intervals held correlations most often, and were not wider; BCa held errors
+            about as often or a little more. The basic interval is taken on Fisher's z scale for correlations and on the
+            logarithm for errors, so that it stays within the metric's range.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
 
@@ -210,12 +211,12 @@ class MetricBootstrap:
         row, column = self._place(metric, target)
         return self.distribution[:, row, column]
 
-    def table(self, *, method: str = "basic", confidence: float = 0.95) -> pd.DataFrame:
+    def table(self, *, method: str = "percentile", confidence: float = 0.95) -> pd.DataFrame:
         """All figures with their intervals, one row a figure.
 
         Parameters
         ----------
-        method : {"basic", "bca", "percentile"}, default="basic"
+        method : {"percentile", "bca", "basic"}, default="percentile"
             As of `interval`.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
@@ -247,7 +248,7 @@ class MetricBootstrap:
     def __str__(self) -> str:
         table = self.table()
         lines = [
-            f"{self.n_clips} clips of {self.n_systems} systems; 95 % intervals (basic) of {len(self.distribution)} resamples, "
+            f"{self.n_clips} clips of {self.n_systems} systems; 95 % intervals (percentile) of {len(self.distribution)} resamples, "
             f"drawn: {self.level}"
         ]
         for _, row in table.iterrows():

@@ -147,11 +147,13 @@ def zou_interval(
     shared = (r_ab - r_a * r_b / 2) * (1 - r_a**2 - r_b**2 - r_ab**2) + r_ab**3
     shared /= (1 - r_a**2) * (1 - r_b**2)
 
-    def distance(of_a: float, of_b: float) -> float:
-        return float(np.sqrt(max(of_a**2 + of_b**2 - 2 * shared * of_a * of_b, 0)))
-
     difference = r_a - r_b
     return (
-        difference - distance(r_a - low_a, high_b - r_b),
-        difference + distance(high_a - r_a, r_b - low_b),
+        difference - _third_side(r_a - low_a, high_b - r_b, shared),
+        difference + _third_side(high_a - r_a, r_b - low_b, shared),
     )
+
+
+def _third_side(a: float, b: float, correlation: float) -> float:
+    """Combine two distances from estimates that correlate, as the law of cosines does."""
+    return float(np.sqrt(max(a**2 + b**2 - 2 * correlation * a * b, 0)))

@@ -55,15 +55,16 @@ def evaluate_without(
     [['all', 6, 0.03], ['without f', 5, 1.0]]
     """
     if isinstance(leave_out, Mapping):
-        groups = {name: list(group) for name, group in leave_out.items()}
+        groups: dict[str, list[Any]] = {name: list(group) for name, group in leave_out.items()}
     else:
         named = [leave_out] if isinstance(leave_out, str) else list(leave_out)
         groups = {f"without {', '.join(map(str, named))}": named}
     labels = systems_of(y_true, systems)
     rows = []
-    for subset, named in ({"all": None} | groups).items():
-        kept = select_systems(labels, min_clips=min_clips, leave_out=named)
-        found = evaluate(y_true, y_pred, systems=labels, min_clips=min_clips, leave_out=named)
+    subsets: list[tuple[str, list[Any] | None]] = [("all", None), *groups.items()]
+    for subset, group in subsets:
+        kept = select_systems(labels, min_clips=min_clips, leave_out=group)
+        found = evaluate(y_true, y_pred, systems=labels, min_clips=min_clips, leave_out=group)
         by_target = {None: found} if isinstance(found, pd.Series) else dict(found.iterrows())
         about = {"subset": subset, "n_systems": len(set(labels[kept])), "n_clips": int(kept.sum())}
         rows += [{"target": target} | about | scores.to_dict() for target, scores in by_target.items()]

@@ -319,7 +319,7 @@ def evaluate(
     targets, labels = matched(y_true, y_pred, systems)
     kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
     labels = None if labels is None else labels[kept]
-    warn_of_few(labels, stacklevel=3)
+    warn_of_few(labels, stacklevel=2)
     rows = {}
     for name, truth, prediction in targets:
         of_system = system_truth if system_truth is None or name is None else system_truth[name]

@@ -91,8 +91,16 @@ def calibrate_ties(
 
     Parameters
     ----------
-    y_true, y_pred, systems, true_threshold, standard_errors, confidence
-        As of `pairwise_accuracy`.
+    y_true, y_pred : array-like [shape=(n,)]
+        True and predicted mean opinion scores of clips.
+    systems : array-like [shape=(n,)], default=None
+        The system of each clip; given, systems are compared by their means instead of clips.
+    true_threshold : float in [0, inf), default=0.0
+        Differences up to this are ties in truth.
+    standard_errors : array-like [shape=(n,)], default=None
+        Standard error of each true score, instead of ``true_threshold``.
+    confidence : float in (0, 1), default=0.95
+        How sure a difference in truth must be, given standard errors.
 
     Returns
     -------

@@ -1,0 +1,96 @@
+"""Which systems a figure rests on."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musiceval_sk import METRICS, FewSystemsWarning, evaluate, evaluate_without, select_systems
+
+SYSTEMS = np.array(list("aaabbbccdddeeefg"))
+
+
+@pytest.fixture
+def scores(rng):
+    index = [f"clip{i}" for i in range(16)]
+    y = pd.DataFrame(rng.normal(3, 1, (16, 2)), index=index, columns=["impression", "alignment"])
+    return y, y + rng.normal(0, 1, (16, 2))
+
+
+def test_choices_by_hand():
+    assert "".join(SYSTEMS[select_systems(SYSTEMS, min_clips=2)]) == "aaabbbccdddeee"
+    assert "".join(SYSTEMS[select_systems(SYSTEMS, only=["a", "f"])]) == "aaaf"
+    assert "".join(SYSTEMS[select_systems(SYSTEMS, leave_out=["a", "b", "c"])]) == "dddeeefg"
+    assert "".join(SYSTEMS[select_systems(SYSTEMS, only=["a", "f"], min_clips=3)]) == "aaa"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"only": ["a", "x", "y"]}, "only names systems without clips: x, y; systems are a, b, c, d, e"),
+        ({"leave_out": ["x"]}, "leave_out names systems without clips: x"),
+        ({"leave_out": "abc"}, r"leave_out must be a list of systems, such as \['abc'\]; got 'abc'"),
+        ({"min_clips": 4}, "no system is left of 7: min_clips=4, and the largest system has 3 clips"),
+    ],
+)
+def test_bad_choices(options, words):
+    with pytest.raises(ValueError, match=words):
+        select_systems(SYSTEMS, **options)
+
+
+def test_evaluate_on_a_choice_is_evaluate_on_its_clips(scores):
+    y, predictions = scores
+    kept = np.isin(SYSTEMS, list("abcde"))
+    expected = evaluate(y[kept], predictions[kept], systems=SYSTEMS[kept])
+    for options in ({"min_clips": 2}, {"leave_out": ["f", "g"]}, {"only": list("abcde")}):
+        pd.testing.assert_frame_equal(evaluate(y, predictions, systems=SYSTEMS, **options), expected)
+
+
+def test_a_choice_needs_systems(scores):
+    y, predictions = scores
+    with pytest.raises(ValueError, match="leave_out was given, but no systems"):
+        evaluate(y, predictions, leave_out=["a"])
+
+
+def test_with_and_without(scores):
+    y, predictions = scores
+    table = evaluate_without(y, predictions, {"no demos": ["f", "g"], "no a": ["a"]}, systems=SYSTEMS)
+    assert table["subset"].tolist() == ["all"] * 2 + ["no demos"] * 2 + ["no a"] * 2
+    assert table["target"].tolist() == ["impression", "alignment"] * 3
+    assert table["n_systems"].tolist() == [7, 7, 5, 5, 6, 6]
+    assert table["n_clips"].tolist() == [16, 16, 14, 14, 13, 13]
+    expected = evaluate(y, predictions, systems=SYSTEMS, leave_out=["f", "g"])
+    np.testing.assert_array_equal(table.loc[2:3, list(METRICS)], expected)
+
+
+def test_with_and_without_one_target(scores):
+    y, predictions = scores
+    table = evaluate_without(y["alignment"], predictions["alignment"], ["f"], systems=SYSTEMS)
+    assert table["subset"].tolist() == ["all", "without f"]
+    assert table["target"].isna().all()
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.by_system])
+def test_below_five_systems_an_s_metric_warns(name, scores):
+    y = scores[0]["impression"]
+    few = np.array(list("aaaabbbbccccdddd"))
+    with pytest.warns(FewSystemsWarning, match="S metrics over 4 systems: .* at least 5 systems") as warned:
+        METRICS[name].function(y, y + 1, few)
+    assert warned[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        METRICS[name].function(y, y + 1, SYSTEMS)
+
+
+def test_evaluate_warns_once(scores):
+    with pytest.warns(FewSystemsWarning) as warned:
+        evaluate(*scores, systems=SYSTEMS, only=["a", "b"])
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+
+
+def test_u_metrics_do_not_warn(scores):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(*scores)
