@@ -52,7 +52,7 @@ def evaluate_without(
     >>> systems = ["a", "b", "c", "d", "e", "f"]
     >>> table = evaluate_without([1, 2, 3, 4, 5, 5], [1, 2, 3, 4, 5, 0], ["f"], systems=systems)
     >>> table[["subset", "n_systems", "S_SRCC"]].round(2).values.tolist()
-    [['all', 6, 0.03], ['without f', 5, 1.0]]
+    [['all', 6, 0.29], ['without f', 5, 1.0]]
     """
     if isinstance(leave_out, Mapping):
         groups: dict[str, list[Any]] = {name: list(group) for name, group in leave_out.items()}

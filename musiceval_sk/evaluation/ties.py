@@ -75,7 +75,7 @@ def pairwise_accuracy(
         true_sign = _sign(truth[i] - truth[:i], limit)
         agreeing += np.count_nonzero(true_sign == _sign(prediction[i] - prediction[:i], pred_threshold))
     n_pairs = len(truth) * (len(truth) - 1) // 2
-    return agreeing / n_pairs if n_pairs else float("nan")
+    return float(agreeing / n_pairs) if n_pairs else float("nan")
 
 
 def calibrate_ties(

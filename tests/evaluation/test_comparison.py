@@ -218,10 +218,10 @@ def test_few_systems_warn(data):
 def test_type_one_error_is_near_nominal():
     """Two predictors of equal merit: 5 % of tests say that they differ.
 
-    Of 600 tests 30 are expected to, with a standard deviation of 5.3; three of these either way are let pass. The bootstrap,
-    an approximation, may also err on either side by two more in a hundred.
+    Of 400 tests 20 are expected to, with a standard deviation of 4.4; three of these either way are let pass. The bootstrap's
+    interval, an approximation, may also be more cautious.
     """
-    n_systems, n_clips, n_tests = 16, 6, 600
+    n_systems, n_clips, n_tests = 16, 6, 400
     systems = np.repeat(np.arange(n_systems), n_clips)
     rejected = {
         "swaps of systems": 0,
@@ -249,5 +249,5 @@ def test_type_one_error_is_near_nominal():
         rejected["Steiger"] += table.loc["S_LCC", "p_steiger"] <= 0.05
         rejected["bootstrap"] += not table.loc["S_SRCC", "low"] <= 0 <= table.loc["S_SRCC", "high"]
     for name in ("swaps of systems", "swaps of clips, by system", "Williams", "Steiger"):
-        assert 14 <= rejected[name] <= 46, rejected
-    assert rejected["bootstrap"] <= 58, rejected
+        assert 7 <= rejected[name] <= 33, rejected
+    assert rejected["bootstrap"] <= 33, rejected
