@@ -9,7 +9,7 @@ from collections.abc import Collection
 import numpy as np
 
 from musiceval_sk.evaluation._pair_signs import PairSigns
-from musiceval_sk.evaluation.metrics import is_constant
+from musiceval_sk.evaluation._scores import is_constant
 
 KINDS = ("MSE", "LCC", "SRCC", "KTAU")
 

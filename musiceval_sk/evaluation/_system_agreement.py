@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from musiceval_sk.evaluation.metrics import settled
+from musiceval_sk.evaluation._scores import settled
 
 
 def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -10,14 +10,8 @@ from musiceval_sk._text import listed
 from musiceval_sk.evaluation._intervals import METHODS, interval
 from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
 from musiceval_sk.evaluation._resampling import LEVELS, Resampling
-from musiceval_sk.evaluation.metrics import (
-    METRICS,
-    is_constant,
-    kept_clips,
-    matched,
-    system_means,
-    warn_of_few,
-)
+from musiceval_sk.evaluation._scores import is_constant, kept_clips, matched, system_means, warn_of_few
+from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.stats import fisher_interval, spearman_interval
 
 _ANALYTIC = {"LCC": fisher_interval, "SRCC": spearman_interval}

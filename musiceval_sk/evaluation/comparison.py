@@ -13,9 +13,7 @@ from musiceval_sk.evaluation._intervals import METHODS, interval
 from musiceval_sk.evaluation._permutation import swap_p_value
 from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
 from musiceval_sk.evaluation._resampling import Resampling, generators
-from musiceval_sk.evaluation.dependent_correlations import steiger_test, williams_test, zou_interval
-from musiceval_sk.evaluation.metrics import (
-    METRICS,
+from musiceval_sk.evaluation._scores import (
     is_constant,
     kept_clips,
     matched,
@@ -23,6 +21,8 @@ from musiceval_sk.evaluation.metrics import (
     system_means,
     warn_of_few,
 )
+from musiceval_sk.evaluation.dependent_correlations import steiger_test, williams_test, zou_interval
+from musiceval_sk.evaluation.metrics import METRICS
 
 
 def compare_predictors(

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk.evaluation.metrics import evaluate, systems_of
+from musiceval_sk.evaluation._scores import systems_of
+from musiceval_sk.evaluation.metrics import evaluate
 from musiceval_sk.evaluation.subsets import select_systems
 
 

@@ -10,8 +10,9 @@ from threadpoolctl import threadpool_limits
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._permutation import swap_p_value
 from musiceval_sk.evaluation._resampling import generators
+from musiceval_sk.evaluation._scores import system_means, systems_of, validate
 from musiceval_sk.evaluation._system_agreement import system_agreement
-from musiceval_sk.evaluation.metrics import METRICS, system_means, systems_of, validate
+from musiceval_sk.evaluation.metrics import METRICS
 
 _BY_SYSTEM = [name for name, metric in METRICS.items() if metric.by_system]
 

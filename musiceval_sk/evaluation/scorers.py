@@ -11,7 +11,8 @@ import pandas as pd
 import sklearn
 from sklearn.metrics import make_scorer
 
-from musiceval_sk.evaluation.metrics import METRICS, systems_of
+from musiceval_sk.evaluation._scores import systems_of
+from musiceval_sk.evaluation.metrics import METRICS
 
 
 def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from musiceval_sk.evaluation.metrics import settled, system_means, systems_of, validate, warn_of_few
+from musiceval_sk.evaluation._scores import settled, system_means, systems_of, validate, warn_of_few
 
 _ROUNDING = 1e-9
 
