@@ -27,10 +27,10 @@ from .evaluation.dependent_correlations import williams_test as williams_test
 from .evaluation.dependent_correlations import zou_interval as zou_interval
 from .evaluation.fused_search import FusedGridSearchCV as FusedGridSearchCV
 from .evaluation.fused_search import FusedRandomizedSearchCV as FusedRandomizedSearchCV
+from .evaluation.influence import evaluate_without as evaluate_without
 from .evaluation.leakage import LeakageReport as LeakageReport
 from .evaluation.leakage import leakage as leakage
 from .evaluation.leakage import leakage_report as leakage_report
-from .evaluation.influence import evaluate_without as evaluate_without
 from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import evaluate as evaluate
 from .evaluation.metrics import s_ktau as s_ktau
