@@ -149,7 +149,7 @@ def _probes(path: Path) -> dict[str, list[Any]]:
 
 
 def _words_on_raters(target: str, raters: Any) -> str:
-    """The raters, those who agree least first; of many only these."""
+    """Lay out the raters, those who agree least first; of many only these."""
     shown = raters.sort_values("agreement").head(_MOST_RATERS)
     which = f", the {len(shown)} who agree least" if len(shown) < len(raters) else ""
     lines = [f"{target}: {len(raters)} raters{which}", shown.round(2).to_string(na_rep="-")]

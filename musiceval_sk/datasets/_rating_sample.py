@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk.datasets._bootstrap import bootstrap_interval
-from musiceval_sk.datasets._ratings import codes_of, name_raters, read_ratings, warn_of_slots
+from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, read_ratings, warn_of_slots
 from musiceval_sk.exceptions import RatingDesignError
 
 
@@ -51,7 +51,7 @@ def sample_of(
     ratings: pd.DataFrame, target: str, items: Sequence[str], rater: str | None, purpose: str = ""
 ) -> RatingSample:
     """Take the ratings of one target, items and raters numbered; raters are looked at only where they have a ``purpose``."""
-    columns = [items] if isinstance(items, str) else list(items)
+    columns = columns_of(items)
     table, _ = read_ratings(ratings, [target], None, rater=rater if purpose else None, items=columns)
     names = name_raters(table, rater, purpose) if purpose else None
     given = table[target].notna()

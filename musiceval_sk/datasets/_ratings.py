@@ -50,6 +50,11 @@ def read_ratings(
     return table, chosen
 
 
+def columns_of(items: str | Sequence[str]) -> list[str]:
+    """List the columns that make an item; one may be given bare."""
+    return [items] if isinstance(items, str) else list(items)
+
+
 def name_raters(table: pd.DataFrame, rater: str | None, purpose: str) -> pd.Series:
     """Raters as text; a design without raters, or with nameless ones, is refused."""
     if rater is None:

@@ -1,5 +1,6 @@
 """The human ceiling: how well raters agree, in the terms in which predictors are judged."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._text import listed
 from musiceval_sk.datasets._rating_sample import Figure
-from musiceval_sk.datasets._ratings import read_ratings
+from musiceval_sk.datasets._ratings import columns_of, read_ratings
 from musiceval_sk.datasets.reliability import (
     intraclass_correlation,
     krippendorff_alpha,
@@ -17,7 +19,7 @@ from musiceval_sk.datasets.reliability import (
     rater_table,
 )
 from musiceval_sk.datasets.split_half import SplitHalf, split_half
-from musiceval_sk.exceptions import RatingDesignError
+from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 
 ANOTHER_PANEL = "another panel"
 PERFECT = "perfect predictor"
@@ -147,9 +149,14 @@ def human_ceiling(
     >>> print(str(ceiling).splitlines()[3])
       Krippendorff's alpha       0.833  n = 3
     """
+    items = columns_of(items)
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
     if clips is not None:
         table = table[table["clip_id"].isin(clips.index)]
+        if table.empty:
+            raise ClipsTableError(
+                f"no rating belongs to a clip of the clips table, whose clips are {listed(clips.index)}"
+            )
     options = {
         "items": items,
         "confidence": confidence,
@@ -160,8 +167,11 @@ def human_ceiling(
     rows, raters = [], {}
     for target in chosen:
         rows += [{"target": target, **row} for row in _figures(table, target, rater, options, halving)]
-        if rater is not None:
-            raters[target] = rater_table(table, target, rater=rater, items=items, confidence=confidence)
+        listing, _ = _or_reason(
+            functools.partial(rater_table, table, target, rater=rater, items=items, confidence=confidence)
+        )
+        if listing is not None:
+            raters[target] = listing
     return HumanCeiling(pd.DataFrame(rows), raters, confidence)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from musiceval_sk.datasets._ratings import codes_of, name_raters, read_ratings
+from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, read_ratings
 from musiceval_sk.datasets._tables import require_columns, source_of
 from musiceval_sk.datasets.rater_rules import UNIT, Rule
 from musiceval_sk.exceptions import ClipsTableError
@@ -122,10 +122,11 @@ def screen_ratings(
     names = [rule.name for rule in rules]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"rules must be one or more, each name once; they are {names}")
-    columns = [items] if isinstance(items, str) else list(items)
+    columns = columns_of(items)
     table, chosen = read_ratings(
         ratings, targets, scale, rater=rater, items=list(dict.fromkeys([*columns, "clip_id"]))
     )
+    original = table.copy()
     table["rater"] = name_raters(table, rater, "screening")
     table["batch"] = _batches(table, batch)
     table["item"], _ = codes_of(table, columns)
@@ -151,7 +152,6 @@ def screen_ratings(
             f"{source_of(table)}the rules leave nothing: {(~verdicts['kept']).sum()} of {len(verdicts)} raters x batches "
             f"fail; the first: {'' if left_out.empty else left_out['evidence'].iloc[0]}"
         )
-    original = table.drop(columns=["item", "trusted"])
     return Screening(original[kept], left_out, verdicts, probes)
 
 

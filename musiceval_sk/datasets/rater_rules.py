@@ -334,5 +334,8 @@ def _of_clips(ratings: pd.DataFrame, clips: Iterable[str], name: str) -> pd.Data
 
 def _scores(ratings: pd.DataFrame, targets: Sequence[str], keep: Sequence[str] = ()) -> pd.DataFrame:
     """One row a score that was given."""
-    columns = [*UNIT, "clip_id", *keep]
-    return ratings.melt(columns, list(targets), "target", "score").dropna(subset="score")
+    # Not melt, which refuses a target that is itself called "score".
+    parts = [
+        ratings[[*UNIT, "clip_id", *keep]].assign(target=target, score=ratings[target]) for target in targets
+    ]
+    return pd.concat(parts, ignore_index=True).dropna(subset="score")

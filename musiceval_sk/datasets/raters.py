@@ -10,7 +10,7 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._aggregation import Location, mean_of, median_of, trimmed_mean_of
 from musiceval_sk.datasets._rater_models import fit_bias, scale_to_panel
-from musiceval_sk.datasets._ratings import codes_of, name_raters, read_ratings
+from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, read_ratings
 from musiceval_sk.datasets._tables import source_of
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
@@ -113,7 +113,7 @@ def aggregate_ratings(
     {'x': 3.0, 'y': 4.0}
     """
     _check_method(method, trim)
-    items = [items] if isinstance(items, str) else list(items)
+    items = columns_of(items)
     if clips is not None and "clip_id" not in items:
         raise ValueError(f"clips= needs 'clip_id' among the items; they are {listed(items)}")
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
@@ -168,7 +168,7 @@ def _locate(
             f"{source_of(table)}left out {(~used).sum()} ratings of {target} by {len(flat)} raters who gave one score "
             f"only, which cannot be normalised: {listed(flat)}",
             SkippedWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     return mean_of(items[used], scaled[used], n_items)
 

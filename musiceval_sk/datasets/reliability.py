@@ -85,6 +85,7 @@ def krippendorff_alpha(
     within = count * (squares - total**2 / count) / (count - 1)
 
     def alpha(sums: np.ndarray) -> np.ndarray:
+        """Divide the disagreement within items by that of all ratings."""
         n, x, xx, observed = sums.T
         return 1 - observed * (n - 1) / (n * xx - x**2)
 
@@ -161,6 +162,7 @@ def intraclass_correlation(
         )
 
     def icc(sums: np.ndarray) -> np.ndarray:
+        """Work out the analysis of variance and the share between items."""
         n_items, n, x, xx, n_squared, of_means = sums.T
         k0 = (n - n_squared / n) / (n_items - 1)
         between = (of_means - x**2 / n) / (n_items - 1)

@@ -20,6 +20,7 @@ from musiceval_sk.datasets._panel import (
     rate,
 )
 from musiceval_sk.datasets._synthesis import VALUES, phrase
+from musiceval_sk.datasets.clips import TARGETS
 
 _MARK = "Synthetic listening test made by musiceval_sk."
 _README = f"""{_MARK}
