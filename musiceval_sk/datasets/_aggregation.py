@@ -11,7 +11,7 @@ class Location(NamedTuple):
     """One value an item, in the order of their numbers."""
 
     value: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
     error: np.ndarray
 
 

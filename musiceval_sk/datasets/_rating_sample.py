@@ -68,9 +68,8 @@ def sample_of(
 def moments(sample: RatingSample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count, sum and sum of squares of each item's ratings, around the mean of all so that no digits are lost."""
     centred = sample.scores - sample.scores.mean()
-    return tuple(
-        np.bincount(sample.items, weights) for weights in (np.ones(len(centred)), centred, centred**2)
-    )
+    total, squares = (np.bincount(sample.items, weights) for weights in (centred, centred**2))
+    return np.bincount(sample.items), total, squares
 
 
 def require_pairs(paired: np.ndarray, target: str, purpose: str) -> None:

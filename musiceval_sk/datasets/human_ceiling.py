@@ -193,10 +193,9 @@ def _figures(
         if name == "ICC(1,k)" and found:
             row["note"] = f"k = {_ratings_an_item(table, target, options['items']):.2f}"
         yield row
+    level: dict[str, Any]
     for metric, level in _METRICS.items():
-        halves, note = _or_reason(
-            lambda level=level: split_half(table, target, **level, **halving, **options)
-        )
+        halves, note = _or_reason(functools.partial(split_half, table, target, **level, **halving, **options))
         yield from _ceiling_rows(metric, halves, note)
 
 
@@ -209,10 +208,10 @@ def _ceiling_rows(metric: str, halves: SplitHalf | None, note: str) -> Iterator[
     spread = {"lowest": halves.lowest, "highest": halves.highest}
     yield {"figure": f"{metric}, halves", **halves.halves._asdict(), **spread, "note": ""}
     yield {"figure": f"{metric}, {ANOTHER_PANEL}", **halves.panel._asdict(), "note": ""}
-    roots = (np.sqrt(np.maximum(0, bound)) for bound in halves.panel[:3])
+    value, low, high = (float(np.sqrt(np.maximum(0, bound))) for bound in halves.panel[:3])
     yield {
         "figure": f"{metric}, {PERFECT}",
-        **Figure(*map(float, roots), halves.panel.n)._asdict(),
+        **Figure(value, low, high, halves.panel.n)._asdict(),
         "note": "",
     }
 

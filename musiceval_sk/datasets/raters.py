@@ -126,7 +126,7 @@ def aggregate_ratings(
         given = table[target].notna().to_numpy()
         located = _locate(table[given], target, codes[given], len(names), method, trim, rater)
         scores[target] = located.value
-        scores[f"{target}_count"] = located.count
+        scores[f"{target}_count"] = located.number
         scores[f"{target}_se"] = located.error
     if clips is None:
         return scores

@@ -4,6 +4,7 @@ Each figure comes with an interval, and a design that cannot carry it raises `Ra
 `human_ceiling` puts all of them in one table, and a reason in the place of each that is refused.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,13 +85,8 @@ def krippendorff_alpha(
         )
     within = count * (squares - total**2 / count) / (count - 1)
 
-    def alpha(sums: np.ndarray) -> np.ndarray:
-        """Divide the disagreement within items by that of all ratings."""
-        n, x, xx, observed = sums.T
-        return 1 - observed * (n - 1) / (n * xx - x**2)
-
     summands = np.column_stack([count, total, squares, within])
-    return figure_of_sums(summands, alpha, confidence, n_bootstrap, random_state)
+    return figure_of_sums(summands, _alpha, confidence, n_bootstrap, random_state)
 
 
 def intraclass_correlation(
@@ -161,17 +157,8 @@ def intraclass_correlation(
             f"{target}: the intraclass correlation needs two items and scores that differ"
         )
 
-    def icc(sums: np.ndarray) -> np.ndarray:
-        """Work out the analysis of variance and the share between items."""
-        n_items, n, x, xx, n_squared, of_means = sums.T
-        k0 = (n - n_squared / n) / (n_items - 1)
-        between = (of_means - x**2 / n) / (n_items - 1)
-        within = (xx - of_means) / (n - n_items)
-        of_items = (between - within) / k0
-        return of_items / (of_items + within / (k0 if k is None else k))
-
     summands = np.column_stack([np.ones(len(count)), count, total, squares, count**2, total**2 / count])
-    return figure_of_sums(summands, icc, confidence, n_bootstrap, random_state)
+    return figure_of_sums(summands, functools.partial(_icc, k=k), confidence, n_bootstrap, random_state)
 
 
 def leave_one_rater_out(
@@ -307,6 +294,20 @@ def rater_table(
         table["agreement_low"] = np.tanh(np.arctanh(table["agreement"]) - width)
         table["agreement_high"] = np.tanh(np.arctanh(table["agreement"]) + width)
     return table.set_index(pd.Index(sample.rater_names, name="rater"))
+
+
+def _alpha(sums: np.ndarray) -> np.ndarray:
+    n, x, xx, observed = sums.T
+    return 1 - observed * (n - 1) / (n * xx - x**2)
+
+
+def _icc(sums: np.ndarray, k: float | None) -> np.ndarray:
+    n_items, n, x, xx, n_squared, of_means = sums.T
+    k0 = (n - n_squared / n) / (n_items - 1)
+    between = (of_means - x**2 / n) / (n_items - 1)
+    within = (xx - of_means) / (n - n_items)
+    of_items = (between - within) / k0
+    return of_items / (of_items + within / (k0 if k is None else k))
 
 
 def _agreement(sample: RatingSample) -> pd.DataFrame:

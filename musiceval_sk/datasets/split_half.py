@@ -141,8 +141,10 @@ def split_half(
     value, factor = float(np.mean(figures)), float(np.mean([factor for *_, factor in splits]))
     figure = _figure(correlate, pairs[:_SPLITS_A_DRAW])
     interval = bootstrap_interval(len(pairs[0][0]), figure, confidence, n_bootstrap, random_state)
-    halves = Figure(value, *_recentred(interval, np.mean(figures[:_SPLITS_A_DRAW]), value), n)
-    panel = Figure(*(spearman_brown(r, factor) for r in halves[:3]), n)
+    low, high = _recentred(interval, float(np.mean(figures[:_SPLITS_A_DRAW])), value)
+    halves = Figure(value, low, high, n)
+    value, low, high = (spearman_brown(r, factor) for r in (value, low, high))
+    panel = Figure(value, low, high, n)
     return SplitHalf(halves, float(min(figures)), float(max(figures)), panel, factor)
 
 
@@ -195,7 +197,7 @@ def _halve(
         n_raters = len(sample.rater_names)
         in_first = (random.permutation(n_raters) < n_raters / 2)[sample.raters]
     else:
-        order = np.lexsort((random.random(len(sample.items)), sample.items))
+        order = np.argsort(sample.items + random.random(len(sample.items)))
         count = np.bincount(sample.items)
         place = np.empty(len(order), dtype=int)
         place[order] = np.arange(len(order)) - (np.cumsum(count) - count)[sample.items[order]]
@@ -227,7 +229,8 @@ def _average(
     n_units = units.max() + 1
     with np.errstate(divide="ignore", invalid="ignore"):
         count = np.bincount(units[both], minlength=n_units)
-        return tuple(np.bincount(units[both], half[both], n_units) / count for half in (first, second))
+        means = [np.bincount(units[both], half[both], n_units) / count for half in (first, second)]
+    return means[0], means[1]
 
 
 def _correlation(
@@ -263,14 +266,13 @@ def _collapse(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
     return values[distinct // len(other_values)], other_values[distinct % len(other_values)], of
 
 
-def _recentred(interval: tuple[float, float], around: float, value: float) -> tuple[float, ...]:
+def _recentred(interval: tuple[float, float], around: float, value: float) -> tuple[float, float]:
     """Move an interval of the splits that draws averaged to the mean of all splits, on Fisher's scale."""
     if value >= 1 or around >= 1:
         return interval
     bounds = np.minimum(interval, 1 - 1e-12)
-    return tuple(
-        float(bound) for bound in np.tanh(np.arctanh(bounds) + np.arctanh(value) - np.arctanh(around))
-    )
+    low, high = np.tanh(np.arctanh(bounds) + np.arctanh(value) - np.arctanh(around))
+    return float(low), float(high)
 
 
 def _pearson(first: np.ndarray, second: np.ndarray, counts: np.ndarray) -> np.ndarray:

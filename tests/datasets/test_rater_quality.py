@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -262,3 +265,14 @@ def test_chance_raters_of_a_listening_test_are_found(tmp_path):
     made = make_listening_test(tmp_path, n_systems=6, n_prompts=10, n_raters=8, n_careless=2, seconds=1.0)
     result = screen_ratings(made.ratings, [Disagreement(least=0.3)])
     assert set(result.left_out["rater"]) == {"R07", "R08"}
+
+
+def test_the_page_on_raters_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "raters.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(block, names)
+    printed = capsys.readouterr().out
+    assert set(names["screening"].left_out["rater"]) == {"R08", "R09", "R10"}
+    assert "U_SRCC, perfect predictor" in printed
