@@ -23,7 +23,7 @@ from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 
 ANOTHER_PANEL = "another panel"
 PERFECT = "perfect predictor"
-_METRICS = {
+_METRICS: dict[str, dict[str, Any]] = {
     "U_LCC": {"level": "clip", "correlation": "pearson"},
     "U_SRCC": {"level": "clip", "correlation": "spearman"},
     "S_LCC": {"level": "system", "correlation": "pearson"},
@@ -193,7 +193,6 @@ def _figures(
         if name == "ICC(1,k)" and found:
             row["note"] = f"k = {_ratings_an_item(table, target, options['items']):.2f}"
         yield row
-    level: dict[str, Any]
     for metric, level in _METRICS.items():
         halves, note = _or_reason(functools.partial(split_half, table, target, **level, **halving, **options))
         yield from _ceiling_rows(metric, halves, note)
