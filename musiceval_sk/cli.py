@@ -1,4 +1,4 @@
-"""The command line: ``musiceval demo | extract | study | fit | predict | score | check | cache``.
+"""The command line: ``musiceval demo | extract | study | fit | predict | score | check | ratings | cache``.
 
 Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 1 something was skipped or failed,
 2 wrong use (options, tables, missing packages).
@@ -36,6 +36,7 @@ from musiceval_sk._cli_common import (
 from musiceval_sk._version import __version__
 from musiceval_sk.cli_cache import cache_app
 from musiceval_sk.cli_musiceval import SystemTruth, check, read_system_truth, system_truth_in_words
+from musiceval_sk.cli_ratings import ratings
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 app = typer.Typer(
@@ -332,6 +333,7 @@ def _features(embedder: Any) -> str:
 
 
 _command("Example:  musiceval check MusicEval-full")(check)
+_command("Example:  musiceval ratings ratings.csv --probes probes.csv --fastest 5 --out mos")(ratings)
 app.add_typer(cache_app, name="cache")
 
 

@@ -5,6 +5,10 @@ class ClipsTableError(ValueError):
     """A table of clips, prompts or ratings that cannot be used as it stands."""
 
 
+class RatingDesignError(ValueError):
+    """A rating design that cannot carry the figure asked of it, such as agreement from one rating a clip."""
+
+
 class AudioError(ValueError):
     """A sound file that cannot be turned into windows."""
 

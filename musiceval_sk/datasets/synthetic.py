@@ -20,6 +20,7 @@ from musiceval_sk.datasets._panel import (
     rate,
 )
 from musiceval_sk.datasets._synthesis import VALUES, phrase
+from musiceval_sk.datasets.clips import TARGETS
 
 _MARK = "Synthetic listening test made by musiceval_sk."
 _README = f"""{_MARK}
@@ -66,6 +67,7 @@ def make_listening_test(
     n_prompts: int = 10,
     n_raters: int = 10,
     raters_per_clip: int = 5,
+    n_careless: int = 0,
     seconds: float = 4.0,
     sample_rate: int = 22050,
     random_state: int | None = 0,
@@ -95,6 +97,8 @@ def make_listening_test(
     raters_per_clip : int, default=5
         Number of different raters that hear each clip, in [1, `n_raters`]. No rater hears more than
         one clip more than another.
+    n_careless : int, default=0
+        Number of raters who do not listen, the last ones: they score by chance. Nothing else changes with it.
     seconds : float, default=4.0
         Length of a clip in seconds, at least 1.
     sample_rate : int, default=22050
@@ -124,7 +128,7 @@ def make_listening_test(
     >>> len(test.ratings)
     20
     """
-    _check_arguments(n_systems, n_prompts, n_raters, raters_per_clip, seconds, sample_rate)
+    _check_arguments(n_systems, n_prompts, n_raters, raters_per_clip, n_careless, seconds, sample_rate)
     folder = Path(folder).resolve()
     _clear(folder)
     rng = np.random.default_rng(random_state)
@@ -141,6 +145,8 @@ def make_listening_test(
         rng,
     )
     ratings = rate(clips.index, truth, n_raters, raters_per_clip, rng)
+    careless = ratings["rater"].isin(numbered("R", n_raters)[n_raters - n_careless :])
+    ratings.loc[careless, list(TARGETS)] = rng.integers(1, 6, (int(careless.sum()), len(TARGETS)))
 
     for name, table in zip(_TABLES, (clips.reset_index(), ratings, systems.reset_index()), strict=True):
         table.to_csv(folder / name, index=False, lineterminator="\n")
@@ -149,7 +155,13 @@ def make_listening_test(
 
 
 def _check_arguments(
-    n_systems: int, n_prompts: int, n_raters: int, raters_per_clip: int, seconds: float, sample_rate: int
+    n_systems: int,
+    n_prompts: int,
+    n_raters: int,
+    raters_per_clip: int,
+    n_careless: int,
+    seconds: float,
+    sample_rate: int,
 ) -> None:
     most_prompts = int(np.prod([len(values) for values in VALUES]))
     if n_systems < 2:
@@ -161,6 +173,8 @@ def _check_arguments(
             f"raters_per_clip={raters_per_clip} with n_raters={n_raters}: a clip is heard by different raters; "
             "ask for at least 1 and at most n_raters"
         )
+    if not 0 <= n_careless <= n_raters:
+        raise ValueError(f"n_careless={n_careless} with n_raters={n_raters}: ask for 0 to n_raters")
     if not seconds >= _SHORTEST_SECONDS:
         raise ValueError(f"seconds={seconds} is too short for a tune; ask for at least {_SHORTEST_SECONDS}")
     if not sample_rate >= _LOWEST_SAMPLE_RATE:

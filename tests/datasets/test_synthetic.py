@@ -98,6 +98,15 @@ def test_raters_bear_the_same_load(tmp_path):
     assert sorted(ratings["rater"].value_counts()) == [4, 4, 5, 5]
 
 
+def test_careless_raters_score_by_chance_and_change_nothing_else(tmp_path):
+    careful, careless = (
+        make_listening_test(tmp_path / str(n), **SMALL, n_raters=5, n_careless=n).ratings for n in (0, 2)
+    )
+    changed = (careful != careless).any(axis=1)
+    assert set(careless.loc[changed, "rater"]) == {"R04", "R05"}
+    assert careless[["impression", "alignment"]].isin(range(1, 6)).all(axis=None)
+
+
 def test_panels_of_raters_vary(listening_test):
     panels = listening_test.ratings.groupby("clip_id")["rater"].agg(frozenset)
     assert panels.nunique() > 50
@@ -158,6 +167,7 @@ def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
         ({"n_prompts": 0}, "n_prompts=0: ask for 1 to 108"),
         ({"n_prompts": 109}, "n_prompts=109: ask for 1 to 108, as many as are distinct"),
         ({"n_raters": 4}, "raters_per_clip=5 with n_raters=4: .* at most n_raters"),
+        ({"n_careless": 11}, "n_careless=11 with n_raters=10: ask for 0 to n_raters"),
         ({"raters_per_clip": 0}, "raters_per_clip=0 .* at least 1"),
         ({"seconds": 0.5}, "seconds=0.5 is too short for a tune; ask for at least 1"),
         ({"seconds": float("nan")}, "seconds=nan is too short"),

@@ -1,0 +1,158 @@
+"""The command that turns raw ratings into scores to be trusted: ``musiceval ratings``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from musiceval_sk._cli_common import Scale, Seed, Targets
+from musiceval_sk.exceptions import ClipsTableError
+
+_KINDS = ("real", "copy", "high", "low")
+_MOST_RATERS = 30
+
+
+def ratings(
+    table: Annotated[
+        Path, typer.Argument(metavar="RATINGS", help="Ratings table (rater, clip_id, one column per target).")
+    ],
+    clips: Annotated[
+        Path | None, typer.Option(help="Clips table, for systems; other clips are left out.")
+    ] = None,
+    target: Targets = None,
+    scale: Scale = (1, 5),
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Nobody knows who gave a rating; no column rater is needed.")
+    ] = False,
+    probes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of probes: clip_id; kind (real, copy, high or low); copy_of, for a copy, the clip it repeats."
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Column of batches. Default: batch, if there is one.")
+    ] = None,
+    real_least: Annotated[float, typer.Option(help="Lowest score that real music may get.")] = 3,
+    copies_apart: Annotated[float, typer.Option(help="Most that scores of two copies may differ.")] = 1,
+    fastest: Annotated[
+        float | None, typer.Option(help="Seconds that a rating takes at least; needs a column of times.")
+    ] = None,
+    time_column: Annotated[str, typer.Option(help="Column of times in seconds.")] = "seconds",
+    same_share: Annotated[
+        float | None, typer.Option(help="Leave out who gave one score in this share of a batch, or more.")
+    ] = None,
+    agreement: Annotated[
+        float | None, typer.Option(help="Leave out who correlates less than this with the other raters.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="mean, median, trimmed, zscore or bias.")] = "mean",
+    halves: Annotated[str, typer.Option(help="Halve each clip's ratings (rating) or the raters (rater).")] = (
+        "rating"
+    ),
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for mos.csv, ratings.csv, left-out.csv, reliability.csv, ...")
+    ] = None,
+) -> None:
+    """Screen raters, say how far they agree, and average their ratings into opinion scores."""
+    import pandas as pd
+
+    from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
+    from musiceval_sk.datasets._tables import read_table
+
+    rater = None if anonymous else "rater"
+    known = None if clips is None else load_clips(clips, scale=None)
+    rules = _rules(probes, real_least, copies_apart, fastest, time_column, same_share, agreement)
+    if rules and anonymous:
+        raise ValueError(
+            "raters cannot be screened where nobody knows them; leave out --anonymous or the rules"
+        )
+    kept, screening = read_table(table), None
+    if rules:
+        screening = screen_ratings(table, rules, targets=target, scale=scale, batch=batch)
+        kept = screening.kept
+        typer.echo(f"{screening}\n")
+    options: dict[str, Any] = {"clips": known, "targets": target, "scale": scale, "rater": rater}
+    scores = aggregate_ratings(kept, method=method, **options)
+    ceiling = human_ceiling(kept, by=halves, random_state=seed, **options)
+    typer.echo(ceiling)
+    for name, raters in ceiling.raters.items():
+        typer.echo(f"\n{_words_on_raters(name, raters)}")
+    names = [column for column in scores if f"{column}_count" in scores]
+    means = ", ".join(f"{name} {scores[name].mean():.3f}" for name in names)
+    typer.echo(f"\n{len(scores)} clips by {method}; mean of all: {means}")
+    if out is None:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    tables = {"mos": scores.reset_index(), "ratings": kept, "reliability": ceiling.table}
+    if ceiling.raters:
+        tables["raters"] = pd.concat(ceiling.raters, names=["target", "rater"]).reset_index()
+    if screening is not None:
+        tables |= {"left-out": screening.left_out, "screening": screening.units}
+    for name, content in tables.items():
+        content.to_csv(out / f"{name}.csv", index=False)
+    typer.echo(f"wrote {', '.join(f'{name}.csv' for name in tables)} to {out}", err=True)
+
+
+def _rules(
+    probes: Path | None,
+    real_least: float,
+    copies_apart: float,
+    fastest: float | None,
+    time_column: str,
+    same_share: float | None,
+    agreement: float | None,
+) -> list[Any]:
+    from musiceval_sk import (
+        AnchorRule,
+        Disagreement,
+        DuplicateProbe,
+        RealMusicProbe,
+        StraightLining,
+        TooFast,
+    )
+
+    rules: list[Any] = []
+    clips = _probes(probes) if probes is not None else {}
+    if clips.get("real"):
+        rules.append(RealMusicProbe(clips["real"], least=real_least))
+    if clips.get("copy"):
+        rules.append(DuplicateProbe(clips["copy"], most=copies_apart))
+    if clips.get("high") or clips.get("low"):
+        rules.append(AnchorRule(high=clips["high"], low=clips["low"]))
+    if same_share is not None:
+        rules.append(StraightLining(share=same_share))
+    if fastest is not None:
+        rules.append(TooFast(fastest, column=time_column))
+    if agreement is not None:
+        rules.append(Disagreement(least=agreement))
+    return rules
+
+
+def _probes(path: Path) -> dict[str, list[Any]]:
+    """Read probes by kind; a copy comes with the clip that it repeats."""
+    from musiceval_sk.datasets._tables import read_table, require_columns
+
+    table = read_table(path)
+    require_columns(table, ["clip_id", "kind"])
+    found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
+    for line, row in table.iterrows():
+        kind = str(row["kind"]).strip()
+        clip, original = (str(row.get(column) or "").strip() for column in ("clip_id", "copy_of"))
+        if kind not in _KINDS or not clip or (kind == "copy" and not original):
+            raise ClipsTableError(
+                f"{path}: line {line}: a probe has a clip_id, a kind of {', '.join(_KINDS)}, and, if it is a copy, "
+                f"copy_of; this one has clip_id {clip!r}, kind {kind!r}, copy_of {original!r}"
+            )
+        found[kind].append((original, clip) if kind == "copy" else clip)
+    return found
+
+
+def _words_on_raters(target: str, raters: Any) -> str:
+    """Lay out the raters, those who agree least first; of many only these."""
+    shown = raters.sort_values("agreement").head(_MOST_RATERS)
+    which = f", the {len(shown)} who agree least" if len(shown) < len(raters) else ""
+    lines = [f"{target}: {len(raters)} raters{which}", shown.round(2).to_string(na_rep="-")]
+    if "bias_refused" in raters.attrs:
+        lines.append(f"no bias: {raters.attrs['bias_refused']}")
+    return "\n".join(lines)

@@ -1,0 +1,341 @@
+"""Rules by which a rater's scores of a batch are found invalid.
+
+Rules are values: all thresholds are their fields.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._text import listed
+from musiceval_sk.exceptions import ClipsTableError
+
+UNIT = ["rater", "batch"]
+
+
+class Rule:
+    """What all rules are: a finding for every rater and batch, and words for those that fail.
+
+    A rule of your own derives from this, has a ``name``, and overrides `judge`.
+
+    Attributes
+    ----------
+    name : str
+        Short name that the tables show.
+    """
+
+    name = "rule"
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """Clips that were there only to probe, and are no part of the test."""
+        return ()
+
+    def judge(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        """Judge every rater and batch that the rule can judge.
+
+        Parameters
+        ----------
+        ratings : pandas.DataFrame
+            Columns ``rater``, ``batch`` and ``clip_id`` (text), ``item`` (number of what was rated), ``trusted`` (False
+            where an earlier rule left the rater and batch out), the targets, and all columns of the user's table.
+        targets : sequence of str
+            Score columns to look at.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a rater, batch and piece of evidence: ``rater``, ``batch``, ``target``, ``failed`` (bool) and
+            ``evidence`` (words, empty where it did not fail).
+        """
+        wanted = getattr(self, "targets", None)
+        # A rule made for a target that this test did not ask for looks at those that it did.
+        chosen = [name for name in targets if wanted is None or name in wanted] or list(targets)
+        found = self._find(ratings, chosen)
+        failed = found["failed"].to_numpy(bool)
+        evidence = np.full(len(found), "", dtype=object)
+        evidence[failed] = [self._words(row) for row in found[failed].to_dict("records")]
+        return found[[*UNIT, "target", "failed"]].assign(evidence=evidence)
+
+    def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
+        """Return ``rater``, ``batch``, ``target``, ``failed`` and whatever the words need."""
+        raise NotImplementedError
+
+    def _words(self, row: dict[Any, Any]) -> str:
+        """Put a row of the finding that failed in words."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class RealMusicProbe(Rule):
+    """Real music, hidden among generated clips, must not be scored low.
+
+    The first probe of the MusicEval paper: a rater who scores any of the real clips of a batch below 3 is
+    invalid there.
+
+    Attributes
+    ----------
+    clips : sequence of str
+        Clip ids of the real music.
+    least : float, default=3
+        Lowest score that a careful rater gives to real music.
+    targets : sequence of str or None, default=("impression",)
+        Score columns to look at; None for all. Real music is good music, but need not fit the text it is shown with.
+    """
+
+    clips: Sequence[str]
+    least: float = 3
+    targets: Sequence[str] | None = ("impression",)
+    name = "real music"
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The real clips."""
+        return tuple(map(str, self.clips))
+
+    def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
+        heard = _scores(_of_clips(ratings, self.clips, self.name), targets)
+        return heard.assign(failed=heard["score"] < self.least)
+
+    def _words(self, row: dict[Any, Any]) -> str:
+        return f"scored {row['score']:g} for the real clip {row['clip_id']}, where at least {self.least:g} is expected"
+
+
+@dataclass(frozen=True)
+class DuplicateProbe(Rule):
+    """Two copies of one clip in a batch must be scored alike.
+
+    The second probe of the MusicEval paper, which does not say how much is "too large".
+
+    Attributes
+    ----------
+    pairs : sequence of (str, str) or None, default=None
+        Clip ids of a clip and of its copy. None takes clips that a rater rated more than once in a batch under
+        the same id.
+    most : float, default=1
+        Largest difference of scores that is accepted.
+    targets : sequence of str or None, default=None
+        Score columns to look at; None for all.
+    """
+
+    pairs: Sequence[tuple[str, str]] | None = None
+    most: float = 1
+    targets: Sequence[str] | None = None
+    name = "duplicates"
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The second copies."""
+        return tuple(str(copy) for clip, copy in self.pairs or () if str(clip) != str(copy))
+
+    def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
+        if self.pairs is None:
+            heard = ratings.assign(pair=ratings["item"].astype(str), words=ratings["clip_id"])
+        else:
+            _of_clips(ratings, [clip for pair in self.pairs for clip in pair], self.name)
+            named = pd.DataFrame(
+                [(str(clip), n, f"{a} and {b}") for n, (a, b) in enumerate(self.pairs) for clip in {a, b}],
+                columns=["clip_id", "pair", "words"],
+            )
+            heard = ratings.merge(named, on="clip_id")
+        long = _scores(heard, targets, keep=["pair", "words"])
+        both = long.groupby([*UNIT, "target", "pair", "words"], sort=False)["score"].agg(
+            ["min", "max", "size"]
+        )
+        found = both[both["size"] > 1].reset_index()
+        return found.assign(failed=found["max"] - found["min"] > self.most + 1e-9)
+
+    def _words(self, row: dict[Any, Any]) -> str:
+        return f"scored the two copies of {row['words']} {row['min']:g} and {row['max']:g}, more than {self.most:g} apart"
+
+
+@dataclass(frozen=True)
+class AnchorRule(Rule):
+    """Anchors must lie on their side of the scale, as the mean of what a rater gave them.
+
+    Attributes
+    ----------
+    high, low : sequence of str, default=()
+        Clip ids of anchors known to be good and known to be bad. They count as part of the test, not as probes.
+    middle : float, default=3
+        The score that parts the sides.
+    targets : sequence of str or None, default=("impression",)
+        Score columns to look at; None for all.
+    """
+
+    high: Sequence[str] = ()
+    low: Sequence[str] = ()
+    middle: float = 3
+    targets: Sequence[str] | None = ("impression",)
+    name = "anchors"
+
+    def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
+        parts = []
+        for side, clips, sign in (("high", self.high, 1), ("low", self.low, -1)):
+            if len(clips):
+                long = _scores(_of_clips(ratings, clips, f"{side} {self.name}"), targets)
+                means = (
+                    long.groupby([*UNIT, "target"], sort=False)["score"].agg(["mean", "size"]).reset_index()
+                )
+                parts.append(means.assign(side=side, failed=sign * (means["mean"] - self.middle) < 0))
+        if not parts:
+            raise ValueError("AnchorRule names no clips; give high=, low= or both")
+        return pd.concat(parts, ignore_index=True)
+
+    def _words(self, row: dict[Any, Any]) -> str:
+        return f"mean {row['mean']:.2f} over {row['size']} {row['side']} anchors, on the wrong side of {self.middle:g}"
+
+
+@dataclass(frozen=True)
+class StraightLining(Rule):
+    """The same score over and over is no judgement.
+
+    Attributes
+    ----------
+    share : float in (0, 1], default=0.9
+        Invalid where the most frequent score makes up this share of a batch, or more.
+    least_ratings : int, default=10
+        Batches with fewer ratings are not judged.
+    targets : sequence of str or None, default=None
+        Score columns to look at; None for all. A target that truly hardly varies, such as the fit of clips to a trivial text,
+        should be left out.
+    """
+
+    share: float = 0.9
+    least_ratings: int = 10
+    targets: Sequence[str] | None = None
+    name = "straight-lining"
+
+    def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
+        long = _scores(ratings, targets)
+        counts = long.groupby([*UNIT, "target", "score"], sort=False).size().rename("count").reset_index()
+        total = counts.groupby([*UNIT, "target"], sort=False)["count"].transform("sum")
+        counts = counts.assign(total=total).sort_values("count", ascending=False, kind="stable")
+        found = counts.drop_duplicates([*UNIT, "target"])
+        found = found[found["total"] >= self.least_ratings]
+        found = found.assign(failed=found["count"] >= self.share * found["total"] - 1e-9)
+        return found
+
+    def _words(self, row: dict[Any, Any]) -> str:
+        return f"gave {row['score']:g} in {row['count']} of {row['total']} ratings"
+
+
+@dataclass(frozen=True)
+class TooFast(Rule):
+    """A clip cannot be judged in less time than it takes to hear it.
+
+    Attributes
+    ----------
+    least : float
+        Seconds that a rating takes at least.
+    column : str, default="seconds"
+        Column with the time that each rating took, in seconds.
+    share : float in [0, 1), default=0.5
+        Invalid where more than this share of a batch was rated faster.
+    """
+
+    least: float
+    column: str = "seconds"
+    share: float = 0.5
+    name = "too fast"
+
+    def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
+        if self.column not in ratings:
+            raise ClipsTableError(
+                f"rule 'too fast' looks for times in a column {self.column!r}; found: {listed(ratings.columns, most=12)}"
+            )
+        timed = ratings.assign(time=pd.to_numeric(ratings[self.column], errors="coerce")).dropna(
+            subset="time"
+        )
+        timed["fast"] = timed["time"] < self.least
+        found = timed.groupby(UNIT, sort=False).agg(
+            fast=("fast", "sum"), size=("fast", "size"), median=("time", "median")
+        )
+        found = found.reset_index().assign(target="")
+        found["failed"] = found["fast"] > self.share * found["size"]
+        return found
+
+    def _words(self, row: dict[Any, Any]) -> str:
+        return f"took less than {self.least:g} s for {row['fast']} of {row['size']} ratings (median {row['median']:.1f} s)"
+
+
+@dataclass(frozen=True)
+class Disagreement(Rule):
+    """A rater whose scores do not go with those of the others does not hear what they hear.
+
+    The others are those whom no earlier rule has left out, so this one should come last.
+
+    Attributes
+    ----------
+    least : float in [-1, 1], default=0.2
+        Lowest Pearson correlation with the mean of the others, over the items of the batch that both rated.
+    least_ratings : int, default=10
+        Batches with fewer shared items are not judged.
+    targets : sequence of str or None, default=None
+        Score columns to look at; None for all.
+    """
+
+    least: float = 0.2
+    least_ratings: int = 10
+    targets: Sequence[str] | None = None
+    name = "disagreement"
+
+    def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
+        parts = [self._correlate(ratings, target) for target in targets]
+        found = pd.concat(parts, ignore_index=True)
+        found["failed"] = found["correlation"] < self.least
+        return found
+
+    def _words(self, row: dict[Any, Any]) -> str:
+        return (
+            f"correlates {row['correlation']:.2f} with the other raters over {row['n']} items, where at least "
+            f"{self.least:g} is expected"
+        )
+
+    def _correlate(self, ratings: pd.DataFrame, target: str) -> pd.DataFrame:
+        """Correlate each rater and batch with the mean of trusted others; no spread on either side counts as 0."""
+        rated = ratings[ratings[target].notna()]
+        own, trusted = rated[target] - rated[target].mean(), rated["trusted"]
+        sums = pd.DataFrame({"x": own.where(trusted, 0.0), "n": trusted.astype(int)})
+        whole = sums.groupby(rated["item"]).transform("sum")
+        his = sums.groupby([rated["item"], rated["rater"]]).transform("sum")
+        others = whole["n"] - his["n"]
+        shared = others > 0
+        pairs = rated.loc[shared, UNIT].assign(
+            own=own[shared], rest=((whole["x"] - his["x"]) / others)[shared]
+        )
+        units = pairs.groupby(UNIT, sort=False)
+        pairs[["own", "rest"]] -= units[["own", "rest"]].transform("mean")
+        pairs = pairs.assign(xy=pairs["own"] * pairs["rest"], xx=pairs["own"] ** 2, yy=pairs["rest"] ** 2)
+        units = pairs.groupby(UNIT, sort=False)
+        sums = units[["xy", "xx", "yy"]].sum().assign(n=units.size()).reset_index()
+        sums = sums[sums["n"] >= self.least_ratings]
+        spread = np.sqrt(sums["xx"] * sums["yy"])
+        correlation = (sums["xy"] / spread.where(spread > 1e-12)).fillna(0.0)
+        return sums[[*UNIT, "n"]].assign(target=target, correlation=correlation)
+
+
+def _of_clips(ratings: pd.DataFrame, clips: Iterable[str], name: str) -> pd.DataFrame:
+    """Ratings of some clips, every one of which somebody must have rated."""
+    wanted = list(dict.fromkeys(str(clip) for clip in clips))
+    if not wanted:
+        raise ValueError(f"rule {name!r} names no clips")
+    unheard = [clip for clip in wanted if clip not in set(ratings["clip_id"])]
+    if unheard:
+        raise ClipsTableError(
+            f"rule {name!r} names {len(unheard)} of {len(wanted)} clips that nobody rated: {listed(unheard)}; the ratings name "
+            f"{listed(ratings['clip_id'].unique(), most=3)}"
+        )
+    return ratings[ratings["clip_id"].isin(wanted)]
+
+
+def _scores(ratings: pd.DataFrame, targets: Sequence[str], keep: Sequence[str] = ()) -> pd.DataFrame:
+    """One row a score that was given."""
+    # Not melt, which refuses a target that is itself called "score".
+    parts = [
+        ratings[[*UNIT, "clip_id", *keep]].assign(target=target, score=ratings[target]) for target in targets
+    ]
+    return pd.concat(parts, ignore_index=True).dropna(subset="score")

@@ -1,0 +1,69 @@
+"""``musiceval ratings`` as a user meets it."""
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from musiceval_sk import aggregate_ratings
+from musiceval_sk.cli import app
+from musiceval_sk.datasets.synthetic import make_listening_test
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ratings")
+    made = make_listening_test(
+        folder / "test", n_systems=5, n_prompts=8, n_raters=7, n_careless=1, seconds=1.0
+    )
+    real = pd.DataFrame({"rater": made.ratings["rater"].unique(), "clip_id": "real", "impression": 5})
+    real.loc[real["rater"] == "R02", "impression"] = 1
+    pd.concat([made.ratings, real]).to_csv(folder / "ratings.csv", index=False)
+    (folder / "probes.csv").write_text("clip_id,kind,copy_of\nreal,real,\n")
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["ratings", *map(str, arguments)])
+
+
+def test_raters_are_screened_and_scores_written(folder, tmp_path):
+    result = run(
+        folder / "ratings.csv", "--clips", folder / "test" / "clips.csv", "--probes", folder / "probes.csv",
+        "--agreement", 0.3, "--method", "bias", "--out", tmp_path / "mos",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "R02, batch all\n  real music (impression): scored 1 for the real clip real" in result.stdout
+    assert "R07, batch all\n  disagreement" in result.stdout
+    assert "S_SRCC, another panel" in result.stdout
+    left_out = pd.read_csv(tmp_path / "mos" / "left-out.csv")
+    assert set(left_out["rater"]) == {"R02", "R07"}
+    kept = pd.read_csv(tmp_path / "mos" / "ratings.csv")
+    assert set(kept["rater"]) == {"R01", "R03", "R04", "R05", "R06"}
+    mos = pd.read_csv(tmp_path / "mos" / "mos.csv", index_col="clip_id")
+    expected = aggregate_ratings(kept, method="bias")
+    pd.testing.assert_frame_equal(mos.sort_index(), expected.sort_index(), check_dtype=False)
+    assert set(pd.read_csv(tmp_path / "mos" / "raters.csv")["rater"]) == set(kept["rater"])
+    assert "ICC(1,k)" in pd.read_csv(tmp_path / "mos" / "reliability.csv")["figure"].tolist()
+
+
+def test_anonymous_ratings_have_no_rater_table(folder, tmp_path):
+    table = pd.read_csv(folder / "test" / "ratings.csv").drop(columns="rater")
+    table.to_csv(tmp_path / "r.csv", index=False)
+    result = run(tmp_path / "r.csv", "--anonymous")
+    assert result.exit_code == 0, result.output
+    assert "no leave one rater out" in result.stdout
+    assert "raters\n" not in result.stdout
+    refused = run(tmp_path / "r.csv", "--anonymous", "--agreement", 0.2)
+    assert refused.exit_code == 2
+    assert "raters cannot be screened where nobody knows them" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "line, words", [("real,reel,", "kind 'reel'"), ("x2,copy,", "copy_of ''"), (",real,", "clip_id ''")]
+)
+def test_bad_probes_are_named_by_line(folder, tmp_path, line, words):
+    (tmp_path / "probes.csv").write_text(f"clip_id,kind,copy_of\n{line}\n")
+    result = run(folder / "ratings.csv", "--probes", tmp_path / "probes.csv")
+    assert result.exit_code == 2
+    assert "probes.csv: line 2" in result.stderr
+    assert words in result.stderr
