@@ -271,11 +271,20 @@ def score(
         typer.Option(help="Of a MusicEval folder: train, dev, test or total. Default: test, or dev."),
     ] = None,
     system_truth: SystemTruth = "clips",
+    ci: Annotated[
+        bool, typer.Option("--ci", help="Also bootstrap systems, then clips: 95 % intervals of all figures.")
+    ] = False,
+    seed: Seed = 0,
 ) -> None:
     """Compare predictions with true scores: all eight metrics for each target."""
     from musiceval_sk.datasets.answers import match_answers
+    from musiceval_sk.evaluation.bootstrap import bootstrap_metrics
     from musiceval_sk.evaluation.metrics import evaluate
 
+    if ci and system_truth != "clips":
+        raise ValueError(
+            f"--ci draws the clips that system means are made of, so it goes with --system-truth clips, not {system_truth}"
+        )
     true, predicted, systems = match_answers(
         predictions, truth, ratings=ratings, targets=target, scale=scale, split=split
     )
@@ -285,6 +294,8 @@ def score(
     source = "" if systems is None else f"; system truth: {system_truth_in_words(system_truth)}"
     typer.echo(f"{len(true)} clips, {count}{source}")
     typer.echo(scores.round(4).to_string(na_rep="-"))
+    if ci:
+        typer.echo(f"\n{bootstrap_metrics(true, predicted, systems=systems, random_state=seed, n_jobs=2)}")
 
 
 def _warn_of_extrapolation(predictions: Any, ranges: Any) -> None:

@@ -154,6 +154,27 @@ def test_score_names_clips_without_a_partner(tmp_path):
     assert re.search(r"impression\s+0\.3333", result.stdout)
 
 
+def test_score_bootstraps_intervals(tmp_path):
+    clips = [(f"c{i}", f"S{i // 4}", 1 + i % 4 + i // 8, 1 + (i * 7) % 4) for i in range(24)]
+    predictions = "".join(f"{clip},{score}\n" for clip, _, _, score in clips)
+    truth = "".join(f"{clip},{system},{score}\n" for clip, system, score, _ in clips)
+    (tmp_path / "p.csv").write_text("clip_id,impression\n" + predictions)
+    (tmp_path / "t.csv").write_text("clip_id,system,impression\n" + truth)
+    command = ("score", tmp_path / "p.csv", "--truth", tmp_path / "t.csv", "--ci")
+    result = run(*command)
+    assert result.exit_code == 0, result.stderr
+    interval = re.search(r"impression U_MSE\s+([\d.]+)\s+\[\s*([\d.]+),\s+([\d.]+)\]", result.stdout)
+    assert interval, result.stdout
+    value, low, high = map(float, interval.groups())
+    errors = [(score - guess) ** 2 for _, _, score, guess in clips]
+    assert value == pytest.approx(sum(errors) / len(errors), abs=1e-3)
+    assert low < value < high
+    assert run(*command).stdout == result.stdout
+    refused = run(*command, "--system-truth", "table.csv")
+    assert refused.exit_code == 2
+    assert "--ci draws the clips that system means are made of" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -14,6 +14,7 @@ from musiceval_sk.evaluation._scores import is_constant, kept_clips, matched, sy
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.stats import fisher_interval, spearman_interval
 
+_DRAWN = {"both": "systems, then clips within them", "systems": "whole systems", "clips": "clips"}
 _ANALYTIC = {"LCC": fisher_interval, "SRCC": spearman_interval}
 
 
@@ -243,7 +244,7 @@ class MetricBootstrap:
         table = self.table()
         lines = [
             f"{self.n_clips} clips of {self.n_systems} systems; 95 % intervals (percentile) of {len(self.distribution)} resamples, "
-            f"drawn: {self.level}"
+            f"drawn: {_DRAWN[self.level]}"
         ]
         for _, row in table.iterrows():
             name = row["metric"] if row["target"] is None else f"{row['target']} {row['metric']}"
