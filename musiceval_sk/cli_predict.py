@@ -58,11 +58,13 @@ def predict(
 
 def _encoder_of(model: Path, checkpoint: Path | None, tokenizer: Path | None, device: str | None) -> Any:
     """Make the model's encoder with what differs on this machine; None if nothing does."""
-    from musiceval_sk import get_encoder, load_model
+    from musiceval_sk import ClipEmbedder, get_encoder, load_model
 
     if checkpoint is None and tokenizer is None and device is None:
         return None
-    embedder = load_model(model)[0]
+    _, embedder = getattr(load_model(model), "steps", [("", None)])[0]
+    if not isinstance(embedder, ClipEmbedder):
+        return None  # predict_clips says what it takes
     options = encoder_options(checkpoint, tokenizer, device, str(embedder.encoder))
     return get_encoder(embedder.encoder, **{**(embedder.encoder_options or {}), **options})
 

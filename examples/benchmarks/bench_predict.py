@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from musiceval_sk import (
     ClipEmbedder,
@@ -72,8 +71,9 @@ def predict(model, folder, cache, out):
         predict_clips(
             model, clips, cache=cache, on_batch=lambda table: table.to_csv(file, header=not file.tell())
         )
-    peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    print(sum(1 for _ in open(out)) - 1, peak)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+    print(Path(out).read_text().count("\n") - 1, peak)
 
 
 def main(sizes):
