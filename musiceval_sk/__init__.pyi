@@ -36,6 +36,7 @@ from .estimators.domain import TrainingDomain as TrainingDomain
 from .estimators.persistence import load_model as load_model
 from .estimators.persistence import save_model as save_model
 from .estimators.regressor import MOSRegressor as MOSRegressor
+from .evaluation.assessment import assess_error as assess_error
 from .evaluation.bootstrap import MetricBootstrap as MetricBootstrap
 from .evaluation.bootstrap import bootstrap_metrics as bootstrap_metrics
 from .evaluation.comparison import compare_predictors as compare_predictors
@@ -43,7 +44,6 @@ from .evaluation.comparison import holm as holm
 from .evaluation.dependent_correlations import steiger_test as steiger_test
 from .evaluation.dependent_correlations import williams_test as williams_test
 from .evaluation.dependent_correlations import zou_interval as zou_interval
-from .evaluation.assessment import assess_error as assess_error
 from .evaluation.fused_search import FusedGridSearchCV as FusedGridSearchCV
 from .evaluation.fused_search import FusedRandomizedSearchCV as FusedRandomizedSearchCV
 from .evaluation.influence import evaluate_without as evaluate_without

@@ -35,8 +35,8 @@ from musiceval_sk._cli_common import (
 from musiceval_sk._version import __version__
 from musiceval_sk.cli_cache import cache_app
 from musiceval_sk.cli_musiceval import SystemTruth, check, read_system_truth, system_truth_in_words
-from musiceval_sk.cli_ratings import ratings
 from musiceval_sk.cli_predict import predict
+from musiceval_sk.cli_ratings import ratings
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 app = typer.Typer(
