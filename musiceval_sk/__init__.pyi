@@ -32,9 +32,11 @@ from .datasets.synthetic import make_listening_test as make_listening_test
 from .estimators.baselines import LookupRegressor as LookupRegressor
 from .estimators.baselines import TableScaler as TableScaler
 from .estimators.baselines import default_models as default_models
+from .estimators.domain import TrainingDomain as TrainingDomain
 from .estimators.persistence import load_model as load_model
 from .estimators.persistence import save_model as save_model
 from .estimators.regressor import MOSRegressor as MOSRegressor
+from .evaluation.assessment import assess_error as assess_error
 from .evaluation.bootstrap import MetricBootstrap as MetricBootstrap
 from .evaluation.bootstrap import bootstrap_metrics as bootstrap_metrics
 from .evaluation.comparison import compare_predictors as compare_predictors
@@ -60,6 +62,9 @@ from .evaluation.metrics import u_mse as u_mse
 from .evaluation.metrics import u_srcc as u_srcc
 from .evaluation.model_selection import make_split as make_split
 from .evaluation.power import power_of_comparison as power_of_comparison
+from .evaluation.prediction import iter_predictions as iter_predictions
+from .evaluation.prediction import predict_clips as predict_clips
+from .evaluation.prediction_result import ClipPredictions as ClipPredictions
 from .evaluation.scorers import mos_scorer as mos_scorer
 from .evaluation.splitters import OfficialSplit as OfficialSplit
 from .evaluation.splitters import SystemPromptKFold as SystemPromptKFold

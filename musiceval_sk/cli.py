@@ -5,7 +5,6 @@ Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 
 """
 
 import functools
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +35,7 @@ from musiceval_sk._cli_common import (
 from musiceval_sk._version import __version__
 from musiceval_sk.cli_cache import cache_app
 from musiceval_sk.cli_musiceval import SystemTruth, check, read_system_truth, system_truth_in_words
+from musiceval_sk.cli_predict import predict
 from musiceval_sk.cli_ratings import ratings
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
@@ -173,15 +173,18 @@ def fit(
     cache: Cache = None,
     pooling: Pooling = "mean",
     scale: Scale = (1, 5),
-    members: Annotated[int, typer.Option(help="Ensemble members.")] = 1,
+    members: Annotated[int, typer.Option(help="Ensemble members; from two on, clips get a spread.")] = 4,
     max_iter: Annotated[int, typer.Option(help="Most epochs.")] = 1000,
+    assess: Annotated[
+        bool, typer.Option(help="Measure the error on systems left out, so that predict gives intervals.")
+    ] = True,
     jobs: Jobs = 1,
     seed: Seed = 0,
 ) -> None:
     """Fit MOSRegressor on all rated clips and save it with its feature stage."""
     from musiceval_sk import MOSRegressor, save_model
+    from musiceval_sk.cli_predict import fit_and_assess
     from musiceval_sk.estimators._checks import check_parameters
-    from musiceval_sk.estimators.baselines import scaled
 
     table = _scored_clips(clips, ratings, target, pattern, prompts, scale)
     names = _targets_of(table, target, clips)
@@ -198,57 +201,15 @@ def fit(
         warnings.warn(
             f"left out {len(table) - len(rated)} clips without scores", SkippedWarning, stacklevel=2
         )
-    model = scaled(embedder, regressor)
-    systems = rated["system"] if "system" in rated and rated["system"].ne("").all() else None
-    by_system = systems is not None and systems.nunique() > 1
-    model.fit(rated, rated[names], mosregressor__groups=systems if by_system else None)
+    model, about = fit_and_assess(embedder, regressor, rated, names, assess=assess)
     embedder.set_params(cache=None, n_jobs=None)  # of this machine, not of the model
-    save_model(model, out, about={"clips": str(clips), "n_clips": len(rated), "targets": names})
-    typer.echo(
-        f"fitted on {len(rated)} clips, {', '.join(names)}, in {regressor.n_iter_} epochs; "
-        f"early stopping held out a tenth of the {'systems' if by_system else 'clips'}"
-    )
+    save_model(model, out, about={"clips": str(clips), **about})
     typer.echo(f"wrote {out}")
 
 
-@_command(
-    "Example:  musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --out predictions.csv"
-)
-def predict(
-    model: Annotated[Path, typer.Argument(help="Model file written by musiceval fit.")],
-    clips: Clips,
-    pattern: Pattern = None,
-    prompts: Prompts = None,
-    checkpoint: Checkpoint = None,
-    tokenizer: Tokenizer = None,
-    device: Device = None,
-    cache: Cache = None,
-    jobs: Jobs = 1,
-    out: Annotated[Path | None, typer.Option(help="Write clip_id and scores here. Default: stdout.")] = None,
-) -> None:
-    """Predict scores of clips with a saved model."""
-    import pandas as pd
-
-    from musiceval_sk import get_encoder, load_clips, load_model
-
-    pipeline = load_model(model)
-    embedder = pipeline[0]
-    options = encoder_options(checkpoint, tokenizer, device, str(embedder.encoder))
-    if options:
-        embedder.encoder_ = get_encoder(embedder.encoder, **{**(embedder.encoder_options or {}), **options})
-    embedder.set_params(cache=path_text(cache), n_jobs=jobs)
-    embedder.check_encoder()
-    table = embed_readable(
-        load_clips(clips, pattern=pattern, prompts=prompts, scale=None), embedder, embedder.encoder_
-    )
-    scores = pipeline.predict(table)
-    names = pipeline[-1].target_names_
-    predictions = pd.DataFrame(scores.reshape(len(table), -1), index=table.index, columns=names)
-    _warn_of_extrapolation(predictions, pipeline[-1].target_range_)
-    predictions.round(6).to_csv(sys.stdout if out is None else out)
-    if "system" in table:
-        systems = predictions.groupby(table["system"]).mean().assign(clips=table["system"].value_counts())
-        typer.echo(systems.sort_values(names[0], ascending=False).round(3).to_string(), err=out is None)
+_command(
+    "Example:  musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --prompts prompts.csv --out scores.csv"
+)(predict)
 
 
 @_command("Example:  musiceval score answer.txt --truth MusicEval-full")
@@ -296,19 +257,6 @@ def score(
     typer.echo(scores.round(4).to_string(na_rep="-"))
     if ci:
         typer.echo(f"\n{bootstrap_metrics(true, predicted, systems=systems, random_state=seed, n_jobs=2)}")
-
-
-def _warn_of_extrapolation(predictions: Any, ranges: Any) -> None:
-    """Say how many predictions lie beyond the scores that training had."""
-    for name, (low, high) in zip(predictions.columns, ranges, strict=True):
-        beyond = int(((predictions[name] < low) | (predictions[name] > high)).sum())
-        if beyond:
-            warnings.warn(
-                f"{name}: {beyond} of {len(predictions)} predictions lie outside the scores of training, {low:.2f} to "
-                f"{high:.2f}: these clips may be unlike those that the model knows",
-                UserWarning,
-                stacklevel=2,
-            )
 
 
 def _targets_of(table: Any, targets: list[str] | None, clips: Path) -> list[str]:

@@ -101,7 +101,14 @@ def test_fit_predict_score(folder, tmp_path):
     predicted = run("predict", model, folder / "test" / "clips.csv", "--out", predictions)
     assert predicted.exit_code == 0, predicted.output
     table = pd.read_csv(predictions, index_col="clip_id")
-    assert list(table.columns) == ["impression", "alignment"] and len(table) == 16
+    assert list(table.columns)[:5] == [
+        "system",
+        "impression",
+        "alignment",
+        "impression_spread",
+        "alignment_spread",
+    ]
+    assert len(table) == 16 and table["sound_percentile"].between(0, 100).all()
     assert "S01" in predicted.stdout
     truth = ["--truth", folder / "test" / "clips.csv", "--ratings", folder / "test" / "ratings.csv"]
     scored = run("score", predictions, *truth)
@@ -114,7 +121,10 @@ def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path):
     run("fit", *data(folder), "--out", tmp_path / "m.skops", "--target", "impression", "--max-iter", 2000)
     result = run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv")
     lines = result.stdout.splitlines()
-    assert lines[0] == "clip_id,impression" and len(lines) == 17
+    assert (
+        lines[0].startswith("clip_id,system,impression,impression_spread,sound_distance") and len(lines) == 17
+    )
+    assert "impression_sampling" in result.stderr and "no interval for what raters would say" in result.stderr
 
 
 def test_predict_refuses_embeddings_that_the_model_was_not_trained_on(folder, tmp_path):

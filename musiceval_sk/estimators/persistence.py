@@ -22,6 +22,7 @@ VERSION = 1
 _OURS = (
     "musiceval_sk.estimators.baselines.LookupRegressor",
     "musiceval_sk.estimators.baselines.TableScaler",
+    "musiceval_sk.estimators.domain.TrainingDomain",
     "musiceval_sk.estimators.regressor.MOSRegressor",
     "musiceval_sk.features.embedder.ClipEmbedder",
     "musiceval_sk.features.encoders.hf_clap.HfClapEncoder",
@@ -82,6 +83,29 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     ModelFileError
         If the file is missing, of another kind, of a newer version, or holds types that nobody has vouched for.
     """
+    return load_content(path, trusted=trusted)["model"]
+
+
+def load_content(path: str | Path, *, trusted: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the whole of a model file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    trusted : sequence of str, default=()
+        As in `load_model`.
+
+    Returns
+    -------
+    dict
+        ``model``, what `save_model` was told ``about`` it, and the version of ``musiceval_sk`` that wrote it.
+
+    Raises
+    ------
+    ModelFileError
+        As `load_model`.
+    """
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such model file")
@@ -104,7 +128,7 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
             f"{path}: written in model format {content['version']} by musiceval_sk {content['musiceval_sk']}; this "
             f"version reads up to {VERSION}: upgrade musiceval_sk"
         )
-    return content["model"]
+    return content
 
 
 def _is_skops(path: Path) -> bool:

@@ -102,7 +102,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         if self.modality not in (*MODALITIES, "both"):
             raise ValueError(f"unknown modality {self.modality!r}; choose from audio, text, both")
         check_pooling(self.pooling)
-        check_clips(clips, columns=self._columns())
+        check_clips(clips, columns=self.input_columns())
         self.encoder_ = get_encoder(self.encoder, **(self.encoder_options or {}))
         self.description_ = {modality: self.encoder_.describe(modality) for modality in self._modalities()}
         self.fingerprint_ = self._fingerprint()
@@ -131,7 +131,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
             If the encoder is not the one of `fit`.
         """
         check_is_fitted(self, "fingerprint_")
-        check_clips(clips, columns=self._columns())
+        check_clips(clips, columns=self.input_columns())
         self.check_encoder()
         store = EmbeddingStore(self.cache)
         report = extract(clips, self.encoder_, store, modality=self.modality, n_jobs=self.n_jobs, strict=True)  # type: ignore[arg-type]
@@ -181,11 +181,18 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
             names += [f"{modality}_{statistic}{i}" for statistic in statistics for i in range(dim)]
         return np.asarray(names, dtype=object)
 
+    def input_columns(self) -> list[str]:
+        """Name the columns of a clips table that `transform` reads.
+
+        Returns
+        -------
+        list of str
+            ``path``, ``prompt`` or both.
+        """
+        return [{"audio": "path", "text": "prompt"}[modality] for modality in self._modalities()]
+
     def _modalities(self) -> tuple[Modality, ...]:
         return MODALITIES if self.modality == "both" else (self.modality,)  # type: ignore[return-value]
-
-    def _columns(self) -> list[str]:
-        return [{"audio": "path", "text": "prompt"}[modality] for modality in self._modalities()]
 
     def _fingerprint(self) -> str:
         return "+".join(self.encoder_.fingerprint_of(modality) for modality in self._modalities())

@@ -132,7 +132,7 @@ def extract(
     notes = [note for tower in wanted if (note := describe_difference(store, encoder, tower))]
     check_clips(clips, columns=[_COLUMNS[tower] for tower in wanted], filled=True)
     if "text" in wanted:
-        _warn_of_blank_prompts(clips["prompt"])
+        warn_of_blank_prompts(clips["prompt"], stacklevel=3)
         prompts = {text_key(prompt): prompt for prompt in clips["prompt"]}
         missing = _missing(store, "text", encoder, list(prompts))
         for begin in range(0, len(missing), encoder.batch_size):
@@ -179,6 +179,31 @@ def text_key(prompt: str) -> bytes:
         SHA-256, 32 bytes.
     """
     return hashlib.sha256(prompt.encode()).digest()
+
+
+def warn_of_blank_prompts(prompts: pd.Series, *, stacklevel: int = 2) -> None:
+    """Say how many clips have no prompt, and what that means.
+
+    Parameters
+    ----------
+    prompts : pandas.Series
+        Texts.
+    stacklevel : int, default=2
+        As in `warnings.warn`, counted from here.
+
+    Warns
+    -----
+    UserWarning
+        If there are any.
+    """
+    blank = int((prompts.str.strip() == "").sum())
+    if blank:
+        warnings.warn(
+            f"{blank} of {len(prompts)} clips have no prompt: their text vector is that of an empty text, and a score of "
+            "alignment made from it means nothing",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def audio_keys(paths: pd.Series, index: FileIndex) -> tuple[pd.Series, pd.Series]:
@@ -248,17 +273,6 @@ def _tidy(store: EmbeddingStore) -> None:
             store.compact(timeout=0)
     except StoreError as error:
         warnings.warn(f"{error}; parts stay as they are", UserWarning, stacklevel=3)
-
-
-def _warn_of_blank_prompts(prompts: pd.Series) -> None:
-    blank = int((prompts.str.strip() == "").sum())
-    if blank:
-        warnings.warn(
-            f"{blank} of {len(prompts)} clips have no prompt: their text vector is that of an empty text, and a score of "
-            "alignment made from it means nothing",
-            UserWarning,
-            stacklevel=3,
-        )
 
 
 def _stop_if(strict: bool, reasons: Iterable[str]) -> None:

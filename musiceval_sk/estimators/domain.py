@@ -1,0 +1,249 @@
+"""Where training's clips lay, so that clips unlike them are told apart when a model meets them later."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.metrics import pairwise_distances
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+_FEWEST_CLIPS = 3
+
+
+class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+    """Remember where the training clips lie, and tell how far new ones are from them.
+
+    A step of a pipeline that lets vectors through unchanged. Distance is the mean Euclidean one to the `n_neighbors`
+    nearest training clips, every column scaled to unit variance; sound (``audio`` columns) and prompts (``text``) are
+    measured apart. What counts as far is read off the training clips themselves: each is measured against those of all
+    other groups, so that with systems as groups the yardstick is how far a system lies that was left out.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=10
+        Nearest training clips to average over; fewer where the groups left in hold fewer.
+    level : float in (0, 1), default=0.05
+        Share of clips that would be called far if they were of the same kind as the training clips.
+    max_clips : int, default=2000
+        Most training clips to keep; of more, that many are drawn.
+    random_state : int, RandomState instance or None, default=0
+        Seeds that draw.
+
+    Attributes
+    ----------
+    reference_ : dict of str to dict
+        Per part of the columns, ``columns``, ``center``, ``scale``, the scaled training ``rows`` (distinct ones, float32),
+        ``n_neighbors`` as used, their sorted left-out ``distances`` and, given groups, for sound the sorted ``medians`` of
+        these by group.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : np.ndarray of str
+        Their names, where X has string names.
+
+    Notes
+    -----
+    A clip's p-value is the conformal one, ``(1 + #{training distances >= its own}) / (1 + n)``: at most `level` of the
+    clips of a new system are called far on average, if that system is as exchangeable with the training systems as they
+    are with each other. Clips of a *known* system lie nearer than that. Distance to nearest neighbours as a detector of what
+    training did not have is from [1]_, the calibration from [2]_.
+
+    References
+    ----------
+    .. [1] Y. Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", ICML 2022.
+    .. [2] R. Laxhammar and G. Falkman, "Conformal prediction for distribution-independent anomaly detection in
+       streaming vessel data", StreamKDD 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(100, 3))
+    >>> domain = TrainingDomain().fit(X)
+    >>> domain.measure([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]])["features_far"].tolist()
+    [False, True]
+    """
+
+    def __init__(
+        self, n_neighbors: int = 10, *, level: float = 0.05, max_clips: int = 2000, random_state: Any = 0
+    ):
+        self.n_neighbors = n_neighbors
+        self.level = level
+        self.max_clips = max_clips
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> "TrainingDomain":
+        """Keep the training clips and measure each against those of other groups.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Embeddings.
+        y : object, default=None
+            Ignored.
+        groups : array-like [shape=(n,)], default=None
+            System of each clip; without, or with one only, every clip is measured against all others.
+
+        Returns
+        -------
+        TrainingDomain
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or there are too few different clips.
+        """
+        self._check_parameters()
+        values = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=_FEWEST_CLIPS)
+        labels = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        if len(labels) != len(values):
+            raise ValueError(f"groups names {len(labels)} clips, but X holds {len(values)}")
+        if labels.max() == 0:
+            labels = np.arange(len(values))
+        drawn = self._draw(len(values))
+        self.reference_ = {
+            part: self._remember(values[:, columns], columns, labels, drawn, part)
+            for part, columns in self._parts()
+        }
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Let vectors through.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Embeddings.
+
+        Returns
+        -------
+        array-like [shape=(n, n_features)]
+            X itself.
+        """
+        check_is_fitted(self)
+        validate_data(self, X, reset=False, skip_check_array=isinstance(X, pd.DataFrame))
+        return X if hasattr(X, "shape") else np.asarray(X)
+
+    def measure(self, X: Any) -> pd.DataFrame:
+        """Measure how far clips lie from the training clips.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Embeddings.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a clip; per part (``sound``, ``prompt``; ``features`` for columns of other or no names) the
+            ``_distance``, the ``_percentile`` in [0, 100] of training clips that lay nearer when their group was left
+            out, and whether it is ``_far``.
+        """
+        check_is_fitted(self)
+        values = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        found: dict[str, np.ndarray] = {}
+        for part, reference in self.reference_.items():
+            distances = _distances(values, reference)
+            nearer = np.searchsorted(reference["distances"], distances)
+            n = len(reference["distances"])
+            found[f"{part}_distance"] = distances
+            found[f"{part}_percentile"] = 100 * nearer / n if n else np.full(len(values), np.nan)
+            found[f"{part}_far"] = (1 + n - nearer) / (1 + n) <= self.level
+        return pd.DataFrame(found, index=X.index if isinstance(X, pd.DataFrame) else None)
+
+    def set_output(self, *, transform: Any = None) -> "TrainingDomain":
+        """Do nothing: what comes out is what goes in.
+
+        Parameters
+        ----------
+        transform : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        TrainingDomain
+            Itself.
+        """
+        return self
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the columns, as they were named at `fit`.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names for columns that had none.
+
+        Returns
+        -------
+        np.ndarray of str
+            One name a column.
+        """
+        from sklearn.utils.validation import _check_feature_names_in
+
+        check_is_fitted(self)
+        return _check_feature_names_in(self, input_features)
+
+    def _check_parameters(self) -> None:
+        for name, least in {"n_neighbors": 1, "max_clips": _FEWEST_CLIPS}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be at least {least}")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level={self.level!r} must lie in (0, 1)")
+
+    def _draw(self, n: int) -> np.ndarray:
+        if n <= self.max_clips:
+            return np.arange(n)
+        return np.sort(check_random_state(self.random_state).choice(n, self.max_clips, replace=False))
+
+    def _parts(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield what is measured apart, and its columns."""
+        names = pd.Series(getattr(self, "feature_names_in_", [""] * self.n_features_in_), dtype=str)
+        parts = names.str.split("_").str[0].map({"audio": "sound", "text": "prompt"}).fillna("features")
+        for part in parts.unique():
+            yield part, np.flatnonzero(parts == part)
+
+    def _remember(
+        self, values: np.ndarray, columns: np.ndarray, labels: np.ndarray, drawn: np.ndarray, part: str
+    ) -> dict[str, Any]:
+        scale = values.std(axis=0, dtype=np.float64)
+        # A column that training never saw vary still tells: any other value of it is news.
+        scale[scale < np.finfo(np.float32).eps * (1 + np.abs(values).max(axis=0))] = 1.0
+        reference = {"columns": columns, "center": values.mean(axis=0, dtype=np.float64), "scale": scale}
+        rows, first = np.unique(values[drawn], axis=0, return_index=True)
+        # One prompt serves many systems: prompts are left out one by one.
+        groups = np.arange(len(rows)) if part == "prompt" else labels[drawn][first]
+        if len(rows) < _FEWEST_CLIPS and part != "prompt":
+            raise ValueError(
+                f"found {len(rows)} different clips, but it takes at least {_FEWEST_CLIPS} to tell what is far"
+            )
+        reference["rows"] = ((rows - reference["center"]) / scale).astype(np.float32)
+        fewest_left = len(rows) - np.unique(groups, return_counts=True)[1].max()
+        reference["n_neighbors"] = int(min(self.n_neighbors, fewest_left))
+        distances = _left_out_distances(reference["rows"], groups, reference["n_neighbors"])
+        reference["distances"] = np.sort(distances)
+        if part != "prompt" and len(np.unique(groups)) < len(groups):
+            reference["medians"] = np.sort(pd.Series(distances).groupby(groups).median().to_numpy())
+        return reference
+
+
+def _left_out_distances(rows: np.ndarray, groups: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """Distance of each row from those of all other groups; none of a single prompt, which has no other."""
+    if not n_neighbors:
+        return np.zeros(0)
+    distances = pairwise_distances(rows.astype(np.float64))
+    distances[groups[:, np.newaxis] == groups] = np.inf
+    return _nearest(distances, n_neighbors)
+
+
+def _distances(values: np.ndarray, reference: dict[str, Any]) -> np.ndarray:
+    scaled = (values[:, reference["columns"]] - reference["center"]) / reference["scale"]
+    distances = pairwise_distances(scaled, reference["rows"].astype(np.float64))
+    return _nearest(distances, max(1, reference["n_neighbors"]))
+
+
+def _nearest(distances: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """Mean of the smallest distances of each row."""
+    return np.partition(distances, n_neighbors - 1, axis=1)[:, :n_neighbors].mean(axis=1)
