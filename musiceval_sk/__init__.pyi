@@ -112,3 +112,4 @@ from .reporting.plots import SystemRankingDisplay as SystemRankingDisplay
 from .reporting.plots import SystemResidualsDisplay as SystemResidualsDisplay
 from .reporting.plots import SystemScatterDisplay as SystemScatterDisplay
 from .reporting.plots import SystemScoresDisplay as SystemScoresDisplay
+from .reporting.report import write_report as write_report

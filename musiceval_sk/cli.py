@@ -1,4 +1,4 @@
-"""The command line: ``musiceval demo | extract | study | fit | predict | score | check | ratings | cache``.
+"""The command line: ``musiceval demo | extract | study | fit | predict | score | report | check | ratings | cache``.
 
 Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 1 something was skipped or failed,
 2 wrong use (options, tables, missing packages).
@@ -37,6 +37,7 @@ from musiceval_sk.cli_cache import cache_app
 from musiceval_sk.cli_musiceval import SystemTruth, check, read_system_truth, system_truth_in_words
 from musiceval_sk.cli_predict import predict
 from musiceval_sk.cli_ratings import ratings
+from musiceval_sk.cli_report import report
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 app = typer.Typer(
@@ -293,6 +294,7 @@ def _features(embedder: Any) -> str:
 
 _command("Example:  musiceval check MusicEval-full")(check)
 _command("Example:  musiceval ratings ratings.csv --probes probes.csv --fastest 5 --out mos")(ratings)
+_command("Example:  musiceval report study/study.json --clips clips.csv --ratings ratings.csv")(report)
 app.add_typer(cache_app, name="cache")
 
 

@@ -16,6 +16,7 @@ from musiceval_sk.evaluation.study import run_study
 from musiceval_sk.evaluation.study_result import StudyResult
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.extract import extract
+from musiceval_sk.reporting.report import write_report
 
 TARGETS = ["impression", "alignment"]
 
@@ -30,7 +31,7 @@ The real thing, on your clips and ratings, with CLAP (pip install "musiceval_sk[
 
 
 def run_demo(out: Path, *, seed: int = 0) -> dict[str, StudyResult]:
-    """Make a listening test, embed it, compare predictors, fit and reload a model, draw two figures.
+    """Make a listening test, embed it, compare predictors, fit and reload a model, draw two figures, write a report.
 
     Parameters
     ----------
@@ -70,13 +71,16 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, StudyResult]:
         studies[cv].to_json(out / f"study-by-{cv}.json")
 
     _fit_and_reload(clips, embedder, out, seed)
-    drawn = _draw(clips, studies["system"], out)
+    drawn = _draw(clips, studies["system"], out) and _report(clips, studies["system"], out)
     _say("Where everything is", f"{out}/ ({time.perf_counter() - started:.0f} s)")
     for line in _contents(out):
         typer.echo(line)
     _say("Next", _REAL)
     if not drawn:
-        typer.echo('\nno figures: matplotlib is missing (pip install "musiceval_sk[report]")', err=True)
+        typer.echo(
+            '\nno figures or no report: matplotlib or jinja2 is missing (pip install "musiceval_sk[report]")',
+            err=True,
+        )
         raise typer.Exit(1)
     return studies
 
@@ -128,6 +132,14 @@ def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> bool:
     return True
 
 
+def _report(clips: pd.DataFrame, study: StudyResult, out: Path) -> bool:
+    try:
+        write_report(study, out / "report.html", clips=clips, note=" ".join(_CAUTION.split()))
+    except ImportError:
+        return False
+    return True
+
+
 def _contents(out: Path) -> list[str]:
     meaning = {
         "listening-test": "sounds, clips.csv, ratings.csv",
@@ -138,6 +150,7 @@ def _contents(out: Path) -> list[str]:
         "predictions.csv": "its scores of the clips it was fitted on",
         "scores-per-system.png": "figure",
         "predicted-system-means.png": "figure",
+        "report.html": "the study by system as a page, with the clips to listen to",
     }
     return [f"  {out / name}  {what}" for name, what in meaning.items() if (out / name).exists()]
 

@@ -26,7 +26,7 @@ def test_says_what_is_simulated_and_how_to_do_the_real_thing(demo):
 def test_says_where_everything_is(demo):
     out, printed = demo
     named = [line.split()[0] for line in printed.splitlines() if line.startswith(f"  {out}")]
-    assert len(named) == 8
+    assert len(named) == 9
     for path in named:
         assert (out / path).exists(), path
 
@@ -35,6 +35,13 @@ def test_figures_are_png(demo):
     out, _ = demo
     for name in ("scores-per-system.png", "predicted-system-means.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_says_what_is_simulated_and_finds_its_sounds(demo):
+    page = (demo[0] / "report.html").read_text()
+    assert "SIMULATED: the sounds are synthetic tunes" in page
+    assert '"listening-test/audio/S01_P01.wav"' in page
+    assert "no sound here" not in page
 
 
 def test_sound_ranks_systems_that_training_never_heard_and_lookups_cannot(demo):

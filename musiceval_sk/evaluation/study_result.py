@@ -13,7 +13,7 @@ from musiceval_sk.evaluation.stats import spearman_interval
 
 KINDS = ("pooled", "mean of folds")
 LEAST_SYSTEMS_TO_RANK = 3
-_FEW_SYSTEMS = 10
+FEW_SYSTEMS = 10
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,26 @@ class StudyResult:
                 lines.append(f"{model if kind == 'pooled' else '':14s}{kind:15s}{cells}{bounds}".rstrip())
         for _, row in self.notes[self.notes["target"] == target].iterrows():
             lines.append(f"  {row['model']}: {row['note']}")
-        return "\n".join([*lines, *(f"  {caution}" for caution in self._cautions(facts))])
+        return "\n".join([*lines, *(f"  {caution}" for caution in self.cautions(target))])
 
-    def _cautions(self, facts: dict[str, int]) -> list[str]:
-        """Say what the S metrics of this table cannot show."""
+    def cautions(self, target: str) -> list[str]:
+        """Say what the S metrics of a target's table cannot show.
+
+        Parameters
+        ----------
+        target : str
+            Name of the target.
+
+        Returns
+        -------
+        list of str
+            Sentences; none where nothing stands in the way.
+        """
+        facts = self.about["targets"][target]
         if not facts["systems"]:
             return ["S metrics: not every clip names its system, so there are none."]
         cautions = []
-        if facts["systems"] < _FEW_SYSTEMS:
+        if facts["systems"] < FEW_SYSTEMS:
             cautions.append(
                 f"S metrics rest on {facts['systems']} systems: too few to tell predictors apart."
             )
@@ -174,7 +186,7 @@ class StudyResult:
                 "systems, -0.4 at 12, -0.2 at 31 in simulation), because the mean of the training scores is low where "
                 "the test systems are good; intervals leave that out."
             )
-        if facts["least_systems_in_a_fold"] < _FEW_SYSTEMS:
+        if facts["least_systems_in_a_fold"] < FEW_SYSTEMS:
             cautions.append(
                 f"S metrics, mean of folds: as few as {facts['least_systems_in_a_fold']} systems in a fold; folds with "
                 f"fewer than {LEAST_SYSTEMS_TO_RANK} are left out of correlations."

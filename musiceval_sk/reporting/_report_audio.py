@@ -1,0 +1,136 @@
+"""Sounds of a report: linked by relative path, or held by the page itself up to a limit."""
+
+import base64
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+
+from musiceval_sk._text import listed
+
+MODES = ("link", "embed", "none")
+_MEDIA_TYPES = {
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".mp3": "audio/mpeg",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".aac": "audio/aac",
+    ".webm": "audio/webm",
+    ".aif": "audio/aiff",
+    ".aiff": "audio/aiff",
+}
+
+
+@dataclass
+class Sounds:
+    """What the page can play.
+
+    Attributes
+    ----------
+    links : dict of str to str
+        URL by clip id, relative to the page, percent-encoded.
+    embedded : dict of str to (str, str)
+        Media type and base64 text by clip id.
+    left_out : dict of str to list of str
+        Clip ids by reason.
+    """
+
+    links: dict[str, str] = field(default_factory=dict)
+    embedded: dict[str, tuple[str, str]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, clip_id: str, reason: str) -> None:
+        """Note why a clip cannot be played."""
+        self.left_out.setdefault(reason, []).append(clip_id)
+
+    def sentences(self) -> list[str]:
+        """Say what was left out, and why."""
+        return [
+            f"{len(ids)} {'clip has' if len(ids) == 1 else 'clips have'} no sound here, {reason}: {listed(ids)}."
+            for reason, ids in self.left_out.items()
+        ]
+
+
+def collect_sounds(
+    paths: pd.Series, order: Iterable[str], page: Path, mode: str, max_audio_mb: float
+) -> Sounds:
+    """Link or embed the sounds of clips.
+
+    Parameters
+    ----------
+    paths : pandas.Series
+        Sound file by clip id; missing where unknown.
+    order : iterable of str
+        Clip ids, those first that should be embedded before the limit is reached.
+    page : Path
+        Where the report is going to be.
+    mode : {"link", "embed", "none"}
+        How.
+    max_audio_mb : float
+        Most megabytes (1,000,000 bytes) that embedded sounds may add to the page.
+
+    Returns
+    -------
+    Sounds
+        Only files whose suffix is that of sound are taken, so that a table cannot smuggle other files into a page.
+    """
+    sounds = Sounds()
+    room = max_audio_mb * 1e6
+    for clip_id in order if mode != "none" else ():
+        path = paths[clip_id]
+        if not isinstance(path, str | os.PathLike):
+            sounds.leave_out(clip_id, "for no file is known")
+        elif Path(path).suffix.lower() not in _MEDIA_TYPES:
+            sounds.leave_out(
+                clip_id, f"for the file's suffix is none of {', '.join(_MEDIA_TYPES).replace('.', '')}"
+            )
+        elif not os.path.isfile(path):
+            sounds.leave_out(clip_id, "for the file is not there")
+        elif mode == "link":
+            sounds.links[clip_id] = relative_url(Path(path), page)
+        else:
+            room -= _embed(sounds, clip_id, Path(path), room, max_audio_mb)
+    return sounds
+
+
+def relative_url(path: Path, page: Path) -> str:
+    """Percent-encode the way from a page to a file, so that no name can pass for a scheme such as ``javascript:``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    page : Path
+        The page that is to link to it.
+
+    Returns
+    -------
+    str
+        A relative URL; ``file:`` where there is no relative way, as between drives of Windows.
+    """
+    try:
+        way = os.path.relpath(path, page.parent)
+    except ValueError:
+        return path.absolute().as_uri()
+    return quote(os.fsencode(way.replace(os.sep, "/")), safe="/")
+
+
+def _embed(sounds: Sounds, clip_id: str, path: Path, room: float, limit: float) -> int:
+    """Hold a file's bytes if there is room; return how many characters that took."""
+    try:
+        length = 4 * ((path.stat().st_size + 2) // 3)
+        if length > room:
+            sounds.leave_out(clip_id, f"for embedded sounds may add {limit:g} MB at most")
+            return 0
+        text = base64.b64encode(path.read_bytes()).decode("ascii")
+    except OSError:
+        sounds.leave_out(clip_id, "for the file cannot be read")
+        return 0
+    sounds.embedded[clip_id] = (_MEDIA_TYPES[path.suffix.lower()], text)
+    return len(text)

@@ -1,0 +1,260 @@
+"""From a study, a clips table and ratings to what a report shows: this room alone knows how they are laid out."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.raters import aggregate_ratings
+from musiceval_sk.evaluation.metrics import METRICS
+from musiceval_sk.evaluation.study_result import KINDS, StudyResult
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+
+POOLED, MEAN_OF_FOLDS = KINDS
+_LAID_OUT = {"target", "model", "kind", "split", *METRICS}
+_BOUNDS = ("_low", "_high")
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One predictor's line in a table of scores.
+
+    Attributes
+    ----------
+    predictor : str
+        Name of the model and of whatever else tells it from others, such as its encoder.
+    hears : bool
+        False for look-ups and constants, which know labels and no sound.
+    scores : dict of str to float
+        The eight metrics, nan where undefined.
+    low, high : float
+        Bounds of the 95 % interval of S_SRCC, nan where there is none.
+    note : str
+        What could not be judged.
+    """
+
+    predictor: str
+    hears: bool
+    scores: dict[str, float]
+    low: float
+    high: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a study asks: how well one target is predicted under one split.
+
+    Attributes
+    ----------
+    target, split : str
+        What was predicted, and how training was kept from testing.
+    kind : str
+        The kind of score that this split makes worth reading: pooled, or mean of folds.
+    tables : dict of str to list of ScoreRow
+        By kind of score.
+    answers : pandas.DataFrame
+        One row a clip: ``fold`` and ``truth``, by clip id.
+    predictions : pandas.DataFrame
+        The same rows, one column a predictor; the mean where a clip was tested in several folds.
+    facts : dict
+        Number of clips and systems, and the least number of systems in a fold.
+    shares_systems : bool
+        Whether training held other clips of the tested systems.
+    cautions : list of str
+        What the table cannot show.
+    """
+
+    target: str
+    split: str
+    kind: str
+    tables: dict[str, list[ScoreRow]]
+    answers: pd.DataFrame
+    predictions: pd.DataFrame
+    facts: dict[str, int]
+    shares_systems: bool
+    cautions: list[str]
+
+    @property
+    def predictors(self) -> list[str]:
+        """Names of all predictors, in the order of the table."""
+        return [row.predictor for row in self.tables[self.kind]]
+
+    @property
+    def ranked_by(self) -> str:
+        """The metric that decides: S_SRCC, or U_SRCC where clips do not name their systems."""
+        return "S_SRCC" if self.facts["systems"] else "U_SRCC"
+
+    def best(self, *, hears: bool) -> ScoreRow | None:
+        """Highest row of those that hear, or of those that do not; None where none could be judged."""
+        rows = [row for row in self.tables[self.kind] if row.hears == hears]
+        judged = [row for row in rows if np.isfinite(row.scores[self.ranked_by])]
+        return max(judged, key=lambda row: row.scores[self.ranked_by], default=None)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that a report shows.
+
+    Attributes
+    ----------
+    questions : list of Question
+        In the order of the study.
+    clips : pandas.DataFrame
+        The study's clips by id: ``system`` and ``prompt`` (empty where unknown), ``path`` (missing where unknown), and for
+        each target, where known, ``<target>_spread`` and ``<target>_count``: standard deviation and number of raters.
+    about : dict
+        The study's own account of itself.
+    several_splits : bool
+        Whether questions must name their split.
+    """
+
+    questions: list[Question]
+    clips: pd.DataFrame
+    about: dict[str, Any]
+    several_splits: bool
+
+    def systems_of(self, question: Question) -> pd.Series:
+        """System of each clip of a question, where all clips name one; else an empty series."""
+        systems = self.clips["system"].loc[question.predictions.index]
+        return systems if systems.ne("").all() else systems[:0]
+
+
+def gather(study: StudyResult, clips: pd.DataFrame | None = None, ratings: Any = None) -> ReportData:
+    """Lay out a study for a report.
+
+    Parameters
+    ----------
+    study : StudyResult
+        With at least one prediction.
+    clips : pandas.DataFrame, default=None
+        Clips table; without it there are no systems, prompts and sounds.
+    ratings : str, Path or pandas.DataFrame, default=None
+        See `aggregate_ratings`; without it, columns ``<target>_se`` and ``<target>_count`` of ``clips`` are used if there.
+
+    Returns
+    -------
+    ReportData
+        Questions, clips and facts.
+
+    Raises
+    ------
+    ClipsTableError
+        If the study predicts nothing, or none of its clips is in the clips table.
+
+    Warns
+    -----
+    SkippedWarning
+        If the clips table lacks some of the study's clips.
+    """
+    if study.predictions.empty:
+        raise ClipsTableError("the study holds no predictions: nothing to report")
+    scores, predictions = _labelled(study, study.scores), _labelled(study, study.predictions)
+    pairs = scores[["target", "split"]].drop_duplicates().itertuples(index=False)
+    questions = [_question(study, scores, predictions, *pair) for pair in pairs]
+    ids = pd.Index(predictions["clip_id"].unique(), name="clip_id")
+    table = _clips_of(ids, clips).join(_spreads(ids, study, clips, ratings))
+    return ReportData(questions, table, study.about, scores["split"].nunique() > 1)
+
+
+def _labelled(study: StudyResult, table: pd.DataFrame) -> pd.DataFrame:
+    """Give each row its ``predictor`` and ``split``; columns that tell models apart, such as an encoder, join the name."""
+    keys = [
+        name
+        for name in study.scores.columns
+        if name not in _LAID_OUT and not name.endswith(_BOUNDS) and study.scores[name].nunique() > 1
+    ]
+    keys = [name for name in keys if name in study.predictions]
+    predictor = table["model"].astype(str)
+    for key in keys:
+        predictor = predictor + ", " + table[key].astype(str)
+    split = table["split"] if "split" in table else study.about["split"]
+    return table.assign(predictor=predictor, split=split)
+
+
+def _question(
+    study: StudyResult, scores: pd.DataFrame, predictions: pd.DataFrame, target: str, split: str
+) -> Question:
+    found = predictions[(predictions["target"] == target) & (predictions["split"] == split)]
+    answers = found.drop_duplicates("clip_id").set_index("clip_id")[["fold", "truth"]]
+    wide = found.groupby(["clip_id", "predictor"])["prediction"].mean().unstack()
+    shares = study.about["shared_with_training"].get("system", 0) > 0
+    kind = MEAN_OF_FOLDS if shares and study.about["folds"] > 1 else POOLED
+    chosen = scores[(scores["target"] == target) & (scores["split"] == split)]
+    tables = {
+        kind: [_row(study, row) for _, row in chosen[chosen["kind"] == kind].iterrows()] for kind in KINDS
+    }
+    return Question(
+        target,
+        split,
+        kind,
+        tables,
+        answers,
+        wide.loc[answers.index],
+        study.about["targets"][target],
+        shares,
+        study.cautions(target),
+    )
+
+
+def _row(study: StudyResult, row: pd.Series) -> ScoreRow:
+    notes = study.notes[(study.notes["target"] == row["target"]) & (study.notes["model"] == row["model"])]
+    description = study.about["models"].get(row["model"])
+    return ScoreRow(
+        predictor=row["predictor"],
+        hears=description is not None and "DummyRegressor" not in description,
+        scores={name: float(row[name]) for name in METRICS},
+        note="; ".join(notes["note"]),
+        **dict(zip(("low", "high"), _interval(study, row), strict=True)),
+    )
+
+
+def _interval(study: StudyResult, row: pd.Series) -> tuple[float, float]:
+    """Interval of S_SRCC: the study's own where its table has one, else the approximate one of pooled scores."""
+    if "S_SRCC_low" in row:
+        return float(row["S_SRCC_low"]), float(row["S_SRCC_high"])
+    if row["kind"] != POOLED or row["predictor"] != row["model"]:
+        return np.nan, np.nan
+    return study.interval(row["target"], row["model"])
+
+
+def _clips_of(ids: pd.Index, clips: pd.DataFrame | None) -> pd.DataFrame:
+    table = pd.DataFrame({"system": "", "prompt": "", "path": None}, index=ids)
+    if clips is None:
+        return table
+    known = ids.intersection(clips.index)
+    if known.empty:
+        raise ClipsTableError(
+            f"none of the study's {len(ids)} clips is in the clips table: the study has {listed(ids)}; "
+            f"the table has {listed(clips.index)}"
+        )
+    if len(known) < len(ids):
+        missing = ids.difference(known, sort=False)
+        warnings.warn(
+            f"the clips table lacks {len(missing)} of the study's {len(ids)} clips: {listed(missing)}",
+            SkippedWarning,
+            stacklevel=4,
+        )
+    for column in table.columns.intersection(clips.columns):
+        table[column] = clips[column].reindex(ids)
+    for column in ("system", "prompt"):
+        table[column] = table[column].fillna("").astype(str)
+    return table
+
+
+def _spreads(ids: pd.Index, study: StudyResult, clips: pd.DataFrame | None, ratings: Any) -> pd.DataFrame:
+    targets = list(study.about["targets"])
+    source = clips
+    if ratings is not None:
+        kept = pd.DataFrame(index=ids) if clips is None else clips
+        source = aggregate_ratings(ratings, clips=kept, targets=targets, scale=None)
+    spreads = pd.DataFrame(index=ids)
+    for target in targets:
+        columns = [f"{target}_count", f"{target}_se"]
+        if source is not None and set(columns) <= set(source.columns):
+            count, error = (source[name].reindex(ids).astype(float) for name in columns)
+            spreads[f"{target}_count"], spreads[f"{target}_spread"] = count, error * np.sqrt(count)
+    return spreads

@@ -1,0 +1,45 @@
+// What all views share: the data, what is chosen, and how elements are made. Texts only ever become text nodes.
+const data = JSON.parse(document.getElementById('data').textContent);
+const byId = (id) => document.getElementById(id);
+const state = {question: 0, predictor: data.questions[0].best};
+const signed = (value) => (value < 0 ? '−' : '+') + Math.abs(value).toFixed(2);
+const figure = (value) => (value === null || Number.isNaN(value) ? '–' : value.toFixed(2));
+
+function element(name, attributes, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes || {})) {
+    if (key.startsWith('on')) made.addEventListener(key.slice(2), value);
+    else if (value === true) made.setAttribute(key, '');
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+function shape(name, attributes, text) {
+  const made = document.createElementNS('http://www.w3.org/2000/svg', name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const currentQuestion = () => data.questions[state.question];
+const currentPredictor = () => currentQuestion().predictors[state.predictor];
+const predicted = (clip, question = currentQuestion()) => {
+  // Another target may have been predicted by other models; there, the one of the same name counts.
+  const place = question === currentQuestion() ? state.predictor : question.predictors.indexOf(currentPredictor());
+  return place < 0 ? null : question.predictions[place][clip];
+};
+const difference = (clip, question = currentQuestion()) => {
+  const truth = question.truth[clip], guess = predicted(clip, question);
+  return truth === null || guess === null ? null : guess - truth;
+};
+const systemOf = (clip) => (data.system[clip] < 0 ? '' : data.systems[data.system[clip]]);
+const promptOf = (clip) => (data.prompt[clip] < 0 ? '' : data.prompts[data.prompt[clip]]);
+const systemLink = (name) => '#/system/' + encodeURIComponent(name.toWellFormed ? name.toWellFormed() : name);
+const directionOf = (gap) => (gap > 0 ? 'too-high' : 'too-low');
+
+function judgedClips() {
+  return data.ids.map((_, clip) => clip).filter((clip) => difference(clip) !== null);
+}

@@ -1,0 +1,307 @@
+"""The HTML report: its verdicts, what it shows of a study, its sounds, and that texts stay texts."""
+
+import html
+import json
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musiceval_sk import write_report
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.reporting._report_audio import collect_sounds, relative_url
+from musiceval_sk.reporting._report_data import gather
+from musiceval_sk.reporting._report_verdict import pair_agreement, verdict
+from tests.reporting.studies import HOSTILE, made_clips, made_study
+
+pytest.importorskip("jinja2", reason="reports come with the extra 'report'")
+pytest.importorskip("matplotlib", reason="reports come with the extra 'report'")
+
+
+@pytest.fixture
+def clips():
+    return made_clips()
+
+
+def quality(clips):
+    return pd.factorize(clips["system"])[0].astype(float)
+
+
+def judged(study, clips):
+    data = gather(study, clips)
+    return verdict(data.questions[0], data)
+
+
+def payload_of(page):
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+
+
+def test_verdict_where_a_predictor_is_ahead_of_guessing(clips):
+    study = made_study(clips, {"global mean": None, "ridge": quality(clips) ** 2})
+    found = judged(study, clips)
+    assert found.outcome == "open"  # S_SRCC is 1: no interval, so nothing says that it is more than chance
+    assert "was not tested" in found.sentence
+
+
+def test_verdict_with_an_interval_above_zero(clips):
+    swapped = quality(clips)
+    swapped[swapped == 0] = 2.5  # the worst system between its third and fourth neighbour
+    found = judged(made_study(clips, {"global mean": None, "ridge": swapped}), clips)
+    assert found.outcome == "ahead"
+    # 66 pairs of 12 systems, of which the worst is wrong against the two that stand below it now: 64 / 66.
+    assert found.sentence == (
+        "Of two systems it has never heard, ridge picks the one that raters scored higher 97 times in 100, guessing 50."
+    )
+    assert "S_SRCC, pooled: ridge 0.98, 95 % interval" in found.evidence
+
+
+def test_verdict_where_the_lookup_wins(clips):
+    shuffled = np.random.default_rng(1).permutation(quality(clips))
+    study = made_study(clips, {"system mean": quality(clips), "ridge": shuffled}, shared=1.0)
+    found = judged(study, clips)
+    assert found.outcome == "behind"
+    assert found.sentence.startswith("No predictor beats the look-up: system mean hears nothing")
+    assert found.sentence.endswith("than ridge, the best that listens.")
+    assert "mean of folds" in found.evidence  # pooled, the look-up would score 1 by construction
+
+
+def test_verdict_with_few_systems_is_none():
+    clips = made_clips(n_systems=4)
+    found = judged(made_study(clips, {"ridge": quality(clips)}), clips)
+    assert found.outcome == "unknown"
+    assert found.sentence.startswith("Too few systems to tell: ridge puts 100 % of pairs")
+    assert found.sentence.endswith("but 4 systems make only 6 pairs.")
+
+
+def test_verdict_without_systems_goes_by_clips(clips):
+    nameless = clips.drop(columns="system")
+    found = judged(made_study(nameless, {"ridge": np.arange(len(clips))}), nameless)
+    assert found.sentence.startswith("Of two clips, ridge picks")
+    assert found.evidence.startswith("U_SRCC, pooled: ridge")
+
+
+def test_verdict_where_nothing_can_be_judged(clips):
+    found = judged(made_study(clips, {"global mean": None, "ridge": None}), clips)
+    assert found.sentence == "No predictor that hears the clips could be judged."
+    assert "ridge: ranks nothing" in found.evidence
+
+
+def test_verdict_where_the_interval_reaches_below_zero(clips):
+    weak = np.array([3, 9, 1, 7, 2, 8, 0, 11, 4, 6, 5, 10])[quality(clips).astype(int)]
+    found = judged(made_study(clips, {"ridge": weak}), clips)
+    assert found.outcome == "open"
+    assert found.sentence.endswith("with 12 systems that may be no better than guessing.")
+
+
+def test_pair_agreement_counts_ties_half_and_skips_equal_truths():
+    clips = made_clips(n_systems=4, n_prompts=1)
+    study = made_study(clips, {"ridge": [1.0, 1.0, 3.0, 2.0]}, truth=np.array([1.0, 2.0, 3.0, 3.0]))
+    data = gather(study, clips)
+    # Pairs that raters tell apart: 01 (tie, half), 02, 03, 12, 13 (right); 23 is equal in truth.
+    assert pair_agreement(data.questions[0], "ridge", data.systems_of(data.questions[0])) == pytest.approx(
+        4.5 / 5
+    )
+
+
+def test_splits_encoders_and_intervals_of_a_grown_study_are_shown(clips, tmp_path):
+    study = made_study(clips, {"ridge": quality(clips)})
+    parts = [
+        [table.assign(split=split, encoder=encoder) for table in (study.scores, study.predictions)]
+        for split in ("system", "prompt")
+        for encoder in ("clap", "spectral")
+    ]
+    scores, predictions = (pd.concat(tables) for tables in zip(*parts, strict=True))
+    scores = scores.assign(S_SRCC_low=0.25, S_SRCC_high=0.75)
+    grown = type(study)(scores, predictions, study.notes, study.about)
+    data = gather(grown, clips)
+    assert [(question.target, question.split) for question in data.questions] == [
+        ("impression", "system"),
+        ("impression", "prompt"),
+    ]
+    assert data.questions[0].predictors == ["ridge, clap", "ridge, spectral"]
+    text = write_report(grown, tmp_path / "r.html", clips=clips, audio="none").read_text()
+    assert "0.25 to 0.75" in text and "ridge, spectral" in text
+    assert "Musical impression, split &#39;prompt&#39;" in text
+
+
+def test_a_clip_tested_twice_counts_once_with_its_mean_prediction(clips):
+    study = made_study(clips, {"truth": quality(clips)})
+    again = study.predictions.assign(fold=9, prediction=study.predictions["prediction"] + 1)
+    doubled = type(study)(study.scores, pd.concat([study.predictions, again]), study.notes, study.about)
+    question = gather(doubled, clips).questions[0]
+    assert question.predictions["truth"].tolist() == (quality(clips) + 0.5).tolist()
+
+
+def test_spread_is_the_standard_deviation_of_the_raters(clips, tmp_path):
+    first = clips.index[0]
+    ratings = pd.DataFrame({"rater": list("ABC"), "clip_id": first, "impression": [1, 2, 3]})
+    page = write_report(
+        made_study(clips, {"ridge": quality(clips)}),
+        tmp_path / "r.html",
+        clips=clips,
+        ratings=ratings,
+        audio="none",
+    )
+    question = payload_of(page)["questions"][0]
+    assert question["spread"][:2] == [1, None]
+    assert question["count"][:2] == [3, None]
+
+
+def test_without_a_clips_table_the_page_says_what_is_missing(clips, tmp_path):
+    study = made_study(clips, {"ridge": quality(clips)})
+    page = write_report(study, tmp_path / "r.html")
+    content = payload_of(page)
+    assert content["systems"] == [] and content["prompts"] == []
+    assert "48 clips have no sound here, for no file is known" in page.read_text()
+
+
+def test_clips_that_the_table_lacks_are_counted(clips):
+    study = made_study(clips, {"ridge": quality(clips)})
+    with pytest.warns(SkippedWarning, match="lacks 47 of the study's 48 clips: S00_P1, .* more"):
+        gather(study, clips.iloc[:1])
+    with pytest.raises(
+        ClipsTableError, match="none of the study's 48 clips is in the clips table: .* the table has x"
+    ):
+        gather(study, clips.iloc[:1].set_axis(["x"]))
+
+
+def test_hostile_texts_stay_texts(tmp_path):
+    clips = made_clips(names=HOSTILE + "{}", prompts=HOSTILE + "{}")
+    study = made_study(clips, {HOSTILE: quality(clips), "ridge": quality(clips)[::-1]})
+    study.about["features"] = study.about["meaning"] = HOSTILE
+    page = write_report(study, tmp_path / "r.html", clips=clips, audio="none", note=HOSTILE)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<script") == 2 and text.count("</script") == 2
+    assert "window.hacked" in text and "<!--" not in text
+    assert html.escape(HOSTILE).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in text
+    content = payload_of(page)
+    assert content["systems"][0] == HOSTILE + "0" and content["prompts"][0] == HOSTILE + "0"
+    raw = text.split('id="data">')[1]
+    assert "\u2028" not in raw.split("</script>")[0]
+
+
+def test_page_names_no_other_place(clips, tmp_path):
+    page = write_report(
+        made_study(clips, {"ridge": quality(clips)}), tmp_path / "r.html", clips=clips, audio="none"
+    )
+    text = page.read_text()
+    assert "default-src 'none'" in text
+    # The one address in it is the name of a namespace, which browsers never fetch.
+    assert set(re.findall(r"https?://[^\s'\"<]+", text)) <= {"http://www.w3.org/2000/svg"}
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("javascript:alert(1).wav", "javascript%3Aalert%281%29.wav"),
+        ('a "b" <c>#?&%.wav', "a%20%22b%22%20%3Cc%3E%23%3F%26%25.wav"),
+        ("ünï.wav", "%C3%BCn%C3%AF.wav"),
+        ("\udcff.wav", "%FF.wav"),
+        ("//evil.example/x.wav", None),
+    ],
+)
+def test_urls_are_relative_and_encoded(tmp_path, name, url):
+    page = tmp_path / "out" / "r.html"
+    expected = f"../{url}" if url else None
+    path = tmp_path / name
+    found = relative_url(path, page)
+    assert found == expected if expected else not found.startswith("//")
+
+
+def sound(path, size=300):
+    path.write_bytes(b"x" * size)
+    return str(path)
+
+
+def test_linked_sounds_that_are_missing_or_no_sound_are_counted(tmp_path):
+    paths = pd.Series(
+        {
+            "a": sound(tmp_path / "a.wav"),
+            "b": str(tmp_path / "gone.wav"),
+            "c": sound(tmp_path / "secret.txt"),
+            "d": None,
+        }
+    )
+    sounds = collect_sounds(paths, paths.index, tmp_path / "r.html", "link", 1.0)
+    assert sounds.links == {"a": "a.wav"}
+    assert list(sounds.left_out.values()) == [["b"], ["c"], ["d"]]
+    assert sounds.sentences()[0] == "1 clip has no sound here, for the file is not there: b."
+
+
+def test_embedding_stops_at_the_limit_and_says_what_is_left_out(tmp_path):
+    paths = pd.Series({name: sound(tmp_path / f"{name}.mp3") for name in "abc"})
+    # 300 bytes are 400 characters in base64: two of them fit into 900.
+    sounds = collect_sounds(paths, ["c", "a", "b"], tmp_path / "r.html", "embed", 0.0009)
+    assert list(sounds.embedded) == ["c", "a"]
+    assert sounds.embedded["c"][0] == "audio/mpeg"
+    assert sounds.sentences() == [
+        "1 clip has no sound here, for embedded sounds may add 0.0009 MB at most: b."
+    ]
+
+
+def test_embedded_sounds_begin_with_the_farthest_from_the_raters(clips, tmp_path):
+    for place, clip_id in enumerate(clips.index):
+        clips.loc[clip_id, "path"] = sound(tmp_path / f"{place}.wav")
+    predicted = quality(clips)
+    predicted[17] += 50
+    page = write_report(
+        made_study(clips, {"ridge": predicted}),
+        tmp_path / "r.html",
+        clips=clips,
+        audio="embed",
+        max_audio_mb=0.0004,
+    )
+    assert re.findall(r'id="sound-(\d+)"', page.read_text()) == ["17"]
+    assert "47 clips have no sound here" in page.read_text()
+
+
+@pytest.mark.parametrize("options", [{"audio": "stream"}, {"max_audio_mb": -1}, {"max_audio_mb": np.nan}])
+def test_wrong_options_are_refused(clips, tmp_path, options):
+    with pytest.raises(
+        ValueError, match="audio must be one of link, embed, none and max_audio_mb at least 0; got"
+    ):
+        write_report(made_study(clips, {"ridge": quality(clips)}), tmp_path / "r.html", **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("model,score\n", "no JSON"),
+        ("[]", "no study, it lacks about, scores, predictions, notes"),
+        ('{"about": {}, "scores": []}', "no study, it lacks predictions, notes; give the study.json that"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(tmp_path, content, words):
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        write_report(tmp_path / "study.json", tmp_path / "r.html")
+
+
+def test_an_empty_study_is_refused(clips, tmp_path):
+    study = made_study(clips, {"ridge": quality(clips)})
+    empty = type(study)(study.scores, study.predictions.iloc[:0], study.notes, study.about)
+    with pytest.raises(ClipsTableError, match="holds no predictions"):
+        write_report(empty, tmp_path / "r.html")
+
+
+def test_many_clips_stay_under_five_megabytes(tmp_path):
+    # As many clips, models and targets as in a study of MusicEval.
+    clips = made_clips(
+        n_systems=31, n_prompts=89, prompts="a prompt of about the usual length, number {}"
+    ).iloc[:2748]
+    rng = np.random.default_rng(0)
+    predictors = {name: quality(clips) / 10 + rng.normal(0, 1, len(clips)) for name in "abcdef"}
+    study = made_study(clips, predictors, targets=("impression", "alignment"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        page = write_report(study, tmp_path / "r.html", clips=clips)
+    assert page.stat().st_size < 5e6
+
+
+def test_the_same_study_gives_the_same_page(clips, tmp_path):
+    study = made_study(clips, {"ridge": quality(clips)[::-1]})
+    first, second = (write_report(study, tmp_path / f"{i}.html", clips=clips, audio="none") for i in range(2))
+    assert first.read_bytes() == second.read_bytes()
