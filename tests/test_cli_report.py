@@ -44,6 +44,12 @@ def test_writes_a_page_with_linked_sounds(folder):
     assert "1 clip has no sound here, for the file is not there: S02_P2." in text
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    monkeypatch.setattr("musiceval_sk.reporting.report.draw_pictures", lambda question, data: [])
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_embeds_up_to_a_limit(folder):
     # 400 bytes are 536 characters in base64: three fit into 1,700.
     options = ["--clips", folder / "clips.csv", "--audio", "embed", "--max-audio-mb", "0.0017"]
@@ -66,6 +72,7 @@ def test_mistakes_are_one_line_and_a_status(folder, arguments, status, words):
     assert not (folder / "r.html").exists()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_clips_that_are_not_in_the_table_are_skipped_with_status_1(folder):
     table = pd.read_csv(folder / "clips.csv").iloc[:-1]
     table.to_csv(folder / "fewer.csv", index=False)

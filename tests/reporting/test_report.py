@@ -21,6 +21,12 @@ pytest.importorskip("matplotlib", reason="reports come with the extra 'report'")
 
 
 @pytest.fixture
+def without_figures(monkeypatch):
+    """Drawing takes most of a page's time; tests that look at something else do without."""
+    monkeypatch.setattr("musiceval_sk.reporting.report.draw_pictures", lambda question, data: [])
+
+
+@pytest.fixture
 def clips():
     return made_clips()
 
@@ -106,6 +112,7 @@ def test_pair_agreement_counts_ties_half_and_skips_equal_truths():
     )
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_splits_encoders_and_intervals_of_a_grown_study_are_shown(clips, tmp_path):
     study = made_study(clips, {"ridge": quality(clips)})
     parts = [
@@ -135,6 +142,7 @@ def test_a_clip_tested_twice_counts_once_with_its_mean_prediction(clips):
     assert question.predictions["truth"].tolist() == (quality(clips) + 0.5).tolist()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_spread_is_the_standard_deviation_of_the_raters(clips, tmp_path):
     first = clips.index[0]
     ratings = pd.DataFrame({"rater": list("ABC"), "clip_id": first, "impression": [1, 2, 3]})
@@ -150,6 +158,7 @@ def test_spread_is_the_standard_deviation_of_the_raters(clips, tmp_path):
     assert question["count"][:2] == [3, None]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_without_a_clips_table_the_page_says_what_is_missing(clips, tmp_path):
     study = made_study(clips, {"ridge": quality(clips)})
     page = write_report(study, tmp_path / "r.html")
@@ -183,6 +192,7 @@ def test_hostile_texts_stay_texts(tmp_path):
     assert "\u2028" not in raw.split("</script>")[0]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_page_names_no_other_place(clips, tmp_path):
     page = write_report(
         made_study(clips, {"ridge": quality(clips)}), tmp_path / "r.html", clips=clips, audio="none"
@@ -242,6 +252,7 @@ def test_embedding_stops_at_the_limit_and_says_what_is_left_out(tmp_path):
     ]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_embedded_sounds_begin_with_the_farthest_from_the_raters(clips, tmp_path):
     for place, clip_id in enumerate(clips.index):
         clips.loc[clip_id, "path"] = sound(tmp_path / f"{place}.wav")
