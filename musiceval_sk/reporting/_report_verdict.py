@@ -70,7 +70,8 @@ def pair_agreement(question: Question, predictor: str, systems: pd.Series) -> fl
     """Share of pairs of systems that a predictor puts in the raters' order; pairs of clips where none is named.
 
     Pairs that raters hold equal are left out, pairs that the predictor holds equal count half. Under mean of folds, pairs are
-    those within a fold. Of more than 3,000 clips, every so-manieth is taken.
+    those within a fold. So guessing comes to 0.5, as it does not in `pairwise_accuracy`, which counts ties in both. Of more
+    than 3,000 clips, every second, third and so on is taken.
 
     Parameters
     ----------
