@@ -6,6 +6,7 @@ from .datasets.synthetic import ListeningTest as ListeningTest
 from .datasets.synthetic import make_listening_test as make_listening_test
 from .estimators.baselines import LookupRegressor as LookupRegressor
 from .estimators.baselines import default_models as default_models
+from .estimators.finetune import CLAPFineTuneRegressor as CLAPFineTuneRegressor
 from .estimators.persistence import load_model as load_model
 from .estimators.persistence import save_model as save_model
 from .estimators.regressor import MOSRegressor as MOSRegressor
