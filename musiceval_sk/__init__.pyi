@@ -33,6 +33,7 @@ from .estimators.baselines import LookupRegressor as LookupRegressor
 from .estimators.baselines import TableScaler as TableScaler
 from .estimators.baselines import default_models as default_models
 from .estimators.domain import TrainingDomain as TrainingDomain
+from .estimators.finetune import CLAPFineTuneRegressor as CLAPFineTuneRegressor
 from .estimators.persistence import load_model as load_model
 from .estimators.persistence import save_model as save_model
 from .estimators.regressor import MOSRegressor as MOSRegressor

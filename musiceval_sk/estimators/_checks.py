@@ -81,15 +81,19 @@ def check_fingerprint(
         )
 
 
-def check_validation(regressor: Any, X: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> None:
+def check_validation(
+    regressor: Any, X: Any, X_val: Any, y_val: Any, sample_weight_val: Any, name: str = "X_val"
+) -> None:
     """Raise unless data to judge by are given whole, are of use, and come from the encoder of X."""
     if (X_val is None) != (y_val is None):
-        missing = "X_val" if X_val is None else "y_val"
-        raise ValueError(f"X_val and y_val go together, but {missing} is missing")
+        missing = name if X_val is None else "y_val"
+        raise ValueError(f"{name} and y_val go together, but {missing} is missing")
     if X_val is None:
         if sample_weight_val is not None:
             raise ValueError("sample_weight_val weighs the rows of X_val, but X_val is missing")
         return
     if not regressor.early_stopping:
-        raise ValueError("X_val tells when to stop early, but early_stopping=False; set early_stopping=True")
+        raise ValueError(
+            f"{name} tells when to stop early, but early_stopping=False; set early_stopping=True"
+        )
     check_fingerprint(fingerprint_of(X), X_val, "X holds", "X_val")

@@ -41,7 +41,7 @@ def take(regressor: Any, X: Any, y: Any, *, anew: bool, targets: list[str] | Non
     Data
         X in float32 if it was, else in float64, Y in float64.
     """
-    encoder, names = fingerprint_of(X), _names_of(y)
+    encoder, names = fingerprint_of(X), names_of(y)
     X, y = validate_data(
         regressor, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32], reset=anew
     )
@@ -89,7 +89,8 @@ def joint_range(known: np.ndarray | None, Y: np.ndarray) -> np.ndarray:
     return np.stack([np.minimum(known[:, 0], found[:, 0]), np.maximum(known[:, 1], found[:, 1])], axis=1)
 
 
-def _names_of(y: Any) -> list[str] | None:
+def names_of(y: Any) -> list[str] | None:
+    """Names of targets, where y bears any."""
     if hasattr(y, "columns"):
         return [str(name) for name in y.columns]
     return [str(y.name)] if getattr(y, "name", None) is not None else None

@@ -19,7 +19,7 @@ from musiceval_sk.estimators._mlp_group import Group
 from musiceval_sk.estimators._mlp_losses import ACTIVATIONS, LOSSES
 from musiceval_sk.estimators._mlp_task import Layers, Schedule, Task, Trained, bytes_needed, layer_sizes
 
-__all__ = ["ACTIVATIONS", "LOSSES", "Schedule", "Task", "Trained", "bytes_needed", "train"]
+__all__ = ["ACTIVATIONS", "LOSSES", "Schedule", "Task", "Trained", "bytes_needed", "draw_layers", "train"]
 
 Tensor = torch.Tensor
 # So many tasks of a group still have their weights in a core's cache.
@@ -130,7 +130,7 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
             members = np.array(indices[begin : begin + most])
             some = [tasks[i] for i in members]
             sizes = layer_sizes(inputs.shape[1], schedule)
-            models = [_flat(task.initial, inputs) or _drawn(task, sizes, inputs) for task in some]
+            models = [_flat(task.initial, inputs) or draw_layers(task, sizes, inputs) for task in some]
             velocities = [
                 _flat(task.velocity, inputs) or [torch.zeros_like(part) for part in model]
                 for task, model in zip(some, models, strict=True)
@@ -190,7 +190,7 @@ def _flat(layers: Layers | None, like: Tensor) -> list[Tensor]:
     return [torch.as_tensor(part).to(like) for pair in layers or [] for part in pair]
 
 
-def _drawn(task: Task, sizes: Sequence[int], like: Tensor) -> list[Tensor]:
+def draw_layers(task: Task, sizes: Sequence[int], like: Tensor) -> list[Tensor]:
     """Weight and bias of every layer, drawn as `torch.nn.Linear` draws them: uniform within 1 / sqrt(fan_in)."""
     layers: list[Tensor] = []
     generator = torch.Generator().manual_seed(task.init_seed)

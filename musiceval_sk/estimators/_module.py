@@ -68,14 +68,25 @@ class MOSModule(nn.Module):
         predicted = torch.cat(outputs, dim=1)
         return predicted if self.clip is None else predicted.clamp(*self.clip)
 
+    def layers(self, head: int, member: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Weights, [shape=(fan_in, fan_out)], and biases of one stack, in float64 and of their own."""
+        stack = list(list(self.heads.children())[head].children())[member]
+        linears = [layer for layer in stack.children() if isinstance(layer, nn.Linear)]
+        return [(_array(linear.weight.T), _array(linear.bias)) for linear in linears]
+
 
 def _stack(layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> nn.Sequential:
     modules: list[nn.Module] = []
     for weight, bias in layers:
-        linear = nn.Linear(weight.shape[0], weight.shape[1], dtype=torch.float64)
+        # Drawing weights that are overwritten would change the process's random state.
+        linear = nn.utils.skip_init(nn.Linear, weight.shape[0], weight.shape[1], dtype=torch.float64)
         linear.weight.data, linear.bias.data = (
             torch.from_numpy(weight.T.copy()),
             torch.from_numpy(bias.copy()),
         )
         modules += [linear, _ACTIVATIONS[activation]()]
     return nn.Sequential(*modules[:-1])
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy().copy()

@@ -4,8 +4,6 @@ Such a file can hold no code: a loader that reads it makes arrays and JSON value
 out of those whose names it knows.
 """
 
-import hashlib
-import json
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -15,10 +13,10 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._version import __version__
+from musiceval_sk.estimators._tensor_file import Content, Kind, Tensors, read_tensors, write_tensors
 from musiceval_sk.exceptions import ModelFileError
 
-FORMAT = "musiceval-mosregressor"
-VERSION = 1
+KIND = Kind("musiceval-mosregressor", 1, "MOSRegressor.save")
 _PACKAGES = ("scikit-learn", "torch", "numpy")
 _ARRAYS = ("target_range_", "best_iteration_", "loss_curve_", "validation_scores_", "_seeds")
 _LAYERS = {"weights": "coefs_", "biases": "intercepts_"}
@@ -42,25 +40,8 @@ def save_regressor(regressor: Any, path: str | Path, *, about: dict[str, Any] | 
     Path
         The file, whole or not at all: it is written aside and renamed.
     """
-    from safetensors.numpy import save_file
-
-    check_is_fitted(regressor)
-    path = Path(path)
-    tensors = _tensors_of(regressor)
-    content = {
-        "parameters": _parameters_of(regressor),
-        "fitted": {name: getattr(regressor, name) for name in _FACTS}
-        | {"feature_names_in_": _names_of_features(regressor)},
-        "versions": _versions(),
-        "about": about or {},
-    }
-    text = json.dumps(content, default=_plain)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    header = {"format": FORMAT, "version": str(VERSION), "content": text, "sha256": _digest(text, tensors)}
-    save_file(tensors, aside, metadata=header)
-    aside.replace(path)
-    return path
+    content, tensors = packed(regressor)
+    return write_tensors(path, KIND, content | {"about": about or {}}, tensors)
 
 
 def load_regressor(kind: type, path: str | Path) -> Any:
@@ -83,50 +64,26 @@ def load_regressor(kind: type, path: str | Path) -> Any:
     ModelFileError
         If the file is missing, damaged, of another kind or of a newer version.
     """
-    path = Path(path)
-    header, tensors = _read(path)
-    if header.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{path}: a safetensors file, but not one that MOSRegressor.save wrote (its format is "
-            f"{header.get('format', 'not stated')!r}, expected {FORMAT!r})"
-        )
-    if header.get("version") != str(VERSION):
-        raise ModelFileError(
-            f"{path}: written in format {header.get('version')} of {FORMAT}; this version reads format {VERSION}: "
-            "upgrade musiceval_sk"
-        )
-    text = header.get("content", "")
-    if header.get("sha256") != _digest(text, tensors):
-        raise ModelFileError(
-            f"{path}: damaged (its content does not match its checksum); get or make the file anew"
-        )
+    content, tensors = read_tensors(path, KIND)
     try:
-        return _rebuild(kind, json.loads(text), tensors)
+        return unpacked(kind, content, tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: does not make a {kind.__name__} of this version: {error!r}") from error
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such model file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ModelFileError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
-
-
-def _digest(text: str, tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        digest.update(repr((name, array.dtype.str, array.shape)).encode() + array.tobytes())
-    return digest.hexdigest()
+def packed(regressor: Any) -> tuple[Content, Tensors]:
+    """Take a fitted regressor apart, into JSON values and arrays."""
+    check_is_fitted(regressor)
+    content = {
+        "parameters": parameters_as_json(regressor),
+        "fitted": {name: getattr(regressor, name) for name in _FACTS}
+        | {"feature_names_in_": _names_of_features(regressor)},
+        "versions": versions(),
+    }
+    return content, _tensors_of(regressor)
 
 
-def _tensors_of(regressor: Any) -> dict[str, np.ndarray]:
+def _tensors_of(regressor: Any) -> Tensors:
     arrays = {name: getattr(regressor, name, None) for name in _ARRAYS}
     tensors = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
     tensors |= {f"head_columns_.{i}": columns for i, columns in enumerate(regressor.head_columns_)}
@@ -137,11 +94,12 @@ def _tensors_of(regressor: Any) -> dict[str, np.ndarray]:
         tensors |= {
             f"{kind}.{i}.{j}": layer for i, layers in enumerate(heads) for j, layer in enumerate(layers)
         }
-    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return tensors
 
 
-def _rebuild(kind: type, content: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
-    regressor = kind(**{name: _from_json(value) for name, value in content["parameters"].items()})
+def unpacked(kind: type, content: Content, tensors: Tensors) -> Any:
+    """Make a regressor of what `packed` gave, see there."""
+    regressor = kind(**parameters_from_json(content["parameters"]))
     for name in _FACTS:
         setattr(regressor, name, content["fitted"][name])
     if content["fitted"]["feature_names_in_"] is not None:
@@ -166,15 +124,21 @@ def _stack_of(tensors: dict[str, np.ndarray], part: str, heads: range) -> list[l
     return [[tensors[f"{part}.{i}.{j}"] for j in range(n_layers)] for i in heads]
 
 
-def _parameters_of(regressor: Any) -> dict[str, Any]:
+def parameters_as_json(regressor: Any) -> dict[str, Any]:
+    """Turn an estimator's parameters into JSON values, what has no such form into what comes nearest."""
     parameters = regressor.get_params(deep=False)
     if not isinstance(parameters["random_state"], int | np.integer):
         parameters["random_state"] = None
-    spec = parameters["head_inputs"]
+    spec = parameters.get("head_inputs")
     if callable(spec) or (isinstance(spec, dict) and any(map(callable, spec.values()))):
         chosen = zip(regressor.target_names_, regressor.head_columns_, strict=True)
         parameters["head_inputs"] = {name: columns.tolist() for name, columns in chosen}
     return {name: _to_json(value) for name, value in parameters.items()}
+
+
+def parameters_from_json(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Undo `parameters_as_json`."""
+    return {name: _from_json(value) for name, value in parameters.items()}
 
 
 def _to_json(value: Any) -> Any:
@@ -201,18 +165,12 @@ def _from_json(value: Any) -> Any:
     raise ValueError(f"unknown kind of value {kind!r}")
 
 
-def _plain(value: Any) -> Any:
-    """Turn numpy's scalars and arrays into JSON's numbers and lists."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be kept as JSON")
-
-
 def _names_of_features(regressor: Any) -> list[str] | None:
     names = getattr(regressor, "feature_names_in_", None)
     return None if names is None else names.tolist()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Say with which versions a file was written."""
     found = {package: version(package) for package in _PACKAGES}
     return {"musiceval_sk": __version__, "python": python_version()} | found

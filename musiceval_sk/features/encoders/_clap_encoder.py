@@ -21,6 +21,8 @@ from musiceval_sk.features.encoders.base import Encoder, Modality
 if TYPE_CHECKING:
     import torch
 
+    from musiceval_sk.features.encoders._clap_network import ClapNetwork
+
 LAYERS = ("projection", "encoder")
 DTYPES = ("float32", "bfloat16")
 _BUILDING = threading.RLock()
@@ -225,6 +227,28 @@ class ClapEncoder(Encoder):
         """
         return self._built().model
 
+    def trainable(self) -> "ClapNetwork":
+        """Build a network to train on the device, from the files and apart from the one that encodes.
+
+        Returns
+        -------
+        ClapNetwork
+            In evaluation mode, with memory of its own for every weight; none asks for a gradient yet.
+
+        Raises
+        ------
+        ValueError
+            If the device is not there.
+        CheckpointError
+            If the checkpoint is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        """
+        from musiceval_sk.features.encoders._clap_network import ClapNetwork
+
+        device = resolve_device(self.device)
+        return ClapNetwork(self._load(self._checked_files()), self.layer, self._tokens).to(device)
+
     def _built(self) -> Towers:
         with _BUILDING:
             if self._towers is None:
@@ -285,14 +309,16 @@ class ClapEncoder(Encoder):
 
     def _embed_prompts(self, prompts: Sequence[str]) -> np.ndarray:
         towers = self._built()
+        return embed_tokens(towers, *self._tokens(prompts, towers.vocab_size), self.layer, self.dtype)
+
+    def _tokens(self, prompts: Sequence[str], vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and mask of each prompt, by the tokenizer that is found on first use."""
         with _BUILDING:
             if self._tokenizer is None:
                 files = self._find_tokenizer(self._files()[0])
-                vocab_size = towers.vocab_size
                 purpose = f"the text tower of {self.name!r}"
                 self._tokenizer = roberta.load_tokenizer(files, vocab_size, extra=self.extra, purpose=purpose)
-        ids, mask = roberta.tokenize(self._tokenizer, prompts)
-        return embed_tokens(towers, ids, mask, self.layer, self.dtype)
+        return roberta.tokenize(self._tokenizer, prompts)
 
 
 def _too_little_memory(what: str, error: Exception) -> MemoryError:

@@ -66,14 +66,8 @@ def embed_windows(towers: Towers, windows: np.ndarray, layer: str, dtype: str) -
     import torch
 
     device = next(towers.model.parameters()).device
-    with torch.inference_mode(), _full_precision(), _own_stream(device):
-        samples = _sent(windows, device)
-        log_mel = towers.log_mel(_quantised(samples) if towers.quantised else samples)
-        with _computing_in(dtype, device):
-            vectors = towers.audio(log_mel)
-            if layer == "projection":
-                vectors = towers.model.audio_projection(vectors)
-        return _finished(vectors, layer)
+    with torch.inference_mode(), full_precision(), _own_stream(device):
+        return vectors_of_samples(towers, sent(windows, device), layer, dtype).cpu().numpy()
 
 
 def embed_tokens(towers: Towers, ids: np.ndarray, mask: np.ndarray, layer: str, dtype: str) -> np.ndarray:
@@ -98,12 +92,28 @@ def embed_tokens(towers: Towers, ids: np.ndarray, mask: np.ndarray, layer: str, 
     import torch
 
     device = next(towers.model.parameters()).device
-    with torch.inference_mode(), _full_precision(), _own_stream(device), _computing_in(dtype, device):
-        tokens, present = (_sent(array, device) for array in (ids, mask))
-        vectors = towers.text(tokens, present)
+    with torch.inference_mode(), full_precision(), _own_stream(device):
+        tokens, present = (sent(array, device) for array in (ids, mask))
+        return vectors_of_tokens(towers, tokens, present, layer, dtype).cpu().numpy()
+
+
+def vectors_of_samples(towers: Towers, samples: "Tensor", layer: str, dtype: str) -> "Tensor":
+    """Compute on the device what `embed_windows` gives, with gradients where they are wanted."""
+    log_mel = towers.log_mel(_quantised(samples) if towers.quantised else samples)
+    with _computing_in(dtype, samples.device):
+        vectors = towers.audio(log_mel)
+        if layer == "projection":
+            vectors = towers.model.audio_projection(vectors)
+    return _finished(vectors, layer)
+
+
+def vectors_of_tokens(towers: Towers, ids: "Tensor", mask: "Tensor", layer: str, dtype: str) -> "Tensor":
+    """Compute on the device what `embed_tokens` gives, with gradients where they are wanted."""
+    with _computing_in(dtype, ids.device):
+        vectors = towers.text(ids, mask)
         if layer == "projection":
             vectors = towers.model.text_projection(vectors)
-        return _finished(vectors, layer)
+    return _finished(vectors, layer)
 
 
 def laion_towers(model: Any) -> Towers:
@@ -134,7 +144,7 @@ def laion_towers(model: Any) -> Towers:
     return Towers(model, log_mel, audio, text, model.text_branch.config.vocab_size, quantised=True)
 
 
-def _sent(array: np.ndarray, device: "torch.device") -> "Tensor":
+def sent(array: np.ndarray, device: "torch.device") -> "Tensor":
     """Send an array to the device, from memory that a GPU reads while the CPU goes on."""
     import torch
 
@@ -161,17 +171,15 @@ def _own_stream(device: "torch.device") -> Any:
     return torch.cuda.stream(streams[device])
 
 
-def _finished(vectors: "Tensor", layer: str) -> np.ndarray:
+def _finished(vectors: "Tensor", layer: str) -> "Tensor":
     import torch
 
     vectors = vectors.float()
-    if layer == "projection":
-        vectors = torch.nn.functional.normalize(vectors, dim=-1)
-    return vectors.cpu().numpy()
+    return torch.nn.functional.normalize(vectors, dim=-1) if layer == "projection" else vectors
 
 
 @contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Let cuDNN convolve in float32, as the CPU does: its default rounds to 10 bits of mantissa.
 
     The setting is the process's: the first thread that comes makes it, the last that goes takes it back.

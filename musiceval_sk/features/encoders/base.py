@@ -54,6 +54,23 @@ class Encoder(ABC):
     def prepare(self) -> None:  # noqa: B027
         """Do what the first ``encode_*`` call would do before it encodes, such as building the model; by default nothing."""
 
+    def trainable(self) -> Any:
+        """Build a network to train, of its own: what becomes of it never changes what this encoder gives.
+
+        Returns
+        -------
+        ClapNetwork
+            Or what has its members `tokenize`, `embed_audio`, `embed_text` and `stage`, of another kind of encoder.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to train, as by default.
+        """
+        raise ValueError(
+            f"the encoder {self.name!r} has no towers that could be trained; 'laion-clap' and 'hf-clap' have"
+        )
+
     @abstractmethod
     def describe(self, modality: Modality) -> dict[str, Any]:
         """Everything that could change a vector of this modality, as plain JSON values.

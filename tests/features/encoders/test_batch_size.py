@@ -131,12 +131,12 @@ def test_precision_holds_until_the_last_thread_leaves():
     entered, leave = threading.Event(), threading.Event()
 
     def other():
-        with _clap_forward._full_precision():
+        with _clap_forward.full_precision():
             entered.set()
             leave.wait()
 
     thread = threading.Thread(target=other)
-    with _clap_forward._full_precision():
+    with _clap_forward.full_precision():
         thread.start()
         entered.wait()
     assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
