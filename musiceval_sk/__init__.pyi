@@ -66,6 +66,11 @@ from .evaluation.power import power_of_comparison as power_of_comparison
 from .evaluation.prediction import iter_predictions as iter_predictions
 from .evaluation.prediction import predict_clips as predict_clips
 from .evaluation.prediction_result import ClipPredictions as ClipPredictions
+from .evaluation.protocols import PROTOCOLS as PROTOCOLS
+from .evaluation.protocols import ReproductionProtocol as ReproductionProtocol
+from .evaluation.published import published_results as published_results
+from .evaluation.reproduce import reproduce as reproduce
+from .evaluation.reproduction_result import ReproductionResult as ReproductionResult
 from .evaluation.scorers import mos_scorer as mos_scorer
 from .evaluation.splitters import OfficialSplit as OfficialSplit
 from .evaluation.splitters import SystemPromptKFold as SystemPromptKFold

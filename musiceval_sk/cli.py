@@ -38,6 +38,7 @@ from musiceval_sk.cli_musiceval import SystemTruth, check, read_system_truth, sy
 from musiceval_sk.cli_predict import predict
 from musiceval_sk.cli_ratings import ratings
 from musiceval_sk.cli_report import report
+from musiceval_sk.cli_reproduce import reproduce
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 app = typer.Typer(
@@ -293,6 +294,7 @@ def _features(embedder: Any) -> str:
 
 
 _command("Example:  musiceval check MusicEval-full")(check)
+_command("Example:  musiceval reproduce MusicEval-full --checkpoint clap.pt --protocol released")(reproduce)
 _command("Example:  musiceval ratings ratings.csv --probes probes.csv --fastest 5 --out mos")(ratings)
 _command("Example:  musiceval report study/study.json --clips clips.csv --ratings ratings.csv")(report)
 app.add_typer(cache_app, name="cache")

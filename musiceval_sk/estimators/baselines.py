@@ -147,13 +147,36 @@ def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict
     dict of str to estimator
         In the order of the table's rows.
     """
+    models = look_ups(clips)
+    models["ridge"] = scaled(Ridge(alpha=100.0))
+    models["SVR"] = scaled(SVR(C=1.0))
+    models["MOSRegressor"] = scaled(MOSRegressor(scale=None, random_state=random_state))
+    return models
+
+
+def look_ups(clips: pd.DataFrame) -> dict[str, Any]:
+    """Name the look-ups that a clips table allows: the mean training score, of all clips, by system and by prompt.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table; ``system`` and ``prompt`` are used where every clip has one.
+
+    Returns
+    -------
+    dict of str to estimator
+        "global mean", and where possible "system mean" and "prompt mean".
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> list(look_ups(pd.DataFrame({"system": ["S1", "S2"], "prompt": ["calm piano", ""]}, index=["a", "b"])))
+    ['global mean', 'system mean']
+    """
     models: dict[str, Any] = {"global mean": DummyRegressor()}
     for label in ("system", "prompt"):
         if label in clips and clips[label].fillna("").ne("").all():
             models[f"{label} mean"] = LookupRegressor(clips[label])
-    models["ridge"] = scaled(Ridge(alpha=100.0))
-    models["SVR"] = scaled(SVR(C=1.0))
-    models["MOSRegressor"] = scaled(MOSRegressor(scale=None, random_state=random_state))
     return models
 
 

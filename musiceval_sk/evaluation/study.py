@@ -6,10 +6,7 @@ latter is biased low for S metrics. Pooled correlations have a null below 0 wher
 of the training scores is low where the test systems are good, and every predictor leans on it.
 """
 
-import platform
 import warnings
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -23,12 +20,11 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.estimators.baselines import default_models
 from musiceval_sk.evaluation._judging import judge
+from musiceval_sk.evaluation._provenance import provenance
 from musiceval_sk.evaluation.leakage import leakage
 from musiceval_sk.evaluation.model_selection import Split, make_split
 from musiceval_sk.evaluation.study_result import StudyResult
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
-
-_PACKAGES = ("musiceval_sk", "scikit-learn", "torch", "numpy", "scipy", "pandas")
 
 
 def run_study(
@@ -220,8 +216,7 @@ def _summarise(
             if not hasattr(model, "known")
         },
         "random_state": random_state,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
-        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **provenance(),
     }
     tidy = predictions.drop(columns=["known", "training_mean"]).rename_axis("clip_id").reset_index()
     columns = ["target", "model", "fold", "clip_id", "truth", "prediction"]
@@ -242,10 +237,3 @@ def _facts(
         "systems": part["system"].iloc[tested].nunique(),
         "least_systems_in_a_fold": min(counts),
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -15,7 +15,7 @@ import numpy as np
 
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import AudioError
-from musiceval_sk.features.audio import cut_windows, read_audio
+from musiceval_sk.features.audio import read_audio
 from musiceval_sk.features.encoders import Encoder
 
 _DECODERS_BESIDE_A_MODEL = 2
@@ -157,8 +157,7 @@ def _encoded(encoder: Encoder, gathered: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _windows_of(key: bytes, path: str, encoder: Encoder) -> np.ndarray:
-    samples = read_audio(path, encoder.sample_rate, expected=key)
-    return cut_windows(samples, encoder.window_length, encoder.hop_length)
+    return encoder.cut(read_audio(path, encoder.sample_rate, expected=key))
 
 
 def _encode(encoder: Encoder, windows: dict[bytes, np.ndarray]) -> dict[bytes, np.ndarray]:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 LAYERS = ("projection", "encoder")
 DTYPES = ("float32", "bfloat16")
+SOUNDS = ("resampled", "16k-padded", "16k-repeated")
+# What MusicEval's released baseline takes for 10 s at 48 kHz: 30 s at the data set's own rate.
+_READ_AS_48K_RATE = 16_000
+_READ_AS_48K_SECONDS = 30.0
 _BUILDING = threading.RLock()
 # How often to ask again, a second apart, for memory that another thread or process may give back.
 _PATIENCE = 10
@@ -45,11 +49,13 @@ class ClapEncoder(Encoder):
         *,
         tokenizer: str | Path | None,
         layer: str,
+        sound: str,
         dtype: str,
         device: str,
         batch_size: int | None,
     ):
-        for name, value, known in (("layer", layer, LAYERS), ("dtype", dtype, DTYPES)):
+        choices = (("layer", layer, LAYERS), ("sound", sound, SOUNDS), ("dtype", dtype, DTYPES))
+        for name, value, known in choices:
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}; known are: {listed(known)}")
         if batch_size is not None and batch_size < 1:
@@ -57,6 +63,10 @@ class ClapEncoder(Encoder):
         self.checkpoint = checkpoint
         self.tokenizer = tokenizer
         self.layer = layer
+        self.sound = sound
+        if self._misread:
+            self.sample_rate = _READ_AS_48K_RATE
+            self.window_seconds = self.hop_seconds = _READ_AS_48K_SECONDS
         self.dtype = dtype
         self.device = device
         self._given_batch_size = batch_size
@@ -67,7 +77,11 @@ class ClapEncoder(Encoder):
 
     def __repr__(self) -> str:
         where = str(self.checkpoint) if self.checkpoint else None
-        changed = {"layer": (self.layer, LAYERS[0]), "dtype": (self.dtype, DTYPES[0])}
+        changed = {
+            "layer": (self.layer, LAYERS[0]),
+            "sound": (self.sound, SOUNDS[0]),
+            "dtype": (self.dtype, DTYPES[0]),
+        }
         options = "".join(f", {name}={now!r}" for name, (now, usual) in changed.items() if now != usual)
         return f"{type(self).__name__}({where!r}{self._model_option()}, device={self.device!r}{options})"
 
@@ -139,13 +153,36 @@ class ClapEncoder(Encoder):
         if modality == "text":
             digest = roberta.tokenizer_digest(self._find_tokenizer(files[0]))
             return {**both, "tokenizer_sha256": digest, "max_length": roberta.MAX_LENGTH}
+        heard = {"sound": self.sound, "quantisation": "none"} if self._misread else {}
         return {
             **both,
             "sample_rate": self.sample_rate,
             "window_seconds": self.window_seconds,
             "hop_seconds": self.hop_seconds,
             **self._describe_sound(),
+            **heard,
         }
+
+    def cut(self, samples: np.ndarray) -> np.ndarray:
+        """Cut a clip into the windows that `encode_audio` takes.
+
+        Parameters
+        ----------
+        samples : np.ndarray [shape=(n,)]
+            A clip at `sample_rate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows, 480_000)]
+            Windows of 10 s that cover the clip; with another ``sound`` than ``"resampled"`` one, of its first 480,000
+            samples.
+        """
+        if not self._misread:
+            return super().cut(samples)
+        first = samples[: self.window_length]
+        if self.sound == "16k-repeated":
+            return super().cut(first)
+        return np.pad(first, (0, self.window_length - len(first)))[np.newaxis]
 
     def encode_audio(self, windows: np.ndarray) -> np.ndarray:
         """Embed windows of sound.
@@ -153,7 +190,7 @@ class ClapEncoder(Encoder):
         Parameters
         ----------
         windows : np.ndarray [shape=(n, 480_000)], float32 in [-1, 1]
-            Mono windows of 10 s at 48,000 Hz.
+            Mono windows at `sample_rate`: 10 s at 48,000 Hz, unless ``sound`` says otherwise.
 
         Returns
         -------
@@ -176,7 +213,7 @@ class ClapEncoder(Encoder):
             raise ValueError(
                 f"expected windows of shape (n, {self.window_length}), {self.window_seconds:g} s of mono sound at "
                 f"{self.sample_rate:,} Hz each, got {windows.shape}; read_audio(path, {self.sample_rate}) and "
-                f"cut_windows(samples, {self.window_length}, {self.hop_length}) make them"
+                f"{self._how_to_cut()} make them"
             )
         return self._in_batches(
             windows, "audio", lambda batch: embed_windows(self._built(), batch, self.layer, self.dtype)
@@ -255,7 +292,7 @@ class ClapEncoder(Encoder):
                 import torch
 
                 device = resolve_device(self.device)
-                towers = self._load(self._checked_files())
+                towers = self._load_towers()
                 try:
                     towers.model.to(device)
                 except torch.cuda.OutOfMemoryError as error:
@@ -264,6 +301,20 @@ class ClapEncoder(Encoder):
                     self._fitting_batch_size = measured(device, lambda n: self._encode_silence(towers, n))
                 self._towers = towers
             return self._towers
+
+    def _load_towers(self) -> Towers:
+        towers = self._load(self._checked_files())
+        return towers._replace(quantised=False) if self._misread else towers
+
+    @property
+    def _misread(self) -> bool:
+        """Whether samples at 16 kHz are taken for samples at 48 kHz."""
+        return self.sound != SOUNDS[0]
+
+    def _how_to_cut(self) -> str:
+        if self._misread:
+            return "cut(samples)"
+        return f"cut_windows(samples, {self.window_length}, {self.hop_length})"
 
     def _checked_files(self) -> tuple[Path, ...]:
         """Files of the model, once their digests are known and are still those of the last time."""

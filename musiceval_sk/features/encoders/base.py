@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from musiceval_sk.features.audio import cut_windows
+
 Modality = Literal["audio", "text"]
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
 
@@ -115,6 +117,21 @@ class Encoder(ABC):
         np.ndarray [shape=(n, text_dim)], float32
             One vector a prompt.
         """
+
+    def cut(self, samples: np.ndarray) -> np.ndarray:
+        """Cut a clip into the windows that `encode_audio` takes; by default as `cut_windows` does.
+
+        Parameters
+        ----------
+        samples : np.ndarray [shape=(n,)]
+            A clip at `sample_rate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows, window_seconds * sample_rate)]
+            The windows, in order.
+        """
+        return cut_windows(samples, self.window_length, self.hop_length)
 
     def dim(self, modality: Modality) -> int:
         """Length of a vector of this modality.

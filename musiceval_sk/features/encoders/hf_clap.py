@@ -35,6 +35,11 @@ class HfClapEncoder(ClapEncoder):
     layer : {"projection", "encoder"}, default="projection"
         ``"projection"``: vectors of length 1 in the space that sound and text share. ``"encoder"``: what the towers give to
         the projection, as it is: 768 numbers of HTSAT-tiny, 1024 of HTSAT-base, 2048 of HTSAT-large, 768 of RoBERTa.
+    sound : {"resampled", "16k-padded", "16k-repeated"}, default="resampled"
+        ``"resampled"``: the whole clip at 48 kHz, in windows of 10 s. The other two are the released MusicEval
+        baseline's mistake, for reproducing it and nothing else: the first 480,000 samples at 16 kHz are taken for 10 s at
+        48 kHz, so that 30 s are heard in 10 s and three times too high, not rounded to 16 bit; a shorter clip is filled up
+        with zeros (as in that baseline's training) or repeated (as in its prediction). Each has fingerprints of its own.
     dtype : {"float32", "bfloat16"}, default="float32"
         What the towers' matrix products are computed in; spectrograms, norms and vectors are of float32 either way.
     device : str, default="auto"
@@ -46,7 +51,7 @@ class HfClapEncoder(ClapEncoder):
     Raises
     ------
     ValueError
-        If ``layer`` or ``dtype`` is unknown or ``batch_size`` is not positive.
+        If ``layer``, ``sound`` or ``dtype`` is unknown or ``batch_size`` is not positive.
 
     Notes
     -----
@@ -76,12 +81,19 @@ class HfClapEncoder(ClapEncoder):
         *,
         tokenizer: str | Path | None = None,
         layer: str = "projection",
+        sound: str = "resampled",
         dtype: str = "float32",
         device: str = "auto",
         batch_size: int | None = None,
     ):
         super().__init__(
-            checkpoint, tokenizer=tokenizer, layer=layer, dtype=dtype, device=device, batch_size=batch_size
+            checkpoint,
+            tokenizer=tokenizer,
+            layer=layer,
+            sound=sound,
+            dtype=dtype,
+            device=device,
+            batch_size=batch_size,
         )
         self._widths: tuple[int, int] | None = None
 

@@ -34,6 +34,11 @@ class LaionClapEncoder(ClapEncoder):
     layer : {"projection", "encoder"}, default="projection"
         ``"projection"``: vectors of length 1 in the space that sound and text share. ``"encoder"``: what the towers give to
         the projection, as it is: 768 numbers of HTSAT-tiny, 1024 of HTSAT-base, 2048 of HTSAT-large, 768 of RoBERTa.
+    sound : {"resampled", "16k-padded", "16k-repeated"}, default="resampled"
+        ``"resampled"``: the whole clip at 48 kHz, in windows of 10 s. The other two are the released MusicEval
+        baseline's mistake, for reproducing it and nothing else: the first 480,000 samples at 16 kHz are taken for 10 s at
+        48 kHz, so that 30 s are heard in 10 s and three times too high, not rounded to 16 bit; a shorter clip is filled up
+        with zeros (as in that baseline's training) or repeated (as in its prediction). Each has fingerprints of its own.
     dtype : {"float32", "bfloat16"}, default="float32"
         What the towers' matrix products are computed in; spectrograms, norms and vectors are of float32 either way.
     device : str, default="auto"
@@ -45,7 +50,7 @@ class LaionClapEncoder(ClapEncoder):
     Raises
     ------
     ValueError
-        If ``amodel``, ``layer`` or ``dtype`` is unknown or ``batch_size`` is not positive.
+        If ``amodel``, ``layer``, ``sound`` or ``dtype`` is unknown or ``batch_size`` is not positive.
 
     Notes
     -----
@@ -75,6 +80,7 @@ class LaionClapEncoder(ClapEncoder):
         amodel: str = "HTSAT-base",
         tokenizer: str | Path | None = None,
         layer: str = "projection",
+        sound: str = "resampled",
         dtype: str = "float32",
         device: str = "auto",
         batch_size: int | None = None,
@@ -82,7 +88,13 @@ class LaionClapEncoder(ClapEncoder):
         if amodel not in AMODELS:
             raise ValueError(f"unknown amodel {amodel!r}; known are: {listed(AMODELS)}")
         super().__init__(
-            checkpoint, tokenizer=tokenizer, layer=layer, dtype=dtype, device=device, batch_size=batch_size
+            checkpoint,
+            tokenizer=tokenizer,
+            layer=layer,
+            sound=sound,
+            dtype=dtype,
+            device=device,
+            batch_size=batch_size,
         )
         self.amodel = amodel
         inner = layer == "encoder"
