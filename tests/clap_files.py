@@ -38,8 +38,13 @@ def write_roberta_tokenizer(folder):
     return folder
 
 
-def write_clap_checkpoint(path, amodel="HTSAT-tiny", text_layers=1, vocab_size=VOCAB_SIZE, seed=0):
-    """Write a checkpoint of random weights in the layout of LAION's training script; return the path."""
+def write_clap_checkpoint(
+    path, amodel="HTSAT-tiny", text_layers=1, vocab_size=VOCAB_SIZE, seed=0, depths=None
+):
+    """Write a checkpoint of random weights in the layout of LAION's training script; return the path.
+
+    With ``depths`` its audio tower has as many blocks a stage, which "hf-clap" reads off the weights.
+    """
     import torch
 
     from musiceval_sk.features.encoders._clap_module import import_clap_module
@@ -50,7 +55,11 @@ def write_clap_checkpoint(path, amodel="HTSAT-tiny", text_layers=1, vocab_size=V
     )
     # LAION's initial weights take most of the time; torch's own, drawn before them, are as random.
     kept = mock.patch.object(code.htsat, "trunc_normal_", lambda weight, **_: weight)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), roberta, kept:
+    tower = code.htsat.HTSAT_Swin_Transformer
+    usual = tower.__init__
+    chosen = {"depths": depths} if depths else {}
+    shallow = mock.patch.object(tower, "__init__", lambda self, **options: usual(self, **options | chosen))
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), roberta, kept, shallow:
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
         model, _ = code.create_model(amodel, "roberta")

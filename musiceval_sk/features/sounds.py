@@ -12,7 +12,7 @@ import numpy as np
 
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import AudioError
-from musiceval_sk.features.audio import content_key, cut_windows, read_audio
+from musiceval_sk.features.audio import content_key, read_audio
 from musiceval_sk.features.encoders import Encoder
 
 
@@ -79,21 +79,19 @@ class DecodedSounds:
         Returns
         -------
         np.ndarray [shape=(n_windows, window_length)], float32
-            As `cut_windows` cuts them.
+            As the encoder cuts them.
         """
         samples = np.load(self._file(key), mmap_mode="r")
-        return np.asarray(cut_windows(samples, self._encoder.window_length, self._encoder.hop_length))
+        return np.asarray(self._encoder.cut(samples))
 
     def _attempt(self, path: str) -> tuple[bytes, int] | AudioError:
         try:
             key = content_key(path)
             if not self._file(key).exists():
                 self._write(key, read_audio(path, self._encoder.sample_rate, expected=key))
-            length = np.load(self._file(key), mmap_mode="r").shape[0]
+            return key, len(self.windows(key))
         except AudioError as error:
             return error
-        window, hop = self._encoder.window_length, self._encoder.hop_length
-        return key, 1 + max(0, -(-(length - window) // hop))
 
     def _file(self, key: bytes) -> Path:
         return self.folder / f"{key.hex()}-{self._encoder.sample_rate}.npy"

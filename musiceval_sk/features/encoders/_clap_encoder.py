@@ -284,7 +284,7 @@ class ClapEncoder(Encoder):
         from musiceval_sk.features.encoders._clap_network import ClapNetwork
 
         device = resolve_device(self.device)
-        return ClapNetwork(self._load(self._checked_files()), self.layer, self._tokens).to(device)
+        return ClapNetwork(self._load_towers(), self.layer, self._tokens).to(device)
 
     def _built(self) -> Towers:
         with _BUILDING:
