@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*systems:musiceval_sk.exception
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return make_musiceval(
-        tmp_path_factory.mktemp("made") / "MusicEval-full", n_systems=2, n_prompts=5, n_demo_clips=2
+        tmp_path_factory.mktemp("made") / "MusicEval-full", n_systems=3, n_prompts=5, n_demo_clips=2
     )
 
 
