@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from musiceval_sk.estimators._tensor_file import Kind, read_tensors, write_tensors
-from musiceval_sk.estimators.persistence_tensors import (
+from musiceval_sk.estimators._regressor_parts import (
     packed,
     parameters_as_json,
     parameters_from_json,
     unpacked,
     versions,
 )
+from musiceval_sk.estimators._tensor_file import Kind, read_tensors, write_tensors
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import ModelFileError
 from musiceval_sk.features.differences import compare_descriptions

@@ -15,7 +15,7 @@ from musiceval_sk.estimators._finetune_loop import Plan, Training
 from musiceval_sk.estimators._finetune_modes import MODES
 from musiceval_sk.estimators._mlp import Trained, draw_layers, layer_sizes
 from musiceval_sk.estimators._module import MOSModule
-from musiceval_sk.estimators.persistence_tensors import parameters_as_json
+from musiceval_sk.estimators._regressor_parts import parameters_as_json
 from musiceval_sk.features.encoders.base import Encoder, Modality
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")

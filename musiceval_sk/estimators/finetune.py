@@ -13,6 +13,7 @@ from musiceval_sk.estimators import _training
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import Modality
+from musiceval_sk.features.pooling import provenance
 
 
 class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
@@ -255,7 +256,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         results = road.train(self, start)
         tuned = start.tuned()
         self._settle(encoder, start.towers, tuned)
-        heads.encoder_fingerprint_ = self.fingerprint_
+        heads.encoder_fingerprint_ = provenance(self.fingerprint_, "mean")
         _training.keep_history(heads, _training.keep_weights(heads, results))
         self.heads_, self.target_names_ = heads, heads.target_names_
         self.loss_curve_, self.validation_scores_ = heads.loss_curve_, heads.validation_scores_
@@ -313,7 +314,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self, "heads_")
         vectors = road.embed(self, self.encoder_, self.network_, self.towers_, [clips])
         vectors.index = clips.index
-        vectors.attrs["encoder_fingerprint"] = self.fingerprint_
+        vectors.attrs["encoder_fingerprint"] = provenance(self.fingerprint_, "mean")
         return vectors
 
     @property

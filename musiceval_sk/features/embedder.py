@@ -14,7 +14,7 @@ from musiceval_sk.features.differences import compare_descriptions
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.extract import extract, text_key
-from musiceval_sk.features.pooling import POOLINGS, check_pooling, pool
+from musiceval_sk.features.pooling import POOLINGS, check_pooling, pool, provenance
 from musiceval_sk.features.store import EmbeddingStore
 
 
@@ -201,7 +201,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         """Say what makes two tables comparable: whose vectors, and for sound how windows became one."""
         if "audio" not in self._modalities():
             return self.fingerprint_
-        return f"{self.fingerprint_} (pooling {self.pooling})"
+        return provenance(self.fingerprint_, self.pooling)
 
     def _changes(self) -> str:
         """Field by field, what distinguishes the encoder from that of `fit`."""

@@ -75,3 +75,21 @@ def check_pooling(pooling: str) -> None:
     """
     if pooling not in POOLINGS:
         raise ValueError(f"unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}")
+
+
+def provenance(fingerprint: str, pooling: str) -> str:
+    """Say what makes two tables of embeddings comparable: whose vectors they are, and how windows became one.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of the encoder.
+    pooling : str
+        As for `pool`.
+
+    Returns
+    -------
+    str
+        What a table notes in ``attrs["encoder_fingerprint"]``.
+    """
+    return f"{fingerprint} (pooling {pooling})"
