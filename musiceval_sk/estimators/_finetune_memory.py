@@ -13,7 +13,7 @@ _SHARE = 0.8
 
 
 class Costs(NamedTuple):
-    """Bytes at the peak: whatever the size of a part, and for each of its windows."""
+    """Bytes at the peak: those for any size of a part, negative where others outweigh them, and for each window."""
 
     fixed: float
     window: float
@@ -53,7 +53,7 @@ def measure(run: Callable[[int], Any], device: torch.device, room: float, most: 
             window = max(1.0, (_peak(partial(run, n), device) - smallest) / (n - 1))
         except torch.cuda.OutOfMemoryError:
             break  # parts are halved where it comes to that again
-        costs = Costs(max(0.0, smallest - window), window)
+        costs = Costs(smallest - window, window)
         n *= 2
     return costs
 

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 SMALL = {
     "hidden_layer_sizes": (16, 8),
     "batch_size": 4,
-    "max_iter": 3,
+    "max_iter": 2,
     "learning_rate_init": 0.01,
     "random_state": 3,
 }
@@ -78,6 +78,14 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):
     return tmp_path_factory.mktemp("decoded")
+
+
+@pytest.fixture(autouse=True)
+def sizes_are_known(request, monkeypatch):
+    """Save the passes that measure what windows take, but for the tests of just that."""
+    if request.cls is not TestMemory:
+        known = _finetune_memory.Costs(0, 2e6)
+        monkeypatch.setattr(_finetune_batches, "measure", lambda *_: known)
 
 
 @pytest.fixture
@@ -164,7 +172,7 @@ class TestFrozen:
         ours = make("frozen").fit(clips, y)
         heads = MOSRegressor(stop_together=True, **SMALL).fit(X, y)
         np.testing.assert_allclose(ours.predict(clips), heads.predict(X), rtol=0, atol=1e-4)
-        assert sum(passed) == 3 * 10  # 9 clips of 10 windows in all, in each of 3 epochs
+        assert sum(passed) == 2 * 10  # 9 clips of 10 windows in all, in each of 2 epochs
 
     def test_names_the_vectors_as_the_encoder_does(self, make, data, X):
         ours = make("frozen", max_iter=1).fit(*data)
@@ -479,12 +487,12 @@ class TestMemory:
             a = torch.ones(1000 * n)
             b = a + 1  # here: a and b
             del a
-            c = torch.ones(100 * n * n) + b[:1]  # from 19 on: b, and 100 n^2 twice
+            c = torch.ones(100 * n * n) + b[:1]  # from 6 on here: b, and 100 n^2 twice
             return c.view(-1, 10)
 
         device = torch.device("cpu")
         assert _finetune_memory._peak(lambda: run(1), device) == 8000
-        assert _finetune_memory._peak(lambda: run(32), device) == 4 * (32_000 + 2 * 102_400 + 1)
+        assert _finetune_memory._peak(lambda: run(32), device) == 4 * (32_000 + 2 * 102_400)
         assert _finetune_memory.measure(run, device, room=1e12, most=4) == (0, 8000)
         bent = _finetune_memory.measure(run, device, room=1e12, most=32)
         assert bent.of(32) == 4 * (32_000 + 2 * 102_400)
