@@ -28,8 +28,8 @@ lint: $(FULL)/.installed  ## ruff, numpydoc, mypy
 	$(FULL)/bin/numpydoc lint $(LINTED)
 	$(FULL)/bin/mypy
 
-test-core: $(CORE)/.installed  ## run the tests on numpy 2 without laion-clap
-	$(CORE)/bin/python -m pytest -n $(WORKERS) --dist loadgroup
+test-core: $(CORE)/.installed  ## run all but the slow tests on numpy 2 without laion-clap
+	$(CORE)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
 
 format: $(FULL)/.installed  ## let ruff put the code in order
 	$(FULL)/bin/ruff check --fix .

@@ -125,6 +125,7 @@ def test_a_model_of_another_encoder_is_refused_in_words(folder, tmp_path):
     assert "this embedder was fitted with encoder another, but SpectralEncoder() is now" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_run_keeps_its_rows_and_its_vectors(folder, tmp_path):
     out, cache = tmp_path / "s.csv", tmp_path / "e.h5"
     options = ["--cache", cache, "--out", out, "--batch-size", 2]

@@ -17,6 +17,7 @@ def python_blocks():
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_python_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     *blocks, _ = python_blocks()
@@ -41,6 +42,7 @@ def test_musiceval_becomes_a_clips_table(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["first_study", "clap_on_a_folder"])
+@pytest.mark.slow
 def test_examples_run_as_they_stand(name, tmp_path):
     script = ROOT / "examples" / f"{name}.py"
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -31,7 +31,10 @@ TARGETS = ["impression", "alignment"]
 LENGTH = 480_000
 SEEDS = 2
 # So small a data set has few systems in its test list.
-pytestmark = pytest.mark.filterwarnings("ignore:.*systems:musiceval_sk.exceptions.FewSystemsWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*systems:musiceval_sk.exceptions.FewSystemsWarning"),
+]
 
 
 @pytest.fixture(scope="module")

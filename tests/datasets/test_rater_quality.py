@@ -267,6 +267,7 @@ def test_chance_raters_of_a_listening_test_are_found(tmp_path):
     assert set(result.left_out["rater"]) == {"R07", "R08"}
 
 
+@pytest.mark.slow
 def test_the_page_on_raters_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parents[2] / "docs" / "raters.md").read_text()
     monkeypatch.chdir(tmp_path)

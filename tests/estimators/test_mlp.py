@@ -161,6 +161,7 @@ VARIED = [
     ids=["plain", "nesterov", "soft bins", "linear", "whole batch"],
 )
 @pytest.mark.parametrize("judged", [True, False], ids=["early stopping", "training loss"])
+@pytest.mark.slow
 def test_many_tasks_at_once_equal_each_alone(data, judged, changes):
     tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
     schedule = dataclasses.replace(SHORT, **{"max_iter": 100, "patience": 6, **changes})

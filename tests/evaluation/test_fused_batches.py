@@ -66,6 +66,7 @@ def test_a_small_working_memory_makes_more_batches_and_the_same_scores(data, mon
     assert len(seen) > 2
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_candidates(data):
     def peak(n_candidates):
         grid = {"learning_rate_init": np.geomspace(0.001, 0.1, n_candidates)}

@@ -72,6 +72,7 @@ SHAPES = {"hidden_layer_sizes": [(8, 4), (5, 3)], "batch_size": [16, 64], "loss"
         pytest.param(small(), [{"alpha": [0.0, 0.1]}, {"momentum": [0.5]}], id="a list of grids"),
     ],
 )
+@pytest.mark.slow
 def test_equals_grid_search(data, regressor, grid):
     fused, plain = both(regressor, grid, *data[:2], cv=3, return_train_score=True)
     same_scores(fused, plain, 1e-8 if regressor.dtype == "float64" else CLOSE)

@@ -278,6 +278,7 @@ def slow_package(tmp_path, monkeypatch):
     sys.modules.pop("slow_encoder")
 
 
+@pytest.mark.slow
 def test_a_killed_extraction_goes_on_from_where_it_was(store, write_sounds, slow_package):
     clips = write_sounds(*[0.5] * 40)
     table = store.path.with_name("clips.csv")

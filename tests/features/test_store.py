@@ -367,6 +367,7 @@ def test_default_path(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("n_writers, n_items", [(2, 40), (8, 12)])
+@pytest.mark.slow
 def test_writers_and_a_reader_at_once_lose_nothing(store, writer, n_writers, n_items):
     begins = range(0, 1000 * n_writers, 1000)
     writers = [writer("write", store.path, begin, begin + n_items) for begin in begins]
@@ -411,6 +412,7 @@ def test_a_full_disk_ends_in_words_and_loses_nothing(small_disk):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes, which this system does not have")
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_loses_nothing_it_reported(store, writer):
     process = writer("kill", store.path, 200, FINGERPRINT)
     output, errors = process.communicate()

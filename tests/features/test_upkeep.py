@@ -524,6 +524,7 @@ def killed_copies(work, argument, store, copies=13):
 
 
 @needs_fork
+@pytest.mark.slow
 def test_a_merge_killed_at_any_moment_loses_nothing_and_goes_on(tmp_path, other):
     append(other, *range(3000))
     store = EmbeddingStore(tmp_path / "mine" / "embeddings.h5")
@@ -539,6 +540,7 @@ def test_a_merge_killed_at_any_moment_loses_nothing_and_goes_on(tmp_path, other)
 
 
 @needs_fork
+@pytest.mark.slow
 def test_a_prune_killed_at_any_moment_loses_nothing_that_was_to_stay(tmp_path):
     store = EmbeddingStore(tmp_path / "mine" / "embeddings.h5")
     append(store, *range(2000))

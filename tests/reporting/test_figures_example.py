@@ -32,6 +32,7 @@ def test_links_of_the_page_lead_somewhere_and_its_pictures_are_small():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_example_draws_every_display(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["figures.py", str(tmp_path)])
     runpy.run_path(str(ROOT / "examples" / "figures.py"), run_name="__main__")

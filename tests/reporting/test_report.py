@@ -298,6 +298,7 @@ def test_an_empty_study_is_refused(clips, tmp_path):
         write_report(empty, tmp_path / "r.html")
 
 
+@pytest.mark.slow
 def test_many_clips_stay_under_five_megabytes(tmp_path):
     # As many clips, models and targets as in a study of MusicEval.
     clips = made_clips(
@@ -312,6 +313,7 @@ def test_many_clips_stay_under_five_megabytes(tmp_path):
     assert page.stat().st_size < 5e6
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_page(clips, tmp_path):
     study = made_study(clips, {"ridge": quality(clips)[::-1]})
     first, second = (write_report(study, tmp_path / f"{i}.html", clips=clips, audio="none") for i in range(2))
