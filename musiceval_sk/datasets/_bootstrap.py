@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+
+from musiceval_sk._bca import bca_bounds
 
 _CELLS_AT_ONCE = 2_000_000
 _MOST_GROUPS = 200
@@ -51,10 +52,6 @@ def bca_interval(
     if not np.isfinite(value) or len(draws) < 2 or len(left_out) < 2:
         return float("nan"), float("nan")
     below = (np.sum(draws < value) + np.sum(draws == value) / 2) / len(draws)
-    bias = ndtri(np.clip(below, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1)))
-    centred = left_out.mean() - left_out
-    spread = np.sum(centred**2)
-    acceleration = 0.0 if spread < 1e-30 else np.sum(centred**3) / (6 * spread**1.5)
-    normal = bias + ndtri(np.array([1 - confidence, 1 + confidence]) / 2)
-    low, high = np.quantile(draws, ndtr(bias + normal / (1 - acceleration * normal)))
+    below = np.clip(below, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1))
+    low, high = bca_bounds(draws, below, left_out, np.array([1 - confidence, 1 + confidence]) / 2)
     return float(low), float(high)

@@ -7,7 +7,8 @@ D. V. Hinkley, "Bootstrap Methods and their Application" (1997), chapter 5.
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+
+from musiceval_sk._bca import bca_bounds
 
 METHODS = ("bca", "basic", "percentile")
 # Scales on which a metric's distribution has about the same shape everywhere, and whose limits are the metric's own.
@@ -69,11 +70,6 @@ def _basic(
 
 def _bca(samples: np.ndarray, estimate: float, left_out: np.ndarray, tails: np.ndarray) -> np.ndarray:
     below = (np.mean(samples < estimate) + np.mean(samples <= estimate)) / 2
-    bias = ndtri(below)
-    if not np.isfinite(bias) or len(left_out) < 3:
+    if not 0 < below < 1 or len(left_out) < 3:
         return np.full(2, np.nan)
-    influence = left_out.mean() - left_out
-    spread = np.sum(influence**2)
-    acceleration = np.sum(influence**3) / (6 * spread**1.5) if spread > 0 else 0.0
-    shifted = bias + ndtri(tails)
-    return np.quantile(samples, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    return bca_bounds(samples, below, left_out, tails)

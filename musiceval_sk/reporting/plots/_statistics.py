@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from musiceval_sk._text import listed
+from musiceval_sk.evaluation.comparison import holm
 
 
 def mean_interval(values: Any, *, groups: Any = None, confidence: float = 0.95) -> tuple[float, float, float]:
@@ -122,7 +123,7 @@ def told_apart(values: Any, systems: Any, *, alpha: float = 0.05) -> pd.DataFram
     found = np.where(flat, (sides[0][0] == sides[1][0]).astype(float), found)
     p_values[usable] = found
     apart = np.zeros((len(means), len(means)), dtype=bool)
-    apart[first, second] = apart[second, first] = _holm(p_values) <= alpha
+    apart[first, second] = apart[second, first] = holm(p_values) <= alpha
     return pd.DataFrame(apart, index=means.index, columns=means.index)
 
 
@@ -139,12 +140,3 @@ def groups_alike(order: Sequence[Any], apart: pd.DataFrame) -> list[list[Any]]:
             runs.append(list(order[start:end]))
         reached = max(reached, end)
     return runs
-
-
-def _holm(p_values: np.ndarray) -> np.ndarray:
-    """Adjust p-values by Holm's step-down method (Scand. J. Statistics 6, 1979)."""
-    ascending = np.argsort(p_values)
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.empty_like(p_values)
-    adjusted[ascending] = np.minimum(1, np.maximum.accumulate(p_values[ascending] * factors))
-    return adjusted
