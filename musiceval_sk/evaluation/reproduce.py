@@ -50,7 +50,8 @@ def reproduce(
     protocol : {"frozen", "paper", "released"} or ReproductionProtocol, default="frozen"
         What to do, see ``PROTOCOLS``. CLAP's towers stay frozen in all of them.
     encoder : str or Encoder, default="laion-clap"
-        Name of the encoder; one that is already made serves protocols that hear all clips alike. "hf-clap" computes the same from the same checkpoint without the package ``laion_clap``.
+        Name of the encoder; one that is already made serves protocols that hear all clips alike. "hf-clap" computes the
+        same from the same checkpoint without the package ``laion_clap``.
     encoder_options : mapping, default=None
         Its options, such as ``{"checkpoint": "clap.pt"}``.
     cache : str or Path, default=None
