@@ -5,11 +5,10 @@
 All three see the same 10 s clips in one run; clips per second and ratios are printed. Without a checkpoint one of random
 weights and true architecture is made. A second part measures that memory does not grow with the number of clips.
 
-Measured on 2 CPU cores that other work shared, random weights, 32 clips, medians of five passes in turn: bare forward 1.06 clips/s, extract
-1.00 (ratio 0.95; 0.91 over the sums of four rounds of another run, single rounds 0.68 to 1.16), laion_clap's file list 0.91 in one
-pass. On the same cores with less beside them earlier: bare forward 3.05 clips/s, extract 2.66 (0.87, best of three), file list 1.46.
-Peak memory with 'spectral' 174 to 178 MiB at 200 clips and 183 to 185 MiB at 2,000, in three pairs 1.038 to 1.046.
-No figure for a GPU yet: run it there with --clips 512.
+Measured on 2 idle CPU cores of a shared host, random weights, 32 clips, medians of five passes in turn: bare forward 2.01 clips/s,
+extract 1.84 (ratio 0.91), laion_clap's file list 1.14 in one pass (extract is 1.6 times as fast). Single passes scatter: in other runs,
+beside other work or with the best of three, the ratio was 0.87 to 1.0. Peak memory with 'spectral' 178 MiB at 200 clips and 183 MiB at
+2,000 (1.03; 1.04 to 1.05 in three other pairs). No figure for a GPU yet: run it there with --clips 512.
 """
 
 import argparse
