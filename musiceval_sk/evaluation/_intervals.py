@@ -69,7 +69,7 @@ def _basic(
 
 
 def _bca(samples: np.ndarray, estimate: float, left_out: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    below = (np.mean(samples < estimate) + np.mean(samples <= estimate)) / 2
+    below = float(np.mean(samples < estimate) + np.mean(samples <= estimate)) / 2
     if not 0 < below < 1 or len(left_out) < 3:
         return np.full(2, np.nan)
     return bca_bounds(samples, below, left_out, tails)
