@@ -180,6 +180,22 @@ def look_ups(clips: pd.DataFrame) -> dict[str, Any]:
     return models
 
 
+def hears(model: Any) -> bool:
+    """Tell whether a model's predictions depend on features at all.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted or not.
+
+    Returns
+    -------
+    bool
+        False for `LookupRegressor` and `sklearn.dummy.DummyRegressor`.
+    """
+    return not isinstance(model, LookupRegressor | DummyRegressor)
+
+
 class TableScaler(StandardScaler):  # numpydoc ignore=PR02
     """`StandardScaler` that hands on a table's ``attrs``.
 

@@ -7,15 +7,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ConstantInputWarning
 
+from musiceval_sk.evaluation._folded_metrics import LEAST_SYSTEMS_TO_RANK
 from musiceval_sk.evaluation.metrics import METRICS, evaluate, system_means
-from musiceval_sk.evaluation.study_result import KINDS, LEAST_SYSTEMS_TO_RANK
+from musiceval_sk.evaluation.study_result import KINDS
 from musiceval_sk.exceptions import FewSystemsWarning
 
 _SAME = 1e-9
 
 
-def judge(found: pd.DataFrame, systems: pd.Series | None) -> tuple[dict[str, Any], str]:
-    """Pooled scores, mean of folds, and a note on what they cannot say."""
+def judge(found: pd.DataFrame, labels: np.ndarray | None) -> tuple[dict[str, Any], str]:
+    """Pooled scores, mean of folds, and a note on what they cannot say; labels are the clips' systems."""
     unknown = int((~found["known"]).sum())
     if unknown == len(found):
         nothing = dict.fromkeys(METRICS, np.nan)
@@ -24,7 +25,6 @@ def judge(found: pd.DataFrame, systems: pd.Series | None) -> tuple[dict[str, Any
     note = (
         f"{unknown} of {len(found)} clips had no match in training and got the global mean" if unknown else ""
     )
-    labels = None if systems is None else systems.to_numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
         warnings.simplefilter("ignore", FewSystemsWarning)  # the table says so

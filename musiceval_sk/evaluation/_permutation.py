@@ -4,10 +4,14 @@ Predictors need not share a scale, and a mixture of two scales ranks nothing. So
 one: standardised for LCC, ranked for SRCC and KTAU, as they are for MSE; this leaves each predictor's own metrics as they were.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import rankdata, zscore
 
 from musiceval_sk.evaluation._clip_agreement import KINDS, ClipAgreement
+from musiceval_sk.evaluation._folded_metrics import mean_over_folds
 from musiceval_sk.evaluation._system_agreement import system_agreement
 
 _BLOCK = 2**18
@@ -15,13 +19,32 @@ _ROUNDING = 1e-12
 _COMMON_SCALE = {"MSE": np.asarray, "LCC": zscore, "SRCC": rankdata, "KTAU": rankdata}
 
 
+@dataclass(frozen=True)
+class Swapped:
+    """What two predictors said of the same clips, or of the same systems.
+
+    Attributes
+    ----------
+    truth : np.ndarray [shape=(n,)]
+        Scores of clips, or means of systems.
+    predictions : tuple of two np.ndarray [shape=(n,)]
+        Those of the two predictors.
+    units : np.ndarray of int [shape=(n,)]
+        What is swapped as a whole: the number of each clip's, or each mean's, system.
+    """
+
+    truth: np.ndarray
+    predictions: tuple[np.ndarray, np.ndarray]
+    units: np.ndarray
+
+
 def swap_p_value(
     kind: str,
-    truth: np.ndarray,
-    predictions: tuple[np.ndarray, np.ndarray],
-    units: np.ndarray | None,
+    parts: Sequence[Swapped],
     n_permutations: int,
     rng: np.random.Generator,
+    *,
+    by_system: bool,
 ) -> float:
     """Two-sided p-value of the difference of one metric between two predictors.
 
@@ -29,27 +52,28 @@ def swap_p_value(
     ----------
     kind : {"MSE", "LCC", "SRCC", "KTAU"}
         The metric.
-    truth : np.ndarray [shape=(n,)]
-        Scores of clips, or means of systems.
-    predictions : (np.ndarray, np.ndarray) [shape=(n,) each]
-        Those of the two predictors.
-    units : np.ndarray of int [shape=(n,)] or None
-        What is swapped as a whole: the number of each clip's system. None: the rows are means of systems, swapped one by one.
+    parts : sequence of Swapped
+        All clips or systems at once, or those of each fold: the metric is then averaged over folds, and a system is swapped in
+        all folds or in none.
     n_permutations : int
         Number of random swaps; where there are no more different ones, each is tried once.
     rng : np.random.Generator
         Source of the swaps.
+    by_system : bool
+        Whether rows are means of systems, each of them a unit. It is only faster.
 
     Returns
     -------
     float in (0, 1]
         Share of swaps, the one observed included, with at least the observed difference; nan where it is undefined.
     """
-    n_units = len(truth) if units is None else int(units.max()) + 1
-    swaps = _swaps(n_units, n_permutations, rng)
-    scaled = [np.asarray(_COMMON_SCALE[kind](values), dtype=float) for values in predictions]
-    difference = _by_system if units is None else _by_clip
-    found = np.abs(difference(kind, truth, scaled, swaps if units is None else swaps[units]))
+    swaps = _swaps(1 + max(int(part.units.max()) for part in parts), n_permutations, rng)
+    difference = _by_system if by_system else _by_clip
+    differences = []
+    for part in parts:
+        scaled = [np.asarray(_COMMON_SCALE[kind](values), dtype=float) for values in part.predictions]
+        differences.append(difference(kind, part.truth, scaled, swaps[part.units]))
+    found = np.abs(mean_over_folds(differences))
     observed = found[0]
     if not np.isfinite(observed):
         return np.nan

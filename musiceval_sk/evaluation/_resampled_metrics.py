@@ -1,6 +1,6 @@
 """All metrics of all resamples: block by block in bounded memory, blocks side by side in threads."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,17 +46,19 @@ class ResampledMetrics:
         self._clip_columns = [list(METRICS).index(f"U_{kind}") for kind in kinds]
         self._with_systems = any(METRICS[name].by_system for name in metrics)
 
+    def as_they_are(self) -> np.ndarray:
+        """Metrics of every clip once [shape=(n_judged, 8)]."""
+        return self.score(self._resampling.as_they_are())[0]
+
     def draw(self, n_resamples: int, random_state: Any, n_jobs: int | None) -> np.ndarray:
         """Metrics of random resamples [shape=(n_resamples, n_judged, 8)]."""
-        n = self._resampling.n
-        size = max(1, min(_BLOCK // n, n_resamples))
-        sizes = [min(size, n_resamples - first) for first in range(0, n_resamples, size)]
-        with threadpool_limits(1, user_api="blas"):
-            blocks = Parallel(n_jobs, prefer="threads")(
-                delayed(lambda size, rng: self.score(self._resampling.draw(size, rng)))(size, rng)
-                for size, rng in zip(sizes, generators(random_state, len(sizes)), strict=True)
-            )
-        return np.concatenate(blocks)
+        return in_blocks(
+            lambda size, rng: self.score(self._resampling.draw(size, rng)),
+            self._resampling.n,
+            n_resamples,
+            random_state,
+            n_jobs,
+        )
 
     def leaving_out(self) -> np.ndarray:
         """Metrics of the samples that each lack one unit [shape=(n_units, n_judged, 8)]."""
@@ -75,3 +77,40 @@ class ResampledMetrics:
                 means = draws.means(one.truth), draws.means(one.prediction)
                 scores[:, number, 4:] = system_agreement(*means).T
         return scores
+
+
+def in_blocks(
+    score: Callable[[int, np.random.Generator], np.ndarray],
+    n: int,
+    n_resamples: int,
+    random_state: Any,
+    n_jobs: int | None,
+) -> np.ndarray:
+    """Score resamples of n clips, so many at a time that they fit a core's cache, in threads.
+
+    Parameters
+    ----------
+    score : callable
+        Takes a number of resamples and a generator, and gives their scores.
+    n : int
+        Number of clips.
+    n_resamples : int
+        Number of resamples.
+    random_state : int, RandomState, Generator or None
+        Seed.
+    n_jobs : int or None
+        Number of threads; None is one. The scores do not depend on it.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_resamples, ...)]
+        Scores of all resamples.
+    """
+    size = max(1, min(_BLOCK // n, n_resamples))
+    sizes = [min(size, n_resamples - first) for first in range(0, n_resamples, size)]
+    with threadpool_limits(1, user_api="blas"):
+        blocks = Parallel(n_jobs, prefer="threads")(
+            delayed(score)(size, rng)
+            for size, rng in zip(sizes, generators(random_state, len(sizes)), strict=True)
+        )
+    return np.concatenate(blocks)

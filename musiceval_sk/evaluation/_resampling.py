@@ -55,23 +55,33 @@ class Resampling:
         Number of clips.
     level : {"both", "systems", "clips"}
         What is drawn: systems and then clips within, whole systems, or clips within the systems as they are.
+    names : np.ndarray [shape=(n_systems,)], default=None
+        All systems to draw from, also those without a clip here; by default those of the clips.
     """
 
-    def __init__(self, systems: np.ndarray | None, n: int, level: str):
-        codes = np.zeros(n, dtype=int) if systems is None else pd.factorize(systems, sort=True)[0]
+    def __init__(self, systems: np.ndarray | None, n: int, level: str, names: np.ndarray | None = None):
+        systems = np.zeros(n, dtype=int) if systems is None else systems
+        names = np.unique(systems) if names is None else names
+        codes = pd.Index(names).get_indexer(systems)
         self.level = level
         self.n = n
         self._members = np.argsort(codes, kind="stable")
-        self._sizes = np.bincount(codes)
+        self._sizes = np.bincount(codes, minlength=len(names))
         self._starts = np.cumsum(self._sizes) - self._sizes
 
     def draw(self, n_resamples: int, rng: np.random.Generator) -> Draws:
         """Draw at random."""
+        return self.draw_clips(self.draw_systems(n_resamples, rng), rng)
+
+    def draw_systems(self, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw systems, by their place among the names [shape=(n_resamples, n_systems)]."""
         n_systems = len(self._sizes)
         if self.level == "clips":
-            drawn = np.tile(np.arange(n_systems), (n_resamples, 1))
-        else:
-            drawn = rng.integers(n_systems, size=(n_resamples, n_systems))
+            return np.tile(np.arange(n_systems), (n_resamples, 1))
+        return rng.integers(n_systems, size=(n_resamples, n_systems))
+
+    def draw_clips(self, drawn: np.ndarray, rng: np.random.Generator) -> Draws:
+        """Draw clips of drawn systems."""
         sizes = self._sizes[drawn]
         start, size = (
             np.repeat(of_system[drawn].ravel(), sizes.ravel()) for of_system in (self._starts, self._sizes)
@@ -94,7 +104,8 @@ class Resampling:
         """
         systems = np.repeat(np.arange(len(self._sizes)), self._sizes)
         unit = systems if self.level != "clips" else np.arange(self.n) % min(self.n, _MOST_PARTS)
-        for out in range(unit.max() + 1 if unit.max() else 0):
+        n_units = len(self._sizes) if self.level != "clips" else unit.max() + 1
+        for out in range(n_units if n_units > 1 else 0):
             kept = unit != out
             sizes = np.bincount(systems[kept], minlength=len(self._sizes))
             if self.level != "clips":

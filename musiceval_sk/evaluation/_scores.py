@@ -163,6 +163,37 @@ def kept_clips(systems: np.ndarray | None, n: int, **choice: Any) -> np.ndarray:
     return select_systems(systems, **choice)
 
 
+def folds_of(folds: Any, kept: np.ndarray) -> np.ndarray | None:
+    """Find the fold of each clip that is kept.
+
+    Parameters
+    ----------
+    folds : array-like [shape=(n,)] or None
+        The fold in which each clip was tested.
+    kept : np.ndarray of bool [shape=(n,)]
+        As from `kept_clips`.
+
+    Returns
+    -------
+    np.ndarray or None
+        Numbers of folds; None without folds.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a clip has no fold.
+    """
+    if folds is None:
+        return None
+    names = np.asarray(folds)
+    if names.shape != kept.shape:
+        raise ValueError(f"folds has shape {names.shape}; expected one fold for each of {len(kept)} clips")
+    numbers = pd.factorize(names)[0]
+    if (numbers < 0).any():
+        raise ValueError(f"{np.count_nonzero(numbers < 0)} clips have no fold")
+    return numbers[kept]
+
+
 def warn_of_few(systems: np.ndarray | None, stacklevel: int) -> None:
     """Warn where there are too few systems for S metrics to mean much.
 

@@ -11,26 +11,42 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     truth, prediction : np.ndarray [shape=(n_systems, n_sets)]
-        Means of systems; one of them may have a single column, which then counts for all sets.
+        Means of systems; one of them may have a single column, which then counts for all sets. A system whose mean is nan is
+        not in that set.
 
     Returns
     -------
     np.ndarray [shape=(4, n_sets)]
-        MSE, LCC, SRCC and KTAU; correlations of a constant are nan.
+        MSE, LCC, SRCC and KTAU; correlations of a constant, and everything of an empty set, are nan.
 
     Notes
     -----
     Everything about ranks comes from the signs of all pairs: a system's rank, less the mean rank, is half the sum of its signs.
     """
-    x, y = settled(truth), settled(prediction)
-    x_signs, y_signs = _signs(x), _signs(y)
+    present = np.isfinite(truth) & np.isfinite(prediction)
+    if present.all():
+        pairs = _signs(settled(truth)), _signs(settled(prediction))
+        return _agreement(truth, prediction, pairs, len(truth))
+    if not present.any():
+        return np.full((4, present.shape[1]), np.nan)
+    # In the place of an absent system, all that is summed up is 0.
+    truth, prediction = (np.where(present, values, np.nan) for values in (truth, prediction))
+    pairs = tuple(np.nan_to_num(_signs(settled(values))) for values in (truth, prediction))
+    sizes = present.sum(axis=0)
+    return _agreement(truth, prediction, pairs, sizes)
+
+
+def _agreement(
+    truth: np.ndarray, prediction: np.ndarray, pairs: tuple[np.ndarray, ...], sizes: np.ndarray | int
+) -> np.ndarray:
+    x_signs, y_signs = pairs
     x_untied, y_untied = np.einsum("ijb,ijb->b", x_signs, x_signs), np.einsum("ijb,ijb->b", y_signs, y_signs)
     shared = np.einsum("ijb,ijb->b", *np.broadcast_arrays(x_signs, y_signs))
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = np.stack(
             [
-                np.mean((truth - prediction) ** 2, axis=0),
-                _pearson(truth - truth.mean(axis=0), prediction - prediction.mean(axis=0)),
+                _sum((truth - prediction) ** 2) / sizes,
+                _pearson(_centred(truth, sizes), _centred(prediction, sizes)),
                 _pearson(x_signs.sum(axis=0), y_signs.sum(axis=0)),
                 shared / np.sqrt(x_untied) / np.sqrt(y_untied),
             ]
@@ -45,3 +61,11 @@ def _signs(values: np.ndarray) -> np.ndarray:
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.clip((x * y).sum(axis=0) / np.sqrt((x * x).sum(axis=0) * (y * y).sum(axis=0)), -1, 1)
+
+
+def _sum(values: np.ndarray) -> np.ndarray:
+    return np.nansum(values, axis=0)
+
+
+def _centred(values: np.ndarray, sizes: np.ndarray | int) -> np.ndarray:
+    return np.nan_to_num(values - _sum(values) / sizes)

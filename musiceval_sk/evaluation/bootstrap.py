@@ -7,10 +7,18 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.evaluation._folded_metrics import resampled_metrics
 from musiceval_sk.evaluation._intervals import METHODS, interval
-from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
-from musiceval_sk.evaluation._resampling import LEVELS, Resampling
-from musiceval_sk.evaluation._scores import is_constant, kept_clips, matched, system_means, warn_of_few
+from musiceval_sk.evaluation._resampled_metrics import Judged
+from musiceval_sk.evaluation._resampling import LEVELS
+from musiceval_sk.evaluation._scores import (
+    folds_of,
+    is_constant,
+    kept_clips,
+    matched,
+    system_means,
+    warn_of_few,
+)
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.stats import fisher_interval, spearman_interval
 
@@ -23,6 +31,7 @@ def bootstrap_metrics(
     y_pred: Any,
     *,
     systems: Any = None,
+    folds: Any = None,
     level: str = "both",
     n_resamples: int = 10_000,
     min_clips: int = 1,
@@ -41,6 +50,10 @@ def bootstrap_metrics(
         Predictions, matched as by `evaluate`.
     systems : array-like [shape=(n,)] or pandas.Series, default=None
         The system of each clip, as for `evaluate`. Without it only clips are drawn, and S metrics are nan.
+    folds : array-like [shape=(n,)], default=None
+        The fold in which each clip was tested: metrics are computed fold by fold and averaged. Folds with fewer than three
+        systems are left out of correlations of systems. Folds that share no system are resampled each by itself; where folds
+        share systems, a system is drawn for all of them at once.
     level : {"both", "systems", "clips"}, default="both"
         What is drawn with replacement: systems and then clips within each; whole systems; or clips within the systems as they
         are, which asks how the figure would vary for these very systems.
@@ -95,16 +108,17 @@ def bootstrap_metrics(
     warn_of_few(labels, stacklevel=2)
     judged = [Judged(truth[kept], prediction[kept]) for _, truth, prediction in targets]
     names = [name for name, metric in METRICS.items() if labels is not None or not metric.by_system]
-    resampling = Resampling(labels, int(kept.sum()), "clips" if labels is None else level)
-    resampled = ResampledMetrics(judged, resampling, names)
+    tested_in = folds_of(folds, kept)
+    resampled = resampled_metrics(judged, labels, level, names, tested_in)
     return MetricBootstrap(
         targets=[name for name, _, _ in targets],
-        estimates=resampled.score(resampling.as_they_are())[0],
+        estimates=resampled.as_they_are(),
         distribution=resampled.draw(n_resamples, random_state, n_jobs),
         left_out=resampled.leaving_out(),
         n_clips=int(kept.sum()),
         n_systems=0 if labels is None else len(set(labels)),
-        level=resampling.level,
+        n_folds=1 if tested_in is None else len(set(tested_in)),
+        level="clips" if labels is None else level,
         notes=[_notes(one, labels) for one in judged],
     )
 
@@ -123,7 +137,7 @@ class MetricBootstrap:
         The metrics of each resample; nan where one was undefined.
     left_out : np.ndarray [shape=(n_units, n_targets, 8)]
         The metrics without each system (or part of the clips), for BCa.
-    n_clips, n_systems : int
+    n_clips, n_systems, n_folds : int
         What the estimates rest on.
     level : {"both", "systems", "clips"}
         What was drawn.
@@ -137,6 +151,7 @@ class MetricBootstrap:
     left_out: np.ndarray
     n_clips: int
     n_systems: int
+    n_folds: int
     level: str
     notes: list[dict[str, str]]
 
@@ -221,7 +236,7 @@ class MetricBootstrap:
         pandas.DataFrame
             ``target, metric, value, low, high``; ``standard_error`` and ``n_undefined`` over resamples;
             ``analytic_low, analytic_high``: Fisher's interval of LCC and `spearman_interval` of SRCC, which take
-            clips (U) or systems (S) for independent; ``n``, the number of these; ``note``, why a figure is missing.
+            clips (U) or systems (S) for independent, and which means of folds do not have; ``n``, the number of these; ``note``, why a figure is missing.
         """
         rows = []
         for place, target in enumerate(self.targets):
@@ -233,7 +248,7 @@ class MetricBootstrap:
                 low, high = self.interval(name, target, method=method, confidence=confidence)
                 row = {"target": target, "metric": name, "value": value, "low": low, "high": high}
                 row["standard_error"] = finite.std(ddof=1) if len(finite) > 1 else np.nan
-                formula = _ANALYTIC.get(name[2:], _no_formula)
+                formula = _no_formula if self.n_folds > 1 else _ANALYTIC.get(name[2:], _no_formula)
                 row["analytic_low"], row["analytic_high"] = formula(value, n, confidence=confidence)
                 row |= {"n": n, "n_undefined": len(samples) - len(finite)}
                 row["note"] = "" if np.isfinite(value) else self.notes[place].get(name[0], "")
@@ -243,7 +258,7 @@ class MetricBootstrap:
     def __str__(self) -> str:
         table = self.table()
         lines = [
-            f"{self.n_clips} clips of {self.n_systems} systems; 95 % intervals (percentile) of {len(self.distribution)} resamples, "
+            f"{self.n_clips} clips of {self.n_systems} systems{_mean_of(self.n_folds)}; 95 % intervals (percentile) of {len(self.distribution)} resamples, "
             f"drawn: {_DRAWN[self.level]}"
         ]
         for _, row in table.iterrows():
@@ -260,6 +275,10 @@ class MetricBootstrap:
         if target not in self.targets:
             raise ValueError(f"unknown target {target!r}; targets are {listed(self.targets)}")
         return self.targets.index(target), list(METRICS).index(metric)
+
+
+def _mean_of(n_folds: int) -> str:
+    return f", mean of {n_folds} folds" if n_folds > 1 else ""
 
 
 def _no_formula(value: float, n: int, *, confidence: float) -> tuple[float, float]:

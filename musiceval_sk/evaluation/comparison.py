@@ -1,6 +1,7 @@
 """Which of several predictors is better, on the same clips, and how sure that is."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -9,11 +10,13 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
+from musiceval_sk.evaluation._folded_metrics import LEAST_SYSTEMS_TO_RANK, resampled_metrics
 from musiceval_sk.evaluation._intervals import METHODS, interval
-from musiceval_sk.evaluation._permutation import swap_p_value
-from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
-from musiceval_sk.evaluation._resampling import Resampling, generators
+from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
+from musiceval_sk.evaluation._resampled_metrics import Judged
+from musiceval_sk.evaluation._resampling import generators
 from musiceval_sk.evaluation._scores import (
+    folds_of,
     is_constant,
     kept_clips,
     matched,
@@ -32,6 +35,7 @@ def compare_predictors(
     systems: Any = None,
     metrics: Collection[str] | None = None,
     baseline: str | None = None,
+    folds: Any = None,
     method: str = "percentile",
     confidence: float = 0.95,
     n_resamples: int = 10_000,
@@ -55,6 +59,10 @@ def compare_predictors(
         Names of metrics; by default S_SRCC and S_LCC, or U_SRCC and U_LCC without systems.
     baseline : str, default=None
         Compare all others with this predictor; by default all pairs are compared.
+    folds : array-like [shape=(n,)], default=None
+        The fold in which each clip was tested: metrics are computed fold by fold and averaged, as `bootstrap_metrics` does. Folds with fewer than three
+        systems are left out of correlations of systems. Folds that share no system are resampled each by itself; where folds
+        share systems, a system is drawn for all of them at once.
     method : {"percentile", "bca", "basic"}, default="percentile"
         Method of the interval. In simulation percentile and basic intervals of a difference kept to their level or were
         cautious; BCa left out a true difference of 0 twice as often as it should.
@@ -79,8 +87,8 @@ def compare_predictors(
         - ``target, metric, a, b, value_a, value_b``, and ``difference``, a minus b. For errors less is better.
         - ``low, high``: interval of the difference by a bootstrap of systems and clips that both share.
         - ``p_value``: of a permutation test that swaps both predictors' predictions, for all clips of a system at once; without
-          systems, clip by clip. ``p_holm``: the same after Holm's correction over the pairs of this target and metric.
-        - ``p_williams, p_steiger, zou_low, zou_high``: of LCC, by formula. For U_LCC they take clips for independent and
+          systems, clip by clip; with ``folds``, in all folds at once. ``p_holm``: the same after Holm's correction over the pairs of this target and metric.
+        - ``p_williams, p_steiger, zou_low, zou_high``: of LCC, by formula, without ``folds``. For U_LCC they take clips for independent and
           claim too much where clips of a system resemble one another.
         - ``n``: number of clips (U) or systems (S). ``note``: why a figure is missing.
 
@@ -112,6 +120,7 @@ def compare_predictors(
     labels = next(iter(by_name.values()))[1]
     kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
     labels = None if labels is None else labels[kept]
+    tested_in = folds_of(folds, kept)
     if any(METRICS[name].by_system for name in metrics):
         warn_of_few(labels, stacklevel=2)
     pairs = [(a, baseline) for a in by_name if a != baseline] if baseline else list(combinations(by_name, 2))
@@ -121,7 +130,7 @@ def compare_predictors(
         judged = {
             name: Judged(truth[kept], targets[place][2][kept]) for name, (targets, _) in by_name.items()
         }
-        found = _Compared(judged, labels, metrics, n_resamples, generator, n_jobs)
+        found = _Compared(judged, labels, tested_in, metrics, n_resamples, generator, n_jobs)
         for metric in metrics:
             of_metric = [{"target": target} | found.row(metric, a, b, method, confidence) for a, b in pairs]
             for row, corrected in zip(of_metric, holm([row["p_value"] for row in of_metric]), strict=True):
@@ -176,17 +185,16 @@ class _Compared:
         self,
         judged: dict[str, Judged],
         systems: np.ndarray | None,
+        folds: np.ndarray | None,
         metrics: Collection[str],
         n_resamples: int,
         rng: np.random.Generator,
         n_jobs: int | None,
     ):
-        self._judged, self._systems = judged, systems
+        self._judged, self._systems, self._folds = judged, systems, folds
         self._n_resamples, self._rng = n_resamples, rng
-        n = len(next(iter(judged.values())).truth)
-        resampling = Resampling(systems, n, "clips" if systems is None else "both")
-        resampled = ResampledMetrics(list(judged.values()), resampling, metrics)
-        self._estimates = resampled.score(resampling.as_they_are())[0]
+        resampled = resampled_metrics(list(judged.values()), systems, "both", metrics, folds)
+        self._estimates = resampled.as_they_are()
         self._samples = resampled.draw(n_resamples, rng, n_jobs)
         self._left_out = resampled.leaving_out()
 
@@ -200,7 +208,9 @@ class _Compared:
             of[:, first, column] - of[:, second, column] for of in (self._samples, self._left_out)
         )
         low, high = interval(method, samples, difference, left_out, "difference", confidence)
-        scores = self._scores(metric, a, b)
+        parts = self._parts(metric, a, b)
+        whole = parts[0] if self._folds is None else self._parts(metric, a, b, whole=True)[0]
+        scores = [whole.truth, *whole.predictions]
         constant = [
             name
             for name, values_of in zip(("the truth", a, b), scores, strict=True)
@@ -208,35 +218,52 @@ class _Compared:
         ]
         row = {"metric": metric, "a": a, "b": b, "value_a": values[0], "value_b": values[1]}
         row |= {"difference": difference, "low": low, "high": high, "n": len(scores[0])}
-        row["p_value"] = self._p_value(metric, scores)
+        row["p_value"] = self._p_value(metric, parts)
         undefined = constant and not np.isfinite(difference)
         row["note"] = f"constant: {listed(constant)}" if undefined else ""
-        return row | _by_formula(metric, scores, confidence)
+        return row | _by_formula(metric, scores if self._folds is None else None, confidence)
 
-    def _scores(self, metric: str, a: str, b: str) -> list[np.ndarray]:
-        """Truth and both predictions, of clips or of systems."""
+    def _parts(self, metric: str, a: str, b: str, *, whole: bool = False) -> list[Swapped]:
+        """Truth and both predictions, of clips or of systems, all at once or fold by fold."""
         scores = [self._judged[a].truth, self._judged[a].prediction, self._judged[b].prediction]
-        if METRICS[metric].by_system:
-            scores = [system_means(values, self._systems).to_numpy() for values in scores]
-            scores = [settled(values) for values in scores] if metric in ("S_SRCC", "S_KTAU") else scores
-        return scores
+        units = np.arange(len(scores[0])) if self._systems is None else pd.factorize(self._systems)[0]
+        folds = np.zeros(len(units), dtype=int) if whole or self._folds is None else self._folds
+        rows = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+        make = _of_systems if METRICS[metric].by_system else _of_clips
+        parts = [make(*(values[some] for values in (*scores, units))) for some in rows]
+        if metric not in ("S_SRCC", "S_KTAU"):
+            return parts
+        return [
+            replace(part, truth=settled(part.truth), predictions=tuple(map(settled, part.predictions)))
+            for part in parts
+        ]
 
-    def _p_value(self, metric: str, scores: list[np.ndarray]) -> float:
-        units = None
-        if not METRICS[metric].by_system:
-            n = len(scores[0])
-            units = np.arange(n) if self._systems is None else pd.factorize(self._systems)[0]
-        if any(is_constant(values) for values in scores) and not metric.endswith("MSE"):
+    def _p_value(self, metric: str, parts: list[Swapped]) -> float:
+        by_system = METRICS[metric].by_system
+        if not metric.endswith("MSE"):
+            parts = [part for part in parts if not any(map(is_constant, (part.truth, *part.predictions)))]
+            if by_system and self._folds is not None:
+                parts = [part for part in parts if len(part.truth) >= LEAST_SYSTEMS_TO_RANK]
+        if not parts:
             return np.nan
         with threadpool_limits(1, user_api="blas"):
-            return swap_p_value(
-                metric[2:], scores[0], (scores[1], scores[2]), units, self._n_resamples, self._rng
-            )
+            return swap_p_value(metric[2:], parts, self._n_resamples, self._rng, by_system=by_system)
 
 
-def _by_formula(metric: str, scores: list[np.ndarray], confidence: float) -> dict[str, float]:
+def _of_clips(truth: np.ndarray, a: np.ndarray, b: np.ndarray, units: np.ndarray) -> Swapped:
+    return Swapped(truth, (a, b), units)
+
+
+def _of_systems(truth: np.ndarray, a: np.ndarray, b: np.ndarray, units: np.ndarray) -> Swapped:
+    names = np.unique(units)
+    means = [system_means(values, units).loc[names].to_numpy() for values in (truth, a, b)]
+    return Swapped(means[0], (means[1], means[2]), names)
+
+
+def _by_formula(metric: str, scores: list[np.ndarray] | None, confidence: float) -> dict[str, float]:
+    """By formula, which means of folds do not have."""
     names = ("p_williams", "p_steiger", "zou_low", "zou_high")
-    if not metric.endswith("LCC") or any(is_constant(values) for values in scores):
+    if scores is None or not metric.endswith("LCC") or any(is_constant(values) for values in scores):
         return dict.fromkeys(names, np.nan)
     correlations = np.corrcoef(scores)
     three = float(correlations[0, 1]), float(correlations[0, 2]), float(correlations[1, 2])

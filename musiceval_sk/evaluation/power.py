@@ -8,7 +8,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
-from musiceval_sk.evaluation._permutation import swap_p_value
+from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampling import generators
 from musiceval_sk.evaluation._scores import system_means, systems_of, validate
 from musiceval_sk.evaluation._system_agreement import system_agreement
@@ -125,7 +125,8 @@ def _one_test(
 ) -> tuple[float, float]:
     """P-value and difference of the metric for means of n systems."""
     truth, a, b = rng.multivariate_normal(centre, spread, size=n, method="eigh").T
-    p_value = swap_p_value(metric[2:], truth, (a, b), None, n_swaps, rng)
+    part = Swapped(truth, (a, b), np.arange(n))
+    p_value = swap_p_value(metric[2:], [part], n_swaps, rng, by_system=True)
     column = truth[:, np.newaxis]
     scores = [system_agreement(column, values[:, np.newaxis])[:, 0] for values in (a, b)]
     return p_value, float((scores[0] - scores[1])[_BY_SYSTEM.index(metric)])

@@ -1,4 +1,4 @@
-"""The main job: models by folds by targets, to one table.
+"""The main job: features by models by splits by targets, to one table.
 
 Every model meets the same folds. Scores come in two kinds that must not be mixed up: *pooled* (all out-of-fold
 predictions together, one score) and *mean of folds* (one score a fold, then the average). With few systems a fold, the
@@ -7,65 +7,75 @@ of the training scores is low where the test systems are good, and every predict
 """
 
 import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import sklearn
-from sklearn.base import clone
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import has_fit_parameter
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
-from musiceval_sk.estimators.baselines import default_models
-from musiceval_sk.evaluation._judging import judge
+from musiceval_sk.datasets.human_ceiling import human_ceiling
+from musiceval_sk.estimators.baselines import default_models, hears
 from musiceval_sk.evaluation._provenance import provenance
-from musiceval_sk.evaluation.leakage import leakage
+from musiceval_sk.evaluation._study_cells import Inputs, Part, fold_predictor, key_of
+from musiceval_sk.evaluation._study_summary import Bootstrap, describe_split, summarise
 from musiceval_sk.evaluation.model_selection import Split, make_split
-from musiceval_sk.evaluation.study_result import StudyResult
+from musiceval_sk.evaluation.study_result import NO_FEATURES, StudyResult
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 
 def run_study(
     clips: pd.DataFrame,
     X: Any,
-    models: dict[str, Any] | None = None,
+    models: Mapping[str, Any] | None = None,
     cv: Any = "system",
     *,
     targets: str | list[str] | None = None,
     n_splits: int = 5,
     random_state: int | None = 0,
-    features: str = "as given",
+    features: str | Mapping[str, str] = "as given",
+    ratings: Any = None,
+    n_resamples: int = 2000,
+    memory: Any = None,
     n_jobs: int | None = None,
     progress: bool | None = None,
 ) -> StudyResult:
-    """Cross-validate several models on the same folds, for each target.
+    """Cross-validate models on features, under one or several splits, for each target.
 
-    Models are fitted for one target at a time. Where the columns' names tell ``audio`` from ``text``, models of
-    ``impression`` are given the audio columns only and others all of them, so that every model has the same inputs.
-    Under a split by group, a model whose ``fit`` takes ``groups`` (such as `MOSRegressor`, for early stopping) is given
-    the groups of its training part.
+    Within a split all models meet the same folds of the same clips, and models are fitted for one target at a time. Where the
+    columns' names tell ``audio`` from ``text``, models of ``impression`` are given the audio columns only and others all of
+    them, so that every model has the same inputs. Under a split by group, a model whose ``fit`` takes ``groups`` (such as
+    `MOSRegressor`, for early stopping) is given the groups of its training part. Models that hear nothing, look-ups and
+    constants, are run once whatever the features.
 
     Parameters
     ----------
     clips : pandas.DataFrame
         Clips table with the targets, and ``system`` for the S metrics.
-    X : pandas.DataFrame or array-like [shape=(n_clips, n_features)]
-        Features, indexed by clip id; clips without a row, or without a score, are left out with a warning. An array has
-        one row for each clip, and no names to tell audio from text.
-    models : dict of str to estimator, default=None
+    X : pandas.DataFrame, array-like [shape=(n_clips, n_features)], or mapping of str to these
+        Features, indexed by clip id; clips without a row in each of them, or without a score, are left out with a warning.
+        An array has one row for each clip, and no names to tell audio from text. A mapping names several, such as encoders or
+        poolings to compare.
+    models : mapping of str to estimator, default=None
         By default `default_models`.
-    cv : str or splitter, default="system"
-        See `make_split`.
+    cv : str or splitter, or list of these, default="system"
+        See `make_split`; of a list, all are run.
     targets : str or list of str, default=None
         Score columns; by default those of impression and alignment that are there.
     n_splits : int, default=5
         Number of folds.
     random_state : int or None, default=0
-        Seed of folds and of default models.
-    features : str, default="as given"
-        What X is, for the header.
+        Seed of folds, default models and resamples.
+    features : str or mapping of str to str, default="as given"
+        What X is, for the header; for several, by their name.
+    ratings : str, Path or pandas.DataFrame, default=None
+        Single ratings, for `human_ceiling`.
+    n_resamples : int, default=2000
+        Resamples for intervals, and swaps for tests, see `bootstrap_metrics` and `compare_predictors`; 0 for neither.
+    memory : str, Path or joblib.Memory, default=None
+        Folder in which the predictions of each fit are kept as soon as they are there. A second run takes them from it where
+        model, features, scores, folds and versions of packages are the same; so a study that was killed goes on.
     n_jobs : int, default=None
         Fits in parallel, see `joblib.Parallel`.
     progress : bool, default=None
@@ -80,50 +90,94 @@ def run_study(
     ------
     ClipsTableError
         If no target or no usable clip is there.
+    ValueError
+        If a split is named twice, X has the wrong shape, or with ``memory`` a model cannot be written down.
 
     Warns
     -----
     SkippedWarning
         If clips are left out; with their count.
-    """
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
 
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> rng = np.random.default_rng(0)
+    >>> ids = pd.Index([f"S{i:02d}_{j}" for i in range(12) for j in range(4)], name="clip_id")
+    >>> clips = pd.DataFrame({"path": "", "prompt": "", "system": [name[:3] for name in ids]}, index=ids)
+    >>> clips["impression"] = np.repeat(rng.normal(3, 0.7, 12), 4) + rng.normal(0, 0.3, 48)
+    >>> heard = pd.DataFrame({"audio_0": clips["impression"] + rng.normal(0, 0.5, 48)}, index=ids)
+    >>> X = {"heard": heard, "louder": 2 * heard}
+    >>> study = run_study(clips, X, {"ridge": Ridge()}, ["system", "random"], n_splits=3)
+    >>> study.splits, list(study.table("impression", split="system").index)
+    (['system', 'random'], ['ridge, heard', 'ridge, louder'])
+    """
     check_clips(clips)
-    X = _as_table(X, clips)
-    targets = [targets] if isinstance(targets, str) else targets
-    if models is not None and not isinstance(models, dict):
+    targets = _targets_of(clips, targets)
+    tables = _feature_tables(X, clips)
+    described = _described(tables, features)
+    if models is not None and not isinstance(models, Mapping):
         raise ValueError(f"models must be a dict of name to estimator, got {type(models).__name__}")
-    if not X.index.is_unique:
-        raise ClipsTableError(f"X repeats clip ids: {listed(X.index[X.index.duplicated()].unique())}")
-    targets = list(targets or [name for name in TARGETS if name in clips])
-    check_clips(clips, columns=targets)
-    if not targets:
+    models = models or default_models(clips, random_state=random_state)
+    splits = _splits(cv, clips, n_splits=n_splits, random_state=random_state)
+    parts = {target: _usable(clips, tables, target) for target in targets}
+    folds = {(split.name, target): split.folds(part) for split in splits for target, part in parts.items()}
+    rows = [
+        (kind, name) for name, model in models.items() for kind in (tables if hears(model) else [NO_FEATURES])
+    ]
+    fits = list(_fits(splits, parts, folds, tables, models, rows, with_keys=memory is not None))
+    predictions = _run(fits, memory, n_jobs, progress)
+    systems = clips["system"] if "system" in clips and clips["system"].fillna("").ne("").all() else None
+    described_splits = {
+        split.name: describe_split(
+            split, {t: (part, folds[split.name, t]) for t, part in parts.items()}, systems
+        )
+        for split in splits
+    }
+    bootstrap = Bootstrap(n_resamples, random_state, n_jobs)
+    scores, notes, comparisons = summarise(predictions, described_splits, systems, bootstrap)
+    about = {
+        "splits": described_splits,
+        "features": described,
+        "inputs": {
+            target: {name: len(_columns_for(target, table)) for name, table in tables.items()}
+            for target in targets
+        },
+        "models": {name: " ".join(repr(model).split()) for name, model in models.items() if hears(model)},
+        "resamples": n_resamples,
+        "human_ceiling": {} if ratings is None else _ceiling(ratings, clips, targets, random_state),
+        "random_state": random_state,
+        **provenance(),
+    }
+    tidy = predictions.drop(columns=["known", "training_mean"]).rename_axis("clip_id").reset_index()
+    columns = ["split", "target", "features", "model", "fold", "clip_id", "truth", "prediction"]
+    return StudyResult(scores, tidy[columns], notes, comparisons, about)
+
+
+def _targets_of(clips: pd.DataFrame, targets: str | list[str] | None) -> list[str]:
+    targets = [targets] if isinstance(targets, str) else targets
+    chosen = list(targets or [name for name in TARGETS if name in clips])
+    check_clips(clips, columns=chosen)
+    if not chosen:
         raise ClipsTableError(
             f"the clips table has no scores; looked for {listed(TARGETS)}. Join the ratings first"
         )
-    models = models or default_models(clips, random_state=random_state)
-    split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
-    jobs, kept = [], {}
-    for target in targets:
-        part = _usable(clips, X, target)
-        folds = split.folds(part)
-        inputs = X.loc[part.index, _columns_for(target, X)]
-        kept[target] = (part, folds, inputs.shape[1])
-        for name, model in models.items():
-            for fold, (train, test) in enumerate(folds):
-                jobs.append((target, name, fold, (model, inputs, part[target], split, train, test)))
-    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_fit_predict)(*job[-1]) for job in jobs)
-    bar = tqdm(
-        running, total=len(jobs), desc="study", unit="fit", disable=None if progress is None else not progress
-    )
-    predictions = pd.concat(
-        [
-            found.assign(target=target, model=name, fold=fold)
-            for (target, name, fold, _), found in zip(jobs, bar, strict=True)
-        ]
-    )
-    return _summarise(clips, predictions, kept, models, split, random_state, features)
+    return chosen
+
+
+def _feature_tables(X: Any, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    named = X if isinstance(X, Mapping) else {"X": X}
+    if not named:
+        raise ValueError("X is an empty mapping; give at least one table of features")
+    if NO_FEATURES in named:
+        raise ValueError(f"features cannot be called {NO_FEATURES!r}: it stands for models that hear nothing")
+    tables = {str(name): _as_table(table, clips) for name, table in named.items()}
+    for name, table in tables.items():
+        if not table.index.is_unique:
+            which = f"X[{name!r}]" if isinstance(X, Mapping) else "X"
+            raise ClipsTableError(
+                f"{which} repeats clip ids: {listed(table.index[table.index.duplicated()].unique())}"
+            )
+    return tables
 
 
 def _as_table(X: Any, clips: pd.DataFrame) -> pd.DataFrame:
@@ -137,8 +191,33 @@ def _as_table(X: Any, clips: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(matrix, index=clips.index)
 
 
-def _usable(clips: pd.DataFrame, X: pd.DataFrame, target: str) -> pd.DataFrame:
-    usable = clips.index.isin(X.index) & clips[target].notna()
+def _described(tables: dict[str, pd.DataFrame], features: str | Mapping[str, str]) -> dict[str, str]:
+    if isinstance(features, str):
+        return dict.fromkeys(tables, features)
+    unknown = [name for name in features if name not in tables]
+    if unknown:
+        raise ValueError(f"features describes {listed(unknown)}, but X holds {listed(tables)}")
+    return {name: features.get(name, "as given") for name in tables}
+
+
+def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:
+    several = isinstance(cv, list | tuple) and all(
+        isinstance(one, str) or hasattr(one, "split") for one in cv
+    )
+    if several and not cv:
+        raise ValueError("cv is an empty list; name at least one split")
+    splits = [make_split(one, clips, **options) for one in (cv if several else [cv])]
+    names = [split.name for split in splits]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"cv names splits twice: {listed(twice)}")
+    return splits
+
+
+def _usable(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: str) -> pd.DataFrame:
+    usable = clips[target].notna().to_numpy()
+    for table in tables.values():
+        usable = usable & clips.index.isin(table.index)
     if not usable.any():
         raise ClipsTableError(f"no clip has both features and a score of {target!r}")
     if not usable.all():
@@ -156,84 +235,63 @@ def _columns_for(target: str, X: pd.DataFrame) -> list[str]:
     return audio if target == "impression" and audio else list(X.columns)
 
 
-def _fit_predict(
-    model: Any, X: pd.DataFrame, y: pd.Series, split: Split, train: np.ndarray, test: np.ndarray
+def _fits(
+    splits: list[Split],
+    parts: dict[str, pd.DataFrame],
+    folds: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]],
+    tables: dict[str, pd.DataFrame],
+    models: Mapping[str, Any],
+    rows: list[tuple[str, str]],
+    *,
+    with_keys: bool,
+) -> Iterator[tuple[dict[str, Any], tuple[Any, ...]]]:
+    """Where each fit belongs in the tables, and what `predict_fold` needs for it."""
+    inputs = {
+        (target, name): Inputs.of(table.loc[part.index, _columns_for(target, table)])
+        for target, part in parts.items()
+        for name, table in tables.items()
+    }
+    digests = {place: made.digest() for place, made in inputs.items()} if with_keys else {}
+    for split in splits:
+        for target, clips in parts.items():
+            part = Part(clips[target], None if split.inner is None else split.inner.loc[clips.index])
+            for features, name in rows:
+                place = (target, next(iter(tables)) if features == NO_FEATURES else features)
+                for fold, (train, test) in enumerate(folds[split.name, target]):
+                    key = key_of(name, models[name], digests[place], part, train, test) if with_keys else ""
+                    labels = {
+                        "split": split.name,
+                        "target": target,
+                        "features": features,
+                        "model": name,
+                        "fold": fold,
+                    }
+                    yield labels, (key, models[name], inputs[place], part, train, test)
+
+
+def _run(
+    fits: list[tuple[dict[str, Any], tuple[Any, ...]]], memory: Any, n_jobs: int | None, progress: bool | None
 ) -> pd.DataFrame:
-    """Out-of-fold predictions of one fold, indexed by clip id, and whether a look-up knew the clip."""
-    fitted = clone(model)
-    extra = {}
-    final, prefix = (
-        (fitted.steps[-1][1], f"{fitted.steps[-1][0]}__") if isinstance(fitted, Pipeline) else (fitted, "")
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    predict = fold_predictor(memory)
+    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(predict)(*fit) for _, fit in fits)
+    bar = tqdm(
+        running, total=len(fits), desc="study", unit="fit", disable=None if progress is None else not progress
     )
-    if split.inner is not None and has_fit_parameter(final, "groups"):
-        extra[f"{prefix}groups"] = split.inner.loc[y.index[train]]
-    with sklearn.config_context(enable_metadata_routing=False):
-        fitted.fit(X.iloc[train], y.iloc[train], **extra)
-    tested = X.iloc[test]
-    known = fitted.known(tested) if hasattr(fitted, "known") else np.ones(len(test), dtype=bool)
-    return pd.DataFrame(
-        {
-            "truth": y.iloc[test],
-            "prediction": np.ravel(fitted.predict(tested)),
-            "known": known,
-            "training_mean": y.iloc[train].mean(),
-        },
-        index=tested.index,
-    )
+    return pd.concat([found.assign(**labels) for (labels, _), found in zip(fits, bar, strict=True)])
 
 
-def _summarise(
-    clips: pd.DataFrame,
-    predictions: pd.DataFrame,
-    kept: dict[str, Any],
-    models: dict[str, Any],
-    split: Split,
-    random_state: int | None,
-    features: str,
-) -> StudyResult:
-    systems = clips["system"] if "system" in clips and clips["system"].fillna("").ne("").all() else None
-    scores, notes = [], []
-    for (target, name), found in predictions.groupby(["target", "model"], sort=False):
-        labels = None if systems is None else systems.loc[found.index]
-        rows, note = judge(found, labels)
-        scores += [{"target": target, "model": name, "kind": kind, **row} for kind, row in rows.items()]
-        if note:
-            notes.append({"target": target, "model": name, "note": note})
-    first = next(iter(kept.values()))
-    about = {
-        "split": split.name,
-        "meaning": split.meaning,
-        "folds": len(first[1]),
-        "shared_with_training": leakage(first[0], first[1]),
-        "targets": {
-            target: _facts(part, folds, systems) | {"inputs": n_inputs}
-            for target, (part, folds, n_inputs) in kept.items()
-        },
-        "features": features,
-        "models": {
-            name: " ".join(repr(model).split())
-            for name, model in models.items()
-            if not hasattr(model, "known")
-        },
-        "random_state": random_state,
-        **provenance(),
-    }
-    tidy = predictions.drop(columns=["known", "training_mean"]).rename_axis("clip_id").reset_index()
-    columns = ["target", "model", "fold", "clip_id", "truth", "prediction"]
-    return StudyResult(
-        pd.DataFrame(scores), tidy[columns], pd.DataFrame(notes, columns=["target", "model", "note"]), about
-    )
-
-
-def _facts(
-    part: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]], systems: pd.Series | None
-) -> dict[str, int]:
-    if systems is None:
-        return {"clips": len(part), "systems": 0, "least_systems_in_a_fold": 0}
-    counts = [part["system"].iloc[test].nunique() for _, test in folds]
-    tested = np.unique(np.concatenate([test for _, test in folds]))
-    return {
-        "clips": len(tested),
-        "systems": part["system"].iloc[tested].nunique(),
-        "least_systems_in_a_fold": min(counts),
-    }
+def _ceiling(
+    ratings: Any, clips: pd.DataFrame, targets: list[str], random_state: int | None
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Ask `human_ceiling`: by target and by who would reach it, without figures that ratings cannot carry."""
+    found = human_ceiling(
+        ratings, clips=clips, targets=targets, scale=None, n_bootstrap=0, random_state=random_state
+    ).metrics()
+    ceiling: dict[str, dict[str, dict[str, float]]] = {}
+    for (target, who), row in found.iterrows():
+        if row.notna().any():
+            ceiling.setdefault(target, {})[who] = row.dropna().to_dict()
+    return ceiling

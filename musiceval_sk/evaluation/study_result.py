@@ -1,19 +1,21 @@
-"""What a study found: tables on screen, CSV and JSON."""
+"""What a study found: tables, CSV and JSON."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from musiceval_sk._text import listed
 from musiceval_sk.evaluation.metrics import METRICS
-from musiceval_sk.evaluation.stats import spearman_interval
 
-KINDS = ("pooled", "mean of folds")
-LEAST_SYSTEMS_TO_RANK = 3
-FEW_SYSTEMS = 10
+POOLED, MEAN_OF_FOLDS = KINDS = ("pooled", "mean of folds")
+NO_FEATURES = "none"
+NOTED = ["split", "target", "features", "model", "note"]
+COMPARED = ["split", "target", "kind", "metric", "features_a", "model_a", "features_b", "model_b"]
+COMPARED += ["value_a", "value_b", "difference", "low", "high", "p_value", "p_holm", "n", "note"]
+_TABLES = ("scores", "predictions", "notes", "comparisons")
 
 
 @dataclass(frozen=True)
@@ -23,22 +25,37 @@ class StudyResult:
     Attributes
     ----------
     scores : pandas.DataFrame
-        One row per target, model and kind ("pooled" or "mean of folds"), the eight metrics as columns.
+        One row per split, target, features, model and kind ("pooled" or "mean of folds"): the eight metrics, and
+        ``<metric>_low`` and ``<metric>_high``, 95 % percentile intervals of a bootstrap of systems and clips. Models that hear
+        nothing have the features "none".
     predictions : pandas.DataFrame
-        One row per target, model and tested clip: ``fold``, ``truth``, ``prediction``.
+        One row per split, target, features, model and tested clip: ``fold``, ``truth``, ``prediction``.
     notes : pandas.DataFrame
-        One row per target and model with something to say: what could not be judged, and why.
+        One row per split, target, features and model with something to say: what could not be judged, and why.
+    comparisons : pandas.DataFrame
+        Tests of `compare_predictors` between the best row of each table (``a``) and those next to it (``b``).
     about : dict
-        Split, leakage, counts, encoder, seeds and versions.
+        Splits with leakage and counts, features, models, human ceiling, seeds and versions.
     """
 
     scores: pd.DataFrame
     predictions: pd.DataFrame
     notes: pd.DataFrame
+    comparisons: pd.DataFrame
     about: dict[str, Any]
 
-    def table(self, target: str, kind: str = "pooled") -> pd.DataFrame:
-        """Scores of one target, one row a model.
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits, in the order in which they were asked for."""
+        return list(self.about["splits"])
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the targets."""
+        return list(self.about["inputs"])
+
+    def table(self, target: str, kind: str = POOLED, *, split: str | None = None) -> pd.DataFrame:
+        """Scores of one target under one split, one row a predictor.
 
         Parameters
         ----------
@@ -46,45 +63,143 @@ class StudyResult:
             Name of the target.
         kind : {"pooled", "mean of folds"}, default="pooled"
             Which scores.
+        split : str, default=None
+            Name of the split; needed where there are several.
 
         Returns
         -------
         pandas.DataFrame
-            Indexed by model, the eight metrics as columns.
-        """
-        chosen = (self.scores["target"] == target) & (self.scores["kind"] == kind)
-        return self.scores[chosen].set_index("model")[list(METRICS)]
+            Indexed by model, with its features where there are several; the eight metrics as columns.
 
-    def interval(self, target: str, model: str) -> tuple[float, float]:
-        """Approximate 95 % interval of a pooled S_SRCC.
+        Raises
+        ------
+        ValueError
+            If the target or split is unknown, or no split is named where there are several.
+        """
+        return self.rows(target, kind, split=split)[list(METRICS)]
+
+    def rows(self, target: str, kind: str = POOLED, *, split: str | None = None) -> pd.DataFrame:
+        """Like `table`, with the bounds of all intervals, and ``features`` and ``model`` as columns.
 
         Parameters
         ----------
-        target, model : str
+        target, kind, split
+            As of `table`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed as `table`.
+
+        Raises
+        ------
+        ValueError
+            As of `table`.
+        """
+        split = self.split_named(split)
+        if target not in self.targets:
+            raise ValueError(f"unknown target {target!r}; the study has {listed(self.targets)}")
+        found = self.scores
+        chosen = found[(found["split"] == split) & (found["target"] == target) & (found["kind"] == kind)]
+        names = pd.Index(self.predictor_names(chosen["features"], chosen["model"]), name="model")
+        return chosen.drop(columns=["split", "target", "kind"]).set_axis(names)
+
+    def interval(
+        self,
+        target: str,
+        predictor: str,
+        metric: str = "S_SRCC",
+        kind: str = POOLED,
+        *,
+        split: str | None = None,
+    ) -> tuple[float, float]:
+        """95 % interval of a score.
+
+        Parameters
+        ----------
+        target, kind, split
+            As of `table`.
+        predictor : str
             The row.
+        metric : str, default="S_SRCC"
+            One of `METRICS`.
 
         Returns
         -------
         tuple of float
-            See `spearman_interval`; the systems are the pairs. nan where folds share systems with their training.
+            Bounds, by a bootstrap of systems and clips; nan where the score is undefined or nothing was resampled.
         """
-        if self.about["folds"] > 1 and self._shares_systems():
-            return np.nan, np.nan
-        return spearman_interval(
-            float(self.table(target)["S_SRCC"][model]), self.about["targets"][target]["systems"]
-        )
+        row = self.rows(target, kind, split=split).loc[predictor]
+        return float(row.get(f"{metric}_low", float("nan"))), float(row.get(f"{metric}_high", float("nan")))
+
+    def predictor_names(self, features: pd.Series, models: pd.Series) -> list[str]:
+        """Name predictors: by model, and by features where the study has several and the model hears them.
+
+        Parameters
+        ----------
+        features, models : pandas.Series
+            Columns of one of the tables.
+
+        Returns
+        -------
+        list of str
+            Names, such as "ridge" or "ridge, clap".
+        """
+        several = len(self.about["features"]) > 1
+        return [
+            f"{model}, {heard}" if several and heard != NO_FEATURES else str(model)
+            for heard, model in zip(features, models, strict=True)
+        ]
+
+    def split_named(self, split: str | None) -> str:
+        """Check the name of a split.
+
+        Parameters
+        ----------
+        split : str or None
+            The name; None for the only one.
+
+        Returns
+        -------
+        str
+            The name.
+
+        Raises
+        ------
+        ValueError
+            If it is unknown, or None where there are several.
+        """
+        if split is None and len(self.splits) == 1:
+            return self.splits[0]
+        if split not in self.splits:
+            asked = "name one: " if split is None else f"unknown split {split!r}; "
+            raise ValueError(f"{asked}the study has the splits {listed(self.splits)}")
+        return split
+
+    def reading_kind(self, split: str | None = None) -> str:
+        """Say which kind of score a split makes worth reading.
+
+        Parameters
+        ----------
+        split : str, default=None
+            Name of the split; needed where there are several.
+
+        Returns
+        -------
+        {"pooled", "mean of folds"}
+            See `reading_kind` for the reason.
+        """
+        return reading_kind(self.about["splits"][self.split_named(split)])
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the scores, one row per target, model and kind.
+        """Write the scores, one row per split, target, features, model and kind.
 
         Parameters
         ----------
         path : str or Path
             The file.
         """
-        merged = self.scores.merge(self.notes, how="left", on=["target", "model"])
-        merged.insert(0, "split", self.about["split"])
-        merged.to_csv(path, index=False)
+        self.scores.merge(self.notes, how="left", on=NOTED[:-1]).to_csv(path, index=False)
 
     def to_json(self, path: str | Path) -> None:
         """Write everything, so that `StudyResult.from_json` gives it back.
@@ -96,7 +211,7 @@ class StudyResult:
         """
         tables = {
             name: json.loads(getattr(self, name).to_json(orient="records", double_precision=15))
-            for name in ("scores", "predictions", "notes")
+            for name in _TABLES
         }
         Path(path).write_text(json.dumps({"about": self.about, **tables}, indent=1, ensure_ascii=False))
 
@@ -115,87 +230,57 @@ class StudyResult:
             As it was.
         """
         content = json.loads(Path(path).read_text())
-        scores = pd.DataFrame(content["scores"]).astype(dict.fromkeys(METRICS, float))
-        notes = pd.DataFrame(content["notes"], columns=["target", "model", "note"])
-        return cls(scores, pd.DataFrame(content["predictions"]), notes, content["about"])
+        scores = pd.DataFrame(content["scores"])
+        scores = scores.astype({name: float for name in scores if str(name).startswith(tuple(METRICS))})
+        return cls(
+            scores,
+            pd.DataFrame(content["predictions"]),
+            pd.DataFrame(content["notes"], columns=NOTED),
+            pd.DataFrame(content["comparisons"], columns=COMPARED),
+            content["about"],
+        )
 
     def __str__(self) -> str:
-        return "\n".join([self._header(), *(self._section(target) for target in self.about["targets"])])
+        """All tables as text, each split with what it shares between training and test."""
+        from musiceval_sk.evaluation._study_text import study_text
 
-    def _header(self) -> str:
-        about = self.about
-        shared = ", ".join(
-            f"{share:.0%} by {label}" for label, share in about["shared_with_training"].items()
-        )
-        return (
-            f"Split {about['split']!r}: {about['meaning']}; {about['folds']} fold(s)\n"
-            f"Test clips that share a label with their training clips: {shared or 'unknown'}\n"
-            f"Features: {about['features']}"
-        )
+        return study_text(self)
 
-    def _section(self, target: str) -> str:
-        facts = self.about["targets"][target]
-        lines = [
-            "",
-            f"{target}: {facts['clips']} clips of {facts['systems']} systems; {facts['inputs']} columns as input",
-            f"{'':14s}{'':15s}" + "".join(f"{name:>8s}" for name in METRICS) + "  S_SRCC 95 %",
-        ]
-        for model in self.table(target).index:
-            for kind in KINDS:
-                cells = "".join(_cell(value) for value in self.table(target, kind).loc[model])
-                low, high = self.interval(target, model) if kind == "pooled" else (np.nan, np.nan)
-                bounds = f"  [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else ""
-                if self.table(target, kind).loc[model].isna().all():
-                    bounds = "  cannot be judged"
-                lines.append(f"{model if kind == 'pooled' else '':14s}{kind:15s}{cells}{bounds}".rstrip())
-        for _, row in self.notes[self.notes["target"] == target].iterrows():
-            lines.append(f"  {row['model']}: {row['note']}")
-        return "\n".join([*lines, *(f"  {caution}" for caution in self.cautions(target))])
-
-    def cautions(self, target: str) -> list[str]:
-        """Say what the S metrics of a target's table cannot show.
+    def cautions(self, target: str, split: str | None = None) -> list[str]:
+        """Say what the S metrics of a table cannot show.
 
         Parameters
         ----------
         target : str
             Name of the target.
+        split : str, default=None
+            Name of the split; needed where there are several.
 
         Returns
         -------
         list of str
             Sentences; none where nothing stands in the way.
         """
-        facts = self.about["targets"][target]
-        if not facts["systems"]:
-            return ["S metrics: not every clip names its system, so there are none."]
-        cautions = []
-        if facts["systems"] < FEW_SYSTEMS:
-            cautions.append(
-                f"S metrics rest on {facts['systems']} systems: too few to tell predictors apart."
-            )
-        if self.about["folds"] == 1:
-            return cautions
-        if self._shares_systems():
-            cautions.append(
-                "S metrics, pooled: over the folds all clips of a system have been in training, so a look-up of the "
-                "system mean scores 1 by construction. Read the mean of folds, or split by system."
-            )
-        else:
-            cautions.append(
-                "Correlations, pooled: a predictor that hears nothing scores below 0, not at 0 (S_SRCC about -0.9 at 5 "
-                "systems, -0.4 at 12, -0.2 at 31 in simulation), because the mean of the training scores is low where "
-                "the test systems are good; intervals leave that out."
-            )
-        if facts["least_systems_in_a_fold"] < FEW_SYSTEMS:
-            cautions.append(
-                f"S metrics, mean of folds: as few as {facts['least_systems_in_a_fold']} systems in a fold; folds with "
-                f"fewer than {LEAST_SYSTEMS_TO_RANK} are left out of correlations."
-            )
-        return cautions
+        from musiceval_sk.evaluation._study_text import cautions
 
-    def _shares_systems(self) -> bool:
-        return self.about["shared_with_training"].get("system", 0) > 0
+        described = self.about["splits"][self.split_named(split)]
+        return cautions(described, described["targets"][target])
 
 
-def _cell(value: float) -> str:
-    return f"{value:8.3f}" if np.isfinite(value) else f"{'-':>8s}"
+def reading_kind(split: dict[str, Any]) -> str:
+    """Say which kind of score a split makes worth reading.
+
+    Parameters
+    ----------
+    split : dict
+        A split's account in ``StudyResult.about``.
+
+    Returns
+    -------
+    {"pooled", "mean of folds"}
+        The mean of folds where training shares systems with test: pooled, all clips of a system have been in training of one
+        fold or another, so that a look-up of the system mean comes to score 1. Else pooled, since few systems a fold bias the
+        mean of folds low.
+    """
+    shares = split["shared_with_training"].get("system", 0) > 0
+    return MEAN_OF_FOLDS if shares and split["folds"] > 1 else POOLED

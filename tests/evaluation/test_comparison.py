@@ -15,7 +15,7 @@ from musiceval_sk import (
     williams_test,
     zou_interval,
 )
-from musiceval_sk.evaluation._permutation import swap_p_value
+from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 
 FUNCTIONS = {
     "MSE": lambda x, y: np.mean((x - y) ** 2),
@@ -57,7 +57,7 @@ def all_swaps(kind, truth, a, b, units):
 def test_swaps_of_systems_against_all_one_by_one(rng, kind):
     truth, noise = rng.normal(size=7), rng.normal(size=(2, 7))
     a, b = truth + 0.5 * noise[0], truth + noise[1]
-    found = swap_p_value(kind, truth, (a, b), None, 1000, rng)
+    found = swap_p_value(kind, [Swapped(truth, (a, b), np.arange(7))], 1000, rng, by_system=True)
     assert found == pytest.approx(all_swaps(kind, truth, a, b, np.arange(7)), abs=1e-12)
 
 
@@ -66,15 +66,15 @@ def test_swaps_of_clips_by_system_against_all_one_by_one(rng, kind):
     units = np.repeat(np.arange(6), 4)
     truth, noise = np.round(rng.normal(size=24), 1), rng.normal(size=(2, 24))
     a, b = truth + 0.5 * noise[0], np.round(truth + noise[1])
-    found = swap_p_value(kind, truth, (a, b), units, 1000, rng)
+    found = swap_p_value(kind, [Swapped(truth, (a, b), units)], 1000, rng, by_system=False)
     assert found == pytest.approx(all_swaps(kind, truth, a, b, units), abs=1e-12)
 
 
 def test_random_swaps_come_near_all_of_them(rng):
     truth, noise = rng.normal(size=9), rng.normal(size=(2, 9))
     a, b = truth + 0.6 * noise[0], truth + noise[1]
-    exact = swap_p_value("SRCC", truth, (a, b), None, 256, rng)
-    random = swap_p_value("SRCC", truth, (a, b), None, 255, rng)
+    parts = [Swapped(truth, (a, b), np.arange(9))]
+    exact, random = (swap_p_value("SRCC", parts, n, rng, by_system=True) for n in (256, 255))
     assert random != exact
     assert random == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 255))
 

@@ -10,7 +10,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from musiceval_sk import (
     METRICS,
@@ -19,10 +19,11 @@ from musiceval_sk import (
     MOSRegressor,
     SkippedWarning,
     StudyResult,
+    bootstrap_metrics,
     evaluate,
+    human_ceiling,
     make_split,
     run_study,
-    spearman_interval,
 )
 
 N_SYSTEMS, N_PROMPTS = 9, 6
@@ -95,7 +96,9 @@ COLUMNS = {"impression": ["audio_0", "audio_1"], "alignment": ["audio_0", "audio
 
 def test_table_shape(by_system, models):
     assert len(by_system.scores) == 2 * 4 * 2  # targets, models, kinds
-    assert list(by_system.scores.columns) == ["target", "model", "kind", *METRICS]
+    bounds = [f"{name}_{end}" for name in METRICS for end in ("low", "high")]
+    places = ["split", "target", "features", "model", "kind"]
+    assert list(by_system.scores.columns) == [*places, *METRICS, *bounds]
     for target in ("impression", "alignment"):
         for kind in ("pooled", "mean of folds"):
             table = by_system.table(target, kind)
@@ -123,7 +126,8 @@ def test_scores_by_hand(clips, X, by_system, at_random, target, cv):
 @pytest.mark.parametrize("target", COLUMNS)
 def test_predictions_are_out_of_fold_and_in_the_result(clips, X, by_system, target):
     found = by_system.predictions
-    assert list(found.columns) == ["target", "model", "fold", "clip_id", "truth", "prediction"]
+    places = ["split", "target", "features", "model", "fold", "clip_id"]
+    assert list(found.columns) == [*places, "truth", "prediction"]
     assert len(found) == 2 * 4 * len(clips)
     chosen = found[(found["target"] == target) & (found["model"] == "least squares")].set_index("clip_id")
     assert sorted(chosen.index) == sorted(clips.index)
@@ -145,8 +149,7 @@ def test_pooled_is_evaluate_on_the_predictions_of_the_result(clips, at_random):
 
 
 def test_impression_hears_and_alignment_reads_too(by_system):
-    facts = by_system.about["targets"]
-    assert (facts["impression"]["inputs"], facts["alignment"]["inputs"]) == (2, 3)
+    assert by_system.about["inputs"] == {"impression": {"X": 2}, "alignment": {"X": 3}}
 
 
 def test_lookup_of_systems_cannot_be_judged_on_unseen_systems(by_system):
@@ -210,10 +213,189 @@ def test_partly_unknown_labels_are_counted(clips, X):
     )
 
 
-def test_interval(by_system, at_random):
-    srcc = by_system.table("impression").loc["least squares", "S_SRCC"]
-    assert by_system.interval("impression", "least squares") == spearman_interval(srcc, N_SYSTEMS)
-    assert np.isnan(at_random.interval("impression", "least squares")).all()
+@pytest.mark.parametrize("cv", ["system", "random"])
+def test_intervals_are_those_of_bootstrap_metrics(clips, by_system, at_random, cv):
+    study = by_system if cv == "system" else at_random
+    found = study.predictions
+    chosen = found[(found["target"] == "impression") & (found["model"] == "least squares")]
+    systems = clips["system"][chosen["clip_id"]].to_numpy()
+    for kind, folds in (("pooled", None), ("mean of folds", chosen["fold"])):
+        alone = bootstrap_metrics(
+            chosen["truth"].to_numpy(),
+            chosen["prediction"].to_numpy(),
+            systems=systems,
+            folds=folds,
+            n_resamples=2000,
+            random_state=0,
+        )
+        for metric in METRICS:
+            expected = alone.interval(metric)
+            assert study.interval("impression", "least squares", metric, kind) == pytest.approx(
+                expected, nan_ok=True
+            )
+            assert expected[0] < study.table("impression", kind).loc["least squares", metric] < expected[1]
+
+
+def test_what_is_not_judged_has_no_interval(by_system):
+    assert np.isnan(by_system.interval("impression", "system mean", "U_MSE")).all()
+    assert np.isnan(by_system.interval("impression", "global mean", "S_SRCC")).all()
+    assert np.isfinite(by_system.interval("impression", "global mean", "U_MSE")).all()
+
+
+def test_the_best_row_is_compared_with_what_hears_nothing(clips, at_random):
+    found = at_random.comparisons
+    row = found[found["target"] == "impression"].iloc[0]
+    table = at_random.table("impression", "mean of folds")["S_SRCC"]
+    assert row["kind"] == "mean of folds"
+    assert row["value_a"] == pytest.approx(table.max(), abs=1e-12)
+    assert row["value_b"] == pytest.approx(table.drop(row["model_a"])[row["model_b"]], abs=1e-12)
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert 0 < row["p_value"] <= row["p_holm"] <= 1
+    assert {row["model_a"], row["model_b"]} == {"least squares", "system mean"}
+
+
+def test_no_resamples_no_intervals(clips, X, models):
+    study = run_study(clips, X, models, "system", n_splits=3, n_resamples=0, targets="impression")
+    assert "S_SRCC_low" not in study.scores
+    assert study.comparisons.empty
+    assert np.isnan(study.interval("impression", "least squares")).all()
+    assert "[" not in str(study).split("S_SRCC 95 %")[1]
+
+
+@pytest.fixture(scope="module")
+def several(clips, X, models):
+    tables = {"heard": X, "deafened": X.assign(audio_0=0.0)}
+    return run_study(
+        clips, tables, models, ["system", "random"], n_splits=3, features={"heard": "all columns"}
+    )
+
+
+def test_several_features_and_splits(several, by_system, at_random):
+    assert several.splits == ["system", "random"]
+    table = several.table("impression", split="system")
+    names = ["global mean", "system mean", "prompt mean", "least squares, heard", "least squares, deafened"]
+    assert list(table.index) == names
+    assert several.about["features"] == {"heard": "all columns", "deafened": "as given"}
+    for split, alone in (("system", by_system), ("random", at_random)):
+        for kind in ("pooled", "mean of folds"):
+            found = several.table("alignment", kind, split=split)
+            expected = alone.table("alignment", kind)
+            np.testing.assert_allclose(found[:4], expected, rtol=1e-12)
+    # Look-ups hear nothing, so they are there once.
+    assert (several.scores[several.scores["features"] == "none"]["model"].nunique()) == 3
+    best = several.comparisons.groupby(["split", "target"]).first()
+    assert best.loc[("system", "impression"), "features_a"] == "heard"
+
+
+def test_several_on_screen(several):
+    shown = str(several)
+    assert "heard: all columns" in shown
+    assert "Split 'system'" in shown
+    assert "Split 'random'" in shown
+    assert "Best by S_SRCC, pooled: least squares, heard. Ahead by" in shown
+    assert "Best by S_SRCC, mean of folds: " in shown
+
+
+def test_a_split_must_be_named_where_there_are_several(several):
+    with pytest.raises(ValueError, match="name one: the study has the splits system, random"):
+        several.table("impression")
+    with pytest.raises(ValueError, match="unknown split 'prompt'; the study has the splits system, random"):
+        several.table("impression", split="prompt")
+    with pytest.raises(ValueError, match="unknown target 'liking'; the study has impression, alignment"):
+        several.table("liking", split="system")
+
+
+def test_features_and_splits_are_checked(clips, X, models):
+    with pytest.raises(ValueError, match="X is an empty mapping"):
+        run_study(clips, {}, models)
+    with pytest.raises(ValueError, match="cannot be called 'none'"):
+        run_study(clips, {"none": X}, models)
+    with pytest.raises(ValueError, match="features describes clap, but X holds heard"):
+        run_study(clips, {"heard": X}, models, features={"clap": "vectors"})
+    with pytest.raises(ValueError, match="cv names splits twice: system"):
+        run_study(clips, X, models, ["system", "random", "system"])
+    with pytest.raises(ValueError, match="cv is an empty list"):
+        run_study(clips, X, models, [])
+    with pytest.raises(ClipsTableError, match=r"X\['b'\] repeats clip ids"):
+        run_study(clips, {"a": X, "b": pd.concat([X, X[:3]])}, models)
+
+
+def test_clips_must_be_in_all_features(clips, X, models):
+    tables = {"a": X.drop(clips.index[0]), "b": X.drop(clips.index[1])}
+    with pytest.warns(SkippedWarning, match="left out 2 clips"):
+        study = run_study(clips, tables, models, "random", n_splits=3, targets="impression")
+    assert study.predictions.groupby(["features", "model"])["clip_id"].nunique().eq(52).all()
+
+
+def test_the_human_ceiling_stands_beside_the_scores(clips, X, models):
+    rng = np.random.default_rng(2)
+    ratings = pd.DataFrame(
+        [
+            (f"R{rater}", clip, np.clip(np.round(score + rng.normal(0, 0.7)), 1, 5))
+            for clip, score in clips["impression"].items()
+            for rater in range(4)
+        ],
+        columns=["rater", "clip_id", "impression"],
+    )
+    study = run_study(
+        clips, X, models, "system", n_splits=3, targets="impression", ratings=ratings, n_resamples=0
+    )
+    expected = human_ceiling(ratings, clips=clips, targets=["impression"], n_bootstrap=0).metrics()
+    found = study.about["human_ceiling"]["impression"]
+    assert found["another panel"]["S_SRCC"] == expected.loc[("impression", "another panel"), "S_SRCC"]
+    assert "human ceiling another panel" in " ".join(str(study).split())
+
+
+class Counting(LinearRegression):
+    """Count fits, and be killed in the middle of a study where asked to."""
+
+    fits = 0
+    dies_at = None
+
+    def fit(self, X, y):
+        if Counting.fits == Counting.dies_at:
+            raise KeyboardInterrupt
+        Counting.fits += 1
+        return super().fit(X, y)
+
+
+def test_a_killed_study_goes_on(clips, X, by_system, tmp_path, monkeypatch):
+    options = {"n_splits": 3, "random_state": 0, "memory": tmp_path, "n_resamples": 0}
+    models = {"least squares": Counting()}
+    monkeypatch.setattr(Counting, "fits", 0)
+    monkeypatch.setattr(Counting, "dies_at", 4)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(clips, X, models, "system", **options)
+    monkeypatch.setattr(Counting, "dies_at", None)
+    monkeypatch.setattr(Counting, "fits", 0)
+    study = run_study(clips, X, models, "system", **options)
+    assert Counting.fits == 2  # of the six fits, four were kept
+    np.testing.assert_allclose(
+        study.table("impression"), by_system.table("impression").loc[["least squares"]], rtol=1e-12
+    )
+    run_study(clips, X, models, "system", **options)
+    assert Counting.fits == 2
+    run_study(clips, X, models | {"free of charge": Counting()}, ["system", "random"], **options)
+    assert Counting.fits == 2 + 6  # an equal model under another name is known; the other split is not
+
+
+@pytest.mark.parametrize("changed", ["X", "y", "model"])
+def test_what_was_kept_is_used_for_the_same_fit_only(clips, X, tmp_path, monkeypatch, changed):
+    options = {"n_splits": 3, "memory": tmp_path, "n_resamples": 0, "targets": "impression"}
+    monkeypatch.setattr(Counting, "fits", 0)
+    run_study(clips, X, {"model": Counting()}, "system", **options)
+    clips, X = clips.copy(), X.copy()
+    X.iloc[0, 0] += changed == "X"
+    clips.iloc[0, clips.columns.get_loc("impression")] += changed == "y"
+    model = Counting(fit_intercept=changed != "model")
+    run_study(clips, X, {"model": model}, "system", **options)
+    assert Counting.fits == 6
+
+
+def test_a_model_that_cannot_be_written_down_is_refused(clips, X, tmp_path):
+    model = make_pipeline(FunctionTransformer(lambda table: table), LinearRegression())
+    with pytest.raises(ValueError, match="model 'scaled' holds something that cannot be written to disk"):
+        run_study(clips, X, {"scaled": model}, "system", memory=tmp_path)
 
 
 def test_clips_without_score_or_features_are_left_out(clips, X, models):
@@ -228,17 +410,20 @@ def test_clips_without_score_or_features_are_left_out(clips, X, models):
     assert second.startswith("alignment: left out 6 clips without features or score")
     tested = study.predictions[study.predictions["target"] == "impression"]["clip_id"].unique()
     assert sorted(tested) == sorted(clips.index[7:])
-    assert study.about["targets"]["impression"]["clips"] == 54 - 7
-    assert study.about["targets"]["alignment"]["clips"] == 54 - 6
+    assert study.about["splits"]["system"]["targets"]["impression"]["clips"] == 54 - 7
+    assert study.about["splits"]["system"]["targets"]["alignment"]["clips"] == 54 - 6
 
 
 def test_csv_round_trip(by_system, tmp_path):
     by_system.to_csv(tmp_path / "study.csv")
     table = pd.read_csv(tmp_path / "study.csv")
-    assert list(table.columns) == ["split", "target", "model", "kind", *METRICS, "note"]
+    assert list(table.columns) == [*by_system.scores.columns, "note"]
     assert set(table["split"]) == {"system"}
     pd.testing.assert_frame_equal(
-        table[by_system.scores.columns], by_system.scores, check_dtype=False, rtol=1e-12
+        table[by_system.scores.columns].fillna({"features": "none"}),
+        by_system.scores,
+        check_dtype=False,
+        rtol=1e-12,
     )
     unjudged = table[table["model"] == "system mean"]
     assert unjudged["note"].str.startswith("cannot be judged").all()
@@ -249,7 +434,7 @@ def test_json_round_trip(by_system, tmp_path):
     by_system.to_json(tmp_path / "study.json")
     json.loads((tmp_path / "study.json").read_text(), parse_constant=pytest.fail)  # no NaN: any reader's JSON
     again = StudyResult.from_json(tmp_path / "study.json")
-    for name in ("scores", "predictions", "notes"):
+    for name in ("scores", "predictions", "notes", "comparisons"):
         pd.testing.assert_frame_equal(
             getattr(again, name),
             getattr(by_system, name),
@@ -358,8 +543,8 @@ def test_two_jobs_equal_one(clips, X, models, by_system):
 
 def test_custom_splitter(clips, X):
     study = run_study(clips, X, {"least squares": LinearRegression()}, KFold(4), targets=["impression"])
-    assert study.about["split"] == repr(KFold(4))
-    assert study.about["folds"] == 4
+    assert study.splits == [repr(KFold(4))]
+    assert study.about["splits"][repr(KFold(4))]["folds"] == 4
     parts = []
     for train, test in KFold(4).split(clips):
         inputs = X.loc[clips.index, COLUMNS["impression"]]
@@ -371,8 +556,9 @@ def test_custom_splitter(clips, X):
 
 def test_one_random_share_has_one_fold(clips, X, models):
     study = run_study(clips, X, models, "85/15", targets=["impression"])
-    assert study.about["folds"] == 1
-    assert study.about["targets"]["impression"]["clips"] == 9  # 15 % of 54 are 8.1, rounded up
+    described = study.about["splits"]["85/15"]
+    assert described["folds"] == 1
+    assert described["targets"]["impression"]["clips"] == 9  # 15 % of 54 are 8.1, rounded up
     pooled, mean = (
         study.table("impression", kind).loc["least squares"] for kind in ("pooled", "mean of folds")
     )
@@ -381,8 +567,8 @@ def test_one_random_share_has_one_fold(clips, X, models):
 
 def test_targets_are_chosen(clips, X, models):
     liked = clips.rename(columns={"alignment": "liking"})
-    assert list(run_study(liked, X, models, n_splits=3).about["targets"]) == ["impression"]
-    assert list(run_study(liked, X, models, n_splits=3, targets=["liking"]).about["targets"]) == ["liking"]
+    assert run_study(liked, X, models, n_splits=3, n_resamples=0).targets == ["impression"]
+    assert run_study(liked, X, models, n_splits=3, n_resamples=0, targets=["liking"]).targets == ["liking"]
 
 
 def test_without_systems_there_are_no_s_metrics(clips, X):
@@ -396,10 +582,9 @@ def test_without_systems_there_are_no_s_metrics(clips, X):
 
 def test_about(by_system, clips):
     about = by_system.about
-    assert about["split"] == "system"
-    assert about["shared_with_training"] == {"system": 0.0, "prompt": 1.0}
-    expected = {"clips": 54, "systems": N_SYSTEMS, "least_systems_in_a_fold": 3, "inputs": 2}
-    assert expected.items() <= about["targets"]["impression"].items()
+    split = about["splits"]["system"]
+    assert split["shared_with_training"] == {"system": 0.0, "prompt": 1.0}
+    assert split["targets"]["impression"] == {"clips": 54, "systems": N_SYSTEMS, "least_systems_in_a_fold": 3}
     assert about["versions"]["scikit-learn"] == sklearn.__version__
     assert about["models"]["least squares"] == "LinearRegression()"
 
