@@ -77,6 +77,7 @@ from .evaluation.splitters import SystemPromptKFold as SystemPromptKFold
 from .evaluation.stats import fisher_interval as fisher_interval
 from .evaluation.stats import spearman_interval as spearman_interval
 from .evaluation.study import run_study as run_study
+from .evaluation.study_plan import StudyPlan as StudyPlan
 from .evaluation.study_result import StudyResult as StudyResult
 from .evaluation.subsets import select_systems as select_systems
 from .evaluation.ties import calibrate_ties as calibrate_ties

@@ -39,6 +39,7 @@ from musiceval_sk.cli_predict import predict
 from musiceval_sk.cli_ratings import ratings
 from musiceval_sk.cli_report import report
 from musiceval_sk.cli_reproduce import reproduce
+from musiceval_sk.cli_study import study
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 app = typer.Typer(
@@ -111,53 +112,9 @@ def extract(
     typer.echo(report)
 
 
-@_command("Example:  musiceval study clips.csv --ratings ratings.csv --cv system --out study")
-def study(
-    clips: Clips,
-    ratings: Ratings = None,
-    target: Targets = None,
-    cv: Annotated[
-        str, typer.Option(help="system, prompt, system+prompt, random, 85/15 or official.")
-    ] = "system",
-    folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
-    pattern: Pattern = None,
-    prompts: Prompts = None,
-    encoder: EncoderName = "spectral",
-    checkpoint: Checkpoint = None,
-    tokenizer: Tokenizer = None,
-    device: Device = None,
-    cache: Cache = None,
-    pooling: Pooling = "mean",
-    scale: Scale = (1, 5),
-    jobs: Jobs = 1,
-    seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for study.csv and study.json.")] = None,
-) -> None:
-    """Cross-validate look-ups, ridge, SVR and MOSRegressor under a named split, all eight metrics."""
-    from musiceval_sk import make_split, run_study
-
-    table = _scored_clips(clips, ratings, target, pattern, prompts, scale)
-    _targets_of(table, target, clips)
-    make_split(cv, table, n_splits=folds, random_state=seed)
-    embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
-    table = embed_readable(table, embedder.fit(table))
-    X = embedder.fit_transform(table)
-    result = run_study(
-        table,
-        X,
-        cv=cv,
-        targets=target,
-        n_splits=folds,
-        random_state=seed,
-        n_jobs=jobs,
-        features=_features(embedder),
-    )
-    typer.echo(result)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        result.to_csv(out / "study.csv")
-        result.to_json(out / "study.json")
-        typer.echo(f"wrote {out / 'study.csv'} and {out / 'study.json'}", err=True)
+_command("Example:  musiceval study clips.csv --ratings ratings.csv --cv system --cv prompt --out study")(
+    study
+)
 
 
 @_command("Example:  musiceval fit clips.csv --ratings ratings.csv --out model.skops")
@@ -186,9 +143,12 @@ def fit(
     """Fit MOSRegressor on all rated clips and save it with its feature stage."""
     from musiceval_sk import MOSRegressor, save_model
     from musiceval_sk.cli_predict import fit_and_assess
+    from musiceval_sk.datasets._scored import load_scored_clips
     from musiceval_sk.estimators._checks import check_parameters
 
-    table = _scored_clips(clips, ratings, target, pattern, prompts, scale)
+    table = load_scored_clips(
+        clips, ratings=ratings, targets=target, pattern=pattern, prompts=prompts, scale=scale
+    )
     names = _targets_of(table, target, clips)
     regressor = MOSRegressor(
         scale=scale, n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed
@@ -266,31 +226,6 @@ def _targets_of(table: Any, targets: list[str] | None, clips: Path) -> list[str]
     if not names:
         raise ClipsTableError(f"{clips}: has no scores; give --ratings, or --target for another column")
     return names
-
-
-def _scored_clips(
-    clips: Path,
-    ratings: Path | None,
-    targets: list[str] | None,
-    pattern: str | None,
-    prompts: Path | None,
-    scale: tuple[float, float],
-) -> Any:
-    from musiceval_sk import aggregate_ratings, load_clips
-
-    if ratings is None:
-        return load_clips(clips, targets=targets, pattern=pattern, prompts=prompts, scale=scale)
-    table = load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
-    scores = aggregate_ratings(ratings, clips=table, targets=targets, scale=scale)
-    return table.drop(columns=scores.columns, errors="ignore").join(scores)
-
-
-def _features(embedder: Any) -> str:
-    names = ", ".join(
-        f"{modality} {description['name']} ({embedder.encoder_.fingerprint_of(modality)})"
-        for modality, description in embedder.description_.items()
-    )
-    return f"{names}; pooling {embedder.pooling}"
 
 
 _command("Example:  musiceval check MusicEval-full")(check)

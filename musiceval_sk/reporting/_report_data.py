@@ -10,12 +10,8 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.evaluation.metrics import METRICS
-from musiceval_sk.evaluation.study_result import KINDS, StudyResult
+from musiceval_sk.evaluation.study_result import KINDS, NO_FEATURES, StudyResult
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
-
-POOLED, MEAN_OF_FOLDS = KINDS
-_LAID_OUT = {"target", "model", "kind", "split", *METRICS}
-_BOUNDS = ("_low", "_high")
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,28 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class PairedTest:
+    """A paired test between two predictors of one table.
+
+    Attributes
+    ----------
+    ahead, behind : str
+        The best predictor of the table, and the other.
+    difference, low, high : float
+        How far the first is ahead by the deciding metric, with its 95 % interval.
+    p_value : float in (0, 1]
+        By swapping predictors, after Holm's correction.
+    """
+
+    ahead: str
+    behind: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
 class Question:
     """What a study asks: how well one target is predicted under one split.
 
@@ -66,6 +84,10 @@ class Question:
         Whether training held other clips of the tested systems.
     cautions : list of str
         What the table cannot show.
+    tests : list of PairedTest
+        Between the best predictor and those next to it.
+    ceiling : dict of str to dict of str to float
+        The human ceiling: metrics by who would reach them; empty where ratings are unknown.
     """
 
     target: str
@@ -77,6 +99,8 @@ class Question:
     facts: dict[str, int]
     shares_systems: bool
     cautions: list[str]
+    tests: list[PairedTest]
+    ceiling: dict[str, dict[str, float]]
 
     @property
     def predictors(self) -> list[str]:
@@ -152,73 +176,60 @@ def gather(study: StudyResult, clips: pd.DataFrame | None = None, ratings: Any =
     """
     if study.predictions.empty:
         raise ClipsTableError("the study holds no predictions: nothing to report")
-    scores, predictions = _labelled(study, study.scores), _labelled(study, study.predictions)
-    pairs = scores[["target", "split"]].drop_duplicates().itertuples(index=False)
-    questions = [_question(study, scores, predictions, *pair) for pair in pairs]
-    ids = pd.Index(predictions["clip_id"].unique(), name="clip_id")
+    pairs = study.scores[["target", "split"]].drop_duplicates().itertuples(index=False)
+    questions = [_question(study, *pair) for pair in pairs]
+    ids = pd.Index(study.predictions["clip_id"].unique(), name="clip_id")
     table = _clips_of(ids, clips).join(_spreads(ids, study, clips, ratings))
-    return ReportData(questions, table, study.about, scores["split"].nunique() > 1)
+    return ReportData(questions, table, study.about, len(study.splits) > 1)
 
 
-def _labelled(study: StudyResult, table: pd.DataFrame) -> pd.DataFrame:
-    """Give each row its ``predictor`` and ``split``; columns that tell models apart, such as an encoder, join the name."""
-    keys = [
-        name
-        for name in study.scores.columns
-        if name not in _LAID_OUT and not name.endswith(_BOUNDS) and study.scores[name].nunique() > 1
-    ]
-    keys = [name for name in keys if name in study.predictions]
-    predictor = table["model"].astype(str)
-    for key in keys:
-        predictor = predictor + ", " + table[key].astype(str)
-    split = table["split"] if "split" in table else study.about["split"]
-    return table.assign(predictor=predictor, split=split)
-
-
-def _question(
-    study: StudyResult, scores: pd.DataFrame, predictions: pd.DataFrame, target: str, split: str
-) -> Question:
-    found = predictions[(predictions["target"] == target) & (predictions["split"] == split)]
+def _question(study: StudyResult, target: str, split: str) -> Question:
+    found = _of(study.predictions, target, split)
+    found = found.assign(predictor=study.predictor_names(found["features"], found["model"]))
     answers = found.drop_duplicates("clip_id").set_index("clip_id")[["fold", "truth"]]
     wide = found.groupby(["clip_id", "predictor"])["prediction"].mean().unstack()
-    shares = study.about["shared_with_training"].get("system", 0) > 0
-    kind = MEAN_OF_FOLDS if shares and study.about["folds"] > 1 else POOLED
-    chosen = scores[(scores["target"] == target) & (scores["split"] == split)]
-    tables = {
-        kind: [_row(study, row) for _, row in chosen[chosen["kind"] == kind].iterrows()] for kind in KINDS
-    }
+    described = study.about["splits"][split]
     return Question(
-        target,
-        split,
-        kind,
-        tables,
-        answers,
-        wide.loc[answers.index],
-        study.about["targets"][target],
-        shares,
-        study.cautions(target),
+        target=target,
+        split=split,
+        kind=study.reading_kind(split),
+        tables={kind: _rows(study, target, split, kind) for kind in KINDS},
+        answers=answers,
+        predictions=wide.loc[answers.index],
+        facts=described["targets"][target],
+        shares_systems=described["shared_with_training"].get("system", 0) > 0,
+        cautions=study.cautions(target, split),
+        tests=_tests(study, target, split),
+        ceiling=study.about["human_ceiling"].get(target, {}),
     )
 
 
-def _row(study: StudyResult, row: pd.Series) -> ScoreRow:
-    notes = study.notes[(study.notes["target"] == row["target"]) & (study.notes["model"] == row["model"])]
-    description = study.about["models"].get(row["model"])
-    return ScoreRow(
-        predictor=row["predictor"],
-        hears=description is not None and "DummyRegressor" not in description,
-        scores={name: float(row[name]) for name in METRICS},
-        note="; ".join(notes["note"]),
-        **dict(zip(("low", "high"), _interval(study, row), strict=True)),
-    )
+def _of(table: pd.DataFrame, target: str, split: str) -> pd.DataFrame:
+    return table[(table["target"] == target) & (table["split"] == split)]
 
 
-def _interval(study: StudyResult, row: pd.Series) -> tuple[float, float]:
-    """Interval of S_SRCC: the study's own where its table has one, else the approximate one of pooled scores."""
-    if "S_SRCC_low" in row:
-        return float(row["S_SRCC_low"]), float(row["S_SRCC_high"])
-    if row["kind"] != POOLED or row["predictor"] != row["model"]:
-        return np.nan, np.nan
-    return study.interval(row["target"], row["model"])
+def _rows(study: StudyResult, target: str, split: str, kind: str) -> list[ScoreRow]:
+    notes = _of(study.notes, target, split)
+    return [
+        ScoreRow(
+            predictor=predictor,
+            hears=row["features"] != NO_FEATURES,
+            scores={name: float(row[name]) for name in METRICS},
+            low=float(row.get("S_SRCC_low", np.nan)),
+            high=float(row.get("S_SRCC_high", np.nan)),
+            note="; ".join(
+                notes["note"][(notes["features"] == row["features"]) & (notes["model"] == row["model"])]
+            ),
+        )
+        for predictor, row in study.rows(target, kind, split=split).iterrows()
+    ]
+
+
+def _tests(study: StudyResult, target: str, split: str) -> list[PairedTest]:
+    found = _of(study.comparisons, target, split)
+    sides = [study.predictor_names(found[f"features_{side}"], found[f"model_{side}"]) for side in "ab"]
+    figures = found[["difference", "low", "high", "p_holm"]].astype(float).to_numpy()
+    return [PairedTest(ahead, behind, *row) for ahead, behind, row in zip(*sides, figures, strict=True)]
 
 
 def _clips_of(ids: pd.Index, clips: pd.DataFrame | None) -> pd.DataFrame:
@@ -246,7 +257,7 @@ def _clips_of(ids: pd.Index, clips: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def _spreads(ids: pd.Index, study: StudyResult, clips: pd.DataFrame | None, ratings: Any) -> pd.DataFrame:
-    targets = list(study.about["targets"])
+    targets = study.targets
     source = clips
     if ratings is not None:
         kept = pd.DataFrame(index=ids) if clips is None else clips

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.evaluation.study_result import FEW_SYSTEMS
-from musiceval_sk.reporting._report_data import MEAN_OF_FOLDS, Question, ReportData, ScoreRow
+from musiceval_sk.evaluation._study_text import FEW_SYSTEMS
+from musiceval_sk.evaluation.study_result import MEAN_OF_FOLDS
+from musiceval_sk.reporting._report_data import PairedTest, Question, ReportData, ScoreRow
 
 _SUBJECTS = {"impression": "Musical impression", "alignment": "Textual alignment"}
 _MOST_PAIRED = 3000
+_LEVEL = 0.05
 # Share of pairs in the raters' order, of the best that hears and of the best that does not.
 Agreements = tuple[float, ...]
 
@@ -49,7 +51,8 @@ def verdict(question: Question, data: ReportData) -> Verdict:
     Returns
     -------
     Verdict
-        Cautious where there are few systems, no interval, or an interval that reaches down to the look-up.
+        Cautious where there are few systems, or where a paired test does not tell the two apart; where nothing that does not
+        hear can be ranked, where the interval reaches down to 0.
     """
     subject = _SUBJECTS.get(question.target, question.target)
     if data.several_splits:
@@ -109,9 +112,19 @@ def _outcome(question: Question, best: ScoreRow, rival: ScoreRow | None) -> str:
         return "unknown few"
     if best.scores[metric] <= level:
         return "behind"
+    if rival is not None:
+        test = _test_between(question, best, rival)
+        if test is None or not np.isfinite(test.p_value):
+            return "open untested"
+        return "ahead" if test.p_value < _LEVEL else "open chance"
     if metric == "S_SRCC" and np.isfinite(best.low):
         return "ahead" if best.low > level else "open chance"
     return "open untested"
+
+
+def _test_between(question: Question, best: ScoreRow, rival: ScoreRow) -> PairedTest | None:
+    pairs = {(test.ahead, test.behind): test for test in question.tests}
+    return pairs.get((best.predictor, rival.predictor))
 
 
 def _ahead(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
@@ -189,6 +202,12 @@ def _evidence(question: Question, best: ScoreRow, rival: ScoreRow | None) -> str
     look_up = (
         f"{rival.predictor} {rival.scores[metric]:.2f}" if rival else "no look-up can rank anything here"
     )
+    test = None if rival is None else _test_between(question, best, rival)
+    if test is not None and np.isfinite(test.p_value):
+        look_up += (
+            f"; ahead by {test.difference:.2f}, 95 % interval {test.low:.2f} to {test.high:.2f}, "
+            f"p = {test.p_value:.3f} by swapping the two"
+        )
     counts = f"{question.facts['clips']} clips"
     if question.facts["systems"]:
         counts += f" of {question.facts['systems']} systems"

@@ -114,7 +114,7 @@ def read_study(path: str | Path) -> StudyResult:
     ValueError
         If the file is no JSON, or lacks a part of a study.
     """
-    parts = ("about", "scores", "predictions", "notes")
+    parts = ("about", "scores", "predictions", "notes", "comparisons")
     advice = "give the study.json that musiceval study --out, or StudyResult.to_json, wrote"
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,13 +1,10 @@
-"""Studies made by hand for tests of reports: what predictors say is laid down, scores come from `evaluate`."""
-
-import warnings
+"""Studies made by hand for tests of reports: what predictors say is laid down, the rest is the study's own reckoning."""
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ConstantInputWarning
 
-from musiceval_sk.evaluation.metrics import METRICS, evaluate
-from musiceval_sk.evaluation.study_result import KINDS, StudyResult
+from musiceval_sk.evaluation._study_summary import Bootstrap, summarise
+from musiceval_sk.evaluation.study_result import NO_FEATURES, StudyResult
 
 HOSTILE = "</script><script>window.hacked=1</script><!-- \"quoted\" & 'so' \u2028 ünï 音楽"
 
@@ -21,72 +18,62 @@ def made_clips(n_systems=12, n_prompts=4, names="S{:02d}", prompts="calm piano {
     return pd.DataFrame(rows, columns=["clip_id", "path", "prompt", "system"]).set_index("clip_id")
 
 
-def made_study(clips, predictors, *, truth=None, targets=("impression",), shared=0.0, folds=2, seed=0):
-    """Make a study of predictors: name to predictions, an array, or None for a look-up that cannot be judged."""
+def made_study(
+    clips,
+    predictors,
+    *,
+    truth=None,
+    targets=("impression",),
+    shared=0.0,
+    folds=2,
+    seed=0,
+    resamples=200,
+    splits=None,
+    features=("made up",),
+):
+    """Make a study of predictors: name to predictions, an array, or None for one that cannot be judged.
+
+    What has "mean" in its name hears nothing.
+    """
     rng = np.random.default_rng(seed)
     named = "system" in clips
     groups = pd.factorize(clips["system"])[0] if named else np.arange(len(clips))
     truth = (
         1.5 + groups / max(groups.max(), 1) * 3 + rng.normal(0, 0.1, len(clips)) if truth is None else truth
     )
-    fold = np.arange(len(clips)) % folds if shared else groups % folds
-    scores, predictions = [], []
-    for target in targets:
-        for name, predicted in predictors.items():
-            values = np.full(len(clips), 3.0) if predicted is None else np.asarray(predicted, dtype=float)
-            table = pd.DataFrame({"fold": fold, "clip_id": clips.index, "truth": truth, "prediction": values})
-            predictions.append(table.assign(target=target, model=name))
-            for kind in KINDS:
-                scores.append(
-                    {"target": target, "model": name, "kind": kind, **_scores(table, clips, kind, predicted)}
-                )
+    splits = splits or ["prompt" if shared else "system"]
+    predictions = []
+    for split in splits:
+        for target in targets:
+            for name, predicted in predictors.items():
+                for heard in [NO_FEATURES] if "mean" in name else features:
+                    table = pd.DataFrame({"truth": truth, "prediction": 3.0}, index=clips.index)
+                    table["prediction"] = 3.0 if predicted is None else np.asarray(predicted, dtype=float)
+                    table["fold"] = np.arange(len(clips)) % folds if shared else groups % folds
+                    table = table.assign(split=split, target=target, model=name, features=heard)
+                    predictions.append(table.assign(known=predicted is not None, training_mean=3.0))
     count = clips["system"].nunique() if named else 0
-    about = {
-        "split": "prompt" if shared else "system",
+    facts = {"clips": len(clips), "systems": count, "least_systems_in_a_fold": count // folds}
+    described = {
         "meaning": "made up",
         "folds": folds,
         "shared_with_training": {"system": shared} if named else {},
-        "targets": {
-            target: {
-                "clips": len(clips),
-                "systems": count,
-                "least_systems_in_a_fold": count // folds,
-                "inputs": 3,
-            }
-            for target in targets
-        },
-        "features": "made up",
+        "targets": dict.fromkeys(targets, facts),
+    }
+    about = {
+        "splits": dict.fromkeys(splits, described),
+        "features": dict.fromkeys(features, "made up"),
+        "inputs": {target: dict.fromkeys(features, 3) for target in targets},
         "models": {name: "Ridge()" for name in predictors if "mean" not in name},
+        "resamples": resamples,
+        "human_ceiling": {},
         "random_state": 0,
         "versions": {"python": "3"},
         "made": "2025-01-01",
     }
-    notes = pd.DataFrame(
-        [
-            (t, name, "ranks nothing")
-            for t in targets
-            for name, values in predictors.items()
-            if values is None
-        ],
-        columns=["target", "model", "note"],
-    )
-    columns = ["target", "model", "fold", "clip_id", "truth", "prediction"]
-    return StudyResult(pd.DataFrame(scores), pd.concat(predictions)[columns], notes, about)
-
-
-def _scores(table, clips, kind, predicted):
-    if predicted is None:
-        return dict.fromkeys(METRICS, np.nan)
-    parts = [table] if kind == KINDS[0] else [part for _, part in table.groupby("fold")]
-    systems = clips.get("system")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)
-        found = [
-            evaluate(
-                part["truth"].to_numpy(),
-                part["prediction"].to_numpy(),
-                systems=None if systems is None else systems.loc[part["clip_id"]].to_numpy(),
-            )
-            for part in parts
-        ]
-    return pd.DataFrame(found).mean().reindex(METRICS).to_dict()
+    found = pd.concat(predictions)
+    systems = clips["system"] if named else None
+    scores, notes, comparisons = summarise(found, about["splits"], systems, Bootstrap(resamples, 0, None))
+    columns = ["split", "target", "features", "model", "fold", "clip_id", "truth", "prediction"]
+    tidy = found.rename_axis("clip_id").reset_index()[columns]
+    return StudyResult(scores, tidy, notes, comparisons, about)

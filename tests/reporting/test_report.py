@@ -4,6 +4,7 @@ import html
 import json
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -46,9 +47,9 @@ def payload_of(page):
 
 
 def test_verdict_where_a_predictor_is_ahead_of_guessing(clips):
-    study = made_study(clips, {"global mean": None, "ridge": quality(clips) ** 2})
+    study = made_study(clips, {"global mean": None, "ridge": quality(clips) ** 2}, resamples=0)
     found = judged(study, clips)
-    assert found.outcome == "open"  # S_SRCC is 1: no interval, so nothing says that it is more than chance
+    assert found.outcome == "open"  # there is no interval, so nothing says that it is more than chance
     assert "was not tested" in found.sentence
 
 
@@ -92,7 +93,7 @@ def test_verdict_without_systems_goes_by_clips(clips):
 def test_verdict_where_nothing_can_be_judged(clips):
     found = judged(made_study(clips, {"global mean": None, "ridge": None}), clips)
     assert found.sentence == "No predictor that hears the clips could be judged."
-    assert "ridge: ranks nothing" in found.evidence
+    assert "ridge: cannot be judged under this split" in found.evidence
 
 
 def test_verdict_where_the_interval_reaches_below_zero(clips):
@@ -112,32 +113,56 @@ def test_pair_agreement_counts_ties_half_and_skips_equal_truths():
     )
 
 
+def test_verdict_where_a_paired_test_tells_it_from_the_lookup(clips):
+    shuffled = np.random.default_rng(1).permutation(12)[quality(clips).astype(int)]
+    predictors = {"prompt mean": shuffled, "ridge": quality(clips)}
+    study = made_study(clips, predictors, resamples=2000)
+    found = judged(study, clips)
+    assert found.outcome == "ahead"
+    assert "the look-up prompt mean, which hears nothing," in found.sentence
+    p_value = study.comparisons["p_holm"].item()
+    assert p_value < 0.05
+    assert f"p = {p_value:.3f} by swapping the two" in found.evidence
+
+
+def test_verdict_where_a_paired_test_does_not(clips):
+    near = quality(clips)
+    near[near == 0] = 2.5
+    found = judged(made_study(clips, {"prompt mean": near, "ridge": quality(clips)}), clips)
+    assert found.outcome == "open"
+    assert found.sentence.endswith("with 12 systems that may be no better than prompt mean.")
+
+
 @pytest.mark.usefixtures("without_figures")
-def test_splits_encoders_and_intervals_of_a_grown_study_are_shown(clips, tmp_path):
-    study = made_study(clips, {"ridge": quality(clips)})
-    parts = [
-        [table.assign(split=split, encoder=encoder) for table in (study.scores, study.predictions)]
-        for split in ("system", "prompt")
-        for encoder in ("clap", "spectral")
-    ]
-    scores, predictions = (pd.concat(tables) for tables in zip(*parts, strict=True))
-    scores = scores.assign(S_SRCC_low=0.25, S_SRCC_high=0.75)
-    grown = type(study)(scores, predictions, study.notes, study.about)
-    data = gather(grown, clips)
+def test_splits_features_intervals_and_tests_of_a_study_are_shown(clips, tmp_path):
+    swapped = quality(clips)
+    swapped[swapped == 0] = 2.5
+    study = made_study(
+        clips,
+        {"ridge": quality(clips), "SVR": swapped},
+        splits=["system", "prompt"],
+        features=["clap", "spectral"],
+    )
+    study.about["human_ceiling"]["impression"] = {"another panel": {"S_SRCC": 0.9876}}
+    data = gather(study, clips)
     assert [(question.target, question.split) for question in data.questions] == [
         ("impression", "system"),
         ("impression", "prompt"),
     ]
-    assert data.questions[0].predictors == ["ridge, clap", "ridge, spectral"]
-    text = write_report(grown, tmp_path / "r.html", clips=clips, audio="none").read_text()
-    assert "0.25 to 0.75" in text and "ridge, spectral" in text
+    assert data.questions[0].predictors == ["ridge, clap", "ridge, spectral", "SVR, clap", "SVR, spectral"]
+    text = write_report(study, tmp_path / "r.html", clips=clips, audio="none").read_text()
+    low, high = study.interval("impression", "SVR, clap", split="system")
+    assert f"{low:.2f} to {high:.2f}" in text
     assert "Musical impression, split &#39;prompt&#39;" in text
+    assert "0.988" in text
+    test = data.questions[0].tests[-1]
+    assert f"<bdi>{test.behind}</bdi> by {test.difference:.3f}" in text
 
 
 def test_a_clip_tested_twice_counts_once_with_its_mean_prediction(clips):
     study = made_study(clips, {"truth": quality(clips)})
     again = study.predictions.assign(fold=9, prediction=study.predictions["prediction"] + 1)
-    doubled = type(study)(study.scores, pd.concat([study.predictions, again]), study.notes, study.about)
+    doubled = replace(study, predictions=pd.concat([study.predictions, again]))
     question = gather(doubled, clips).questions[0]
     assert question.predictions["truth"].tolist() == (quality(clips) + 0.5).tolist()
 
@@ -180,7 +205,8 @@ def test_clips_that_the_table_lacks_are_counted(clips):
 def test_hostile_texts_stay_texts(tmp_path):
     clips = made_clips(names=HOSTILE + "{}", prompts=HOSTILE + "{}")
     study = made_study(clips, {HOSTILE: quality(clips), "ridge": quality(clips)[::-1]})
-    study.about["features"] = study.about["meaning"] = HOSTILE
+    study.about["features"] = {"X": HOSTILE}
+    study.about["splits"]["system"]["meaning"] = HOSTILE
     page = write_report(study, tmp_path / "r.html", clips=clips, audio="none", note=HOSTILE)
     text = page.read_text(encoding="utf-8")
     assert text.count("<script") == 2 and text.count("</script") == 2
@@ -281,8 +307,11 @@ def test_wrong_options_are_refused(clips, tmp_path, options):
     ("content", "words"),
     [
         ("model,score\n", "no JSON"),
-        ("[]", "no study, it lacks about, scores, predictions, notes"),
-        ('{"about": {}, "scores": []}', "no study, it lacks predictions, notes; give the study.json that"),
+        ("[]", "no study, it lacks about, scores, predictions, notes, comparisons"),
+        (
+            '{"about": {}, "scores": []}',
+            "no study, it lacks predictions, notes, comparisons; give the study.json that",
+        ),
     ],
 )
 def test_a_file_that_is_no_study_is_refused(tmp_path, content, words):
@@ -293,7 +322,7 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, content, words):
 
 def test_an_empty_study_is_refused(clips, tmp_path):
     study = made_study(clips, {"ridge": quality(clips)})
-    empty = type(study)(study.scores, study.predictions.iloc[:0], study.notes, study.about)
+    empty = replace(study, predictions=study.predictions.iloc[:0])
     with pytest.raises(ClipsTableError, match="holds no predictions"):
         write_report(empty, tmp_path / "r.html")
 
