@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from click.core import ParameterSource
 
 from musiceval_sk._cli_common import (
     Cache,
@@ -136,10 +135,14 @@ def _refuse_beside_a_file(context: typer.Context) -> None:
     given = [
         parameter.opts[0]
         for parameter in context.command.params
-        if parameter.name not in _WITH_A_FILE
-        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if parameter.name not in _WITH_A_FILE and _is_given(context, str(parameter.name))
     ]
     if given:
         raise ValueError(
             f"{', '.join(given)}: with a study file only --out, --jobs and --memory are options; all else is said in the file"
         )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -79,6 +79,55 @@ def test_extract_of_a_folder_with_an_unreadable_file_says_so_and_exits_1(folder,
     assert "error: " in strict.stderr and "S09_P01.wav: not a sound file" in strict.stderr
 
 
+def test_study_of_several_splits_and_poolings_keeps_its_fits(folder, tmp_path):
+    several = [
+        "--cv",
+        "system",
+        "--cv",
+        "prompt",
+        "--pooling",
+        "mean",
+        "--pooling",
+        "max",
+        "--model",
+        "ridge",
+    ]
+    command = ["study", *data(folder), *several, "--folds", 2, "--target", "impression"]
+    command += ["--resamples", 20, "--out", tmp_path]
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    assert "Split 'system'" in result.stdout and "Split 'prompt'" in result.stdout
+    assert "ridge, spectral, max" in result.stdout
+    assert "human ceiling" in result.stdout
+    kept = sorted(path.parent.name for path in (tmp_path / "fits").rglob("output.pkl"))
+    # 2 splits x 2 folds x (3 look-ups + ridge on two poolings)
+    assert len(kept) == 2 * 2 * 5
+    again = run(*command)
+    assert again.stdout == result.stdout
+    assert sorted(path.parent.name for path in (tmp_path / "fits").rglob("output.pkl")) == kept
+
+
+def test_study_from_a_file(folder, tmp_path):
+    clips, *_ = data(folder)
+    (tmp_path / "study.toml").write_text(
+        f"clips = '{clips}'\nratings = '{clips.with_name('ratings.csv')}'\ncache = '{folder / 'e.h5'}'\n"
+        "n_splits = 2\nn_resamples = 0\nmodels = ['ridge']\ntargets = ['alignment']\n"
+    )
+    result = run("study", tmp_path / "study.toml", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "alignment: 16 clips of 4 systems" in result.stdout
+    assert (tmp_path / "out" / "study.json").exists()
+    refused = run("study", tmp_path / "study.toml", "--cv", "prompt", "--seed", 1)
+    assert refused.exit_code == 2
+    assert (
+        "error: --cv, --seed: with a study file only --out, --jobs and --memory are options" in refused.stderr
+    )
+    (tmp_path / "wrong.toml").write_text("clip = 'clips.csv'")
+    refused = run("study", tmp_path / "wrong.toml")
+    assert refused.exit_code == 2
+    assert "unknown key 'clip', did you mean 'clips'?" in refused.stderr
+
+
 def test_study_prints_tables_and_writes_files(folder, tmp_path):
     result = run(
         "study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path

@@ -31,7 +31,7 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         return np.full((4, present.shape[1]), np.nan)
     # In the place of an absent system, all that is summed up is 0.
     truth, prediction = (np.where(present, values, np.nan) for values in (truth, prediction))
-    pairs = tuple(np.nan_to_num(_signs(settled(values))) for values in (truth, prediction))
+    pairs = np.nan_to_num(_signs(settled(truth))), np.nan_to_num(_signs(settled(prediction)))
     sizes = present.sum(axis=0)
     return _agreement(truth, prediction, pairs, sizes)
 

@@ -7,7 +7,7 @@ of the training scores is low where the test systems are good, and every predict
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,7 @@ def run_study(
     (['system', 'random'], ['ridge, heard', 'ridge, louder'])
     """
     check_clips(clips)
-    targets = _targets_of(clips, targets)
+    targets = targets_of(clips, targets)
     tables = _feature_tables(X, clips)
     described = _described(tables, features)
     if models is not None and not isinstance(models, Mapping):
@@ -153,7 +153,26 @@ def run_study(
     return StudyResult(scores, tidy[columns], notes, comparisons, about)
 
 
-def _targets_of(clips: pd.DataFrame, targets: str | list[str] | None) -> list[str]:
+def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list[str]:
+    """Name the score columns to predict.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table.
+    targets : str, sequence of str or None
+        Those asked for; None for those of impression and alignment that are there.
+
+    Returns
+    -------
+    list of str
+        At least one.
+
+    Raises
+    ------
+    ClipsTableError
+        If there is none, or the table lacks one.
+    """
     targets = [targets] if isinstance(targets, str) else targets
     chosen = list(targets or [name for name in TARGETS if name in clips])
     check_clips(clips, columns=chosen)

@@ -14,7 +14,7 @@ from musiceval_sk.evaluation._study_features import embed_features, read_feature
 from musiceval_sk.evaluation._study_file import mapping_of, read_study_file, refuse_unknown, resolved
 from musiceval_sk.evaluation._study_models import make_model
 from musiceval_sk.evaluation.model_selection import make_split
-from musiceval_sk.evaluation.study import run_study
+from musiceval_sk.evaluation.study import run_study, targets_of
 from musiceval_sk.evaluation.study_result import StudyResult
 
 _PATHS = ("clips", "ratings", "prompts", "cache", "memory")
@@ -25,7 +25,7 @@ _FEATURE_PATHS = ("table", "checkpoint", "tokenizer")
 class StudyPlan:
     """All that a study needs, by name.
 
-    Parameters
+    Attributes
     ----------
     clips : str or Path
         Clips table, folder of sounds, or MusicEval (folder or Parquet).
@@ -83,7 +83,7 @@ class StudyPlan:
         Parameters
         ----------
         path : str or Path
-            The file, ``.toml``, ``.yaml`` or ``.yml``. Its keys are the parameters of `StudyPlan`.
+            The file, ``.toml``, ``.yaml`` or ``.yml``. Its keys are the attributes of `StudyPlan`.
 
         Returns
         -------
@@ -175,6 +175,7 @@ class StudyPlan:
             prompts=self.prompts,
             scale=self.scale,
         )
+        targets = targets_of(clips, self.targets)
         models = self.models_for(clips)
         splits = [self.cv] if isinstance(self.cv, str) else list(self.cv)
         for name in splits:
@@ -187,7 +188,7 @@ class StudyPlan:
             tables,
             models,
             splits,
-            targets=None if self.targets is None else list(self.targets),
+            targets=targets,
             n_splits=self.n_splits,
             random_state=self.random_state,
             features=described,

@@ -83,8 +83,12 @@ class StudyResult:
 
         Parameters
         ----------
-        target, kind, split
-            As of `table`.
+        target : str
+            Name of the target.
+        kind : {"pooled", "mean of folds"}, default="pooled"
+            Which scores.
+        split : str, default=None
+            Name of the split; needed where there are several.
 
         Returns
         -------
@@ -117,12 +121,16 @@ class StudyResult:
 
         Parameters
         ----------
-        target, kind, split
-            As of `table`.
+        target : str
+            Name of the target.
         predictor : str
             The row.
         metric : str, default="S_SRCC"
             One of `METRICS`.
+        kind : {"pooled", "mean of folds"}, default="pooled"
+            Which scores.
+        split : str, default=None
+            Name of the split; needed where there are several.
 
         Returns
         -------
