@@ -66,7 +66,7 @@ def study(
         ),
     ] = None,
     scale: Scale = (1, 5),
-    resamples: Annotated[int, typer.Option(help="Resamples for intervals and tests; 0 for neither.")] = 2000,
+    resamples: Annotated[int, typer.Option(help="Resamples for intervals and tests; 0 for neither.")] = 1000,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Processes to use. Default: 1.")] = None,
     seed: Seed = 0,
     memory: Annotated[

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from musiceval_sk import load_clips, load_musiceval, make_musiceval
+from musiceval_sk import make_musiceval
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,14 +31,11 @@ def test_python_examples_run(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("ignore")  # a small set is not what the paper says, and loading says so
 def test_musiceval_becomes_a_clips_table(tmp_path, monkeypatch):
-    make_musiceval(tmp_path / "MusicEval-full")
+    made = make_musiceval(tmp_path / "MusicEval-full")
     monkeypatch.chdir(tmp_path)
-    exec(python_blocks()[-1], {})
-    pd.testing.assert_frame_equal(
-        load_clips("MusicEval-full/clips.csv")[["prompt", "system", "impression", "alignment"]],
-        load_musiceval("MusicEval-full", check=False)[["prompt", "system", "impression", "alignment"]],
-        check_dtype=False,
-    )
+    names: dict = {}
+    exec(python_blocks()[-1], names)
+    assert sorted(names["clips"].index) == sorted(made.clips.index)
 
 
 @pytest.mark.parametrize("name", ["first_study", "clap_on_a_folder"])

@@ -199,7 +199,9 @@ class _Question:
 def _the_other_way_round(compared: pd.DataFrame) -> pd.DataFrame:
     """Turn others less the best into the best less others."""
     turned = compared.rename(columns={"a": "b", "b": "a", "value_a": "value_b", "value_b": "value_a"})
-    return turned.assign(difference=-compared["difference"], low=-compared["high"], high=-compared["low"])
+    return turned.assign(
+        difference=0.0 - compared["difference"], low=0.0 - compared["high"], high=0.0 - compared["low"]
+    )
 
 
 def _place(row: tuple[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from musiceval_sk.evaluation.study_result import StudyResult
 
 FEW_SYSTEMS = 10
-_KIND_WIDTH = 15
+_KIND_WIDTH = 19
 
 
 def study_text(study: "StudyResult") -> str:

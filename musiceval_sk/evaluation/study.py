@@ -36,7 +36,7 @@ def run_study(
     random_state: int | None = 0,
     features: str | Mapping[str, str] = "as given",
     ratings: Any = None,
-    n_resamples: int = 2000,
+    n_resamples: int = 1000,
     memory: Any = None,
     n_jobs: int | None = None,
     progress: bool | None = None,
@@ -71,7 +71,7 @@ def run_study(
         What X is, for the header; for several, by their name.
     ratings : str, Path or pandas.DataFrame, default=None
         Single ratings, for `human_ceiling`.
-    n_resamples : int, default=2000
+    n_resamples : int, default=1000
         Resamples for intervals, and swaps for tests, see `bootstrap_metrics` and `compare_predictors`; 0 for neither.
     memory : str, Path or joblib.Memory, default=None
         Folder in which the predictions of each fit are kept as soon as they are there. A second run takes them from it where

@@ -71,7 +71,7 @@ class StudyPlan:
     scale: tuple[float, float] = (1, 5)
     n_splits: int = 5
     random_state: int | None = 0
-    n_resamples: int = 2000
+    n_resamples: int = 1000
     memory: str | Path | None = None
     n_jobs: int | None = None
     cache: str | Path | None = None

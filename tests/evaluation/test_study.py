@@ -225,7 +225,7 @@ def test_intervals_are_those_of_bootstrap_metrics(clips, by_system, at_random, c
             chosen["prediction"].to_numpy(),
             systems=systems,
             folds=folds,
-            n_resamples=2000,
+            n_resamples=1000,
             random_state=0,
         )
         for metric in METRICS:
