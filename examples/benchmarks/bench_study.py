@@ -4,7 +4,10 @@
 
 Made-up clips: 31 systems, 100 prompts, vectors of 1,024 columns (half named audio, half text) that hold something of both scores.
 Look-ups of system and prompt, ridge, SVR and MOSRegressor meet the splits by system, prompt, both and at random, once from
-scratch and once more with everything kept. The table says how the time divides.
+scratch and once more with everything kept.
+
+Measured on 2 CPU cores (AMD EPYC), `--jobs 2`: 150.6 s from scratch; 37.0 s again with all fits kept (26.7 s in another run), 6.7 s of
+them without intervals and tests.
 """
 
 import argparse

@@ -4,6 +4,7 @@ What was predicted can be kept on disk, each fit under a digest of all that it d
 where it was, and a study with one more model fits that one only.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,11 @@ def fold_predictor(memory: Any) -> Callable[..., pd.DataFrame]:
     return kept.cache(predict_fold, ignore=["model", "inputs", "part", "train", "test"])
 
 
+@functools.cache
+def _versions() -> dict[str, str]:
+    return provenance()["versions"]
+
+
 def key_of(name: str, model: Any, digest: str, part: Part, train: np.ndarray, test: np.ndarray) -> str:
     """Digest all that the predictions of a fold depend on, versions of packages among it.
 
@@ -96,7 +102,7 @@ def key_of(name: str, model: Any, digest: str, part: Part, train: np.ndarray, te
         If a parameter cannot be written down, such as a lambda.
     """
     groups = None if part.groups is None else part.groups.astype(str).tolist()
-    parts = (model, digest, part.scores.tolist(), groups, train, test, provenance()["versions"])
+    parts = (model, digest, part.scores.tolist(), groups, train, test, _versions())
     try:
         return joblib.hash(parts)
     except Exception as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
 from musiceval_sk.evaluation._judging import judge
 from musiceval_sk.evaluation.bootstrap import bootstrap_metrics
@@ -30,7 +31,7 @@ Fold = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals and tests are drawn: number of resamples (0: none), seed, threads."""
+    """How intervals and tests are drawn: number of resamples (0: none), seed, processes."""
 
     n_resamples: int
     random_state: int | None
@@ -58,13 +59,16 @@ def summarise(
     scores, notes, comparisons : pandas.DataFrame
         See `StudyResult`.
     """
-    scores, notes, comparisons = [], [], []
-    for (split, target), found in predictions.groupby(["split", "target"], sort=False):
-        question = _Question(found, reading_kind(splits[split]), systems, bootstrap)
-        place = {"split": split, "target": target}
-        scores += [place | row for row in question.scores()]
-        notes += [place | note for note in question.notes]
-        comparisons += [place | row for row in question.comparisons().to_dict("records")]
+    questions = list(predictions.groupby(["split", "target"], sort=False))
+    judged = Parallel(n_jobs=bootstrap.n_jobs if bootstrap.n_resamples else 1)(
+        delayed(_judge)(found, reading_kind(splits[split]), systems, bootstrap)
+        for (split, _), found in questions
+    )
+    tables: tuple[list[dict[str, Any]], ...] = ([], [], [])
+    for ((split, target), _), rows_of in zip(questions, judged, strict=True):
+        for table, rows in zip(tables, rows_of, strict=True):
+            table += [{"split": split, "target": target} | row for row in rows]
+    scores, notes, comparisons = tables
     bounds = [f"{name}_{end}" for name in METRICS for end in ("low", "high")] if bootstrap.n_resamples else []
     columns = ["split", "target", "features", "model", "kind", *METRICS, *bounds]
     return (
@@ -112,6 +116,14 @@ def _facts(part: pd.DataFrame, folds: list[Fold], systems: pd.Series | None) -> 
         "systems": part["system"].iloc[tested].nunique(),
         "least_systems_in_a_fold": min(counts),
     }
+
+
+def _judge(
+    found: pd.DataFrame, kind: str, systems: pd.Series | None, bootstrap: Bootstrap
+) -> tuple[list[dict[str, Any]], ...]:
+    """Rows of scores, notes and comparisons of one target under one split."""
+    question = _Question(found, kind, systems, bootstrap)
+    return question.scores(), question.notes, question.comparisons().to_dict("records")
 
 
 class _Question:
@@ -192,7 +204,6 @@ class _Question:
             "folds": self._folds if kind == MEAN_OF_FOLDS else None,
             "n_resamples": self._bootstrap.n_resamples,
             "random_state": self._bootstrap.random_state,
-            "n_jobs": self._bootstrap.n_jobs,
         }
 
 

@@ -295,11 +295,16 @@ def _run(
     from tqdm import tqdm
 
     predict = fold_predictor(memory)
-    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(predict)(*fit) for _, fit in fits)
+    # Models that take long tend to stand last. Begun first, none of them keeps one core busy at the end while others wait.
+    names = [labels["model"] for labels, _ in fits]
+    rank = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    order = sorted(range(len(fits)), key=lambda place: -rank[names[place]])
+    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(predict)(*fits[i][1]) for i in order)
     bar = tqdm(
         running, total=len(fits), desc="study", unit="fit", disable=None if progress is None else not progress
     )
-    return pd.concat([found.assign(**labels) for (labels, _), found in zip(fits, bar, strict=True)])
+    found = dict(zip(order, bar, strict=True))
+    return pd.concat([found[place].assign(**labels) for place, (labels, _) in enumerate(fits)])
 
 
 def _ceiling(
