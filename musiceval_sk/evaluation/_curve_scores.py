@@ -1,0 +1,193 @@
+"""From the predictions behind a learning curve to scores, intervals, and what a step from size to size gained."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk.evaluation._curve_designs import Design
+from musiceval_sk.evaluation._curve_fits import Cell, Target
+from musiceval_sk.evaluation._curve_folds import mean_of_defined, mean_over_folds
+from musiceval_sk.evaluation._intervals import interval
+from musiceval_sk.evaluation._judging import judge
+from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
+from musiceval_sk.evaluation._resampling import Resampling, generators
+from musiceval_sk.evaluation.metrics import METRICS
+from musiceval_sk.evaluation.study_result import KINDS
+
+
+class Curve(NamedTuple):
+    """All designs of one target and model.
+
+    Attributes
+    ----------
+    scores : np.ndarray [shape=(n_designs, 2, 8)]
+        Mean over repeats, by kind and metric.
+    samples : np.ndarray [shape=(n_designs, n_resamples, 2, 8)]
+        The same in resamples of test systems, test clips and repeats; all designs share their resamples.
+    judged : np.ndarray of int [shape=(n_designs, 2, 8)]
+        Number of repeats with a score.
+    notes : list of str
+        What a design's scores cannot say.
+    """
+
+    scores: np.ndarray
+    samples: np.ndarray
+    judged: np.ndarray
+    notes: list[str]
+
+
+def score_designs(
+    target: Target,
+    cells: Sequence[Sequence[Cell]],
+    metrics: Sequence[str],
+    n_repeats: int,
+    n_resamples: int,
+    random_state: Any,
+) -> Curve:
+    """Judge all sizes of one model, and resample them.
+
+    Parameters
+    ----------
+    target : Target
+        Holds the systems.
+    cells : sequence of sequence of Cell
+        By design, its repeats; a single one counts for all.
+    metrics : sequence of str
+        Names of `METRICS`.
+    n_repeats : int
+        Number of repeats.
+    n_resamples : int
+        Number of resamples.
+    random_state : int or None
+        Seed.
+
+    Returns
+    -------
+    Curve
+        Scores and resamples.
+    """
+    every = [cell.found for design in cells for cell in design]
+    labels = _labels(target, every[0])
+    scores, notes = _judged(every, labels, metrics)
+    rngs = generators(random_state, 3)
+    samples = _resampled(every, labels, metrics, n_resamples, rngs)
+    samples[:, ~np.isfinite(scores)] = np.nan
+    drawn = rngs[2].integers(n_repeats, size=(n_resamples, n_repeats))
+    starts = np.cumsum([0, *map(len, cells)])
+    of_designs = [slice(*ends) for ends in zip(starts[:-1], starts[1:], strict=True)]
+    return Curve(
+        np.stack([mean_of_defined(scores[rows], axis=0) for rows in of_designs]),
+        np.stack([_over_repeats(samples[:, rows], drawn) for rows in of_designs]),
+        np.stack([np.isfinite(scores[rows]).sum(axis=0) for rows in of_designs]),
+        [notes[start] for start in starts[:-1]],
+    )
+
+
+def rows_of(
+    designs: Sequence[Design],
+    cells: Sequence[Sequence[Cell]],
+    curve: Curve,
+    metrics: Sequence[str],
+    confidence: float,
+) -> Iterator[dict[str, Any]]:
+    """Lay out the scores of one target and model, one row a size, kind and metric."""
+    for place, (design, repeats) in enumerate(zip(designs, cells, strict=True)):
+        clips, systems, ratings = np.mean(
+            [(cell.clips, cell.systems, cell.ratings) for cell in repeats], axis=0
+        )
+        size = {"clips": clips, "systems": systems}.get(design.grows, ratings)
+        where = {"grows": design.grows, "budget": design.budget or np.nan, "size": size}
+        for k, kind in enumerate(KINDS):
+            for name in metrics:
+                m = list(METRICS).index(name)
+                value = curve.scores[place, k, m]
+                low, high = _interval(curve.samples[place, :, k, m], value, confidence)
+                row = where | {"metric": name, "kind": kind, "score": value, "low": low, "high": high}
+                row |= {"n_repeats": curve.judged[place, k, m], "clips": clips, "systems": systems}
+                yield row | {"ratings": ratings}
+
+
+def steps_of(
+    designs: Sequence[Design],
+    cells: Sequence[Sequence[Cell]],
+    curve: Curve,
+    metrics: Sequence[str],
+    confidence: float,
+) -> Iterator[dict[str, Any]]:
+    """Lay out what each step to the next size gained, with the interval of the difference."""
+    for place in range(1, len(designs)):
+        before, after = designs[place - 1], designs[place]
+        if (before.grows, before.budget) != (after.grows, after.budget):
+            continue
+        sizes = [_size(designs[i], cells[i]) for i in (place - 1, place)]
+        where = {
+            "grows": after.grows,
+            "budget": after.budget or np.nan,
+            "size_from": sizes[0],
+            "size_to": sizes[1],
+        }
+        for k, kind in enumerate(KINDS):
+            for name in metrics:
+                m = list(METRICS).index(name)
+                sign = 1 if METRICS[name].greater_is_better else -1
+                gain = sign * (curve.scores[place, k, m] - curve.scores[place - 1, k, m])
+                samples = sign * (curve.samples[place, :, k, m] - curve.samples[place - 1, :, k, m])
+                low, high = _interval(samples, gain, confidence)
+                yield where | {"metric": name, "kind": kind, "gain": gain, "low": low, "high": high}
+
+
+def _interval(samples: np.ndarray, value: float, confidence: float) -> tuple[float, float]:
+    return interval("percentile", samples, value, np.empty(0), "difference", confidence)
+
+
+def _size(design: Design, cells: Sequence[Cell]) -> float:
+    name = "ratings" if design.grows == "budget" else design.grows
+    return float(np.mean([getattr(cell, name) for cell in cells]))
+
+
+def _labels(target: Target, found: pd.DataFrame) -> pd.Series | None:
+    if target.systems is None:
+        return None
+    return pd.Series(target.systems, index=target.truth.index).loc[found.index]
+
+
+def _judged(
+    every: Sequence[pd.DataFrame], labels: pd.Series | None, metrics: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:
+    """Scores [shape=(n_cells, 2, 8)], those not asked for nan, and notes."""
+    scores, notes = np.full((len(every), len(KINDS), len(METRICS)), np.nan), []
+    chosen = [list(METRICS).index(name) for name in metrics]
+    for place, found in enumerate(every):
+        of_kinds, note = judge(found, labels)
+        for k, kind in enumerate(KINDS):
+            scores[place, k, chosen] = [of_kinds[kind][name] for name in metrics]
+        notes.append(note)
+    return scores, notes
+
+
+def _resampled(
+    every: Sequence[pd.DataFrame],
+    labels: pd.Series | None,
+    metrics: Sequence[str],
+    n_resamples: int,
+    rngs: Sequence[np.random.Generator],
+) -> np.ndarray:
+    """Both kinds of all metrics [shape=(n_resamples, n_cells, 2, 8)]."""
+    judged = [Judged(found["truth"].to_numpy(), found["prediction"].to_numpy()) for found in every]
+    systems = None if labels is None else labels.to_numpy()
+    folds = every[0]["fold"].to_numpy()
+    resampling = Resampling(systems, len(folds), "clips" if systems is None else "both")
+    pooled = ResampledMetrics(judged, resampling, metrics).draw(n_resamples, rngs[0], None)
+    folded = pooled
+    if len(np.unique(folds)) > 1:
+        folded = mean_over_folds(judged, systems, folds, metrics, n_resamples, rngs[1])
+    return np.stack([pooled, folded], axis=2)
+
+
+def _over_repeats(samples: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Mean over the repeats that each resample draws [shape=(n_resamples, 2, 8)]."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    return mean_of_defined(np.take_along_axis(samples, drawn[:, :, np.newaxis, np.newaxis], axis=1), axis=1)

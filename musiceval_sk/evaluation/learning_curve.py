@@ -1,0 +1,344 @@
+"""How scores grow with clips, systems and ratings a clip: what to collect next.
+
+The test folds are those of a study and stay the same at every size, so that the points of a line differ in their training data
+only. Scores of the test clips rest on all ratings, whatever training is given.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import Ridge
+
+from musiceval_sk._text import listed
+from musiceval_sk.datasets._ratings import read_ratings
+from musiceval_sk.datasets.clips import TARGETS, check_clips
+from musiceval_sk.datasets.human_ceiling import human_ceiling
+from musiceval_sk.datasets.raters import aggregate_ratings
+from musiceval_sk.estimators.baselines import look_ups, scaled
+from musiceval_sk.evaluation._curve_designs import GROWS, Amounts, Design, make_designs
+from musiceval_sk.evaluation._curve_fits import Cell, Target, run_fits
+from musiceval_sk.evaluation._curve_scores import rows_of, score_designs, steps_of
+from musiceval_sk.evaluation._provenance import provenance
+from musiceval_sk.evaluation.leakage import leakage
+from musiceval_sk.evaluation.learning_curve_result import STEP_COLUMNS, ScoreLearningCurve
+from musiceval_sk.evaluation.metrics import METRICS
+from musiceval_sk.evaluation.model_selection import Split, make_split
+from musiceval_sk.evaluation.study import _as_table, _columns_for, _facts, _usable
+from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
+
+
+def score_learning_curve(
+    clips: pd.DataFrame,
+    X: Any,
+    models: Any = None,
+    cv: Any = "system",
+    *,
+    grows: str | Sequence[str] = "clips",
+    sizes: Any = None,
+    ratings: str | Path | pd.DataFrame | None = None,
+    targets: str | list[str] | None = None,
+    metrics: Collection[str] | None = None,
+    n_splits: int = 5,
+    n_repeats: int = 10,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    scale: tuple[float, float] | None = (1, 5),
+    rater: str | None = "rater",
+    features: str = "as given",
+    random_state: int | None = 0,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+) -> ScoreLearningCurve:
+    """Cut the training part of each fold to several sizes and score the same test clips every time.
+
+    Models are fitted as by `run_study`, on the same folds: with all of the training part the scores are those of a study.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table, with ``system`` for the S metrics and, unless ratings are given, the targets.
+    X : pandas.DataFrame or array-like [shape=(n_clips, n_features)]
+        Features, as for `run_study`.
+    models : estimator or dict of str to estimator, default=None
+        One line each; by default the look-ups, which hear nothing, and ridge. Every model is fitted
+        ``n_repeats * n_splits`` times a size.
+    cv : str or splitter, default="system"
+        See `make_split`.
+    grows : {"clips", "systems", "ratings", "budget"} or sequence of these, default="clips"
+        What is cut:
+
+        - "clips": training clips, at random;
+        - "systems": whole systems; the clips of the others are all kept;
+        - "ratings": ratings a training clip, drawn from each clip's own and averaged anew;
+        - "budget": clips and ratings a clip together, for one sum of ratings: few clips with many, many with few.
+    sizes : sequence of int or float, or mapping of str to such, default=None
+        Numbers (int) or shares of what there is (float up to 1.0), for everything that grows or by name; for "budget" sums of
+        training ratings. By default all, a half, a quarter and an eighth; of ratings the largest number and its halves, rounded
+        up; budgets that give every training clip so many ratings.
+    ratings : str, Path or pandas.DataFrame, default=None
+        Ratings table, as for `aggregate_ratings`; needed for "ratings" and "budget". The targets are then the means of all ratings of a
+        clip, in the place of columns of the clips table.
+    targets : str or list of str, default=None
+        Score columns; by default those of impression and alignment that are there.
+    metrics : collection of str, default=None
+        Names of `METRICS`; by default S_SRCC and U_SRCC, or U_SRCC where clips do not name their systems.
+    n_splits : int, default=5
+        Number of folds.
+    n_repeats : int, default=10
+        Random parts of each size. Within a repeat, a smaller part lies within a larger one. Where nothing is left out, one fit a fold
+        stands for all repeats.
+    n_resamples : int, default=1000
+        Bootstrap resamples.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage of intervals.
+    scale : (float, float) or None, default=(1, 5)
+        Of the ratings, as for `aggregate_ratings`.
+    rater : str or None, default="rater"
+        Column of raters; None where nobody knows who gave a rating.
+    features : str, default="as given"
+        What X is, for the header.
+    random_state : int or None, default=0
+        Seed of folds, parts and resamples.
+    n_jobs : int, default=None
+        Fits in parallel, see `joblib.Parallel`.
+    progress : bool, default=None
+        Whether to show a bar on stderr; by default only on a terminal.
+
+    Returns
+    -------
+    ScoreLearningCurve
+        Tables of scores and of steps, and what they let one say; ``print`` it.
+
+    Raises
+    ------
+    ClipsTableError
+        If no target or no usable clip is there, or systems are to grow and clips do not name them.
+    RatingDesignError
+        If ratings are to grow and there is no ratings table, or no clip has two.
+    ValueError
+        If a name is unknown, a size is more than every fold can give, or a model cannot be fitted to so little.
+
+    Warns
+    -----
+    SkippedWarning
+        If clips are left out; with their count.
+
+    See Also
+    --------
+    power_of_comparison : How many systems and clips tell two predictors apart.
+
+    Notes
+    -----
+    An interval is a percentile of `n_resamples` resamples, each of which draws test systems with replacement, then test clips within them,
+    then repeats; all sizes and models share what is drawn. So it holds what other test systems, other test clips and other parts
+    of *this* training data would change. What another training set of the full size would change is not in it.
+
+    A clip with fewer ratings than a size asks for keeps all it has; the column ``ratings`` tells the mean.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> clips = pd.DataFrame({"system": np.repeat(list("abcdefgh"), 6)}, index=[f"clip{i}" for i in range(48)])
+    >>> clips["path"], clips["impression"] = "", np.repeat(np.linspace(1.5, 4.5, 8), 6) + rng.normal(0, 0.2, 48)
+    >>> X = pd.DataFrame({"audio_0": clips["impression"] + rng.normal(0, 0.5, 48)})
+    >>> curve = score_learning_curve(clips, X, Ridge(), n_splits=4, grows="systems", sizes=[2, 4], progress=False)
+    >>> curve.line("impression", "U_SRCC")[["model", "size"]].values.tolist()
+    [['Ridge', 2.0], ['Ridge', 4.0]]
+    """
+    names = _checked(grows, n_repeats, n_resamples, confidence)
+    check_clips(clips)
+    models = _named(models, clips)
+    clips, table, target_names = _with_scores(clips, ratings, targets, scale, rater, names)
+    X = _as_table(X, clips)
+    chosen = _checked_metrics(metrics, clips)
+    seed = int(np.random.default_rng(random_state).integers(2**31))
+    split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
+    made = [_target(name, clips, X, split, table) for name in target_names]
+    designs = {target.name: make_designs(names, sizes, _amounts(target, names)) for target in made}
+    cells = run_fits(made, models, designs, split, n_repeats, seed, n_jobs, progress)
+    options = {
+        "metrics": chosen,
+        "n_repeats": n_repeats,
+        "n_resamples": n_resamples,
+        "confidence": confidence,
+        "random_state": random_state,
+    }
+    tables = _tables(made, designs, cells, options, seed)
+    ceiling = None
+    if table is not None:
+        common: dict[str, Any] = {"scale": scale, "rater": rater, "confidence": confidence}
+        ceiling = human_ceiling(table, clips=clips, targets=target_names, **common)
+    about = {"features": features} | _about(made, models, split) | options | provenance()
+    return ScoreLearningCurve(*tables, ceiling, about)
+
+
+def _checked(grows: Any, n_repeats: int, n_resamples: int, confidence: float) -> list[str]:
+    names = [grows] if isinstance(grows, str) else list(grows)
+    unknown = [name for name in names if name not in GROWS]
+    if unknown or not names:
+        raise ValueError(f"unknown grows: {listed(unknown) or 'nothing'}; choose from {', '.join(GROWS)}")
+    for name, value in (("n_repeats", n_repeats), ("n_resamples", n_resamples)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, such as 0.95; got {confidence}")
+    return list(dict.fromkeys(names))
+
+
+def _named(models: Any, clips: pd.DataFrame) -> dict[str, Any]:
+    if models is None:
+        return look_ups(clips) | {"ridge": scaled(Ridge(alpha=100.0))}
+    if isinstance(models, Mapping):
+        return dict(models)
+    if not hasattr(models, "fit"):
+        raise ValueError(
+            f"models must be an estimator, or a dict of name to estimator; got {type(models).__name__}"
+        )
+    return {type(models).__name__: models}
+
+
+def _with_scores(
+    clips: pd.DataFrame,
+    ratings: Any,
+    targets: str | list[str] | None,
+    scale: tuple[float, float] | None,
+    rater: str | None,
+    grows: Sequence[str],
+) -> tuple[pd.DataFrame, pd.DataFrame | None, list[str]]:
+    """Clips with the means of all their ratings, the ratings, and the targets."""
+    asked = [targets] if isinstance(targets, str) else targets
+    if ratings is not None:
+        table, names = read_ratings(ratings, asked, scale, rater=rater)
+        means = aggregate_ratings(table, clips=clips, targets=names, scale=scale, rater=rater)
+        known = table[table["clip_id"].isin(clips.index)]
+        return clips.drop(columns=means.columns, errors="ignore").join(means), known, names
+    if {"ratings", "budget"} & set(grows):
+        raise RatingDesignError(
+            f"grows={listed(grows)} draws among the single ratings: give ratings=, a table with rater, clip_id and the targets"
+        )
+    names = list(asked or [name for name in TARGETS if name in clips])
+    if not names:
+        raise ClipsTableError(f"the clips table has no scores; looked for {listed(TARGETS)}. Give ratings=")
+    check_clips(clips, columns=names)
+    return clips, None, names
+
+
+def _checked_metrics(metrics: Collection[str] | None, clips: pd.DataFrame) -> list[str]:
+    with_systems = _systems(clips) is not None
+    if metrics is None:
+        return ["S_SRCC", "U_SRCC"] if with_systems else ["U_SRCC"]
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown or not metrics:
+        raise ValueError(f"unknown metrics: {listed(unknown) or 'none'}; choose from {', '.join(METRICS)}")
+    lacking = [name for name in metrics if METRICS[name].by_system]
+    if lacking and not with_systems:
+        raise ValueError(f"{listed(lacking)} compare systems, and not every clip names its system")
+    return [name for name in METRICS if name in metrics]
+
+
+def _systems(clips: pd.DataFrame) -> pd.Series | None:
+    return clips["system"] if "system" in clips and clips["system"].fillna("").ne("").all() else None
+
+
+def _target(
+    name: str, clips: pd.DataFrame, X: pd.DataFrame, split: Split, table: pd.DataFrame | None
+) -> Target:
+    part = _usable(clips, X, name)
+    systems = _systems(clips)
+    if table is not None:
+        table = table.loc[table["clip_id"].isin(part.index) & table[name].notna(), ["clip_id", name]]
+    return Target(
+        name,
+        X.loc[part.index, _columns_for(name, X)],
+        part[name],
+        None if systems is None else systems.loc[part.index].to_numpy(),
+        split.folds(part),
+        table,
+    )
+
+
+def _amounts(target: Target, grows: Sequence[str]) -> Amounts:
+    """Count what the smallest training part has; refuse to cut what is not there."""
+    systems = 0
+    if target.systems is not None:
+        systems = min(pd.unique(target.systems[train]).size for train, _ in target.folds)
+    elif "systems" in grows:
+        raise ClipsTableError(
+            "systems cannot be left out: not every clip names its system, in a column 'system'"
+        )
+    clips = min(len(train) for train, _ in target.folds)
+    if target.ratings is None:
+        return Amounts(clips, systems, np.nan, 0)
+    counts = target.ratings.groupby("clip_id").size()
+    if counts.max() < 2 and {"ratings", "budget"} & set(grows):
+        raise RatingDesignError(
+            f"{target.name}: each of {len(counts)} clips has one rating, so there are none to leave out"
+        )
+    return Amounts(clips, systems, float(counts.mean()), int(counts.max()))
+
+
+def _tables(
+    made: Sequence[Target],
+    designs: dict[str, list[Design]],
+    cells: dict[tuple[str, str], list[list[Cell]]],
+    options: dict[str, Any],
+    seed: int,
+) -> list[pd.DataFrame]:
+    """Scores, steps and notes."""
+    scores, steps, notes = [], [], []
+    for target in made:
+        of_target = designs[target.name]
+        for (name, model), found in cells.items():
+            if name != target.name:
+                continue
+            curve = score_designs(
+                target, found, options["metrics"], options["n_repeats"], options["n_resamples"], seed
+            )
+            about = {"target": target.name, "model": model}
+            arguments = (of_target, found, curve, options["metrics"], options["confidence"])
+            rows = [about | row for row in rows_of(*arguments)]
+            scores += rows
+            steps += [about | row for row in steps_of(*arguments)]
+            at = [(row["grows"], row["size"]) for row in rows[:: len(rows) // len(of_target)]]
+            notes += [
+                about | {"grows": grows, "size": size, "note": note}
+                for (grows, size), note in zip(at, curve.notes, strict=True)
+                if note
+            ]
+    return [
+        pd.DataFrame(scores),
+        pd.DataFrame(steps, columns=STEP_COLUMNS),
+        pd.DataFrame(notes, columns=["target", "model", "grows", "size", "note"]),
+    ]
+
+
+def _about(made: Sequence[Target], models: dict[str, Any], split: Split) -> dict[str, Any]:
+    facts = {}
+    for target in made:
+        part = pd.DataFrame({"system": target.systems}, index=target.truth.index)
+        systems = None if target.systems is None else part["system"]
+        facts[target.name] = _facts(part, target.folds, systems)
+        if target.ratings is not None:
+            counts = target.ratings.groupby("clip_id").size()
+            facts[target.name]["ratings_a_clip"] = [
+                int(counts.min()),
+                float(counts.mean()),
+                int(counts.max()),
+            ]
+    return {
+        "split": split.name,
+        "meaning": split.meaning,
+        "folds": len(made[0].folds),
+        "shared_with_training": _shared(made[0]),
+        "targets": facts,
+        "models": {name: " ".join(repr(model).split()) for name, model in models.items()},
+    }
+
+
+def _shared(target: Target) -> dict[str, float]:
+    if target.systems is None:
+        return {}
+    return leakage(pd.DataFrame({"system": target.systems}), target.folds)
