@@ -9,6 +9,7 @@ import pandas as pd
 
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.evaluation._curve_designs import Design, nested_ratings
+from musiceval_sk.evaluation._judging import judge
 from musiceval_sk.evaluation.model_selection import Split
 from musiceval_sk.evaluation.study import _fit_predict
 
@@ -40,6 +41,12 @@ class Target:
     folds: list[tuple[np.ndarray, np.ndarray]]
     ratings: pd.DataFrame | None
 
+    def labels(self, found: pd.DataFrame) -> pd.Series | None:
+        """System of each row of predictions, None where clips do not name their systems."""
+        if self.systems is None:
+            return None
+        return pd.Series(self.systems, index=self.truth.index).loc[found.index]
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -48,12 +55,18 @@ class Cell:
     Attributes
     ----------
     found : pandas.DataFrame
-        Out-of-fold predictions with their fold, as `judge` takes them; rows are the same in every cell of a target.
+        Out-of-fold predictions with their fold; rows are the same in every cell of a target.
+    scores : dict of str to dict
+        By kind and metric, as from `judge`.
+    note : str
+        What the scores cannot say.
     clips, systems, ratings : float
         What the fits were given, mean over folds: training clips, their systems, and ratings a clip.
     """
 
     found: pd.DataFrame
+    scores: dict[str, dict[str, float]]
+    note: str
     clips: float
     systems: float
     ratings: float
@@ -136,7 +149,9 @@ def _drawn_scores(
     The r ratings of a repeat are among its r + 1.
     """
     whole = target.truth, _counts(target)
-    scores = {(None, repeat): whole for repeat in range(n_repeats)}
+    scores: dict[tuple[int | None, int], tuple[pd.Series, pd.Series]] = {
+        (None, repeat): whole for repeat in range(n_repeats)
+    }
     wanted = {design.ratings for design in designs} - {None}
     if target.ratings is None or not wanted:
         return scores
@@ -159,7 +174,7 @@ def _fit_cell(
     scores: tuple[pd.Series, pd.Series],
     seed: Sequence[int],
 ) -> Cell:
-    """Fit one model to one part of the training data of each fold."""
+    """Fit one model to one part of the training data of each fold, and judge it."""
     parts, counts = [], []
     for fold, (train, test) in enumerate(target.folds):
         rows = design.rows(train, target.systems, (*seed, fold))
@@ -175,7 +190,8 @@ def _fit_cell(
             ) from error
         parts.append(found.assign(fold=fold))
         counts.append((len(rows), n_systems, scores[1].iloc[rows].mean()))
-    return Cell(pd.concat(parts), *np.mean(counts, axis=0))
+    found = pd.concat(parts)
+    return Cell(found, *judge(found, target.labels(found)), *np.mean(counts, axis=0))
 
 
 def _counts(target: Target) -> pd.Series:

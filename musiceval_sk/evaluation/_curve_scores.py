@@ -4,13 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from musiceval_sk.evaluation._curve_designs import Design
 from musiceval_sk.evaluation._curve_fits import Cell, Target
 from musiceval_sk.evaluation._curve_folds import mean_of_defined, mean_over_folds
 from musiceval_sk.evaluation._intervals import interval
-from musiceval_sk.evaluation._judging import judge
 from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
 from musiceval_sk.evaluation._resampling import Resampling, generators
 from musiceval_sk.evaluation.metrics import METRICS
@@ -29,7 +27,7 @@ class Curve(NamedTuple):
     judged : np.ndarray of int [shape=(n_designs, 2, 8)]
         Number of repeats with a score.
     notes : list of str
-        What a design's scores cannot say.
+        What the scores of a design's first repeat cannot say.
     """
 
     scores: np.ndarray
@@ -68,11 +66,10 @@ def score_designs(
     Curve
         Scores and resamples.
     """
-    every = [cell.found for design in cells for cell in design]
-    labels = _labels(target, every[0])
-    scores, notes = _judged(every, labels, metrics)
+    every = [cell for design in cells for cell in design]
+    scores = _points(every, metrics)
     rngs = generators(random_state, 3)
-    samples = _resampled(every, labels, metrics, n_resamples, rngs)
+    samples = _resampled(every, target, metrics, n_resamples, rngs)
     samples[:, ~np.isfinite(scores)] = np.nan
     drawn = rngs[2].integers(n_repeats, size=(n_resamples, n_repeats))
     starts = np.cumsum([0, *map(len, cells)])
@@ -81,7 +78,7 @@ def score_designs(
         np.stack([mean_of_defined(scores[rows], axis=0) for rows in of_designs]),
         np.stack([_over_repeats(samples[:, rows], drawn) for rows in of_designs]),
         np.stack([np.isfinite(scores[rows]).sum(axis=0) for rows in of_designs]),
-        [notes[start] for start in starts[:-1]],
+        [every[start].note for start in starts[:-1]],
     )
 
 
@@ -116,24 +113,25 @@ def steps_of(
     metrics: Sequence[str],
     confidence: float,
 ) -> Iterator[dict[str, Any]]:
-    """Lay out what each step to the next size gained, with the interval of the difference."""
+    """Lay out what each step gained, with the interval of the difference.
+
+    A step leads to the next size; in a budget, from most clips with fewest ratings to each of the others.
+    """
+    first = 0
     for place in range(1, len(designs)):
-        before, after = designs[place - 1], designs[place]
-        if (before.grows, before.budget) != (after.grows, after.budget):
+        design = designs[place]
+        if (design.grows, design.budget) != (designs[first].grows, designs[first].budget):
+            first = place
             continue
-        sizes = [_size(designs[i], cells[i]) for i in (place - 1, place)]
-        where = {
-            "grows": after.grows,
-            "budget": after.budget or np.nan,
-            "size_from": sizes[0],
-            "size_to": sizes[1],
-        }
+        before = first if design.grows == "budget" else place - 1
+        where = {"grows": design.grows, "budget": design.budget or np.nan}
+        where |= {f"size_{end}": _size(design, cells[i]) for end, i in (("from", before), ("to", place))}
         for k, kind in enumerate(KINDS):
             for name in metrics:
                 m = list(METRICS).index(name)
                 sign = 1 if METRICS[name].greater_is_better else -1
-                gain = sign * (curve.scores[place, k, m] - curve.scores[place - 1, k, m])
-                samples = sign * (curve.samples[place, :, k, m] - curve.samples[place - 1, :, k, m])
+                gain = sign * (curve.scores[place, k, m] - curve.scores[before, k, m])
+                samples = sign * (curve.samples[place, :, k, m] - curve.samples[before, :, k, m])
                 low, high = _interval(samples, gain, confidence)
                 yield where | {"metric": name, "kind": kind, "gain": gain, "low": low, "high": high}
 
@@ -147,37 +145,27 @@ def _size(design: Design, cells: Sequence[Cell]) -> float:
     return float(np.mean([getattr(cell, name) for cell in cells]))
 
 
-def _labels(target: Target, found: pd.DataFrame) -> pd.Series | None:
-    if target.systems is None:
-        return None
-    return pd.Series(target.systems, index=target.truth.index).loc[found.index]
-
-
-def _judged(
-    every: Sequence[pd.DataFrame], labels: pd.Series | None, metrics: Sequence[str]
-) -> tuple[np.ndarray, list[str]]:
-    """Scores [shape=(n_cells, 2, 8)], those not asked for nan, and notes."""
-    scores, notes = np.full((len(every), len(KINDS), len(METRICS)), np.nan), []
-    chosen = [list(METRICS).index(name) for name in metrics]
-    for place, found in enumerate(every):
-        of_kinds, note = judge(found, labels)
+def _points(every: Sequence[Cell], metrics: Sequence[str]) -> np.ndarray:
+    """Scores of each cell [shape=(n_cells, 2, 8)], those not asked for nan."""
+    points = np.full((len(every), len(KINDS), len(METRICS)), np.nan)
+    for name in metrics:
         for k, kind in enumerate(KINDS):
-            scores[place, k, chosen] = [of_kinds[kind][name] for name in metrics]
-        notes.append(note)
-    return scores, notes
+            points[:, k, list(METRICS).index(name)] = [cell.scores[kind][name] for cell in every]
+    return points
 
 
 def _resampled(
-    every: Sequence[pd.DataFrame],
-    labels: pd.Series | None,
+    every: Sequence[Cell],
+    target: Target,
     metrics: Sequence[str],
     n_resamples: int,
     rngs: Sequence[np.random.Generator],
 ) -> np.ndarray:
     """Both kinds of all metrics [shape=(n_resamples, n_cells, 2, 8)]."""
-    judged = [Judged(found["truth"].to_numpy(), found["prediction"].to_numpy()) for found in every]
+    judged = [Judged(cell.found["truth"].to_numpy(), cell.found["prediction"].to_numpy()) for cell in every]
+    labels = target.labels(every[0].found)
     systems = None if labels is None else labels.to_numpy()
-    folds = every[0]["fold"].to_numpy()
+    folds = every[0].found["fold"].to_numpy()
     resampling = Resampling(systems, len(folds), "clips" if systems is None else "both")
     pooled = ResampledMetrics(judged, resampling, metrics).draw(n_resamples, rngs[0], None)
     folded = pooled

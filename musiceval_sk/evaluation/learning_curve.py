@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
 
 from musiceval_sk._text import listed
@@ -286,7 +287,7 @@ def _tables(
     cells: dict[tuple[str, str], list[list[Cell]]],
     options: dict[str, Any],
     seed: int,
-) -> list[pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Scores, steps and notes."""
     scores, steps, notes = [], [], []
     for target in made:
@@ -308,32 +309,35 @@ def _tables(
                 for (grows, size), note in zip(at, curve.notes, strict=True)
                 if note
             ]
-    return [
+    columns = ["target", "model", "grows", "size", "note"]
+    return (
         pd.DataFrame(scores),
         pd.DataFrame(steps, columns=STEP_COLUMNS),
-        pd.DataFrame(notes, columns=["target", "model", "grows", "size", "note"]),
-    ]
+        pd.DataFrame(notes, columns=columns),
+    )
 
 
 def _about(made: Sequence[Target], models: dict[str, Any], split: Split) -> dict[str, Any]:
-    facts = {}
+    facts: dict[str, dict[str, Any]] = {}
     for target in made:
         part = pd.DataFrame({"system": target.systems}, index=target.truth.index)
         systems = None if target.systems is None else part["system"]
         facts[target.name] = _facts(part, target.folds, systems)
         if target.ratings is not None:
             counts = target.ratings.groupby("clip_id").size()
-            facts[target.name]["ratings_a_clip"] = [
-                int(counts.min()),
-                float(counts.mean()),
-                int(counts.max()),
-            ]
+            counts_told = [int(counts.min()), float(counts.mean()), int(counts.max())]
+            facts[target.name]["ratings_a_clip"] = counts_told
     return {
         "split": split.name,
         "meaning": split.meaning,
         "folds": len(made[0].folds),
         "shared_with_training": _shared(made[0]),
         "targets": facts,
+        "look_ups": [
+            name
+            for name, model in models.items()
+            if hasattr(model, "known") or isinstance(model, DummyRegressor)
+        ],
         "models": {name: " ".join(repr(model).split()) for name, model in models.items()},
     }
 

@@ -10,7 +10,6 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.human_ceiling import ANOTHER_PANEL, PERFECT, HumanCeiling
 from musiceval_sk.evaluation._scores import ENOUGH_SYSTEMS
-from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.study_result import KINDS
 
 STEP_COLUMNS = [
@@ -36,8 +35,8 @@ class ScoreLearningCurve:
         what grows, mean over folds and repeats; ``score``, mean over repeats, ``low`` and ``high``; ``n_repeats`` that could be judged;
         and what training had: ``clips``, ``systems``, and ``ratings`` a clip. For a budget the size is the ratings a clip.
     steps : pandas.DataFrame
-        One row for each step to the next size: ``gain``, above 0 where the score got better (errors: smaller), with the interval of
-        the difference. Both sizes are resampled together.
+        One row for each step to the next size, and in a budget from fewest ratings a clip to each other number: ``gain``, above 0
+        where the score got better (errors: smaller), with the interval of the difference. Both sizes are resampled together.
     notes : pandas.DataFrame
         What could not be judged at some size, and why; of the first repeat.
     ceiling : HumanCeiling or None
@@ -52,25 +51,23 @@ class ScoreLearningCurve:
     ceiling: HumanCeiling | None
     about: dict[str, Any]
 
-    def kind(self, target: str, metric: str) -> str:
+    def kind(self, target: str) -> str:
         """Tell which kind of score to read.
 
         Parameters
         ----------
         target : str
             Name of the target.
-        metric : str
-            One of `METRICS`.
 
         Returns
         -------
         {"pooled", "mean of folds"}
-            The mean of folds, which no offset between folds disturbs; but S metrics pooled, where folds hold out whole systems
-            and some fold has fewer than five: they hardly rank.
+            The mean of folds, which no offset between folds disturbs; but pooled, where folds hold out whole systems and some
+            fold has fewer than five: so few hardly rank, and resampled they are often all the same.
         """
         few = self.about["targets"][target]["least_systems_in_a_fold"] < ENOUGH_SYSTEMS
-        shared = self.about["shared_with_training"].get("system", 0) > 0
-        return KINDS[0] if METRICS[metric].by_system and few and not shared else KINDS[1]
+        by_system = self.about["shared_with_training"].get("system", 1) == 0
+        return KINDS[0] if few and by_system else KINDS[1]
 
     def line(
         self, target: str, metric: str, grows: str | None = None, kind: str | None = None
@@ -99,7 +96,7 @@ class ScoreLearningCurve:
             If there is no such row.
         """
         grows = grows or self.table["grows"].iloc[0]
-        kind = kind or (self.kind(target, metric) if target in self.about["targets"] else "")
+        kind = kind or (self.kind(target) if target in self.about["targets"] else "")
         table = self.table
         same = (table["target"] == target) & (table["metric"] == metric)
         rows = table[same & (table["grows"] == grows) & (table["kind"] == kind)]
@@ -120,9 +117,10 @@ class ScoreLearningCurve:
             Rows of ``steps`` with ``verdict``: "raised" where the interval of the gain lies above 0, "lowered" where below,
             else "open". Lines that could not be judged are left out.
         """
-        steps = self.steps[(self.steps["grows"] != "budget") & np.isfinite(self.steps["gain"])]
-        read = [self.kind(row.target, row.metric) == row.kind for row in steps.itertuples()]
-        last = steps[read].groupby(["target", "model", "metric", "grows"], sort=False).tail(1)
+        steps = self.steps[np.isfinite(self.steps["gain"])]
+        read = [self.kind(row.target) == row.kind for row in steps.itertuples()]
+        lines = ["target", "model", "metric", "grows", "budget"]
+        last = steps[read].groupby(lines, sort=False, dropna=False).tail(1)
         verdict = np.select([last["low"] > 0, last["high"] < 0], ["raised", "lowered"], "open")
         return last.assign(verdict=verdict).reset_index(drop=True)
 
@@ -169,6 +167,10 @@ class ScoreLearningCurve:
 
     def _section(self, target: str, metric: str, grows: str) -> list[str]:
         rows = self.line(target, metric, grows)
+        judged = rows.groupby("model")["score"].transform(lambda scores: np.isfinite(scores).any())
+        rows = rows[judged]
+        if rows.empty:
+            return [f"  {metric} by {_SIZES[grows]}: no model can be judged"]
         lines = [f"  {metric} ({rows['kind'].iloc[0]}) by {_SIZES[grows]}"]
         for budget, part in rows.groupby("budget", dropna=False, sort=False):
             cells = part.assign(
@@ -224,6 +226,7 @@ class ScoreLearningCurve:
 
     def _next(self) -> list[str]:
         last = self.last_steps()
+        last = last[~last["model"].isin(self.about["look_ups"])]
         if last.empty:
             return ["What to collect next: no line has two sizes that could be judged."]
         lines = [
@@ -231,32 +234,42 @@ class ScoreLearningCurve:
         ]
         for (target, model, metric), steps in last.groupby(["target", "model", "metric"], sort=False):
             lines.append(f"  {target}, {model}, {metric}: {_in_words(steps)}.")
-        if not (last["verdict"] == "raised").any():
+        if not ((last["verdict"] == "raised") & (last["grows"] != "budget")).any():
             lines.append(
-                "  No step raised a score by more than its interval. That does not show that more would not help."
+                "  Nothing raised a score by more than its interval; that does not show that more would not help."
             )
-        return [*lines, *_CAUTIONS]
+        pooled = any(self.kind(target) == KINDS[0] for target in self.about["targets"])
+        return [*lines, *_CAUTIONS, *([_POOLED] if pooled else [])]
 
 
 _CAUTIONS = [
     "  A step within its interval may still be a gain: look at its upper end. Of twenty steps that gain nothing, one may seem to.",
     "  Parts come from one training set, so near its full size they overlap; another set of that size would vary more than this shows.",
 ]
+_POOLED = (
+    "  Pooled scores of folds that hold out systems also change because the folds' offsets do; with five systems a fold or more, the "
+    "mean of folds is read instead."
+)
+
+
+def axis_name(grows: str) -> str:
+    """Name what grows, as a table or an axis does."""
+    return _SIZES[grows]
 
 
 def _in_words(steps: pd.DataFrame) -> str:
     """One clause a kind of data, those that raised the score first."""
     order = {"raised": 0, "open": 1, "lowered": 2}
-    words = {"raised": "raised it", "open": "no change beyond the interval", "lowered": "lowered it"}
+    words = {"raised": " raised it", "open": ": no change beyond the interval", "lowered": " lowered it"}
     clauses = []
-    for row in sorted(steps.itertuples(), key=lambda row: order[row.verdict]):
-        sizes = f"{_number(row.size_from)} to {_number(row.size_to)}"
-        found = f"{sizes}: {row.gain:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-        clauses.append(
-            f"{_MORE[row.grows]} {words[row.verdict]} ({found})"
-            if row.verdict != "open"
-            else f"{_MORE[row.grows]}: {words[row.verdict]} ({found})"
-        )
+    for row in sorted(steps.itertuples(), key=lambda row: (row.grows == "budget", order[row.verdict])):
+        found = f"{row.gain:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        sizes = _number(row.size_from), _number(row.size_to)
+        if row.grows == "budget":
+            what = f"for {row.budget:.0f} ratings in all, {sizes[1]} a clip instead of {sizes[0]}"
+            clauses.append(f"{what}{words[row.verdict]} ({found})")
+        else:
+            clauses.append(f"{_MORE[row.grows]}{words[row.verdict]} ({sizes[0]} to {sizes[1]}: {found})")
     return "; ".join(clauses)
 
 
