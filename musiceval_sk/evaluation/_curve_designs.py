@@ -141,7 +141,8 @@ def _of_one(name: str, asked: Any, amounts: Amounts) -> list[Design]:
         numbers = {amounts.most_ratings if _is_all(size) else _amount(size, total) for size in asked}
         return [Design(name, ratings=_ratings_or_all(number, amounts)) for number in sorted(numbers)]
     ordered = sorted(asked, key=lambda size: (_amount(size, total), _is_all(size)))
-    parts = [None if _is_all(size) else size for size in ordered]
+    distinct = {_amount(size, total): size for size in ordered}.values()
+    parts = [None if _is_all(size) else size for size in distinct]
     if name == "clips":
         return [Design(name, clips=part) for part in parts]
     return [Design(name, systems=part) for part in parts]

@@ -24,7 +24,7 @@ from musiceval_sk.evaluation._curve_fits import Cell, Target, run_fits
 from musiceval_sk.evaluation._curve_scores import rows_of, score_designs, steps_of
 from musiceval_sk.evaluation._provenance import provenance
 from musiceval_sk.evaluation.leakage import leakage
-from musiceval_sk.evaluation.learning_curve_result import STEP_COLUMNS, ScoreLearningCurve
+from musiceval_sk.evaluation.learning_curve_result import NOTE_COLUMNS, STEP_COLUMNS, ScoreLearningCurve
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.model_selection import Split, make_split
 from musiceval_sk.evaluation.study import _as_table, _columns_for, _facts, _usable
@@ -303,18 +303,12 @@ def _tables(
             rows = [about | row for row in rows_of(*arguments)]
             scores += rows
             steps += [about | row for row in steps_of(*arguments)]
-            at = [(row["grows"], row["size"]) for row in rows[:: len(rows) // len(of_target)]]
-            notes += [
-                about | {"grows": grows, "size": size, "note": note}
-                for (grows, size), note in zip(at, curve.notes, strict=True)
-                if note
-            ]
-    columns = ["target", "model", "grows", "size", "note"]
-    return (
-        pd.DataFrame(scores),
-        pd.DataFrame(steps, columns=STEP_COLUMNS),
-        pd.DataFrame(notes, columns=columns),
+            of_sizes = rows[:: len(rows) // len(of_target)]
+            notes += [row | {"note": note} for row, note in zip(of_sizes, curve.notes, strict=True) if note]
+    step_table = pd.DataFrame(steps, columns=STEP_COLUMNS).astype(
+        {"gain": float, "low": float, "high": float}
     )
+    return pd.DataFrame(scores), step_table, pd.DataFrame(notes, columns=NOTE_COLUMNS)
 
 
 def _about(made: Sequence[Target], models: dict[str, Any], split: Split) -> dict[str, Any]:

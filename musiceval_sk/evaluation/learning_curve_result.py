@@ -15,6 +15,7 @@ from musiceval_sk.evaluation.study_result import KINDS
 STEP_COLUMNS = [
     "target", "model", "grows", "budget", "size_from", "size_to", "metric", "kind", "gain", "low", "high"
 ]  # fmt: skip
+NOTE_COLUMNS = ["target", "model", "grows", "budget", "size", "note"]
 _SIZES = {
     "clips": "training clips",
     "systems": "training systems",
@@ -120,7 +121,7 @@ class ScoreLearningCurve:
         steps = self.steps[np.isfinite(self.steps["gain"])]
         read = [self.kind(row.target) == row.kind for row in steps.itertuples()]
         lines = ["target", "model", "metric", "grows", "budget"]
-        last = steps[read].groupby(lines, sort=False, dropna=False).tail(1)
+        last = steps[np.array(read, dtype=bool)].groupby(lines, sort=False, dropna=False).tail(1)
         verdict = np.select([last["low"] > 0, last["high"] < 0], ["raised", "lowered"], "open")
         return last.assign(verdict=verdict).reset_index(drop=True)
 
@@ -139,7 +140,8 @@ class ScoreLearningCurve:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        merged = self.table.merge(self.notes, how="left", on=["target", "model", "grows", "size"])
+        at = NOTE_COLUMNS[:-1]
+        merged = self.table.merge(self.notes.astype(self.table[at].dtypes), how="left", on=at)
         merged.insert(0, "split", self.about["split"])
         tables = {"curve": merged, "steps": self.steps}
         if self.ceiling is not None:
@@ -173,17 +175,11 @@ class ScoreLearningCurve:
             return [f"  {metric} by {_SIZES[grows]}: no model can be judged"]
         lines = [f"  {metric} ({rows['kind'].iloc[0]}) by {_SIZES[grows]}"]
         for budget, part in rows.groupby("budget", dropna=False, sort=False):
-            cells = part.assign(
-                cell=[_cell(row) for row in part.itertuples()], size=[_number(size) for size in part["size"]]
-            )
-            sizes = list(dict.fromkeys(cells["size"]))
-            wide = cells.pivot(index="model", columns="size", values="cell")
-            wide = wide.loc[part["model"].unique(), sizes]
+            sizes = part.loc[part["model"] == part["model"].iloc[0], "size"]
             label = "" if np.isnan(budget) else f"{budget:.0f} ratings"
-            lines.append(f"    {label:16s}" + "".join(f"{size:>24s}" for size in sizes))
-            lines += [
-                f"    {name:16s}" + "".join(f"{cell:>24s}" for cell in wide.loc[name]) for name in wide.index
-            ]
+            lines.append(f"    {label:16s}" + "".join(f"{_number(size):>24s}" for size in sizes))
+            for model, cells in part.groupby("model", sort=False):
+                lines.append(f"    {model:16s}" + "".join(f"{_cell(row):>24s}" for row in cells.itertuples()))
         return lines
 
     def _remarks(self, target: str) -> list[str]:
