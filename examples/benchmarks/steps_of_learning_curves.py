@@ -46,11 +46,13 @@ def main(kind: str = "noise", repeats: str = "40") -> None:
         keys = ["kind", "metric", "grows"]
         means = table.groupby([*keys, "size"])["score"].mean()
         steps["raised"], steps["lowered"] = steps["low"] > 0, steps["high"] < 0
-        told = steps.groupby([*keys, "size_from", "size_to"])[["gain", "raised", "lowered"]].mean()
+        steps["width"] = steps["high"] - steps["low"]
+        by_step = steps.groupby([*keys, "size_from", "size_to"])
+        told = by_step[["gain", "raised", "lowered", "width"]].mean().assign(sd=by_step["gain"].std())
         print(
             f"\n{kind}, {n_systems} systems, {repeats} repeats: mean score by size\n{means.round(3).to_string()}"
         )
-        print(f"\nsteps: mean gain, and share of intervals above and below 0\n{told.round(3).to_string()}")
+        print(f"\ngain, share of intervals above and below 0, width; sd of gain\n{told.round(3).to_string()}")
 
 
 if __name__ == "__main__":
