@@ -1,7 +1,7 @@
 """The fits behind a learning curve: every model, size and repeat on the folds of one split, tests always the same."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def run_fits(
 
     scores = {target.name: _drawn_scores(target, designs[target.name], n_repeats, seed) for target in targets}
     jobs = [
-        (target, name, place, design, repeat)
+        (replace(target, ratings=None), name, place, design, repeat)
         for target in targets
         for name in models
         for place, design in enumerate(designs[target.name])

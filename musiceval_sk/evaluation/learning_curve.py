@@ -4,31 +4,32 @@ The test folds are those of a study and stay the same at every size, so that the
 only. Scores of the test clips rest on all ratings, whatever training is given.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.dummy import DummyRegressor
-from sklearn.linear_model import Ridge
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets._ratings import read_ratings
-from musiceval_sk.datasets.clips import TARGETS, check_clips
+from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.datasets.human_ceiling import human_ceiling
-from musiceval_sk.datasets.raters import aggregate_ratings
-from musiceval_sk.estimators.baselines import look_ups, scaled
-from musiceval_sk.evaluation._curve_designs import GROWS, Amounts, Design, make_designs
+from musiceval_sk.evaluation._curve_designs import GROWS, Design, make_designs
 from musiceval_sk.evaluation._curve_fits import Cell, Target, run_fits
+from musiceval_sk.evaluation._curve_inputs import (
+    amounts_of,
+    checked_metrics,
+    make_target,
+    named_models,
+    with_scores,
+)
 from musiceval_sk.evaluation._curve_scores import rows_of, score_designs, steps_of
 from musiceval_sk.evaluation._provenance import provenance
 from musiceval_sk.evaluation.leakage import leakage
 from musiceval_sk.evaluation.learning_curve_result import NOTE_COLUMNS, STEP_COLUMNS, ScoreLearningCurve
-from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.model_selection import Split, make_split
-from musiceval_sk.evaluation.study import _as_table, _columns_for, _facts, _usable
-from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
+from musiceval_sk.evaluation.study import _as_table, _facts
 
 
 def score_learning_curve(
@@ -141,6 +142,7 @@ def score_learning_curve(
 
     Examples
     --------
+    >>> from sklearn.linear_model import Ridge
     >>> rng = np.random.default_rng(0)
     >>> clips = pd.DataFrame({"system": np.repeat(list("abcdefgh"), 6)}, index=[f"clip{i}" for i in range(48)])
     >>> clips["path"], clips["impression"] = "", np.repeat(np.linspace(1.5, 4.5, 8), 6) + rng.normal(0, 0.2, 48)
@@ -151,14 +153,14 @@ def score_learning_curve(
     """
     names = _checked(grows, n_repeats, n_resamples, confidence)
     check_clips(clips)
-    models = _named(models, clips)
-    clips, table, target_names = _with_scores(clips, ratings, targets, scale, rater, names)
+    models = named_models(models, clips)
+    clips, table, target_names = with_scores(clips, ratings, targets, scale, rater, names)
     X = _as_table(X, clips)
-    chosen = _checked_metrics(metrics, clips)
+    chosen = checked_metrics(metrics, clips)
     seed = int(np.random.default_rng(random_state).integers(2**31))
     split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
-    made = [_target(name, clips, X, split, table) for name in target_names]
-    designs = {target.name: make_designs(names, sizes, _amounts(target, names)) for target in made}
+    made = [make_target(name, clips, X, split, table) for name in target_names]
+    designs = {target.name: make_designs(names, sizes, amounts_of(target, names)) for target in made}
     cells = run_fits(made, models, designs, split, n_repeats, seed, n_jobs, progress)
     options = {
         "metrics": chosen,
@@ -187,98 +189,6 @@ def _checked(grows: Any, n_repeats: int, n_resamples: int, confidence: float) ->
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, such as 0.95; got {confidence}")
     return list(dict.fromkeys(names))
-
-
-def _named(models: Any, clips: pd.DataFrame) -> dict[str, Any]:
-    if models is None:
-        return look_ups(clips) | {"ridge": scaled(Ridge(alpha=100.0))}
-    if isinstance(models, Mapping):
-        return dict(models)
-    if not hasattr(models, "fit"):
-        raise ValueError(
-            f"models must be an estimator, or a dict of name to estimator; got {type(models).__name__}"
-        )
-    return {type(models).__name__: models}
-
-
-def _with_scores(
-    clips: pd.DataFrame,
-    ratings: Any,
-    targets: str | list[str] | None,
-    scale: tuple[float, float] | None,
-    rater: str | None,
-    grows: Sequence[str],
-) -> tuple[pd.DataFrame, pd.DataFrame | None, list[str]]:
-    """Clips with the means of all their ratings, the ratings, and the targets."""
-    asked = [targets] if isinstance(targets, str) else targets
-    if ratings is not None:
-        table, names = read_ratings(ratings, asked, scale, rater=rater)
-        means = aggregate_ratings(table, clips=clips, targets=names, scale=scale, rater=rater)
-        known = table[table["clip_id"].isin(clips.index)]
-        return clips.drop(columns=means.columns, errors="ignore").join(means), known, names
-    if {"ratings", "budget"} & set(grows):
-        raise RatingDesignError(
-            f"grows={listed(grows)} draws among the single ratings: give ratings=, a table with rater, clip_id and the targets"
-        )
-    names = list(asked or [name for name in TARGETS if name in clips])
-    if not names:
-        raise ClipsTableError(f"the clips table has no scores; looked for {listed(TARGETS)}. Give ratings=")
-    check_clips(clips, columns=names)
-    return clips, None, names
-
-
-def _checked_metrics(metrics: Collection[str] | None, clips: pd.DataFrame) -> list[str]:
-    with_systems = _systems(clips) is not None
-    if metrics is None:
-        return ["S_SRCC", "U_SRCC"] if with_systems else ["U_SRCC"]
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown or not metrics:
-        raise ValueError(f"unknown metrics: {listed(unknown) or 'none'}; choose from {', '.join(METRICS)}")
-    lacking = [name for name in metrics if METRICS[name].by_system]
-    if lacking and not with_systems:
-        raise ValueError(f"{listed(lacking)} compare systems, and not every clip names its system")
-    return [name for name in METRICS if name in metrics]
-
-
-def _systems(clips: pd.DataFrame) -> pd.Series | None:
-    return clips["system"] if "system" in clips and clips["system"].fillna("").ne("").all() else None
-
-
-def _target(
-    name: str, clips: pd.DataFrame, X: pd.DataFrame, split: Split, table: pd.DataFrame | None
-) -> Target:
-    part = _usable(clips, X, name)
-    systems = _systems(clips)
-    if table is not None:
-        table = table.loc[table["clip_id"].isin(part.index) & table[name].notna(), ["clip_id", name]]
-    return Target(
-        name,
-        X.loc[part.index, _columns_for(name, X)],
-        part[name],
-        None if systems is None else systems.loc[part.index].to_numpy(),
-        split.folds(part),
-        table,
-    )
-
-
-def _amounts(target: Target, grows: Sequence[str]) -> Amounts:
-    """Count what the smallest training part has; refuse to cut what is not there."""
-    systems = 0
-    if target.systems is not None:
-        systems = min(pd.unique(target.systems[train]).size for train, _ in target.folds)
-    elif "systems" in grows:
-        raise ClipsTableError(
-            "systems cannot be left out: not every clip names its system, in a column 'system'"
-        )
-    clips = min(len(train) for train, _ in target.folds)
-    if target.ratings is None:
-        return Amounts(clips, systems, np.nan, 0)
-    counts = target.ratings.groupby("clip_id").size()
-    if counts.max() < 2 and {"ratings", "budget"} & set(grows):
-        raise RatingDesignError(
-            f"{target.name}: each of {len(counts)} clips has one rating, so there are none to leave out"
-        )
-    return Amounts(clips, systems, float(counts.mean()), int(counts.max()))
 
 
 def _tables(

@@ -160,7 +160,8 @@ class ScoreLearningCurve:
             f"systems, test clips and parts, percentile of {about['n_resamples']} resamples",
         ]
         for target, facts in about["targets"].items():
-            lines += ["", f"{target}: {facts['clips']} clips of {facts['systems']} systems"]
+            of_systems = f" of {facts['systems']} systems" if facts["systems"] else ""
+            lines += ["", f"{target}: {facts['clips']} clips{of_systems}"]
             for grows in self.table["grows"].unique():
                 for metric in about["metrics"]:
                     lines += self._section(target, metric, grows)
@@ -249,7 +250,18 @@ _POOLED = (
 
 
 def axis_name(grows: str) -> str:
-    """Name what grows, as a table or an axis does."""
+    """Name what grows, as a table or an axis does.
+
+    Parameters
+    ----------
+    grows : {"clips", "systems", "ratings", "budget"}
+        What grows.
+
+    Returns
+    -------
+    str
+        In words.
+    """
     return _SIZES[grows]
 
 
