@@ -51,6 +51,8 @@ from .evaluation.influence import evaluate_without as evaluate_without
 from .evaluation.leakage import LeakageReport as LeakageReport
 from .evaluation.leakage import leakage as leakage
 from .evaluation.leakage import leakage_report as leakage_report
+from .evaluation.learning_curve import score_learning_curve as score_learning_curve
+from .evaluation.learning_curve_result import ScoreLearningCurve as ScoreLearningCurve
 from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import evaluate as evaluate
 from .evaluation.metrics import s_ktau as s_ktau

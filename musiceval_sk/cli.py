@@ -1,4 +1,4 @@
-"""The command line: ``musiceval demo | extract | study | fit | predict | score | report | check | ratings | cache``.
+"""The command line: ``musiceval demo | extract | study | curve | fit | predict | score | report | check | ratings | cache``.
 
 Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 1 something was skipped or failed,
 2 wrong use (options, tables, missing packages).
@@ -34,6 +34,7 @@ from musiceval_sk._cli_common import (
 )
 from musiceval_sk._version import __version__
 from musiceval_sk.cli_cache import cache_app
+from musiceval_sk.cli_curve import curve
 from musiceval_sk.cli_musiceval import SystemTruth, check, read_system_truth, system_truth_in_words
 from musiceval_sk.cli_predict import predict
 from musiceval_sk.cli_ratings import ratings
@@ -228,6 +229,7 @@ def _targets_of(table: Any, targets: list[str] | None, clips: Path) -> list[str]
     return names
 
 
+_command("Example:  musiceval curve clips.csv --ratings ratings.csv --cv system --out curve")(curve)
 _command("Example:  musiceval check MusicEval-full")(check)
 _command("Example:  musiceval reproduce MusicEval-full --checkpoint clap.pt --protocol released")(reproduce)
 _command("Example:  musiceval ratings ratings.csv --probes probes.csv --fastest 5 --out mos")(ratings)

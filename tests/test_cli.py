@@ -14,7 +14,7 @@ from musiceval_sk import load_model, save_model
 from musiceval_sk.cli import app
 from musiceval_sk.datasets.synthetic import make_listening_test
 
-COMMANDS = ("demo", "extract", "study", "fit", "predict", "score", "ratings")
+COMMANDS = ("demo", "extract", "study", "curve", "fit", "predict", "score", "ratings")
 
 
 @pytest.fixture(scope="module")

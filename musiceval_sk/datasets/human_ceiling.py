@@ -18,7 +18,7 @@ from musiceval_sk.datasets.reliability import (
     leave_one_rater_out,
     rater_table,
 )
-from musiceval_sk.datasets.split_half import SplitHalf, split_half
+from musiceval_sk.datasets.split_half import SplitHalf, spearman_brown, split_half
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 
 ANOTHER_PANEL = "another panel"
@@ -29,6 +29,7 @@ _METRICS: dict[str, dict[str, Any]] = {
     "S_LCC": {"level": "system", "correlation": "pearson"},
     "S_SRCC": {"level": "system", "correlation": "spearman"},
 }
+_BOUNDS = ("value", "low", "high")
 _NOTHING = Figure(float("nan"), float("nan"), float("nan"), 0)
 
 
@@ -46,11 +47,15 @@ class HumanCeiling:
         By target, the table that `rater_table` makes; empty where raters are unknown.
     confidence : float
         Nominal coverage of the intervals.
+    panels : dict of str to float
+        By target, how many ratings an item has, mean over the items with two or more: the length of the panel whose
+        reliability split halves are stepped up to.
     """
 
     table: pd.DataFrame
     raters: dict[str, pd.DataFrame] = field(repr=False)
     confidence: float = 0.95
+    panels: dict[str, float] = field(default_factory=dict)
 
     def metrics(self) -> pd.DataFrame:
         """Lay the ceiling out as scores of predictors are laid out.
@@ -67,6 +72,50 @@ class HumanCeiling:
         wide = rows.pivot(index=["target", "who"], columns="metric", values="value")
         order = pd.MultiIndex.from_product([rows["target"].unique(), [ANOTHER_PANEL, PERFECT]])
         return wide.reindex(index=order.set_names(["target", "who"]), columns=list(_METRICS))
+
+    def by_ratings(self, n_ratings: Sequence[float] = (1, 2, 3, 5, 10, 20)) -> pd.DataFrame:
+        """Work out what the ceiling would be if every item had another number of ratings.
+
+        Parameters
+        ----------
+        n_ratings : sequence of float, default=(1, 2, 3, 5, 10, 20)
+            Ratings an item, above 0; also more than there are.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a target, metric (U_LCC, U_SRCC, S_LCC, S_SRCC), ``who`` as in `metrics`, and number of ``ratings``: ``value``,
+            ``low`` and ``high``; nan where the figure was refused.
+
+        Raises
+        ------
+        ValueError
+            If a number of ratings is not above 0.
+
+        Notes
+        -----
+        The reliability of the panel, and the ends of its interval, are stepped up or down by Spearman and Brown. Items and
+        systems stay the same, as does the kind of rater. For Spearman's correlation, and for items with unequal numbers of
+        ratings, that is an approximation.
+        """
+        wrong = [number for number in n_ratings if not number > 0]
+        if wrong:
+            raise ValueError(f"a number of ratings must be above 0; got {listed(wrong)}")
+        rows = []
+        for found in self.table.itertuples():
+            metric, _, who = found.figure.partition(", ")
+            if who == ANOTHER_PANEL and found.target in self.panels:
+                for number in n_ratings:
+                    factor = number / self.panels[found.target]
+                    bounds = np.array(
+                        [spearman_brown(r, factor) for r in (found.value, found.low, found.high)]
+                    )
+                    named = {"target": found.target, "metric": metric, "ratings": number}
+                    for name, values in ((who, bounds), (PERFECT, np.sqrt(np.maximum(0, bounds)))):
+                        rows.append(named | {"who": name} | dict(zip(_BOUNDS, values, strict=True)))
+        columns = ["target", "metric", "who", "ratings", *_BOUNDS]
+        table = pd.DataFrame(rows, columns=columns)
+        return table.sort_values(["who"], kind="stable", ignore_index=True)
 
     def __str__(self) -> str:
         """Figures with intervals, and the reason for each that is missing."""
@@ -164,7 +213,7 @@ def human_ceiling(
         "random_state": random_state,
     }
     halving = {"by": by, "clips": clips, "rater": rater, "n_splits": n_splits}
-    rows, raters = [], {}
+    rows, raters, panels = [], {}, {}
     for target in chosen:
         rows += [{"target": target, **row} for row in _figures(table, target, rater, options, halving)]
         listing, _ = _or_reason(
@@ -172,7 +221,10 @@ def human_ceiling(
         )
         if listing is not None:
             raters[target] = listing
-    return HumanCeiling(pd.DataFrame(rows), raters, confidence)
+        counts = table[table[target].notna()].groupby(items).size()
+        if (counts > 1).any():
+            panels[target] = float(counts[counts > 1].mean())
+    return HumanCeiling(pd.DataFrame(rows), raters, confidence, panels)
 
 
 def _figures(

@@ -87,7 +87,7 @@ class FoldedMetrics:
 
     def as_they_are(self) -> np.ndarray:
         """Metrics of every clip once [shape=(n_judged, 8)]."""
-        return mean_over_folds([fold.as_they_are() for group in self._groups for fold in group])
+        return mean_of_defined([fold.as_they_are() for group in self._groups for fold in group])
 
     def draw(self, n_resamples: int, random_state: Any, n_jobs: int | None) -> np.ndarray:
         """Metrics of random resamples [shape=(n_resamples, n_judged, 8)]."""
@@ -100,7 +100,7 @@ class FoldedMetrics:
         for group in self._groups:
             others = [scores for key, scores in whole.items() if key not in {id(fold) for fold in group}]
             lacking_one = zip(*(fold.leaving_out() for fold in group), strict=False)  # folds differ in size
-            rows += [mean_over_folds([*others, *lacking]) for lacking in lacking_one]
+            rows += [mean_of_defined([*others, *lacking]) for lacking in lacking_one]
         return np.stack(rows) if rows else np.empty((0, *self._shape))
 
     def _draw(self, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -108,7 +108,7 @@ class FoldedMetrics:
         for group in self._groups:
             drawn = group[0].draw_systems(n_resamples, rng)
             scores += [fold.score(drawn, rng) for fold in group]
-        return mean_over_folds(scores)
+        return mean_of_defined(scores)
 
 
 class _Fold:
@@ -163,20 +163,20 @@ def folds_by_shared_systems(systems: np.ndarray, folds: np.ndarray) -> list[np.n
     return [names[group == number] for number in range(count)]
 
 
-def mean_over_folds(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Average what is defined; nan where no fold is.
+def mean_of_defined(scores: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Average over the first axis what is defined; nan where nothing is.
 
     Parameters
     ----------
     scores : sequence of np.ndarray
-        Those of each fold, all of one shape.
+        Those of each fold or repeat, all of one shape.
 
     Returns
     -------
     np.ndarray
         Of the same shape.
     """
-    stacked = np.stack(scores)
+    stacked = np.asarray(scores)
     defined = np.isfinite(stacked)
     with np.errstate(invalid="ignore"):
         return np.where(defined, stacked, 0).sum(axis=0) / defined.sum(axis=0)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import rankdata, zscore
 
 from musiceval_sk.evaluation._clip_agreement import KINDS, ClipAgreement
-from musiceval_sk.evaluation._folded_metrics import mean_over_folds
+from musiceval_sk.evaluation._folded_metrics import mean_of_defined
 from musiceval_sk.evaluation._system_agreement import system_agreement
 
 _BLOCK = 2**18
@@ -73,7 +73,7 @@ def swap_p_value(
     for part in parts:
         scaled = [np.asarray(_COMMON_SCALE[kind](values), dtype=float) for values in part.predictions]
         differences.append(difference(kind, part.truth, scaled, swaps[part.units]))
-    found = np.abs(mean_over_folds(differences))
+    found = np.abs(mean_of_defined(differences))
     observed = found[0]
     if not np.isfinite(observed):
         return np.nan

@@ -102,11 +102,27 @@ def describe_split(
         "meaning": split.meaning,
         "folds": len(folds),
         "shared_with_training": leakage(clips, folds),
-        "targets": {target: _facts(*part, systems) for target, part in parts.items()},
+        "targets": {target: count_tested(*part, systems) for target, part in parts.items()},
     }
 
 
-def _facts(part: pd.DataFrame, folds: list[Fold], systems: pd.Series | None) -> dict[str, int]:
+def count_tested(part: pd.DataFrame, folds: list[Fold], systems: pd.Series | None) -> dict[str, int]:
+    """Count the tested clips and systems, and the systems of the fold that has fewest.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame
+        Clips, with ``system`` unless systems is None.
+    folds : list of (np.ndarray, np.ndarray)
+        Training and test rows.
+    systems : pandas.Series or None
+        None where not every clip names its system.
+
+    Returns
+    -------
+    dict of str to int
+        ``clips``, ``systems`` and ``least_systems_in_a_fold``, 0 for unknown.
+    """
     if systems is None:
         return {"clips": len(part), "systems": 0, "least_systems_in_a_fold": 0}
     counts = [part["system"].iloc[test].nunique() for _, test in folds]

@@ -6,23 +6,22 @@ latter is biased low for S metrics. Pooled correlations have a null below 0 wher
 of the training scores is low where the test systems are good, and every predictor leans on it.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.clips import TARGETS, check_clips
+from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.datasets.human_ceiling import human_ceiling
 from musiceval_sk.estimators.baselines import default_models, hears
 from musiceval_sk.evaluation._provenance import provenance
 from musiceval_sk.evaluation._study_cells import Inputs, Part, fold_predictor, key_of
+from musiceval_sk.evaluation._study_inputs import columns_for, feature_tables, targets_of, usable_clips
 from musiceval_sk.evaluation._study_summary import Bootstrap, describe_split, summarise
 from musiceval_sk.evaluation.model_selection import Split, make_split
 from musiceval_sk.evaluation.study_result import NO_FEATURES, StudyResult
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 
 def run_study(
@@ -113,13 +112,13 @@ def run_study(
     """
     check_clips(clips)
     targets = targets_of(clips, targets)
-    tables = _feature_tables(X, clips)
+    tables = feature_tables(X, clips)
     described = _described(tables, features)
     if models is not None and not isinstance(models, Mapping):
         raise ValueError(f"models must be a dict of name to estimator, got {type(models).__name__}")
     models = models or default_models(clips, random_state=random_state)
     splits = _splits(cv, clips, n_splits=n_splits, random_state=random_state)
-    parts = {target: _usable(clips, tables, target) for target in targets}
+    parts = {target: usable_clips(clips, tables, target) for target in targets}
     folds = {(split.name, target): split.folds(part) for split in splits for target, part in parts.items()}
     rows = [
         (kind, name) for name, model in models.items() for kind in (tables if hears(model) else [NO_FEATURES])
@@ -139,7 +138,7 @@ def run_study(
         "splits": described_splits,
         "features": described,
         "inputs": {
-            target: {name: len(_columns_for(target, table)) for name, table in tables.items()}
+            target: {name: len(columns_for(target, table)) for name, table in tables.items()}
             for target in targets
         },
         "models": {name: " ".join(repr(model).split()) for name, model in models.items() if hears(model)},
@@ -151,63 +150,6 @@ def run_study(
     tidy = predictions.drop(columns=["known", "training_mean"]).rename_axis("clip_id").reset_index()
     columns = ["split", "target", "features", "model", "fold", "clip_id", "truth", "prediction"]
     return StudyResult(scores, tidy[columns], notes, comparisons, about)
-
-
-def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list[str]:
-    """Name the score columns to predict.
-
-    Parameters
-    ----------
-    clips : pandas.DataFrame
-        Clips table.
-    targets : str, sequence of str or None
-        Those asked for; None for those of impression and alignment that are there.
-
-    Returns
-    -------
-    list of str
-        At least one.
-
-    Raises
-    ------
-    ClipsTableError
-        If there is none, or the table lacks one.
-    """
-    targets = [targets] if isinstance(targets, str) else targets
-    chosen = list(targets or [name for name in TARGETS if name in clips])
-    check_clips(clips, columns=chosen)
-    if not chosen:
-        raise ClipsTableError(
-            f"the clips table has no scores; looked for {listed(TARGETS)}. Join the ratings first"
-        )
-    return chosen
-
-
-def _feature_tables(X: Any, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    named = X if isinstance(X, Mapping) else {"X": X}
-    if not named:
-        raise ValueError("X is an empty mapping; give at least one table of features")
-    if NO_FEATURES in named:
-        raise ValueError(f"features cannot be called {NO_FEATURES!r}: it stands for models that hear nothing")
-    tables = {str(name): _as_table(table, clips) for name, table in named.items()}
-    for name, table in tables.items():
-        if not table.index.is_unique:
-            which = f"X[{name!r}]" if isinstance(X, Mapping) else "X"
-            raise ClipsTableError(
-                f"{which} repeats clip ids: {listed(table.index[table.index.duplicated()].unique())}"
-            )
-    return tables
-
-
-def _as_table(X: Any, clips: pd.DataFrame) -> pd.DataFrame:
-    if isinstance(X, pd.DataFrame):
-        return X
-    matrix = np.asarray(X)
-    if matrix.ndim != 2 or len(matrix) != len(clips):
-        raise ValueError(
-            f"X has shape {matrix.shape}; expected a DataFrame by clip id, or one row for each of {len(clips)} clips"
-        )
-    return pd.DataFrame(matrix, index=clips.index)
 
 
 def _described(tables: dict[str, pd.DataFrame], features: str | Mapping[str, str]) -> dict[str, str]:
@@ -233,27 +175,6 @@ def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:
     return splits
 
 
-def _usable(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: str) -> pd.DataFrame:
-    usable = clips[target].notna().to_numpy()
-    for table in tables.values():
-        usable = usable & clips.index.isin(table.index)
-    if not usable.any():
-        raise ClipsTableError(f"no clip has both features and a score of {target!r}")
-    if not usable.all():
-        left_out = clips.index[~usable]
-        warnings.warn(
-            f"{target}: left out {len(left_out)} clips without features or score: {listed(left_out)}",
-            SkippedWarning,
-            stacklevel=3,
-        )
-    return clips[usable]
-
-
-def _columns_for(target: str, X: pd.DataFrame) -> list[str]:
-    audio = [name for name in X.columns if str(name).startswith("audio")]
-    return audio if target == "impression" and audio else list(X.columns)
-
-
 def _fits(
     splits: list[Split],
     parts: dict[str, pd.DataFrame],
@@ -266,7 +187,7 @@ def _fits(
 ) -> Iterator[tuple[dict[str, Any], tuple[Any, ...]]]:
     """Where each fit belongs in the tables, and what `predict_fold` needs for it."""
     inputs = {
-        (target, name): Inputs.of(table.loc[part.index, _columns_for(target, table)])
+        (target, name): Inputs.of(table.loc[part.index, columns_for(target, table)])
         for target, part in parts.items()
         for name, table in tables.items()
     }

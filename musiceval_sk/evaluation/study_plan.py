@@ -12,9 +12,10 @@ from musiceval_sk.datasets._scored import load_scored_clips, single_ratings
 from musiceval_sk.estimators.baselines import default_models, look_ups
 from musiceval_sk.evaluation._study_features import embed_features, read_features
 from musiceval_sk.evaluation._study_file import mapping_of, read_study_file, refuse_unknown, resolved
+from musiceval_sk.evaluation._study_inputs import targets_of
 from musiceval_sk.evaluation._study_models import make_model
 from musiceval_sk.evaluation.model_selection import make_split
-from musiceval_sk.evaluation.study import run_study, targets_of
+from musiceval_sk.evaluation.study import run_study
 from musiceval_sk.evaluation.study_result import StudyResult
 
 _PATHS = ("clips", "ratings", "prompts", "cache", "memory")

@@ -269,6 +269,34 @@ def test_human_ceiling_takes_systems_and_clips_from_the_clips_table(rng):
     assert fewer.set_index("figure").loc["ICC(1,1)", "n"] == 30
 
 
+def test_ceiling_by_ratings_recovers_a_known_reliability(rng):
+    """Truth and noise of variance 1: r ratings have a reliability of r / (r + 1), a perfect predictor its root."""
+    ceiling = human_ceiling(simulated(rng, n_clips=3000), scale=None, n_bootstrap=0, n_splits=5)
+    assert ceiling.panels == {"impression": 4}
+    table = ceiling.by_ratings([1, 4, 9]).set_index(["metric", "who", "ratings"])["value"].sort_index()
+    assert table["U_LCC", "another panel"].tolist() == pytest.approx([0.5, 0.8, 0.9], abs=0.02)
+    assert table["U_LCC", "perfect predictor"].tolist() == pytest.approx(np.sqrt([0.5, 0.8, 0.9]), abs=0.02)
+    as_it_is = ceiling.metrics().loc["impression"]
+    assert table["S_SRCC", "another panel", 4] == pytest.approx(as_it_is.loc["another panel", "S_SRCC"])
+    with pytest.raises(ValueError, match="a number of ratings must be above 0; got 0"):
+        ceiling.by_ratings([2, 0])
+
+
+def test_ceiling_by_ratings_of_unequal_panels_and_without_any(rng):
+    ratings = simulated(rng, n_clips=60)
+    first = ~ratings["clip_id"].duplicated()
+    unequal = ratings[first | (ratings["clip_id"].str[1:].astype(int) % 2 == 0)]
+    ceiling = human_ceiling(unequal, scale=None, n_bootstrap=50, n_splits=5)
+    assert ceiling.panels == {"impression": 4}  # of the items that have two or more
+    table = ceiling.by_ratings([4]).set_index(["metric", "who"])
+    found = ceiling.table.set_index("figure").loc["U_LCC, another panel"]
+    assert table.loc[("U_LCC", "another panel"), ["value", "low", "high"]].tolist() == pytest.approx(
+        found[["value", "low", "high"]].tolist()
+    )
+    alone = human_ceiling(ratings[first], scale=None, n_bootstrap=0)
+    assert alone.panels == {} and alone.by_ratings().empty
+
+
 def test_human_ceiling_survives_a_target_without_ratings(rng):
     ratings = simulated(rng, n_clips=20).assign(alignment=np.nan)
     ceiling = human_ceiling(ratings, scale=None, n_bootstrap=0)
@@ -295,6 +323,25 @@ def test_vcc2018_is_as_documented():
     assert krippendorff_alpha(ratings, "score").value == pytest.approx(0.281, abs=5e-4)
     # Four raters' names end in blanks in that file; three of these are the same persons as those without.
     assert leave_one_rater_out(ratings, "score").n == 267
+
+
+def test_spearman_brown_foretells_fewer_ratings_of_vcc2018():
+    """Two of the four ratings against the other two: what the panel of four, stepped down, says of panels of two."""
+    ratings = real("vcc2018").dropna()
+    options = {"targets": ["score"], "n_bootstrap": 0, "n_splits": 5}
+    foretold = (
+        human_ceiling(ratings, **options).by_ratings([1, 2]).set_index(["metric", "who", "ratings"])["value"]
+    )
+    shuffled = ratings.sample(frac=1, random_state=0)
+    place = shuffled.groupby("clip_id").cumcount()
+    four = shuffled["clip_id"].isin(shuffled["clip_id"][place == 3])
+    halves = [
+        shuffled[four & chosen].groupby("clip_id")["score"].mean()
+        for chosen in (place < 2, place.between(2, 3))
+    ]
+    assert foretold["U_LCC", "another panel", 2] == pytest.approx(halves[0].corr(halves[1]), abs=0.02)
+    single = [shuffled[four & (place == n)].set_index("clip_id")["score"] for n in (0, 1)]
+    assert foretold["U_LCC", "another panel", 1] == pytest.approx(single[0].corr(single[1]), abs=0.02)
 
 
 def test_pam_has_no_raters_and_still_a_reliability():

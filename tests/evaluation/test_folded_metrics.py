@@ -11,7 +11,7 @@ from musiceval_sk import METRICS, bootstrap_metrics, compare_predictors, evaluat
 from musiceval_sk.evaluation._folded_metrics import (
     FoldedMetrics,
     folds_by_shared_systems,
-    mean_over_folds,
+    mean_of_defined,
     resampled_metrics,
 )
 from musiceval_sk.evaluation._resampled_metrics import Judged
@@ -70,7 +70,7 @@ def test_resamples_against_a_loop(data, name):
         for fold, fold_name in zip(group, fold_names, strict=True):
             draws = fold._resampling.draw_clips(drawn, rng)
             rows.append(loop(draws, *(values[folds == fold_name] for values in data)))
-    np.testing.assert_allclose(found, mean_over_folds(rows), rtol=1e-9)
+    np.testing.assert_allclose(found, mean_of_defined(rows), rtol=1e-9)
 
 
 def loop(draws, systems, truth, prediction):

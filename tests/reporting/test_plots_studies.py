@@ -8,7 +8,13 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, learning_curve
 
 import musiceval_sk
-from musiceval_sk import ScoreLearningCurveDisplay, SearchResultsDisplay, SystemScoresDisplay, mos_scorer
+from musiceval_sk import (
+    ScoreLearningCurveDisplay,
+    SearchResultsDisplay,
+    SystemScoresDisplay,
+    mos_scorer,
+    score_learning_curve,
+)
 
 from .drawing import assert_apart, assert_texts_are_whole, lines_with, made_up, narrow_axes, xy_of
 
@@ -81,6 +87,41 @@ def test_learning_curve_from_estimator_is_scikit_learns():
     np.testing.assert_allclose(display.table["score"], scores.mean(axis=1))
     np.testing.assert_allclose(display.table["high"] - display.table["score"], scores.std(axis=1, ddof=1))
     assert display.ax_.get_ylabel() == "U_MSE, mean and sd of folds"
+
+
+def test_learning_curve_draws_what_score_learning_curve_found():
+    clips = made_up(6).assign(path="")
+    single = pd.DataFrame(
+        [(f"R{r}", clip, np.clip(score + (-1) ** r * 0.2 * (r // 2), 1, 5)) for clip, score in clips["impression"].items()
+         for r in range(4)],
+        columns=["rater", "clip_id", "impression"],
+    )  # fmt: skip
+    models = {"ridge": Ridge(), "global mean": DummyRegressor()}
+    curve = score_learning_curve(
+        clips, clips[["prediction"]], models, grows=["clips", "budget"], ratings=single, n_splits=2, n_repeats=2,
+        n_resamples=50, progress=False,
+    )  # fmt: skip
+    display = ScoreLearningCurveDisplay.from_curve(curve, "impression", "U_SRCC")
+    rows = curve.line("impression", "U_SRCC").dropna(subset="score")
+    assert rows["model"].unique().tolist() == ["ridge"]  # the global mean ranks nothing
+    x, y = xy_of(display.ax_.containers[0].lines[0])
+    np.testing.assert_allclose(x, rows["size"])
+    np.testing.assert_allclose(y, rows["score"])
+    assert display.ax_.get_xlabel() == "training clips"
+    assert display.ax_.get_ylabel() == "U_SRCC of impression, pooled"
+    level = curve.ceiling.metrics()["U_SRCC"]["impression", "perfect predictor"]
+    assert display.references == {"human ceiling": pytest.approx(level)}
+    assert_texts_are_whole(display)
+    budgets = ScoreLearningCurveDisplay.from_curve(
+        curve, "impression", "U_SRCC", grows="budget", models=["ridge"]
+    )
+    assert [text.get_text() for text in budgets.ax_.get_legend().get_texts()] == [
+        "ridge, 24 ratings", "ridge, 48 ratings",
+    ]  # fmt: skip
+    folds = ScoreLearningCurveDisplay.from_curve(curve, "impression", "S_SRCC", kind="mean of folds")
+    assert folds.references is None
+    with pytest.raises(ValueError, match="no U_SRCC of 'impression' could be judged for global mean"):
+        ScoreLearningCurveDisplay.from_curve(curve, "impression", "U_SRCC", models=["global mean"])
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
 """How a score grows with the data."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.human_ceiling import PERFECT
+from musiceval_sk.evaluation.learning_curve_result import ScoreLearningCurve, axis_name
 from musiceval_sk.reporting.plots._style import (
     SERIES_COLOURS,
     SERIES_LINES,
@@ -102,6 +104,72 @@ class ScoreLearningCurveDisplay(Display):
         if tidy.empty:
             raise ValueError(f"none of {len(table)} rows has a {score}: nothing to draw")
         return cls(tidy, size, score, by, references).plot(ax=ax)
+
+    @classmethod
+    def from_curve(
+        cls,
+        curve: ScoreLearningCurve,
+        target: str,
+        metric: str,
+        *,
+        grows: str | None = None,
+        kind: str | None = None,
+        models: Collection[str] | None = None,
+        ax: Any = None,
+    ) -> "ScoreLearningCurveDisplay":
+        """Draw what `score_learning_curve` found, one line a model (and a sum of ratings, where that is what is compared).
+
+        Where ratings were given, the correlation that a perfect predictor of what endlessly many raters would say reaches over all test
+        clips is drawn across; but not for means of folds of system metrics, for which it is not known.
+
+        Parameters
+        ----------
+        curve : ScoreLearningCurve
+            The result.
+        target : str
+            Name of the target.
+        metric : str
+            One of the metrics that were asked for.
+        grows : {"clips", "systems", "ratings", "budget"}, default=None
+            Which lines; by default the first that were asked for.
+        kind : {"pooled", "mean of folds"}, default=None
+            Kind of score; by default the one to read, `ScoreLearningCurve.kind`.
+        models : collection of str, default=None
+            Names of the models to draw; by default all that could be judged.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        ScoreLearningCurveDisplay
+            Drawn, with the intervals of the result.
+
+        Raises
+        ------
+        ValueError
+            If there are no such lines, or none could be judged.
+        """
+        rows = curve.line(target, metric, grows, kind)
+        grows, kind = rows["grows"].iloc[0], rows["kind"].iloc[0]
+        if models is not None:
+            rows = rows[rows["model"].isin(models)]
+        if not np.isfinite(rows["score"]).any():
+            raise ValueError(
+                f"no {metric} of {target!r} could be judged for {listed(models or ['any model'])}"
+            )
+        if grows == "budget":
+            rows = rows.assign(model=[f"{row.model}, {row.budget:.0f} ratings" for row in rows.itertuples()])
+        table = rows.dropna(subset=["score"])
+        # A percentile interval of a biased figure may leave the figure out; bars reach from it to the interval's ends.
+        table = table.assign(
+            low=table[["low", "score"]].min(axis=1), high=table[["high", "score"]].max(axis=1)
+        )
+        references = None
+        if curve.ceiling is not None and metric in curve.ceiling.metrics():
+            level = curve.ceiling.metrics()[metric].get((target, PERFECT), np.nan)
+            known = np.isfinite(level) and not (metric.startswith("S_") and kind == "mean of folds")
+            references = {"human ceiling": float(level)} if known else None
+        return cls(table, axis_name(grows), f"{metric} of {target}, {kind}", "model", references).plot(ax=ax)
 
     @classmethod
     def from_estimator(
