@@ -14,11 +14,12 @@ def reproduce(
     ],
     checkpoint: Checkpoint = None,
     protocol: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="frozen: this library's own way, at 48 kHz. paper: what the paper says. released: what its code does."
+            help="frozen: this library's own way, at 48 kHz. paper: what the paper says. released: what its code does. "
+            "Default: frozen, or paper with --finetune."
         ),
-    ] = "frozen",
+    ] = None,
     encoder: Annotated[
         str, typer.Option(help="laion-clap, or hf-clap, which needs no laion_clap and runs on numpy 2.")
     ] = "laion-clap",
@@ -35,10 +36,46 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option(help="Folder for reproduction.csv, reproduction.json and predictions.csv.")
     ] = None,
+    finetune: Annotated[
+        str | None,
+        typer.Option(
+            help="Train CLAP's towers, too: full, last-blocks or lora. For a GPU: see docs/reproduce.md."
+        ),
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(help="With --finetune last-blocks: blocks of each tower. Default: 2.")
+    ] = None,
+    lora_rank: Annotated[
+        int | None, typer.Option(help="With --finetune lora: width of the adapters. Default: 8.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="With --finetune: auto, float32, bfloat16 or float16. Default: auto.")
+    ] = None,
+    max_batch_memory: Annotated[
+        int | None, typer.Option(help="With --finetune: most bytes of one pass. Default: found out.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --finetune: folder from which the same command goes on after a kill; it also keeps decoded sounds. "
+            "Default: checkpoints in --out, if that is given."
+        ),
+    ] = None,
 ) -> None:
-    """Train both heads on MusicEval with frozen CLAP: Table I beside the paper's, with intervals and look-ups."""
+    """Train both heads on MusicEval, on frozen CLAP or with it: Table I beside the paper's, with intervals and look-ups."""
     from musiceval_sk import reproduce as run
 
+    chosen = {
+        "n_blocks": blocks,
+        "lora_rank": lora_rank,
+        "precision": precision,
+        "max_batch_memory": max_batch_memory,
+    }
+    options = {name: value for name, value in chosen.items() if value is not None}
+    if finetune is not None and checkpoints is None:
+        checkpoints = out / "checkpoints" if out is not None else None
+        if checkpoints is None:
+            typer.echo("no --checkpoints and no --out: a kill will lose what was trained", err=True)
     result = run(
         root,
         protocol,
@@ -51,6 +88,9 @@ def reproduce(
         n_jobs=jobs,
         device=device or "auto",
         counts=None if any_size else "official",
+        finetune=None if finetune is None else finetune.replace("-", "_"),
+        finetune_options=options or None,
+        checkpoints=path_text(checkpoints),
     )
     typer.echo(result)
     if out is not None:

@@ -111,7 +111,7 @@ def train(regressor: Any, start: Start) -> list[Trained]:
     from tqdm import tqdm
 
     device = start.network.device
-    precision = _resolve_precision(regressor.precision, device)
+    precision = resolve_precision(regressor.precision, device)
     job, first = start.job, start.job.tasks[0]
     heads = _initial_heads(start).to(device)
     weights = {f"towers.{name}": weight for name, weight in start.weights.items()}
@@ -176,7 +176,8 @@ def _initial_heads(start: Start) -> MOSModule:
     return MOSModule(layers, columns, start.heads.activation).float()
 
 
-def _resolve_precision(precision: str, device: torch.device) -> str:
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Say what the towers' matrix products are computed in while they train."""
     if precision != "auto":
         return precision
     if device.type != "cuda":

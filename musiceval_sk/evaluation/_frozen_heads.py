@@ -1,15 +1,14 @@
 """Heads on frozen vectors, as a protocol asks for them: what `reproduce` trains."""
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
 
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.estimators.baselines import TableScaler
 from musiceval_sk.estimators.regressor import MOSRegressor
+from musiceval_sk.evaluation._reproduction_fit import OUT_OF_EPOCHS, ran_out_of_epochs
 from musiceval_sk.evaluation._reproduction_parts import Parts
 from musiceval_sk.evaluation.protocols import ReproductionProtocol
 from musiceval_sk.features.embedder import ClipEmbedder
@@ -22,7 +21,7 @@ from musiceval_sk.features.extract import extract
 class FrozenHeads:
     """`MOSRegressor` on vectors of an encoder whose weights stay as they are.
 
-    Whatever else is to be trained by a protocol offers the same three methods and `about`.
+    `TunedTowers` offers the same: `protocol`, `title`, `prepare`, `fit_predict`, `about` and `notes`.
 
     Attributes
     ----------
@@ -56,12 +55,9 @@ class FrozenHeads:
 
     def prepare(self, parts: Parts) -> Parts:
         """Embed all clips, and return the parts without those that cannot be read."""
-        learning = parts.train if parts.development is None else pd.concat([parts.train, parts.development])
-        learning = learning[~learning.index.duplicated()]
+        learning = parts.learning
         if self.protocol.training_sound == self.protocol.test_sound:
-            every = pd.concat([learning, parts.test])
-            every = every[~every.index.duplicated()]
-            self._vectors = dict.fromkeys(("training", "test"), self._embed(every, "training and test"))
+            self._vectors = dict.fromkeys(("training", "test"), self._embed(parts.every, "training and test"))
         else:
             self._vectors = {
                 "training": self._embed(learning, "training", self.protocol.training_sound),
@@ -88,20 +84,11 @@ class FrozenHeads:
         X, X_dev, X_test = self._scaled(tables)
         y_dev = None if parts.development is None else parts.development[list(TARGETS)]
         regressor = self.make_regressor(seed)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            regressor.fit(X, parts.train[list(TARGETS)], X_val=X_dev, y_val=y_dev)
-        for warning in caught:
-            if not issubclass(warning.category, ConvergenceWarning):
-                warnings.warn_explicit(
-                    warning.message, warning.category, warning.filename, warning.lineno
-                )  # not ours to keep
+        y = parts.train[list(TARGETS)]
+        if ran_out_of_epochs(lambda: regressor.fit(X, y, X_val=X_dev, y_val=y_dev)):
+            self.notes.append(OUT_OF_EPOCHS.format(seed, self.protocol.max_iter))
         best = dict(zip(TARGETS, regressor.best_iteration_[:, 0].tolist(), strict=True))
         self.about["epochs"][str(seed)] = {"best": best, "run": regressor.n_iter_}
-        if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
-            self.notes.append(
-                f"seed {seed}: {self.protocol.max_iter} epochs passed before training stopped by itself"
-            )
         return pd.DataFrame(regressor.predict(X_test), index=parts.test.index, columns=list(TARGETS))
 
     def make_regressor(self, seed: int) -> MOSRegressor:

@@ -19,6 +19,16 @@ class Parts:
     development: pd.DataFrame | None
     test: pd.DataFrame
 
+    @property
+    def learning(self) -> pd.DataFrame:
+        """Clips to learn from and to stop by, each once."""
+        return _each_once(self.train, self.development)
+
+    @property
+    def every(self) -> pd.DataFrame:
+        """All clips, each once."""
+        return _each_once(*self._in_order())
+
     def without(self, clips: pd.Index) -> "Parts":
         """Leave clips out."""
         kept = [None if part is None else part[~part.index.isin(clips)] for part in self._in_order()]
@@ -26,6 +36,11 @@ class Parts:
 
     def _in_order(self) -> tuple[pd.DataFrame | None, ...]:
         return self.train, self.development, self.test
+
+
+def _each_once(*parts: pd.DataFrame | None) -> pd.DataFrame:
+    clips = pd.concat([part for part in parts if part is not None])
+    return clips[~clips.index.duplicated()]
 
 
 def split_parts(clips: pd.DataFrame, protocol: ReproductionProtocol, random_state: int) -> Parts:

@@ -19,7 +19,8 @@ from musiceval_sk.evaluation.prediction_result import ClipPredictions, summarise
 from musiceval_sk.exceptions import AudioError, ModelFileError, SkippedWarning
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.encoders import Encoder
-from musiceval_sk.features.extract import extract, warn_of_blank_prompts
+from musiceval_sk.features.extract import extract, open_file_index, warn_of_blank_prompts
+from musiceval_sk.features.store import EmbeddingStore
 
 
 def predict_clips(
@@ -198,6 +199,9 @@ class _Scorer:
         self.ranges = getattr(self._parts.regressor, "target_range_", None)
         self.targets = _target_names(self._parts.regressor, about)
         self.skipped = pd.DataFrame(columns=["path", "reason"])
+        # Both for all batches: reading them anew for each would take the longer the more there is.
+        self._store = EmbeddingStore(self._embedder.cache)
+        self._index = open_file_index(self._store)
 
     def stream(self, clips: pd.DataFrame, batch_size: int, progress: bool | None) -> Iterator[pd.DataFrame]:
         from tqdm import tqdm
@@ -209,12 +213,15 @@ class _Scorer:
             warn_of_blank_prompts(clips["prompt"], stacklevel=4)
         hidden = None if progress is None else not progress
         with tqdm(total=len(clips), desc="predict", unit="clip", disable=hidden) as bar:
-            for begin in range(0, len(clips), batch_size):
-                batch = clips.iloc[begin : begin + batch_size]
-                table = self._predict(batch)
-                bar.update(len(batch))
-                if table is not None:
-                    yield table
+            try:
+                for begin in range(0, len(clips), batch_size):
+                    batch = clips.iloc[begin : begin + batch_size]
+                    table = self._predict(batch)
+                    bar.update(len(batch))
+                    if table is not None:
+                        yield table
+            finally:
+                self._index.save()
         if len(self.skipped) == len(clips):
             raise AudioError(f"none of the clips could be read: {listed(self.skipped['reason'])}")
         if len(self.skipped):
@@ -234,17 +241,18 @@ class _Scorer:
             report = extract(
                 clips,
                 embedder.encoder_,
-                embedder.cache,
+                self._store,
                 modality=embedder.modality,  # type: ignore[arg-type]
                 n_jobs=embedder.n_jobs,
                 progress=False,
+                file_index=self._index,
             )
             if len(report.skipped):
                 self.skipped = pd.concat([self.skipped, report.skipped])
             readable = clips.drop(index=report.skipped.index)
             if readable.empty:
                 return None
-            X = embedder.transform(readable)
+            X = embedder.read_extracted(readable, self._store, report.audio_keys)
         table = readable[["system"]].copy() if "system" in readable else pd.DataFrame(index=readable.index)
         return table.join(self._scores(X)).rename_axis("clip_id")
 

@@ -1,6 +1,6 @@
 """Ways to train and test on MusicEval, as data: what each does, and where it knowingly differs from its model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from musiceval_sk._text import listed
 
@@ -57,11 +57,30 @@ class ReproductionProtocol:
     system_truth: str = "clips"
 
 
+_FROZEN_TOWERS = "CLAP's towers stay frozen; the paper and its code fine-tune them with the heads."
+_EACH_HEAD_ALONE = "Each head stops at its own best epoch; the paper does not say."
 _FROZEN = (
-    "CLAP's towers stay frozen; the paper and its code fine-tune them with the heads.",
+    _FROZEN_TOWERS,
     "Initial weights and the order of clips follow this library's seeds; the authors' are not published (their code seeds "
     "Python's random, which torch does not use).",
     "Clips that are equal in vectors and scores count as one of twice the weight.",
+)
+
+# What `reproduce` does otherwise where it trains the towers, too.
+_PARTLY_TUNED = {
+    "full": (),
+    "last_blocks": (
+        "Of CLAP's towers only the last blocks and what follows them are trained; the paper and its code train all of them.",
+    ),
+    "lora": (
+        "Of CLAP's towers only adapters on queries, keys and values are trained; the paper and its code train all of them.",
+    ),
+}
+_TUNED = (
+    "Both heads stop together and keep the weights of one epoch, since they share the towers; so does the released code, "
+    "and the paper does not say.",
+    "The towers stay in evaluation mode while they are trained (no dropout, batch normalisation by the checkpoint's "
+    "statistics), as in the released code; the paper does not say.",
 )
 
 PROTOCOLS = {
@@ -91,7 +110,8 @@ PROTOCOLS = {
                 "The paper names no widths and no activation: 256 and 64 as in the released code, with ReLU as in an MLP; the "
                 "released code has nothing between layers.",
                 "The paper names neither epochs nor a stopping rule: at most 1,000, stopped after 20 without improvement on a "
-                "tenth of the training clips, each head at its own best epoch.",
+                "tenth of the training clips.",
+                _EACH_HEAD_ALONE,
                 "The paper does not say how 16 kHz clips of up to 30 s reach a model of 10 s at 48 kHz: they are resampled and "
                 "heard whole, as the mean of windows of 10 s.",
                 "The paper does not say which system truth it uses: the mean over the tested clips.",
@@ -157,3 +177,32 @@ def get_protocol(protocol: str | ReproductionProtocol) -> ReproductionProtocol:
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; choose from {listed(PROTOCOLS)}")
     return PROTOCOLS[protocol]
+
+
+def tuned_protocol(protocol: ReproductionProtocol, mode: str) -> ReproductionProtocol:
+    """Say what becomes of a protocol when CLAP's towers are trained with the heads.
+
+    Parameters
+    ----------
+    protocol : ReproductionProtocol
+        As it is with frozen towers.
+    mode : {"full", "last_blocks", "lora"}
+        Which weights of the towers are trained, see `CLAPFineTuneRegressor`.
+
+    Returns
+    -------
+    ReproductionProtocol
+        With a name of its own, heads that stop together, and the deviations that hold then.
+
+    Examples
+    --------
+    >>> tuned_protocol(PROTOCOLS["paper"], "full").name
+    'paper + full'
+    """
+    kept = (text for text in protocol.deviations if text not in (_FROZEN_TOWERS, _EACH_HEAD_ALONE))
+    return replace(
+        protocol,
+        name=f"{protocol.name} + {mode}",
+        deviations=(*_PARTLY_TUNED[mode], *_TUNED, *kept),
+        stop_together=True,
+    )

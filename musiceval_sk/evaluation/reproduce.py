@@ -16,6 +16,7 @@ from musiceval_sk.evaluation._frozen_heads import FrozenHeads
 from musiceval_sk.evaluation._provenance import provenance
 from musiceval_sk.evaluation._reproduction_parts import Parts, cautions, describe, split_parts
 from musiceval_sk.evaluation._reproduction_table import SEED, tabulate
+from musiceval_sk.evaluation._tuned_towers import TunedTowers
 from musiceval_sk.evaluation.protocols import ReproductionProtocol, get_protocol
 from musiceval_sk.evaluation.reproduction_result import ReproductionResult
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
@@ -26,10 +27,18 @@ _TRUTHS = {
     "table": "the data set's own table of systems, which averages all clips of a system",
 }
 
+_WITH_FINETUNE = (
+    "goes with finetune alone: heads on frozen CLAP are trained from the store of embeddings in little time"
+)
+_WITHOUT_FINETUNE = (
+    "does not go with finetune: a store keeps vectors of frozen towers, and trained ones give others"
+)
+_WHERE_THE_ENCODER_IS = "does not go with finetune, which trains towers and heads where the encoder computes: give the encoder that device"
+
 
 def reproduce(
     root: str | Path,
-    protocol: str | ReproductionProtocol = "frozen",
+    protocol: str | ReproductionProtocol | None = None,
     *,
     encoder: str | Encoder = "laion-clap",
     encoder_options: Mapping[str, Any] | None = None,
@@ -40,22 +49,28 @@ def reproduce(
     n_jobs: int | None = None,
     device: str = "auto",
     counts: Mapping[str, int] | Literal["official"] | None = "official",
+    finetune: str | None = None,
+    finetune_options: Mapping[str, Any] | None = None,
+    checkpoints: str | Path | None = None,
 ) -> ReproductionResult:
     """Train both heads on MusicEval by a protocol, and set their scores beside published ones and look-ups.
+
+    CLAP's towers stay frozen, or are trained with the heads, as in the paper, where `finetune` says so.
 
     Parameters
     ----------
     root : str or Path
         MusicEval, in any layout that `load_musiceval` reads.
-    protocol : {"frozen", "paper", "released"} or ReproductionProtocol, default="frozen"
-        What to do, see ``PROTOCOLS``. CLAP's towers stay frozen in all of them.
+    protocol : {"frozen", "paper", "released"} or ReproductionProtocol, default=None
+        What to do, see ``PROTOCOLS``. None is "frozen" or, with `finetune`, "paper".
     encoder : str or Encoder, default="laion-clap"
         Name of the encoder; one that is already made serves protocols that hear all clips alike. "hf-clap" computes the
         same from the same checkpoint without the package ``laion_clap``.
     encoder_options : mapping, default=None
         Its options, such as ``{"checkpoint": "clap.pt"}``.
     cache : str or Path, default=None
-        The embedding store; by default `default_store_path`. What it holds is not computed again.
+        The embedding store; by default `default_store_path`. What it holds is not computed again. Not with `finetune`,
+        which embeds anew at every step.
     n_seeds : int, default=5
         Fits, which differ in initial weights, order of clips and, where clips are held out, these.
     random_state : int, default=0
@@ -65,9 +80,19 @@ def reproduce(
     n_jobs : int, default=None
         Workers of `extract`, and threads of the bootstrap.
     device : str, default="auto"
-        Where the heads are trained; that of the encoder is one of its options.
+        Where the heads are trained; that of the encoder is one of its options. With `finetune`, heads are trained
+        where the encoder is.
     counts : mapping of str to int or "official" or None, default="official"
         As of `load_musiceval`; None for a data set of another size.
+    finetune : {"full", "last_blocks", "lora"} or None, default=None
+        Which weights of CLAP's towers are trained under the heads, see ``train`` of `CLAPFineTuneRegressor`; None leaves
+        them frozen.
+    finetune_options : mapping, default=None
+        With `finetune`: parameters of `CLAPFineTuneRegressor` that no protocol fixes, such as ``{"n_blocks": 4}`` or
+        ``{"max_batch_memory": 2**30}``.
+    checkpoints : str or Path, default=None
+        With `finetune`: folder for the state of each seed's training, from which the same call goes on after a kill, and
+        for decoded sounds. By default nothing is kept.
 
     Returns
     -------
@@ -81,7 +106,11 @@ def reproduce(
     CheckpointError
         If the encoder's checkpoint or tokenizer is not found or does not fit.
     ValueError
-        If a name is unknown or a number is out of range.
+        If a name is unknown, a number is out of range, or arguments do not go together.
+    ModelFileError
+        If `checkpoints` holds the state of another fit under a seed's name, or a damaged one.
+    ImportError
+        If ``finetune="lora"`` and ``peft`` is not installed.
 
     Warns
     -----
@@ -102,21 +131,30 @@ def reproduce(
     >>> row[["kind", "split"]].values.tolist()
     [['look-up', 'official']]
     """
-    protocol = get_protocol(protocol)
     for name, value in (("n_seeds", n_seeds), ("n_resamples", n_resamples)):
         if value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
+    options = dict(encoder_options or {})
+    road: FrozenHeads | TunedTowers
+    if finetune is None:
+        _refuse(_WITH_FINETUNE, finetune_options=finetune_options, checkpoints=checkpoints)
+        road = FrozenHeads(get_protocol(protocol or "frozen"), encoder, options, cache, n_jobs, device)
+    else:
+        _refuse(_WITHOUT_FINETUNE, cache=cache)
+        _refuse(_WHERE_THE_ENCODER_IS, device=None if device in ("auto", options.get("device")) else device)
+        tuning = dict(finetune_options or {})
+        road = TunedTowers(get_protocol(protocol or "paper"), encoder, options, finetune, tuning, checkpoints)
+    protocol = road.protocol
     clips = load_musiceval(root, counts=counts)
     clips = _scored(clips)
     parts = split_parts(clips, protocol, random_state)
     table_truth = _table_truth(root, parts.test) if protocol.system_truth == "table" else None
-    heads = FrozenHeads(protocol, encoder, dict(encoder_options or {}), cache, n_jobs, device)
-    parts = heads.prepare(parts)
+    parts = road.prepare(parts)
     _check_parts(parts, root)
     predictions, unknown = _look_ups(clips, parts)
     seeds = list(range(random_state, random_state + n_seeds))
     for seed in seeds:
-        predictions[SEED.format(seed)] = heads.fit_predict(parts, seed)
+        predictions[SEED.format(seed)] = road.fit_predict(parts, seed)
     table, settings = tabulate(
         parts.test, predictions, table_truth, protocol, n_resamples, random_state, n_jobs
     )
@@ -124,18 +162,24 @@ def reproduce(
         "protocol": {
             name: list(value) if isinstance(value, tuple) else value for name, value in vars(protocol).items()
         },
-        "title": heads.title,
+        "title": road.title,
         "data": {"root": Path(root).name, "clips": len(clips)},
         "split": describe(clips, parts, protocol),
         "system_truth": _TRUTHS[protocol.system_truth],
         "encoder": str(getattr(encoder, "name", encoder)),
-        **heads.about,
+        **road.about,
         "seeds": seeds,
         "intervals": settings,
         **provenance("laion-clap", "transformers", "soxr", "soundfile"),
     }
-    notes = [*cautions(about["split"]), *unknown, *heads.notes]
+    notes = [*cautions(about["split"]), *unknown, *road.notes]
     return ReproductionResult(table, _tidy(parts.test, predictions), notes, about)
+
+
+def _refuse(why: str, **given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}={value!r} {why}")
 
 
 def _scored(clips: pd.DataFrame) -> pd.DataFrame:

@@ -28,7 +28,8 @@ class ReproductionResult:
     notes : list of str
         What a reader must know.
     about : dict
-        Protocol with its deviations, split, encoder with its hashes, seeds, epochs, intervals and versions.
+        Protocol with its deviations, split, encoder with its hashes, seeds, epochs, intervals and versions; where CLAP was
+        trained, ``training`` (mode and settings) and ``tuned`` (identity of each seed's vectors).
     """
 
     table: pd.DataFrame
@@ -118,6 +119,7 @@ class ReproductionResult:
             f"Test clips that share a label with training: {shared or 'unknown'}",
             f"System truth: {about['system_truth']}",
             *self._encoders(),
+            *self._training(),
             f"Seeds {seeds[0]} to {seeds[-1]}; best epochs {self._epochs()}",
             f"Intervals: {about['intervals']['confidence']:.0%}, bootstrap of {about['intervals']['drawn_in_words']}, "
             f"{about['intervals']['resamples']} resamples ({about['intervals']['method']})",
@@ -135,25 +137,44 @@ class ReproductionResult:
             lines.append(f"Encoder ({purpose}): {audio['name']}{checkpoint}; {heard}; {fingerprints}")
         return lines
 
+    def _training(self) -> list[str]:
+        """Say what was trained beside the heads; nothing on the road of frozen towers."""
+        if "training" not in self.about:
+            return []
+        training, protocol = self.about["training"], self.about["protocol"]
+        own = [
+            f"{name} {training[name]:g}"
+            for name in ("n_blocks", "lora_rank", "lora_alpha")
+            if name in training
+        ]
+        return [
+            f"CLAP was trained with the heads, mode '{training['mode']}'{''.join(f', {text}' for text in own)}: "
+            f"{training['tuned_weights']:,} of the towers' weights, in {training['precision']} on {training['device']}",
+            f"  L1, SGD with step {protocol['learning_rate']:g} and momentum {protocol['momentum']:g}, batches of "
+            f"{protocol['batch_size']} clips; stopped after {protocol['patience']} epochs without improvement on "
+            f"{self.about['split']['stopped_by']}",
+        ]
+
     def _epochs(self) -> str:
         best = [list(found["best"].values()) for found in self.about["epochs"].values()]
         return f"{np.min(best)} to {np.max(best)} of at most {self.about['protocol']['max_iter']}"
 
     def _section(self, target: str) -> str:
-        lines = ["", f"{target:{_WIDTH}s}" + "".join(f"{name:>8s}" for name in METRICS)]
         columns = {name: self._pivot(target, name) for name in _NUMBERS}
         kinds = self.table[self.table["target"] == target].drop_duplicates("row").set_index("row")["kind"]
+        width = max(_WIDTH, *(len(row) + 1 for row in kinds.index))
+        lines = ["", f"{target:{width}s}" + "".join(f"{name:>8s}" for name in METRICS)]
         for row, kind in kinds.items():
             if kind == "seed":
                 continue
-            lines.append(_line(row, columns["value"].loc[row]))
+            lines.append(_line(row, columns["value"].loc[row], width))
             pairs = [("95 % interval", "low", "high")] if kind != "published" else []
             if kind == "ours" and len(self.about["seeds"]) > 1:
                 pairs.append(("range over seeds", "least_of_seeds", "most_of_seeds"))
             for label, low, high in pairs:
                 lines += [
-                    _line(f"    {label}, from", columns[low].loc[row]),
-                    _line(f"    {'':{len(label)}s}  to", columns[high].loc[row]),
+                    _line(f"    {label}, from", columns[low].loc[row], width),
+                    _line(f"    {'':{len(label)}s}  to", columns[high].loc[row], width),
                 ]
         return "\n".join(lines)
 
@@ -164,6 +185,6 @@ class ReproductionResult:
         return "\n".join([*lines, f"Made {self.about['made']} with {versions}"])
 
 
-def _line(label: object, values: pd.Series) -> str:
+def _line(label: object, values: pd.Series, width: int) -> str:
     cells = (f"{value:8.3f}" if np.isfinite(value) else f"{'-':>8s}" for value in values)
-    return f"{label!s:{_WIDTH}s}" + "".join(cells)
+    return f"{label!s:{width}s}" + "".join(cells)

@@ -30,6 +30,9 @@ _ENTRY = np.dtype(
 class FileIndex:
     """Digests of files, recalled where size and times (of content and of status) are unchanged.
 
+    The file is read once. An index that is kept while files or the file on disk change is no less true: what it recalls
+    is held against each file's present size and times.
+
     Parameters
     ----------
     path : str or Path
@@ -41,7 +44,7 @@ class FileIndex:
     def __init__(self, path: str | Path, *, verify: bool = False):
         self.path = Path(path)
         self._known = {} if verify else _load(self.path)
-        self._changed = False
+        self._n_written, self._n_new = len(self._known), 0
 
     def digests(self, paths: Iterable[str | Path]) -> list[bytes | AudioError]:
         """Digest files, several at a time.
@@ -63,9 +66,16 @@ class FileIndex:
                 found += pool.map(self._digest, block)
         return found
 
-    def save(self) -> None:
-        """Write the index, if anything in it is new; failing to is no error, since it can be made again."""
-        if not self._changed:
+    def save(self, *, growth: float = 0.0) -> None:
+        """Write the index, if anything in it is new; failing to is no error, since it can be made again.
+
+        Parameters
+        ----------
+        growth : float, default=0.0
+            Write only once there is more new than this share of what was written before. With any share above zero, many
+            calls together write in proportion to the files and not to their square.
+        """
+        if self._n_new <= growth * self._n_written:
             return
         entries = np.array([(key, *values) for key, values in self._known.items()], dtype=_ENTRY)
         aside = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
@@ -74,7 +84,7 @@ class FileIndex:
             with aside.open("wb") as file:
                 np.save(file, entries, allow_pickle=False)
             os.replace(aside, self.path)
-            self._changed = False
+            self._n_written, self._n_new = len(entries), 0
         except OSError as error:
             warnings.warn(
                 f"{self.path}: cannot keep the digests of files ({error})", UserWarning, stacklevel=3
@@ -95,7 +105,7 @@ class FileIndex:
             return AudioError(f"{path}: cannot be read ({error.strerror})")
         if time.time_ns() - max(stamp[1:]) > _SETTLED_NANOSECONDS:
             self._known[key] = (*stamp, digest)
-            self._changed = True
+            self._n_new += 1
         return digest
 
 
@@ -103,13 +113,8 @@ def _load(path: Path) -> dict[bytes, tuple[int, int, int, bytes]]:
     try:
         entries = np.load(path, allow_pickle=False)
         return {
-            entry["path"].tobytes(): (
-                int(entry["size"]),
-                int(entry["modified"]),
-                int(entry["changed"]),
-                entry["digest"].tobytes(),
-            )
-            for entry in entries
+            path: (size, modified, changed, digest)
+            for path, size, modified, changed, digest in entries.tolist()
         }
     except (OSError, ValueError, EOFError, IndexError, TypeError):
         return {}  # missing or damaged: it is only a memory

@@ -135,14 +135,39 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         self.check_encoder()
         store = EmbeddingStore(self.cache)
         report = extract(clips, self.encoder_, store, modality=self.modality, n_jobs=self.n_jobs, strict=True)  # type: ignore[arg-type]
+        table = self.read_extracted(clips, store, report.audio_keys)
+        return table if _get_output_config("transform", self)["dense"] == "pandas" else table.to_numpy()
+
+    def read_extracted(
+        self, clips: pd.DataFrame, store: EmbeddingStore, audio_keys: pd.Series
+    ) -> pd.DataFrame:
+        """Read the vectors of clips that `extract` has just stored, without looking at the files again.
+
+        Parameters
+        ----------
+        clips : pandas.DataFrame
+            Clips table, without what could not be read.
+        store : EmbeddingStore
+            Where they are.
+        audio_keys : pandas.Series
+            Of the report of `extract`; not read where only prompts are embedded.
+
+        Returns
+        -------
+        pandas.DataFrame [shape=(n_clips, n_features)], float32
+            What `transform` gives as a table.
+
+        Raises
+        ------
+        StoreError
+            If a vector is not stored.
+        """
         keys = {
-            "audio": list(report.audio_keys),
+            "audio": list(audio_keys.reindex(clips.index)) if "audio" in self._modalities() else [],
             "text": [text_key(prompt) for prompt in clips.get("prompt", [])],
         }
         vectors = np.hstack([self._read(store, modality, keys[modality]) for modality in self._modalities()])
-        if _get_output_config("transform", self)["dense"] != "pandas":
-            return vectors
-        table = pd.DataFrame(vectors, index=clips.index)
+        table = pd.DataFrame(vectors, index=clips.index, columns=self.get_feature_names_out())
         table.attrs["encoder_fingerprint"] = self._provenance()
         return table
 

@@ -21,6 +21,8 @@ from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.store import EmbeddingStore
 
+# An index in a caller's hands is written when it has grown by a quarter.
+_GROWTH = 0.25
 _COLUMNS: dict[Modality, str] = {"audio": "path", "text": "prompt"}
 
 
@@ -76,6 +78,7 @@ def extract(
     progress: bool | None = None,
     strict: bool = False,
     verify: bool = False,
+    file_index: FileIndex | None = None,
 ) -> ExtractionReport:
     """Embed the clips and prompts that the store does not hold yet.
 
@@ -107,6 +110,9 @@ def extract(
     verify : bool, default=False
         Whether to hash every sound again. By default a file whose size and modification time are those of an earlier
         run is taken to be unchanged (the index ``<store>.files.npy`` remembers; it may be deleted).
+    file_index : FileIndex, default=None
+        That index, already read by a caller that goes batch by batch and saves it in the end; `verify` is then its own. By
+        default it is read, and written, by this call.
 
     Returns
     -------
@@ -141,9 +147,9 @@ def extract(
             store.append("text", encoder.describe("text"), keys, list(vectors[:, np.newaxis]))
         stored["text"], reused["text"] = len(missing), len(prompts) - len(missing)
     if "audio" in wanted:
-        index = FileIndex(f"{store.path}.files.npy", verify=verify)
+        index = file_index or open_file_index(store, verify=verify)
         keys_of_clips, skipped = audio_keys(clips["path"], index)
-        index.save()
+        index.save(growth=0.0 if file_index is None else _GROWTH)
         _stop_if(strict, skipped)
         path_of = dict(zip(keys_of_clips, clips.loc[keys_of_clips.index, "path"], strict=True))
         missing = _missing(store, "audio", encoder, list(path_of))
@@ -163,6 +169,24 @@ def extract(
     return ExtractionReport(
         encoder.name, str(store.path), stored, reused, reasons, seconds, notes, keys_of_clips
     )
+
+
+def open_file_index(store: EmbeddingStore, *, verify: bool = False) -> FileIndex:
+    """Read the digests of sound files that are kept beside a store.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+        The store.
+    verify : bool, default=False
+        Whether to hash every file again, whatever the index says.
+
+    Returns
+    -------
+    FileIndex
+        Empty where there was none.
+    """
+    return FileIndex(f"{store.path}.files.npy", verify=verify)
 
 
 def text_key(prompt: str) -> bytes:

@@ -58,8 +58,7 @@ class DecodedSounds:
         AudioError
             If sounds cannot be read, with the first five reasons.
         """
-        with ThreadPoolExecutor(n_threads or os.cpu_count() or 1) as pool:
-            outcomes = list(pool.map(self._attempt, paths))
+        outcomes = self._attempts(paths, n_threads)
         failed = [outcome for outcome in outcomes if isinstance(outcome, AudioError)]
         if failed:
             raise AudioError(
@@ -67,6 +66,24 @@ class DecodedSounds:
             )
         keys = [key for key, _ in outcomes]  # type: ignore[misc]
         return keys, np.array([count for _, count in outcomes], dtype=int)  # type: ignore[misc]
+
+    def unreadable(self, paths: Sequence[str], n_threads: int | None = None) -> list[str | None]:
+        """Decode the sounds that are not decoded yet, and tell which cannot be read.
+
+        Parameters
+        ----------
+        paths : sequence of str
+            Sound files.
+        n_threads : int, default=None
+            Files decoded at once; by default one a core.
+
+        Returns
+        -------
+        list of str or None
+            For each file why it cannot be read, or None.
+        """
+        outcomes = self._attempts(paths, n_threads)
+        return [str(outcome) if isinstance(outcome, AudioError) else None for outcome in outcomes]
 
     def windows(self, key: bytes) -> np.ndarray:
         """Read the windows of one sound.
@@ -83,6 +100,10 @@ class DecodedSounds:
         """
         samples = np.load(self._file(key), mmap_mode="r")
         return np.asarray(self._encoder.cut(samples))
+
+    def _attempts(self, paths: Sequence[str], n_threads: int | None) -> list[tuple[bytes, int] | AudioError]:
+        with ThreadPoolExecutor(n_threads or os.cpu_count() or 1) as pool:
+            return list(pool.map(self._attempt, paths))
 
     def _attempt(self, path: str) -> tuple[bytes, int] | AudioError:
         try:

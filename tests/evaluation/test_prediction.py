@@ -1,5 +1,7 @@
 """Scoring new clips: the same figures however it is called, honest limits, and words when something is off."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ from musiceval_sk import (
 from musiceval_sk.estimators.baselines import scaled
 from musiceval_sk.evaluation.assessment import group_parameters
 from musiceval_sk.evaluation.prediction_result import summarise
+from musiceval_sk.features import _file_index
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lie outside the scores of training:UserWarning")
 
@@ -78,6 +81,46 @@ def test_a_file_gives_what_the_model_gives_and_batches_come_one_by_one(model, te
     assert [len(table) for table in seen] == [12, 12, 6]
     pd.testing.assert_frame_equal(pd.concat(seen), whole)
     pd.testing.assert_frame_equal(pd.concat(iter_predictions(model, test.clips, cache=cache)), whole)
+
+
+@pytest.fixture
+def settled(test, tmp_path, monkeypatch):
+    """Copies of the test's sounds, whose digests may be remembered at once."""
+    monkeypatch.setattr(_file_index, "_SETTLED_NANOSECONDS", -1)
+    copies = [shutil.copy(path, tmp_path / f"{clip}.wav") for clip, path in test.clips["path"].items()]
+    return test.clips.assign(path=[str(copy) for copy in copies])
+
+
+def test_the_index_of_files_is_read_once_and_each_file_digested_once(model, settled, tmp_path, monkeypatch):
+    loads, hashed = [], []
+    load, hash_file = _file_index._load, _file_index.hash_file
+    monkeypatch.setattr(_file_index, "_load", lambda path: loads.append(path) or load(path))
+    monkeypatch.setattr(_file_index, "hash_file", lambda path: hashed.append(path) or hash_file(path))
+    cache = tmp_path / "e.h5"
+    found = predict_clips(model, settled, cache=cache, batch_size=4).clips
+    assert loads == [tmp_path / "e.h5.files.npy"] and sorted(hashed) == sorted(settled["path"])
+    again = predict_clips(model, settled, cache=cache, batch_size=4).clips
+    assert len(loads) == 2 and len(hashed) == len(settled)
+    pd.testing.assert_frame_equal(again, found)
+
+
+def test_a_file_that_changes_between_batches_is_heard_anew(model, settled, tmp_path):
+    cache = tmp_path / "e.h5"
+    before = predict_clips(model, settled, cache=cache).clips
+    batches = iter_predictions(model, settled, cache=cache, batch_size=10)
+    next(batches)
+    first, last = settled.index[0], settled.index[-1]
+    shutil.copy(settled.loc[first, "path"], settled.loc[last, "path"])
+    after = pd.concat(batches).loc[last]
+    assert after["impression"] == pytest.approx(before.loc[first, "impression"], rel=1e-12)
+    assert after["impression"] != before.loc[last, "impression"]
+
+
+def test_a_run_that_is_left_keeps_the_digests_it_has(model, settled, tmp_path):
+    batches = iter_predictions(model, settled, cache=tmp_path / "e.h5", batch_size=10)
+    next(batches), next(batches)
+    batches.close()
+    assert len(np.load(tmp_path / "e.h5.files.npy")) == 20
 
 
 def test_the_callers_model_is_left_alone(model, test, tmp_path):

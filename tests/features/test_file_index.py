@@ -88,3 +88,21 @@ def test_a_file_that_cannot_be_read_is_an_error_in_words(tmp_path):
     (error,) = FileIndex(tmp_path / "files.npy").digests([tmp_path / "none.wav"])
     assert isinstance(error, AudioError)
     assert "none.wav: cannot be read (No such file or directory)" in str(error)
+
+
+def test_saving_by_growth_waits_until_there_is_enough_that_is_new(tmp_path, monkeypatch):
+    """A tenth more than is written is too little for a quarter; a quarter and one more are enough."""
+    monkeypatch.setattr(_file_index, "_SETTLED_NANOSECONDS", -1)
+    paths = [tmp_path / f"{i}.wav" for i in range(20)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    index, kept = FileIndex(tmp_path / "files.npy"), tmp_path / "files.npy"
+    index.digests(paths[:10])
+    index.save(growth=0.25)
+    assert len(np.load(kept)) == 10  # nothing was written before: any one is enough
+    for end, written in ((12, 10), (13, 13), (16, 13)):
+        index.digests(paths[:end])
+        index.save(growth=0.25)
+        assert len(np.load(kept)) == written
+    index.save()
+    assert len(np.load(kept)) == 16
