@@ -40,7 +40,7 @@ clean:  ## delete environments, caches and the demo's output
 
 # The numbers in constraints/ are the versions that the tests ran with. laion-clap holds the full one to numpy < 2.
 $(FULL)/.installed: pyproject.toml constraints/full.txt
-	$(call install,$(FULL),clap$(comma)finetune$(comma)report$(comma)dask$(comma)dev,full)
+	$(call install,$(FULL),clap$(comma)finetune$(comma)parquet$(comma)report$(comma)dask$(comma)dev,full)
 
 $(CORE)/.installed: pyproject.toml constraints/core.txt
 	$(call install,$(CORE),hf$(comma)finetune$(comma)parquet$(comma)report$(comma)dev,core)
