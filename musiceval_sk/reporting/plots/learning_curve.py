@@ -18,6 +18,9 @@ from musiceval_sk.reporting.plots._style import (
     write_legend,
 )
 
+# Share of the height that a name above its line takes.
+_ROOM_FOR_WORDS = 0.07
+
 
 class ScoreLearningCurveDisplay(Display):
     """A score against the size of something (clips, systems, ratings a clip), with intervals, one line a predictor.
@@ -287,6 +290,8 @@ class ScoreLearningCurveDisplay(Display):
             ax.axhline(level, color="0.35", linewidth=1, linestyle=(0, (1, 2)))
             # On the left, where curves are low.
             ax.text(0, level, f" {name}", transform=ax.get_yaxis_transform(), fontsize=8, va="bottom")
+            lowest, highest = ax.get_ylim()
+            ax.set_ylim(top=max(highest, level + _ROOM_FOR_WORDS * (highest - lowest)))
         ax.set(xlabel=self.size_name, ylabel=self.score_name)
         if self.by is not None:
             write_legend(ax, beside=True, title=self.by)
