@@ -6,16 +6,16 @@
 a line every rival runs in turn in each round, on the same threads. `pip install 'musiceval_sk[bench]'` brings skorch.
 The bound is the time of the bare products of matrices of as many steps, nothing else.
 
-Measured with `--only fit --epochs 20` on 2 CPU cores that other work shared meanwhile, hence the wide ranges. Medians of 5
-(least to most) in seconds, and how many times longer than MOSRegressor the others took:
+Measured with `--only fit --epochs 10 --repeats 5` on 2 idle CPU cores. Medians in seconds, and how many times longer than
+MOSRegressor the others took:
 
-    columns threads  MOSRegressor         plain loop  MLPRegressor  skorch  time over the bound
-        512       1  0.76 (0.67 to 0.85)        1.55          1.54    2.97                 1.62
-        512       2  0.71 (0.51 to 0.78)        1.32          1.44    2.55                 2.46
-       1024       1  1.13 (1.00 to 1.55)        1.32          1.56    2.11                 1.48
-       1024       2  1.18 (0.79 to 1.36)        1.42          1.94    2.24                 1.98
+    columns threads  MOSRegressor  plain loop  MLPRegressor  skorch  time over the bound
+        512       1          0.38        1.71          1.64    3.42                 1.63
+        512       2          0.28        1.73          1.91    3.41                 1.67
+       1024       1          0.53        1.58          1.87    2.38                 1.36
+       1024       2          0.44        1.56          1.92    2.41                 1.65
 
-The bound itself is 3.1 to 6.3 times faster than skorch here, so that five times skorch's speed is close to or beyond what
+The bound itself is 3.2 to 5.7 times faster than skorch here, so that five times skorch's speed is close to or beyond what
 any exact training on one of these cores could reach.
 
 A single round of `--only search --columns 512 --repeats 1` (5 epochs): FusedGridSearchCV 10.9 s, GridSearchCV over
