@@ -11,7 +11,7 @@ CORE := .venv-core
 LINTED := $(shell find musiceval_sk -name '*.py' ! -name '_*' ! -name 'cli*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-core format clean
+.PHONY: help demo test lint test-core environments format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,8 @@ lint: $(FULL)/.installed  ## ruff, numpydoc, mypy
 
 test-core: $(CORE)/.installed  ## run all but the slow tests on numpy 2 without laion-clap
 	$(CORE)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+
+environments: $(FULL)/.installed $(CORE)/.installed  ## install both, at once with --jobs 2
 
 format: $(FULL)/.installed  ## let ruff put the code in order
 	$(FULL)/bin/ruff check --fix .

@@ -10,6 +10,16 @@ import pytest  # noqa: E402
 import soundfile  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items):
+    """Let tests that share a module's fixture run on one worker, so that it is made once."""
+    for item in items:
+        made = getattr(item, "_fixtureinfo", None)
+        known = made.name2fixturedefs.values() if made else []
+        if any(fixture.scope == "module" for found in known for fixture in found):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20250806)

@@ -8,7 +8,7 @@ import torch
 
 from musiceval_sk.estimators._mlp_graph import Replayed
 from musiceval_sk.estimators._mlp_losses import ACTIVATIONS, Loss, rank_slope
-from musiceval_sk.estimators._mlp_store import Store, WorkSpace, side_by_side
+from musiceval_sk.estimators._mlp_store import Matrices, Store, WorkSpace, side_by_side
 from musiceval_sk.estimators._mlp_task import ROWS_JUDGED_AT_ONCE, Schedule, Task, layer_sizes
 
 Tensor = torch.Tensor
@@ -47,7 +47,7 @@ class Group:
         self.tasks, self.members = list(tasks), members
         sizes = layer_sizes(X.shape[1], schedule)
         self.loss = Loss(schedule.loss, schedule.n_bins, schedule.scale, schedule.bin_sigma, X)
-        self.activate, self.slope_back = ACTIVATIONS[schedule.activation]
+        self.activation = ACTIVATIONS[schedule.activation]
         self.parameters, self.momenta = Store.of(models, sizes), Store.of(velocities, sizes)
         everyone = torch.arange(len(tasks), device=X.device)
         self.judges = len(tasks[0].validation_rows) > 0
@@ -84,7 +84,9 @@ class Group:
         for begin in range(0, n, size):
             end = min(begin + size, n)
             if end - begin not in spaces:
-                spaces[end - begin] = WorkSpace(end - begin, self.X.shape[1], self.parameters)
+                spaces[end - begin] = WorkSpace(
+                    end - begin, self.X.shape[1], self.parameters, self.activation.in_place
+                )
             targets, scale, weights_here = (
                 side_by_side(whole[begin:end], k)
                 for whole in (self.ordered_targets, self.scales, self.ordered_weights)
@@ -103,9 +105,9 @@ class Group:
         self.stuck: dict[int, Tensor] = {}
         self.run = Replayed(self._steps, self.X.device)
 
-    def _outputs_of(self, begin: int, end: int) -> Tensor:
+    def _outputs_of(self, begin: int, end: int) -> Matrices:
         k, width = len(self.tasks), self.parameters.sizes[-1]
-        return self.outputs[begin * k * width : end * k * width].view(k, end - begin, width)
+        return Matrices(self.outputs[begin * k * width : end * k * width].view(k, end - begin, width))
 
     def _settle_rates(self) -> None:
         """Numbers where all tasks share them; else one a column of the first layers, and one a row of the rest."""
@@ -174,37 +176,30 @@ class Group:
                 self._step(*batch)
 
     def _step(
-        self, space: WorkSpace, rows: Tensor, outputs: Tensor, targets: Tensor, scale: Any, weights: Any
+        self, space: WorkSpace, rows: Tensor, out: Matrices, targets: Tensor, scale: Any, weights: Any
     ) -> None:
         """One SGD step on a minibatch; leaves the outputs in their place."""
         torch.index_select(self.X, 0, rows, out=space.inputs)
-        raw, hidden = self._forward(space, outputs)
-        slope = self.loss.slope(outputs, targets).mul_(scale)
+        self._forward(space, out)
+        slope = self.loss.slope(out.whole, targets).mul_(scale)
         if self.schedule.rank_weight:
-            scores = self.loss.scores(outputs)
+            scores = self.loss.scores(out.whole)
             ranked = rank_slope(
                 scores, targets, weights, self.schedule.rank_margin, self.schedule.rank_quality
             )
-            slope.add_(self.loss.chained(ranked, outputs, scores), alpha=self.schedule.rank_weight)
-        beta = self._before_gradient()
-        self._backward(space, raw, hidden, slope, beta)
+            slope.add_(self.loss.chained(ranked, out.whole, scores), alpha=self.schedule.rank_weight)
+        self._backward(space, slope, self._before_gradient())
         self._descend()
 
-    def _forward(self, space: WorkSpace, outputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Fill in the outputs; return what came into each activation and what came out, below the last layer."""
-        parameters, k = self.parameters, len(self.tasks)
-        torch.addmm(parameters.offset, space.inputs, parameters.matrix, out=space.first)
+    def _forward(self, space: WorkSpace, out: Matrices) -> None:
+        """Fill in all values from the inputs to the outputs."""
+        parameters = self.parameters
+        torch.addmm(parameters.offset, space.inputs, parameters.matrix, out=space.incoming[0])
         if not parameters.weights:
-            outputs.copy_(side_by_side(space.first, k))
-            return [], []
-        raw = [side_by_side(space.first, k)]
-        hidden = [side_by_side(self.activate(space.first), k)]
-        for (weight, bias), place in zip(parameters.pairs(), [*space.hidden, outputs], strict=True):
-            _product(bias, hidden[-1], weight, place)
-            if place is not outputs:
-                raw.append(place)
-                hidden.append(self.activate(place))
-        return raw, hidden
+            out.whole.copy_(space.raw[0].whole)
+        for i in range(len(parameters.weights)):
+            self.activation.forward(space.incoming[i], space.outgoing[i])
+            parameters.pass_through(i, space.active[i], [*space.raw, out][i + 1])
 
     def _before_gradient(self) -> float:
         """Let momenta fade and weights decay; the factor that momenta have yet to be multiplied by."""
@@ -225,17 +220,15 @@ class Group:
         store.first.addcmul_(self.parameters.first, self.by_column["weight_decay"])
         store.rest.addcmul_(self.parameters.rest, self.by_row["weight_decay"])
 
-    def _backward(
-        self, space: WorkSpace, raw: list[Tensor], hidden: list[Tensor], slope: Tensor, beta: float
-    ) -> None:
+    def _backward(self, space: WorkSpace, slope: Tensor, beta: float) -> None:
         gradient = self.gradient
-        if not raw:
+        if not gradient.weights:
             space.slopes[0].copy_(slope)
-        for i in range(len(raw) - 1, -1, -1):
-            gradient.weights[i].baddbmm_(hidden[i].transpose(1, 2), slope, beta=beta)
+        for i in range(len(gradient.weights) - 1, -1, -1):
+            gradient.weights[i].baddbmm_(space.active[i].turned, slope, beta=beta)
             gradient.biases[i].mul_(beta).add_(slope.sum(dim=1, keepdim=True))
             slope = torch.bmm(slope, self.parameters.back[i], out=space.slopes[i])
-            self.slope_back(slope, raw[i])
+            self.activation.backward(slope, space.raw[i].whole)
         gradient.matrix.addmm_(space.turned, space.first_slope, beta=beta)
         gradient.offset.addmv_(space.first_slope_turned, space.ones, beta=beta)
 
@@ -272,12 +265,11 @@ class Group:
         return total / whole
 
     def _predict(self, inputs: Tensor) -> Tensor:
-        parameters = self.parameters
-        hidden = side_by_side(torch.addmm(parameters.offset, inputs, parameters.matrix), len(self.tasks))
-        for weight, bias in parameters.pairs():
-            place = inputs.new_empty(len(self.tasks), len(inputs), weight.shape[-1])
-            hidden = _product(bias, self.activate(hidden), weight, place)
-        return hidden
+        space = WorkSpace(len(inputs), inputs.shape[1], self.parameters, self.activation.in_place)
+        space.inputs.copy_(inputs)
+        out = Matrices(inputs.new_empty(len(self.tasks), len(inputs), self.parameters.sizes[-1]))
+        self._forward(space, out)
+        return out.whole
 
     def keep(self, improved: np.ndarray) -> None:
         """Remember the weights and momenta of tasks that are better than ever."""
@@ -299,19 +291,6 @@ class Group:
         self.best_momenta = self.best_momenta.chosen(index) if self.judges else self.momenta
         self.members, self.tasks = self.members[kept], [self.tasks[i] for i in np.flatnonzero(kept)]
         self._settle()
-
-
-def _product(bias: Tensor, hidden: Tensor, weight: Tensor, place: Tensor) -> Tensor:
-    """Fill in what leaves a layer of each perceptron.
-
-    Outputs of width 1 are products with a vector. On a CPU these are asked for one by one: as a batch of matrices they
-    would be summed in another order than alone.
-    """
-    if weight.shape[-1] > 1 or place.device.type != "cpu":
-        return torch.baddbmm(bias, hidden, weight, out=place)
-    for k in range(len(place)):
-        torch.addmv(bias[k, 0], hidden[k], weight[k, :, 0], out=place[k, :, 0])
-    return place
 
 
 def _stacked(ordered: Tensor, rows: int) -> Tensor:

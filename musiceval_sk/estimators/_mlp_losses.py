@@ -5,6 +5,7 @@ its value per row, [shape=(k, n, 1)], and its slope by the outputs.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -137,22 +138,32 @@ def _gelu_back(slope: Tensor, raw: Tensor) -> Tensor:
     return slope
 
 
-def _relu(hidden: Tensor) -> Tensor:
-    return hidden.relu_()
+def _relu(incoming: Tensor, outgoing: Tensor) -> None:
+    incoming.relu_()
 
 
-def _gelu(hidden: Tensor) -> Tensor:
-    return torch.nn.functional.gelu(hidden)
+def _gelu(incoming: Tensor, outgoing: Tensor) -> None:
+    torch.ops.aten.gelu.out(incoming, out=outgoing)
 
 
-def _identity(hidden: Tensor) -> Tensor:
-    return hidden
+def _identity(incoming: Tensor, outgoing: Tensor) -> None:
+    pass
 
 
-# Forward, which may overwrite what it is given, and slope by what came in, which overwrites the slope. The latter's
-# second argument is the input of GELU and, as that comes to the same, the output of ReLU.
-ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "relu": (_relu, _relu_back),
-    "gelu": (_gelu, _gelu_back),
-    "identity": (_identity, _identity_back),
+class Activation(NamedTuple):
+    """Forward, from what comes in to what goes out, and backward, which turns a slope by the latter into one by the former.
+
+    Where forward works `in_place`, both are one tensor. Backward is then given the output of ReLU for its input, which
+    comes to the same.
+    """
+
+    forward: Callable[[Tensor, Tensor], None]
+    backward: Callable[[Tensor, Tensor], Tensor]
+    in_place: bool
+
+
+ACTIVATIONS = {
+    "relu": Activation(_relu, _relu_back, in_place=True),
+    "gelu": Activation(_gelu, _gelu_back, in_place=False),
+    "identity": Activation(_identity, _identity_back, in_place=True),
 }

@@ -34,6 +34,13 @@ class Store:
             self.biases.append(rest[:, middle:end].view(k, 1, fan_out))
             begin = _aligned(end)
         self.back = [weight.transpose(1, 2) for weight in self.weights]
+        # Layers of one output, perceptron by perceptron.
+        self.vectors = [
+            [(b[0], w[:, 0]) for b, w in zip(bias.unbind(), weight.unbind(), strict=True)]
+            if weight.shape[-1] == 1
+            else []
+            for weight, bias in self.pairs()
+        ]
 
     @classmethod
     def of(cls, models: Sequence[Sequence[Tensor]], sizes: Sequence[int]) -> "Store":
@@ -65,23 +72,51 @@ class Store:
         others = [(w[k].cpu().numpy().copy(), b[k, 0].cpu().numpy().copy()) for w, b in self.pairs()]
         return [(first[:-1], first[-1]), *others]
 
+    def pass_through(self, i: int, below: "Matrices", above: "Matrices") -> None:
+        """Fill in what leaves layer i above the first, given what comes in.
+
+        Layers of one output are products with a vector. On a CPU these are asked for one by one: as a batch of matrices
+        they would be summed in another order than alone.
+        """
+        if not self.vectors[i] or above.whole.device.type != "cpu":
+            torch.baddbmm(self.biases[i], below.whole, self.weights[i], out=above.whole)
+            return
+        for (bias, weight), matrix, place in zip(self.vectors[i], below.each, above.vectors, strict=True):
+            torch.addmv(bias, matrix, weight, out=place)
+
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
         """Weights and biases above the first layer."""
         return list(zip(self.weights, self.biases, strict=True))
 
 
-class WorkSpace:
-    """Preallocated activations and slopes of a minibatch of n rows."""
+class Matrices:
+    """One matrix a perceptron, [shape=(k, n, width)], and the views of it that every step would make anew."""
 
-    def __init__(self, n: int, n_features: int, store: Store):
+    def __init__(self, whole: Tensor):
+        self.whole, self.turned, self.each = whole, whole.transpose(1, 2), whole.unbind()
+        self.vectors = [matrix[:, 0] for matrix in self.each] if whole.shape[-1] == 1 else []
+
+
+class WorkSpace:
+    """Preallocated values and slopes of a minibatch of n rows: what comes into each activation, and what goes out.
+
+    Of the first layer, whose numbers lie side by side, there is also the whole matrix, [shape=(n, k * width)].
+    """
+
+    def __init__(self, n: int, n_features: int, store: Store, in_place: bool):
         k, width, like = len(store.rest), store.sizes[1], store.first
         self.inputs = like.new_empty(n, n_features)
         self.turned = self.inputs.T
-        self.first, self.first_slope = like.new_empty(n, k * width), like.new_empty(n, k * width)
+        above = [(k, n, wide) for wide in store.sizes[2:-1]]
+        self.incoming = [like.new_empty(n, k * width), *(like.new_empty(shape) for shape in above)]
+        self.outgoing = self.incoming if in_place else [torch.empty_like(values) for values in self.incoming]
+        self.raw, self.active = (
+            [Matrices(side_by_side(first, k)), *(Matrices(values) for values in others)]
+            for first, *others in (self.incoming, self.outgoing)
+        )
+        self.first_slope = like.new_empty(n, k * width)
         self.first_slope_turned, self.ones = self.first_slope.T, like.new_ones(n)
-        self.hidden = [like.new_empty(k, n, wide) for wide in store.sizes[2:-1]]
-        above = [like.new_empty(k, n, wide) for wide in store.sizes[2:-1]]
-        self.slopes = [side_by_side(self.first_slope, k), *above]
+        self.slopes = [side_by_side(self.first_slope, k), *(like.new_empty(shape) for shape in above)]
 
 
 def _upper(sizes: Sequence[int]) -> list[tuple[int, int]]:

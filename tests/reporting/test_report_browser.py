@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER), reason="no chromium: apt-get install chromium chromium-driver"
     ),
-    pytest.mark.xdist_group("browser"),
 ]
 SWITCHES = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking")
 ODD = HOSTILE + " system"
