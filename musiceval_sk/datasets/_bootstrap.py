@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from musiceval_sk._bca import bca_bounds
+from musiceval_sk._confidence import require_confidence
 
 _CELLS_AT_ONCE = 2_000_000
 _MOST_GROUPS = 200
@@ -32,6 +33,7 @@ def bootstrap_interval(
     out one unit at a time, or one of 200 groups where there are more units: sums of squares and cubes of the influence of
     groups have the expectation of those of units.
     """
+    require_confidence(confidence)
     if n_bootstrap < 1 or n_units < 3:
         return float("nan"), float("nan")
     random = np.random.default_rng(random_state)

@@ -125,7 +125,7 @@ def find_files(root: str | Path) -> MusicEvalFiles:
     """Find the folder that holds ``sets`` (also one below, as unpacked archives have it) and tell its layout."""
     root = Path(root).absolute()
     if not root.exists():
-        raise ClipsTableError(f"{root}: no such folder")
+        raise ClipsTableError(f"{root}: no such file or folder")
     inner = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
     holders = [path for path in inner if any((path / "sets").glob("*_mos_list.txt"))]
     if not holders or (len(holders) > 1 and holders[0] != root):
@@ -140,7 +140,7 @@ def find_files(root: str | Path) -> MusicEvalFiles:
 
 def names_of(clip_ids: pd.Series) -> pd.DataFrame:
     """System and prompt id told by clip names, "" where a name tells neither; the prompts of demo clips are their own."""
-    parts = clip_ids.str.extract(_NAME).fillna("")
+    parts = clip_ids.astype(str).str.extract(_NAME).fillna("")
     demo = parts["system"].isin(DEMO_SYSTEMS)
     own = parts["system"] + "_" + parts["prompt_id"]
     return parts.assign(prompt_id=parts["prompt_id"].where(~demo, own))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
-from musiceval_sk.datasets._musiceval_files import names_of
+from musiceval_sk.datasets._musiceval_files import names_of, scores_of
 from musiceval_sk.datasets.clips import TARGETS, without_suffix
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -65,13 +65,18 @@ def read_parquet_clips(
     parts = names_of(clips["clip_id"])
     if parts["system"].ne("").all():
         clips = clips.join(parts)
-    clips[list(TARGETS)] = clips[list(TARGETS)].astype(float)
+    for target in TARGETS:
+        clips[target] = scores_of(clips[target])
     return clips.set_index("clip_id")
 
 
 def _rows_of(shard: Path, columns: Mapping[str, str] | None) -> Iterator[tuple[Any, ...]]:
     parquet = import_optional("pyarrow.parquet", extra="parquet", purpose="Reading Parquet")
-    with parquet.ParquetFile(shard) as file:
+    try:
+        opened = parquet.ParquetFile(shard)
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
+        raise ClipsTableError(f"{shard}: cannot be read as Parquet: {error}") from error
+    with opened as file:
         names = _columns_of(file.schema_arrow, columns or {}, shard)
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
             yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
@@ -79,6 +84,9 @@ def _rows_of(shard: Path, columns: Mapping[str, str] | None) -> Iterator[tuple[A
 
 def _columns_of(schema: Any, given: Mapping[str, str], shard: Path) -> list[str]:
     """Names of the columns that hold sound and scores: as given, else by type and by what the field calls them."""
+    unknown = [what for what in given if what not in ("audio", *TARGETS)]
+    if unknown:
+        raise ValueError(f"columns= names {listed(unknown)}; it may name audio, {', '.join(TARGETS)}")
     lower = {name.lower().replace(" ", "_"): name for name in schema.names}
     found = {
         target: next((lower[alias] for alias in _ALIASES[target] if alias in lower), None)

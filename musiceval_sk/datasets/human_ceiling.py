@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._rating_sample import Figure
 from musiceval_sk.datasets._ratings import columns_of, read_ratings
@@ -198,6 +199,7 @@ def human_ceiling(
     >>> print(str(ceiling).splitlines()[3])
       Krippendorff's alpha       0.833  n = 3
     """
+    require_confidence(confidence)
     items = columns_of(items)
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
     if clips is not None:

@@ -17,7 +17,7 @@ from musiceval_sk.datasets._musiceval_files import DEMO_SYSTEMS, PARTS, MusicEva
 from musiceval_sk.datasets._musiceval_parquet import parquet_files, read_parquet_clips
 from musiceval_sk.datasets._tables import numbers, read_headerless, require_unique
 from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 __all__ = [
     "DEMO_SYSTEMS",
@@ -184,12 +184,29 @@ def load_musiceval_ratings(root: str | Path, split: str = "total") -> pd.DataFra
     Raises
     ------
     ClipsTableError
-        If the folder holds no ratings.
+        If the folder holds no ratings, or none that can be read.
+
+    Warns
+    -----
+    SkippedWarning
+        If lines cannot be read, which are left out, or scores are no numbers, which are nan.
     """
     files = _find(root, "ratings")
     ratings = files.ratings
     if ratings is None:
         raise ClipsTableError(f"{files.root}: no ratings; expected person_mos/total_person_mos.txt")
+    broken = list(files.broken)
+    if ratings.empty:
+        raise ClipsTableError(
+            f"{files.root}: person_mos has no line of file,rater,impression,alignment: {listed(broken) or 'it is empty'}"
+        )
+    unread = ratings.loc[ratings[list(TARGETS)].isna().any(axis=1), "file"]
+    if len(unread):
+        broken.append(f"scores that are no number in {len(unread)} lines: {listed(unread)}")
+    if broken:
+        warnings.warn(
+            f"{files.root}: ratings that cannot be read: {listed(broken)}", SkippedWarning, stacklevel=2
+        )
     if split != "total":
         ratings = ratings[ratings["clip_id"].isin(_require(files, split).clips_of(split)["clip_id"])]
     return ratings[["rater", "clip_id", *TARGETS]].reset_index(drop=True)
@@ -302,6 +319,8 @@ def _counts(counts: Mapping[str, int] | Literal["official"] | None) -> dict[str,
         if counts != "official":
             raise ValueError(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
         return dict(MUSICEVAL_COUNTS)
+    if counts is not None and not hasattr(counts, "items"):  # a Series of counts serves as well
+        raise TypeError(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
     return {} if counts is None else dict(counts)
 
 
@@ -313,6 +332,11 @@ def _find(root: str | Path, what: str) -> MusicEvalFiles:
 
 def _require(files: MusicEvalFiles, split: str) -> MusicEvalFiles:
     """Raise unless the list that was asked for is there."""
+    if split in files.lists and files.lists[split].empty:
+        raise ClipsTableError(
+            f"{files.root}: sets/{split}_mos_list.txt has no line of file,impression,alignment: "
+            f"{listed(files.broken) or 'it is empty'}"
+        )
     if split == "total" or split in files.lists:
         return files
     if files.layout == "phase1" and split == "test":

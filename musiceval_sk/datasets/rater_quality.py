@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from musiceval_sk._text import listed
 from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, read_ratings
 from musiceval_sk.datasets._tables import require_columns, source_of
 from musiceval_sk.datasets.rater_rules import UNIT, Rule
@@ -107,6 +108,8 @@ def screen_ratings(
         If raters are unknown.
     ValueError
         If there are no rules, or two of the same name.
+    TypeError
+        If a rule is a class or a name instead of a rule that was made.
 
     Examples
     --------
@@ -119,6 +122,10 @@ def screen_ratings(
     B, batch all
       real music (impression): scored 2 for the real clip real, where at least 3 is expected
     """
+    rules = [rules] if isinstance(rules, Rule) else list(rules)
+    strange = [rule for rule in rules if not isinstance(rule, Rule)]
+    if strange:
+        raise TypeError(f"rules must be made, as StraightLining() is; got {listed(map(repr, strange))}")
     names = [rule.name for rule in rules]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"rules must be one or more, each name once; they are {names}")

@@ -135,6 +135,12 @@ class DuplicateProbe(Rule):
         if self.pairs is None:
             heard = ratings.assign(pair=ratings["item"].astype(str), words=ratings["clip_id"])
         else:
+            if isinstance(self.pairs, str) or any(
+                isinstance(pair, str) or len(pair) != 2 for pair in self.pairs
+            ):
+                raise TypeError(
+                    f"rule {self.name!r} takes pairs of clip ids, such as [('S02_P04', 'S02_P04_again')]; got {self.pairs!r}"
+                )
             _of_clips(ratings, [clip for pair in self.pairs for clip in pair], self.name)
             named = pd.DataFrame(
                 [(str(clip), n, f"{a} and {b}") for n, (a, b) in enumerate(self.pairs) for clip in {a, b}],
@@ -209,6 +215,10 @@ class StraightLining(Rule):
     targets: Sequence[str] | None = None
     name = "straight-lining"
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must lie above 0 and be at most 1; got {self.share}")
+
     def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
         long = _scores(ratings, targets)
         counts = long.groupby([*UNIT, "target", "score"], sort=False).size().rename("count").reset_index()
@@ -242,6 +252,10 @@ class TooFast(Rule):
     share: float = 0.5
     name = "too fast"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"share must lie between 0 and below 1; got {self.share}")
+
     def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
         if self.column not in ratings:
             raise ClipsTableError(
@@ -250,6 +264,8 @@ class TooFast(Rule):
         timed = ratings.assign(time=pd.to_numeric(ratings[self.column], errors="coerce")).dropna(
             subset="time"
         )
+        if timed.empty:
+            raise ClipsTableError(f"rule 'too fast': column {self.column!r} holds no number of seconds")
         timed["fast"] = timed["time"] < self.least
         found = timed.groupby(UNIT, sort=False).agg(
             fast=("fast", "sum"), size=("fast", "size"), median=("time", "median")
@@ -282,6 +298,10 @@ class Disagreement(Rule):
     least_ratings: int = 10
     targets: Sequence[str] | None = None
     name = "disagreement"
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.least <= 1:
+            raise ValueError(f"least is a correlation and must lie between -1 and 1; got {self.least}")
 
     def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
         parts = [self._correlate(ratings, target) for target in targets]
@@ -320,6 +340,8 @@ class Disagreement(Rule):
 
 def _of_clips(ratings: pd.DataFrame, clips: Iterable[str], name: str) -> pd.DataFrame:
     """Ratings of some clips, every one of which somebody must have rated."""
+    if isinstance(clips, str):
+        raise TypeError(f"rule {name!r} takes clip ids as a list, such as [{clips!r}], not one text")
     wanted = list(dict.fromkeys(str(clip) for clip in clips))
     if not wanted:
         raise ValueError(f"rule {name!r} names no clips")

@@ -131,6 +131,8 @@ def intraclass_correlation(
     ------
     RatingDesignError
         If no item has two ratings, there are not two items, or all ratings are the same.
+    ValueError
+        If `k` is not positive, or confidence is not between 0 and 1.
 
     Notes
     -----
@@ -149,6 +151,8 @@ def intraclass_correlation(
     >>> round(intraclass_correlation(ratings).value, 3)  # (4.5 - 1 / 3) / (4.5 + 1 / 3)
     0.862
     """
+    if k is not None and not k > 0:
+        raise ValueError(f"k must be a number of ratings above 0, or None for the design's own; got {k}")
     sample = sample_of(ratings, target, items, None)
     count, total, squares = moments(sample)
     require_pairs(count > 1, target, "the intraclass correlation")

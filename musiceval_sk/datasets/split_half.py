@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import rankdata
 
+from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._bootstrap import bootstrap_interval
 from musiceval_sk.datasets._rating_sample import Figure, RatingSample, require_pairs, sample_of
@@ -115,6 +116,7 @@ def split_half(
     >>> split_half(ratings, n_bootstrap=0).panel.value
     1.0
     """
+    require_confidence(confidence)
     _check_choice("level", level, ("clip", "system"))
     _check_choice("correlation", correlation, ("pearson", "spearman"))
     _check_choice("by", by, ("rating", "rater"))

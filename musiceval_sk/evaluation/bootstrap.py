@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._folded_metrics import resampled_metrics
 from musiceval_sk.evaluation._intervals import METHODS, interval
@@ -186,8 +187,7 @@ class MetricBootstrap:
         """
         if method not in METHODS:
             raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must lie between 0 and 1, such as 0.95; got {confidence}")
+        require_confidence(confidence)
         row, column = self._place(metric, target)
         return interval(
             method,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._folded_metrics import LEAST_SYSTEMS_TO_RANK, resampled_metrics
 from musiceval_sk.evaluation._intervals import METHODS, interval
@@ -115,6 +116,7 @@ def compare_predictors(
     >>> table[["metric", "a", "b"]].values.tolist()
     [['S_SRCC', 'good', 'none'], ['S_LCC', 'good', 'none']]
     """
+    require_confidence(confidence)
     metrics = _checked(predictions, metrics, systems is not None, baseline, method)
     by_name = {name: matched(y_true, values, systems) for name, values in predictions.items()}
     labels = next(iter(by_name.values()))[1]

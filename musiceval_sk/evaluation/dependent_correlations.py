@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, t
 
+from musiceval_sk._confidence import require_confidence
 from musiceval_sk.evaluation.stats import fisher_interval
 
 
@@ -140,6 +141,7 @@ def zou_interval(
     >>> round(low, 3), round(high, 3)
     (-0.093, 0.517)
     """
+    require_confidence(confidence)
     if n < 4 or not (np.abs([r_a, r_b]) < 1).all() or not np.isfinite(r_ab):
         return np.nan, np.nan
     low_a, high_a = fisher_interval(r_a, n, confidence=confidence)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.datasets.human_ceiling import human_ceiling
@@ -190,8 +191,7 @@ def _checked(grows: Any, n_repeats: int, n_resamples: int, confidence: float) ->
     for name, value in (("n_repeats", n_repeats), ("n_resamples", n_resamples)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, such as 0.95; got {confidence}")
+    require_confidence(confidence)
     return list(dict.fromkeys(names))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples
 
 from musiceval_sk._text import listed
 
@@ -77,13 +78,19 @@ class SystemPromptKFold(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If groups are missing, or there are fewer systems or prompts than folds.
+            If groups are missing or of another length, there are fewer systems or prompts than folds, or less than two folds.
         """
+        if self.n_splits < 2:
+            raise ValueError(
+                f"n_splits must be at least 2, or nothing is left to train on; got {self.n_splits}"
+            )
         labels = np.asarray(groups, dtype=object)
         if labels.ndim != 2 or labels.shape[1] != 2:
             raise ValueError(
                 "SystemPromptKFold needs groups with two columns, system and prompt, as clips[['system', 'prompt']]"
             )
+        if len(labels) != _num_samples(X):
+            raise ValueError(f"groups has {len(labels)} rows, X has {_num_samples(X)}")
         random_state = check_random_state(self.random_state)
         folds = np.stack([_deal(labels[:, i], self.n_splits, random_state) for i in (0, 1)])
         for system_fold in range(self.n_splits):

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.stats import norm
 
+from musiceval_sk._confidence import require_confidence
+
 
 def spearman_interval(srcc: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Approximate confidence interval of a Spearman correlation.
@@ -69,6 +71,7 @@ def fisher_interval(lcc: float, n: int, *, confidence: float = 0.95) -> tuple[fl
 
 def _on_fishers_scale(correlation: float, n: int, variance: float, confidence: float) -> tuple[float, float]:
     """Interval whose variance on Fisher's scale is the one given over n - 3."""
+    require_confidence(confidence)
     if n < 4 or not abs(correlation) < 1:
         return float("nan"), float("nan")
     half = norm.ppf((1 + confidence) / 2) * np.sqrt(variance / (n - 3))

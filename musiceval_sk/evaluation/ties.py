@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from musiceval_sk._confidence import require_confidence
 from musiceval_sk.evaluation._scores import settled, system_means, systems_of, validate, warn_of_few
 
 _ROUNDING = 1e-9
@@ -66,6 +67,7 @@ def pairwise_accuracy(
     >>> pairwise_accuracy([1, 2, 2.1], [1, 3, 2.9], true_threshold=0.2, pred_threshold=0.2)
     1.0
     """
+    require_confidence(confidence)
     truth, prediction, noise = _scores(y_true, y_pred, systems, standard_errors)
     _check_thresholds(true_threshold, pred_threshold, noise)
     sure = norm.ppf((1 + confidence) / 2)
@@ -119,6 +121,7 @@ def calibrate_ties(
     >>> calibrate_ties([1, 2, 2, 4], [1.0, 2.0, 2.25, 4.0])
     (0.25, 1.0)
     """
+    require_confidence(confidence)
     truth, prediction, noise = _scores(y_true, y_pred, systems, standard_errors)
     _check_thresholds(true_threshold, 0.0, noise)
     i, j = np.triu_indices(len(truth), 1)

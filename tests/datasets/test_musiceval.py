@@ -178,7 +178,7 @@ def test_phase1_has_no_test_list_and_says_so(tmp_path):
             "unknown split 'training'; choose from train, dev, test, total",
         ),
         (lambda root: load_musiceval(root, counts="true"), "counts='true' must be \"official\", a mapping"),
-        (lambda root: load_musiceval(root / "nowhere"), "nowhere: no such folder"),
+        (lambda root: load_musiceval(root / "nowhere"), "nowhere: no such file or folder"),
         (
             lambda root: load_musiceval(root / "sets"),
             r"not one MusicEval folder; expected .*, found: nothing",

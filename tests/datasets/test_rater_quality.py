@@ -277,3 +277,39 @@ def test_the_page_on_raters_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert set(names["screening"].left_out["rater"]) == {"R08", "R09", "R10"}
     assert "U_SRCC, perfect predictor" in printed
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ([RealMusicProbe("real")], r"takes clip ids as a list, such as \['real'\], not one text"),
+        ([DuplicateProbe(["a", "b"])], r"takes pairs of clip ids, such as .*; got \['a', 'b'\]"),
+        ([StraightLining], "rules must be made, as StraightLining.. is; got <class"),
+        (["straight-lining"], "rules must be made"),
+    ],
+)
+def test_what_is_no_rule_or_list_is_told_apart(ratings, rules, words):
+    with pytest.raises(TypeError, match=words):
+        screen_ratings(ratings, rules)
+
+
+def test_one_rule_needs_no_list(ratings):
+    assert str(screen_ratings(ratings, StraightLining())) == str(screen_ratings(ratings, [StraightLining()]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (lambda: StraightLining(share=9), "share must lie above 0 and be at most 1; got 9"),
+        (lambda: TooFast(5, share=1), "share must lie between 0 and below 1; got 1"),
+        (lambda: Disagreement(least=20), "must lie between -1 and 1; got 20"),
+    ],
+)
+def test_thresholds_out_of_range_are_refused(rule, words):
+    with pytest.raises(ValueError, match=words):
+        rule()
+
+
+def test_times_in_words_are_an_error(ratings):
+    with pytest.raises(ClipsTableError, match="column 'seconds' holds no number of seconds"):
+        screen_ratings(ratings.assign(seconds="quick"), [TooFast(5)])

@@ -177,3 +177,16 @@ def test_given_splitters_get_the_groups_that_they_go_by(clips):
     assert (len(train), len(test)) == (len(clips) - 5, 5)
     folds = make_split(SystemPromptKFold(2), clips).folds(clips)
     assert lists(folds) == lists(SystemPromptKFold(2).split(clips, groups=clips[["system", "prompt"]]))
+
+
+def test_one_fold_of_systems_and_prompts_is_refused():
+    groups = [["a", "x"], ["b", "y"]]
+    with pytest.raises(
+        ValueError, match="n_splits must be at least 2, or nothing is left to train on; got 1"
+    ):
+        next(SystemPromptKFold(1).split(groups, groups=groups))
+
+
+def test_groups_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="groups has 2 rows, X has 3"):
+        next(SystemPromptKFold(2).split([0, 1, 2], groups=[["a", "x"], ["b", "y"]]))

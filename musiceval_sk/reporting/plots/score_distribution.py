@@ -51,7 +51,7 @@ class ScoreDistributionDisplay(Display):
     def from_clips(
         cls,
         clips: pd.DataFrame,
-        targets: Sequence[str] | None = None,
+        targets: str | Sequence[str] | None = None,
         *,
         ratings: Any = None,
         bin_width: float = 0.2,
@@ -63,7 +63,7 @@ class ScoreDistributionDisplay(Display):
         ----------
         clips : pandas.DataFrame
             Clips table with the targets.
-        targets : sequence of str, default=None
+        targets : str or sequence of str, default=None
             Score columns; by default those of ``impression`` and ``alignment`` that are there.
         ratings : str, Path or pandas.DataFrame, default=None
             Raw ratings to average instead of the clips table's scores, see `aggregate_ratings`.
@@ -83,7 +83,11 @@ class ScoreDistributionDisplay(Display):
             If a column is missing or no clip has a score.
         """
         there = getattr(ratings, "columns", clips.columns)
-        chosen = list(targets or [target for target in TARGETS if target in there])
+        chosen = (
+            [targets]
+            if isinstance(targets, str)
+            else list(targets or [target for target in TARGETS if target in there])
+        )
         if not chosen:
             raise ClipsTableError(f"no target columns: looked for {listed(TARGETS)}, found {listed(there)}")
         scores = {
