@@ -170,7 +170,7 @@ def _initial_heads(start: Start) -> MOSModule:
     columns = start.heads.head_columns_
     layers = []
     for task, seen in zip(start.job.tasks, columns, strict=True):
-        parts = draw_layers(task, layer_sizes(len(seen), start.job.schedule), torch.empty(0))
+        parts = draw_layers(task.init_seed, layer_sizes(len(seen), start.job.schedule), torch.empty(0))
         arrays = [part.numpy() for part in parts]
         layers.append([list(zip(arrays[::2], arrays[1::2], strict=True))])
     return MOSModule(layers, columns, start.heads.activation).float()

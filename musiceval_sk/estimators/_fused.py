@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -110,7 +109,7 @@ def _room_on(job: Job, room: float) -> float:
 
 def _union(jobs: Sequence[Job]) -> Job:
     """Jobs of one shape as one job: every distinct row once, and the tasks' rows pointing there."""
-    places: dict[tuple[bytes, int], int] = {}
+    places: dict[tuple[bytes, bytes, int], int] = {}
     where: dict[tuple[int, int], np.ndarray] = {}
     inputs, targets = [], []
     for job in jobs:
@@ -131,15 +130,13 @@ def _union(jobs: Sequence[Job]) -> Job:
     return replace(jobs[0], inputs=np.concatenate(inputs), targets=np.concatenate(targets), tasks=tasks)
 
 
-def _places_of(job: Job, places: dict[tuple[bytes, int], int]) -> np.ndarray:
+def _places_of(job: Job, places: dict[tuple[bytes, bytes, int], int]) -> np.ndarray:
     """Place of each row in the union; a row that a table holds twice is there twice, as its weights may differ."""
-    seen: Counter[bytes] = Counter()
+    seen: Counter[tuple[bytes, bytes]] = Counter()
     where = np.empty(len(job.inputs), dtype=np.int64)
-    for i, (row, target) in enumerate(zip(np.ascontiguousarray(job.inputs), job.targets, strict=True)):
-        digest = blake2b(row.data, digest_size=16)
-        digest.update(target.tobytes())
-        key = digest.digest()
-        where[i] = places.setdefault((key, seen[key]), len(places))
+    for i, (row, target) in enumerate(zip(job.inputs, job.targets, strict=True)):
+        key = row.tobytes(), target.tobytes()
+        where[i] = places.setdefault((*key, seen[key]), len(places))
         seen[key] += 1
     return where
 

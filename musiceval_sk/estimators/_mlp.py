@@ -10,6 +10,7 @@ What is computed is what a sequential loop with `torch.optim.SGD` computes, to f
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from musiceval_sk.estimators._mlp_task import Layers, Schedule, Task, Trained, b
 __all__ = ["ACTIVATIONS", "LOSSES", "Schedule", "Task", "Trained", "bytes_needed", "draw_layers", "train"]
 
 Tensor = torch.Tensor
-# So many tasks of a group still have their weights in a core's cache.
-MOST_TOGETHER_ON_CPU = 4
+# On a CPU a group has so many tasks at most, and fewer where their weights and momenta would leave a core's cache.
+MOST_TOGETHER_ON_CPU, CACHE_ON_CPU = 4, 2.5 * 2**20
 # A group is laid out anew when no more than this share of it still runs. On CUDA that costs another capture.
 SHRINK_BELOW = {"cpu": 1.0}
 
@@ -118,25 +119,38 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
         columns = None if task.columns is None else task.columns.tobytes()
         if columns not in seen and task.columns is not None:
             seen[columns] = X[:, torch.from_numpy(task.columns).to(X.device)].contiguous()
-        # On a CPU a momentum that all share saves a pass over the weights; elsewhere fewer launches count for more.
-        momentum = task.momentum if on_cpu else None
-        key = (task.order_seed, task.rows.tobytes(), task.validation_rows.tobytes(), columns, momentum)
+        # On a CPU, passes over the weights that not all need cost more than groups; elsewhere launches cost more.
+        passes = (task.momentum, task.weight_decay != 0) if on_cpu else None
+        key = (task.order_seed, task.rows.tobytes(), task.validation_rows.tobytes(), columns, passes)
         alike.setdefault(key, []).append(i)
-    most = MOST_TOGETHER_ON_CPU if on_cpu else len(tasks)
+    drawn: dict[tuple[Any, ...], list[Tensor]] = {}
+
+    def model(task: Task, sizes: tuple[int, ...], inputs: Tensor) -> list[Tensor]:
+        if task.initial is not None:
+            return _flat(task.initial, inputs)
+        if (task.init_seed, sizes) not in drawn:
+            drawn[task.init_seed, sizes] = draw_layers(task.init_seed, sizes, inputs)
+        return drawn[task.init_seed, sizes]
+
     groups = []
     for key, indices in alike.items():
         inputs = seen[key[3]]
-        for begin in range(0, len(indices), most):
-            members = np.array(indices[begin : begin + most])
+        sizes = layer_sizes(inputs.shape[1], schedule)
+        most = _most_together(sizes, inputs) if on_cpu else len(indices)
+        for members in np.array_split(np.array(indices), -(-len(indices) // most)):
             some = [tasks[i] for i in members]
-            sizes = layer_sizes(inputs.shape[1], schedule)
-            models = [_flat(task.initial, inputs) or draw_layers(task, sizes, inputs) for task in some]
+            models = [model(task, sizes, inputs) for task in some]
             velocities = [
-                _flat(task.velocity, inputs) or [torch.zeros_like(part) for part in model]
-                for task, model in zip(some, models, strict=True)
+                _flat(task.velocity, inputs) or [torch.zeros_like(part) for part in layers]
+                for task, layers in zip(some, models, strict=True)
             ]
             groups.append(Group(inputs, Y, some, members, schedule, models, velocities))
     return groups
+
+
+def _most_together(sizes: Sequence[int], inputs: Tensor) -> int:
+    numbers = 2 * sum((below + 1) * above for below, above in pairwise(sizes))
+    return int(np.clip(CACHE_ON_CPU // (numbers * inputs.element_size()), 1, MOST_TOGETHER_ON_CPU))
 
 
 def _epoch(groups: list[Group], run: Callable[..., Any], n_tasks: int) -> tuple[np.ndarray, np.ndarray]:
@@ -190,10 +204,10 @@ def _flat(layers: Layers | None, like: Tensor) -> list[Tensor]:
     return [torch.as_tensor(part).to(like) for pair in layers or [] for part in pair]
 
 
-def draw_layers(task: Task, sizes: Sequence[int], like: Tensor) -> list[Tensor]:
+def draw_layers(seed: int, sizes: Sequence[int], like: Tensor) -> list[Tensor]:
     """Weight and bias of every layer, drawn as `torch.nn.Linear` draws them: uniform within 1 / sqrt(fan_in)."""
     layers: list[Tensor] = []
-    generator = torch.Generator().manual_seed(task.init_seed)
+    generator = torch.Generator().manual_seed(seed)
     for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
         bound = fan_in**-0.5
         drawn = torch.empty(fan_out, fan_in, dtype=like.dtype).uniform_(-bound, bound, generator=generator)

@@ -202,23 +202,21 @@ class Group:
             parameters.pass_through(i, space.active[i], [*space.raw, out][i + 1])
 
     def _before_gradient(self) -> float:
-        """Let momenta fade and weights decay; the factor that momenta have yet to be multiplied by."""
+        """Let momenta fade where their factors differ; the factor that they have yet to be multiplied by."""
         if self.schedule.nesterov:
             return 0.0
-        if not self.decays and self.shared["momentum"] is not None:
+        if self.shared["momentum"] is not None:
             return self.shared["momentum"]
         self._fade()
-        if self.decays:
-            self._pull(self.momenta)
         return 1.0
 
     def _fade(self) -> None:
         self.momenta.first.mul_(self.by_column["momentum"])
         self.momenta.rest.mul_(self.by_row["momentum"])
 
-    def _pull(self, store: Store) -> None:
-        store.first.addcmul_(self.parameters.first, self.by_column["weight_decay"])
-        store.rest.addcmul_(self.parameters.rest, self.by_row["weight_decay"])
+    def _pull(self) -> None:
+        self.gradient.first.addcmul_(self.parameters.first, self.by_column["weight_decay"])
+        self.gradient.rest.addcmul_(self.parameters.rest, self.by_row["weight_decay"])
 
     def _backward(self, space: WorkSpace, slope: Tensor, beta: float) -> None:
         gradient = self.gradient
@@ -233,9 +231,9 @@ class Group:
         gradient.offset.addmv_(space.first_slope_turned, space.ones, beta=beta)
 
     def _descend(self) -> None:
+        if self.decays:
+            self._pull()
         if self.schedule.nesterov:
-            if self.decays:
-                self._pull(self.gradient)
             self._fade()
             self.momenta.first.add_(self.gradient.first)
             self.momenta.rest.add_(self.gradient.rest)

@@ -13,7 +13,8 @@ def predict_members(regressor: Any, X: np.ndarray) -> np.ndarray:
 
 
 def _run_head(regressor: Any, X: np.ndarray, head: int) -> np.ndarray:
-    hidden = X[:, regressor.head_columns_[head]]
+    columns = regressor.head_columns_[head]
+    hidden = X if len(columns) == X.shape[1] else X[:, columns]
     layers = list(zip(regressor.coefs_[head], regressor.intercepts_[head], strict=True))
     for i, (weights, biases) in enumerate(layers):
         hidden = hidden @ weights + biases[:, np.newaxis]

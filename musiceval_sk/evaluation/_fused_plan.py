@@ -72,6 +72,7 @@ class SearchPlan:
         self._to_come = iter(list(product(range(len(candidates)), range(len(splits)))))
         self._left_over: tuple[tuple[int, int], Job] | None = None
         self._planned: deque[_Planned] = deque()
+        self._rows_of_folds: dict[int, tuple[Any, Any]] = {}
 
     def answer(self, job: Job) -> list[Trained] | None:
         """Hand out what was trained for this job; None if it was never planned, as where a step is not deterministic."""
@@ -111,8 +112,8 @@ class SearchPlan:
             fit, job = found
             held = tables.setdefault(fit[1], [])
             job, is_new = _share_table(job, held)
-            # A new table is kept itself and within the union of all.
-            need = room_needed(job) + 2 * is_new * (job.inputs.nbytes + job.targets.nbytes)
+            # A new table is kept itself, within the union of all, and as the union's keys.
+            need = room_needed(job) + 3 * is_new * (job.inputs.nbytes + job.targets.nbytes)
             if chosen and taken + need > self.room:
                 self._left_over = fit, job
                 break
@@ -120,6 +121,7 @@ class SearchPlan:
                 held.append(job)
             taken += need
             chosen.append((fit, job))
+        self._rows_of_folds.clear()
         return chosen
 
     def _next_job(self) -> tuple[tuple[int, int], Job] | None:
@@ -141,11 +143,21 @@ class SearchPlan:
                 model = clone(data.estimator).set_params(**clone(self.candidates[candidate], safe=False))
                 if not can_be_rehearsed(model):
                     return None
-                X, y = _safe_split(model, data.X, data.y, train)
+                X, y = self._rows(model, fold)
                 fit_params = _check_method_params(data.X, params=data.fit_params, indices=train)
                 return rehearse(lambda: model.fit(X, y, **fit_params))
             except Exception:
                 return None
+
+
+    def _rows(self, model: Any, fold: int) -> tuple[Any, Any]:
+        """Rows that a fold trains on, taken once a portion where the fits learn from them as they are."""
+        data, (train, _) = self.data, self.splits[fold]
+        if hasattr(model, "steps") or not isinstance(data.X, np.ndarray):
+            return _safe_split(model, data.X, data.y, train)
+        if fold not in self._rows_of_folds:
+            self._rows_of_folds[fold] = _safe_split(model, data.X, data.y, train)
+        return self._rows_of_folds[fold]
 
 
 def last_step(estimator: Any) -> Any:
