@@ -5,7 +5,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,16 +28,24 @@ class SearchData:
     fit_params: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class SearchFit:
+    """One fit of a search: the candidate's parameters, and the rows that it trains on."""
+
+    parameters: dict[str, Any]
+    train: Any
+
+
 @dataclass
 class _Planned:
-    fit: tuple[int, int]
+    fit: int
     job: Job
     trained: list[Trained]
     seconds: float = 0.0
 
 
 class SearchPlan:
-    """Answers the fits of a search in scikit-learn's order: candidate by candidate, within it fold by fold.
+    """Answers the fits of a search, or of a part of it, in the order in which scikit-learn makes them.
 
     Whenever a fit asks for training and nothing is at hand, as many of the fits to come as there is room for are
     rehearsed and trained together. What was handed out is forgotten, so memory does not grow with the number of fits.
@@ -47,30 +54,30 @@ class SearchPlan:
     ----------
     data : SearchData
         The estimator to clone for each candidate, and the data.
-    candidates : sequence of dict
-        Parameters to set.
-    splits : sequence of (train, test)
-        Rows of the folds.
+    fits : sequence of SearchFit
+        In scikit-learn's order: candidate by candidate, within it fold by fold. Fits of one fold hold the same rows.
     room : float
         Bytes for the models in training, their results, and the tables they learn from.
     on_batch : callable
         Called with each batch before it is trained; returns what to call after each of its epochs.
+
+    Attributes
+    ----------
+    charged, shares : np.ndarray [shape=(n_fits,)], seconds
+        What each fit waited for an answer, and its share of the training by epochs trained.
     """
 
     def __init__(
         self,
         data: SearchData,
-        candidates: Sequence[dict[str, Any]],
-        splits: Sequence[tuple[Any, Any]],
+        fits: Sequence[SearchFit],
         room: float,
         on_batch: Callable[[Job], OnEpoch],
     ):
-        self.data, self.candidates, self.splits = data, candidates, splits
-        self.room, self.on_batch = room, on_batch
-        self.charged = np.zeros((len(candidates), len(splits)))
-        self.shares = np.zeros_like(self.charged)
-        self._to_come = iter(list(product(range(len(candidates)), range(len(splits)))))
-        self._left_over: tuple[tuple[int, int], Job] | None = None
+        self.data, self.fits, self.room, self.on_batch = data, fits, room, on_batch
+        self.charged, self.shares = np.zeros(len(fits)), np.zeros(len(fits))
+        self._to_come = iter(range(len(fits)))
+        self._left_over: tuple[int, Job] | None = None
         self._planned: deque[_Planned] = deque()
         self._rows_of_folds: dict[int, tuple[Any, Any]] = {}
 
@@ -103,14 +110,14 @@ class SearchPlan:
         for planned, part in zip(self._planned, work, strict=True):
             planned.seconds = seconds * part / sum(work)
 
-    def _next_jobs(self) -> list[tuple[tuple[int, int], Job]]:
+    def _next_jobs(self) -> list[tuple[int, Job]]:
         """Rehearse fits to come until their models, results and tables fill the room; at least one."""
-        chosen: list[tuple[tuple[int, int], Job]] = []
+        chosen: list[tuple[int, Job]] = []
         tables: dict[int, list[Job]] = {}
         taken = 0
         while (found := self._next_job()) is not None:
             fit, job = found
-            held = tables.setdefault(fit[1], [])
+            held = tables.setdefault(id(self.fits[fit].train), [])
             job, is_new = _share_table(job, held)
             # A new table is kept itself, within the union of all, and as the union's keys.
             need = room_needed(job) + 3 * is_new * (job.inputs.nbytes + job.targets.nbytes)
@@ -124,40 +131,39 @@ class SearchPlan:
         self._rows_of_folds.clear()
         return chosen
 
-    def _next_job(self) -> tuple[tuple[int, int], Job] | None:
+    def _next_job(self) -> tuple[int, Job] | None:
         if self._left_over is not None:
             found, self._left_over = self._left_over, None
             return found
         for fit in self._to_come:
-            job = self._rehearse(*fit)
+            job = self._rehearse(self.fits[fit])
             if job is not None:
                 return fit, job
         return None
 
-    def _rehearse(self, candidate: int, fold: int) -> Job | None:
+    def _rehearse(self, fit: SearchFit) -> Job | None:
         """Job of one fit; None if it fails, for the fit proper fails likewise and error_score deals with it."""
-        data, (train, _) = self.data, self.splits[fold]
+        data = self.data
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit proper gives them
             try:
-                model = clone(data.estimator).set_params(**clone(self.candidates[candidate], safe=False))
+                model = clone(data.estimator).set_params(**clone(fit.parameters, safe=False))
                 if not can_be_rehearsed(model):
                     return None
-                X, y = self._rows(model, fold)
-                fit_params = _check_method_params(data.X, params=data.fit_params, indices=train)
+                X, y = self._rows(model, fit.train)
+                fit_params = _check_method_params(data.X, params=data.fit_params, indices=fit.train)
                 return rehearse(lambda: model.fit(X, y, **fit_params))
             except Exception:
                 return None
 
-
-    def _rows(self, model: Any, fold: int) -> tuple[Any, Any]:
-        """Rows that a fold trains on, taken once a portion where the fits learn from them as they are."""
-        data, (train, _) = self.data, self.splits[fold]
+    def _rows(self, model: Any, train: Any) -> tuple[Any, Any]:
+        """Rows of a fold, taken once a portion where the fits learn from them as they are."""
+        data = self.data
         if hasattr(model, "steps") or not isinstance(data.X, np.ndarray):
             return _safe_split(model, data.X, data.y, train)
-        if fold not in self._rows_of_folds:
-            self._rows_of_folds[fold] = _safe_split(model, data.X, data.y, train)
-        return self._rows_of_folds[fold]
+        if id(train) not in self._rows_of_folds:
+            self._rows_of_folds[id(train)] = _safe_split(model, data.X, data.y, train)
+        return self._rows_of_folds[id(train)]
 
 
 def last_step(estimator: Any) -> Any:

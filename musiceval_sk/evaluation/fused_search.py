@@ -1,10 +1,15 @@
 """Searches over `MOSRegressor` that train candidates and folds together."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import sklearn
+from joblib import effective_n_jobs, parallel_config
+from joblib.parallel import get_active_backend
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, check_cv
 from sklearn.model_selection._search import BaseSearchCV
@@ -62,11 +67,13 @@ class _FusedSearch(BaseSearchCV):
                 f"use {name.removeprefix('Fused')}"
             )
         working = copy.copy(self)
-        working.n_jobs = 1
-        working.estimator = _prepared(self.estimator)
+        working.n_jobs = _processes(self.n_jobs, last)
+        working.pre_dispatch = "all"
+        working.estimator = _prepared(self.estimator, working.n_jobs)
         working.cv = check_cv(self.cv, y)  # a generator is read once
         working._data = indexable(X, y)
-        super(_FusedSearch, working).fit(X, y, **params)
+        with working._sharing_out():
+            super(_FusedSearch, working).fit(X, y, **params)
         if hasattr(working, "best_estimator_"):
             _forget_steps(working.best_estimator_)
         self.__dict__.update({name: value for name, value in vars(working).items() if name.endswith("_")})
@@ -76,44 +83,46 @@ class _FusedSearch(BaseSearchCV):
         self._routed = super()._get_routed_params_for_fit(params)
         return self._routed
 
-    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
-        """Let scikit-learn evaluate all candidates while a plan answers what they ask of the engine."""
-        from musiceval_sk.estimators._jobs import answered_by
-        from musiceval_sk.evaluation._fused_plan import SearchData, SearchPlan
+    @contextmanager
+    def _sharing_out(self) -> Iterator[None]:
+        """Let scikit-learn run on processes that train their portions together, if there is to be more than this one."""
+        if self.n_jobs == 1:
+            yield
+            return
+        from musiceval_sk.evaluation._fused_processes import PortionsBackend
 
-        X, y = self._data
+        portions = PortionsBackend(self.n_jobs, _working_memory(), partial(_show, self.verbose))
+        with parallel_config(backend=portions, n_jobs=self.n_jobs):
+            yield
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
+        """Let scikit-learn evaluate all candidates while plans answer what they ask of the engine."""
         # Drawn once: a splitter without a seed would draw others when asked again.
-        splits = list(self.cv.split(X, y, **self._routed.splitter.split))
-        data = SearchData(self.estimator, X, y, self._routed.estimator.fit)
+        splits = list(self.cv.split(*self._data, **self._routed.splitter.split))
+        evaluate_all = _evaluate_in_processes if self.n_jobs > 1 else self._evaluate_here
 
         def evaluate(candidates: Any, **options: Any) -> Any:
-            candidates = list(candidates)
-            plan = SearchPlan(data, candidates, splits, _working_memory(), self._show)
-            with answered_by(plan.answer):
-                results = evaluate_candidates(candidates, cv=check_cv(splits), **options)
-            _share_time(results, plan.charged, plan.shares)
-            return results
+            return evaluate_all(
+                partial(evaluate_candidates, cv=check_cv(splits), **options), list(candidates), splits
+            )
 
         # scikit-learn before 1.9 has no callbacks.
         context = {} if callback_ctx is None else {"callback_ctx": callback_ctx}
         super()._run_search(evaluate, **context)
 
-    def _show(self, batch: Any) -> Any:
-        """Show a bar for a batch where `verbose` asks for words."""
-        from tqdm import tqdm
+    def _evaluate_here(self, evaluate: Any, candidates: Any, splits: Any) -> Any:
+        from musiceval_sk.estimators._jobs import answered_by
+        from musiceval_sk.evaluation._fused_plan import SearchData, SearchFit, SearchPlan
 
-        bar = tqdm(
-            total=batch.schedule.max_iter,
-            unit="epoch",
-            desc=f"{len(batch.tasks)} models",
-            disable=self.verbose < 1,
-        )
-
-        def on_epoch(epoch: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            bar.update()
-
-        return on_epoch
+        X, y = self._data
+        data = SearchData(self.estimator, X, y, self._routed.estimator.fit)
+        fits = [SearchFit(parameters, train) for parameters in candidates for train, _ in splits]
+        plan = SearchPlan(data, fits, _working_memory(), partial(_show, self.verbose))
+        with answered_by(plan.answer):
+            results = evaluate(candidates)
+        shape = len(candidates), len(splits)
+        _share_time(results, plan.charged.reshape(shape), plan.shares.reshape(shape))
+        return results
 
 
 class FusedGridSearchCV(_FusedSearch, GridSearchCV):  # numpydoc ignore=PR02
@@ -131,8 +140,10 @@ class FusedGridSearchCV(_FusedSearch, GridSearchCV):  # numpydoc ignore=PR02
     param_grid : dict or list of dict
         See `GridSearchCV`.
     **options
-        All other parameters of `GridSearchCV`, with its defaults. `n_jobs` and `pre_dispatch` are not used: the
-        engine's matrix products use torch's threads. From ``verbose=1`` on, a bar on stderr shows each batch.
+        All other parameters of `GridSearchCV`, with its defaults. With ``n_jobs=1`` all is trained in this process, on
+        torch's threads; with more, joblib's processes take portions of the fits, each with its share of the cores and of
+        the memory, whatever backend joblib is set to. Where a GPU trains, `n_jobs` is not used. `pre_dispatch` never is.
+        From ``verbose=1`` on, a bar on stderr shows each batch.
 
     See Also
     --------
@@ -141,13 +152,14 @@ class FusedGridSearchCV(_FusedSearch, GridSearchCV):  # numpydoc ignore=PR02
     Notes
     -----
     It helps where many candidates or folds share one shape. A GPU gains most, for its time goes into launching steps,
-    which a batch shares; on a CPU the matrix products themselves take the time, and the gain is small. Parameters that
-    change the shape (hidden layers, batch size, loss) make a batch for each of their values. With a single candidate
-    and fold it is no faster than `GridSearchCV`.
+    which a batch shares. On a CPU the matrix products themselves take the time: with `n_jobs` set to the number of cores
+    it is about as fast as `GridSearchCV` with as many, see ``examples/benchmarks/bench_fit.py``. Parameters that change
+    the shape (hidden layers, batch size, loss) make a batch for each of their values.
 
     Steps before the regressor are fitted once for each fold and each setting of theirs, as long as their results fit
-    a quarter of ``sklearn.get_config()["working_memory"]``, unless the pipeline has a ``memory`` of its own. A fitted
-    transformer is then shared between candidates; it must not change when it transforms.
+    a quarter of ``sklearn.get_config()["working_memory"]``, unless the pipeline has a ``memory`` of its own; with
+    `n_jobs`, once in each portion. A fitted transformer is then shared between candidates; it must not change when it
+    transforms.
 
     Memory is bounded: fits are planned, trained, scored and forgotten in portions whose models, weights and tables
     fit ``working_memory`` (1024 MiB by default), of at least one fit. On a CUDA device batches are split to fit the
@@ -196,7 +208,8 @@ class FusedRandomizedSearchCV(_FusedSearch, RandomizedSearchCV):  # numpydoc ign
     param_distributions : dict or list of dict
         See `RandomizedSearchCV`.
     **options
-        All other parameters of `RandomizedSearchCV`, with its defaults; `n_jobs` and `pre_dispatch` are not used.
+        All other parameters of `RandomizedSearchCV`, with its defaults; `n_jobs` and `pre_dispatch` as in
+        `FusedGridSearchCV`.
 
     See Also
     --------
@@ -225,7 +238,38 @@ class FusedRandomizedSearchCV(_FusedSearch, RandomizedSearchCV):  # numpydoc ign
     """
 
 
-def _prepared(estimator: Any) -> Any:
+def _evaluate_in_processes(evaluate: Any, candidates: Any, splits: Any) -> Any:
+    portions, _ = get_active_backend()
+    portions.n_fits_to_come = len(candidates) * len(splits)
+    return evaluate(candidates)
+
+
+def _processes(n_jobs: int | None, regressor: Any) -> int:
+    """How many processes to use: one where a GPU trains, for it gains by large batches."""
+    from musiceval_sk._device import resolve_device
+
+    return effective_n_jobs(n_jobs) if resolve_device(regressor.device).type == "cpu" else 1
+
+
+def _show(verbose: int, batch: Any) -> Any:
+    """Show a bar for a batch where `verbose` asks for words."""
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=batch.schedule.max_iter,
+        unit="epoch",
+        desc=f"{len(batch.tasks)} models",
+        disable=verbose < 1,
+    )
+
+    def on_epoch(epoch: int, loss: float) -> None:
+        bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        bar.update()
+
+    return on_epoch
+
+
+def _prepared(estimator: Any, n_processes: int) -> Any:
     """Clone with a seed, and pipelines that fit equal steps once."""
     from musiceval_sk.evaluation._fused_plan import last_step
 
@@ -233,7 +277,7 @@ def _prepared(estimator: Any) -> Any:
     regressor = last_step(prepared)
     if regressor.random_state is None:
         regressor.random_state = int(check_random_state(None).randint(_LARGEST_SEED))
-    memory = StepMemory(_SHARE_OF_STEPS * _working_memory())
+    memory = StepMemory(_SHARE_OF_STEPS * _working_memory() / n_processes)
     for pipeline in _pipelines(prepared):
         if pipeline.memory is None:
             pipeline.memory = memory
