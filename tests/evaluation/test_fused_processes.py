@@ -37,6 +37,7 @@ def both(estimator, grid, data, **options):
     ]
 
 
+@pytest.mark.slow
 def test_equals_grid_search(data):
     metrics = {"mse": "neg_mean_squared_error", "r2": "r2"}
     fused, plain = both(small(), GRID, data, scoring=metrics, refit="mse", return_train_score=True)
@@ -46,6 +47,7 @@ def test_equals_grid_search(data):
     assert fused.n_jobs == 2
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_settings_of_its_own(data):
     grid = {"standardscaler__with_std": [True, False], "mosregressor__momentum": [0.5, 0.9]}
     same_scores(*both(make_pipeline(StandardScaler(), small()), grid, data))
@@ -59,6 +61,7 @@ def test_candidates_that_fail_and_that_have_no_seed(data):
     assert np.isfinite(fused.cv_results_["mean_test_score"]).tolist() == [True, False, True]
 
 
+@pytest.mark.slow
 def test_the_time_of_a_portion_is_shared_by_its_fits(data):
     fused, _ = both(small(), GRID, data, refit=False)
     times = fused.cv_results_["mean_fit_time"]
@@ -66,6 +69,7 @@ def test_the_time_of_a_portion_is_shared_by_its_fits(data):
     assert times.max() < 20 * times.min()
 
 
+@pytest.mark.slow
 def test_within_a_search_that_has_the_processes_already(data):
     X, y, _ = data
     search = FusedGridSearchCV(small(max_iter=5), {"alpha": [0.0, 0.01]}, cv=KFold(2), n_jobs=2)
