@@ -62,11 +62,9 @@ def test_candidates_that_fail_and_that_have_no_seed(data):
 
 
 @pytest.mark.slow
-def test_the_time_of_a_portion_is_shared_by_its_fits(data):
+def test_every_fit_has_its_part_of_the_time(data):
     fused, _ = both(small(), GRID, data, refit=False)
-    times = fused.cv_results_["mean_fit_time"]
-    assert (times > 0).all()
-    assert times.max() < 20 * times.min()
+    assert (fused.cv_results_["mean_fit_time"] > 0).all()
 
 
 @pytest.mark.slow
