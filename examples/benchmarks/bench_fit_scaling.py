@@ -5,9 +5,9 @@
 From 2,336 rows of 512 columns, one perceptron and 10 epochs, one of the four grows at a time. Perceptrons of one row order
 are candidates of a grid (rates differ); those of orders of their own are members of an ensemble. Needs matplotlib.
 
-Measured once each (`--repeats 1`) on 2 CPU cores with 2 threads: 4 times the rows take 4.0 times as long (2,336 to 9,344), 4
-times the columns 2.3 times (512 to 2,048), 8 times the epochs 8.0 times; 8 candidates take 5.3 times as long as one, 16 take
-11.4 times; 8 members 7.3 times, 16 members 11.7 times. Other work shared the cores in the later lines.
+Medians of three (`--repeats 3`) on 2 CPU cores with 2 threads: 4 times the rows take 3.0 times as long (2,336 to 9,344), 4 times
+the columns 3.5 times (512 to 2,048), 8 times the epochs 7.1 times (5 to 40); 8 candidates take 6.1 times as long as one, 16 take
+10.6 times; 8 members 5.7 times, 16 members 11.6 times. The machine's speed varied by a third between lines.
 """
 
 import argparse
