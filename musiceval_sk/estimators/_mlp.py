@@ -10,6 +10,7 @@ What is computed is what a sequential loop with `torch.optim.SGD` computes, to f
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -123,15 +124,7 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
         passes = (task.momentum, task.weight_decay != 0) if on_cpu else None
         key = (task.order_seed, task.rows.tobytes(), task.validation_rows.tobytes(), columns, passes)
         alike.setdefault(key, []).append(i)
-    drawn: dict[tuple[Any, ...], list[Tensor]] = {}
-
-    def model(task: Task, sizes: tuple[int, ...], inputs: Tensor) -> list[Tensor]:
-        if task.initial is not None:
-            return _flat(task.initial, inputs)
-        if (task.init_seed, sizes) not in drawn:
-            drawn[task.init_seed, sizes] = draw_layers(task.init_seed, sizes, inputs)
-        return drawn[task.init_seed, sizes]
-
+    drawn = cache(lambda seed, sizes: draw_layers(seed, sizes, X))
     groups = []
     for key, indices in alike.items():
         inputs = seen[key[3]]
@@ -139,7 +132,7 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
         most = _most_together(sizes, inputs) if on_cpu else len(indices)
         for members in np.array_split(np.array(indices), -(-len(indices) // most)):
             some = [tasks[i] for i in members]
-            models = [model(task, sizes, inputs) for task in some]
+            models = [_flat(task.initial, inputs) or drawn(task.init_seed, sizes) for task in some]
             velocities = [
                 _flat(task.velocity, inputs) or [torch.zeros_like(part) for part in layers]
                 for task, layers in zip(some, models, strict=True)
