@@ -32,6 +32,10 @@ def predict(
     cache: Cache = None,
     jobs: Jobs = 1,
     batch_size: Annotated[int, typer.Option(help="Clips that are embedded and written together.")] = 512,
+    allow_other_encoder: Annotated[
+        bool,
+        typer.Option("--allow-other-encoder", help="Warn of an encoder that is not training's, not refuse."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write the clips' rows here as they come. Default: stdout.")
     ] = None,
@@ -50,6 +54,7 @@ def predict(
             batch_size=batch_size,
             n_jobs=jobs,
             on_batch=rows.write,
+            allow_other_encoder=allow_other_encoder,
         )
     typer.echo(result.table(), err=out is None)
     if out is not None:

@@ -189,6 +189,12 @@ def test_predict_refuses_embeddings_that_the_model_was_not_trained_on(folder, tm
     result = run("predict", model, clips, "--cache", folder / "e.h5")
     assert result.exit_code == 2, result.output
     assert f"embeddings of encoder {known}, but X holds" in result.stderr and "(pooling max)" in result.stderr
+    result = run("predict", model, clips, "--cache", folder / "e.h5", "--allow-other-encoder")
+    assert result.exit_code == 0, result.output
+    assert (
+        f"warning: another encoder than in training: this regressor was trained on embeddings of encoder {known}"
+        in (result.stderr)
+    )
     # And a regressor that learned from another encoder's vectors.
     embedder.set_params(pooling="mean")
     fitted[-1].encoder_fingerprint_ = "another (pooling mean)"

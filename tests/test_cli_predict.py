@@ -122,7 +122,11 @@ def test_a_model_of_another_encoder_is_refused_in_words(folder, tmp_path):
     save_model(model, tmp_path / "m.skops")
     result = run("predict", tmp_path / "m.skops", *new_clips(folder), "--out", tmp_path / "s.csv")
     assert result.exit_code == 2 and not (tmp_path / "s.csv").exists()
-    assert "this embedder was fitted with encoder another, but SpectralEncoder() is now" in result.stderr
+    words = "this embedder was fitted with encoder another, but SpectralEncoder() is now"
+    assert words in result.stderr
+    result = run("predict", tmp_path / "m.skops", *new_clips(folder), "--allow-other-encoder")
+    assert result.exit_code == 0, result.stderr
+    assert f"warning: another encoder than in training: {words}" in result.stderr
 
 
 @pytest.mark.slow

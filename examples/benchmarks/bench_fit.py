@@ -22,11 +22,10 @@ Searches, 5 folds of 20 candidates, 5 epochs, two cores, medians of five rounds 
 
     columns  fused, 2 jobs  fused, 2 threads  GridSearchCV, 2 jobs  over skorch, 2 jobs
         512          13.94             15.77                 14.99                48.02
-       1024          25.28                                   25.56
+       1024          13.70             14.89                 14.78                32.69
 
-The first line is `--only search --columns 512`. In the second the two took turns alone, in ratios of 0.96 to 1.06; in a run of all
-four at 1,024 columns, before every rival got two fresh processes, ours met those that were being started anew after skorch's:
-20.41, 23.08, 17.61 and 40.54 s.
+Rounds differ by up to a half on this machine, as with 1,024 columns: 13.05 to 14.71 s, 14.41 to 20.11, 11.26 to 16.69 and
+26.75 to 38.27. Before each turn of a rival with two jobs, its processes are started anew.
 
 On a CPU a batch of models saves no arithmetic: products run at 50 to 57 GFLOP/s on one core here, whatever their width. No GPU was
 measured.

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.estimators._checks import check_fingerprint
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.persistence import load_content
 from musiceval_sk.estimators.regressor import MOSRegressor
@@ -34,6 +36,7 @@ def predict_clips(
     progress: bool | None = None,
     assessment: dict[str, Any] | None = None,
     on_batch: Callable[[pd.DataFrame], object] | None = None,
+    allow_other_encoder: bool = False,
 ) -> ClipPredictions:
     """Predict what raters would say of clips and of the systems that made them, and say how far to trust it.
 
@@ -58,6 +61,8 @@ def predict_clips(
         The model's error on new systems, from `assess_error`. A file of ``musiceval fit`` holds its own.
     on_batch : callable, default=None
         Called with each batch's table as soon as it is there, such as to write it down.
+    allow_other_encoder : bool, default=False
+        Whether an encoder that is not the one of training is warned of rather than refused.
 
     Returns
     -------
@@ -72,11 +77,14 @@ def predict_clips(
         If the table lacks a column.
     ModelFileError
         If the model does not begin with a `ClipEmbedder`, or the encoder is not the one it was trained with.
+    ValueError
+        If another encoder is allowed, but its vectors are of another length.
 
     Warns
     -----
     UserWarning
-        If clips lie far from training's, predictions leave the range of training's scores, or prompts are missing.
+        If clips lie far from training's, predictions leave the range of training's scores, prompts are missing, or another
+        encoder is allowed and there.
     SkippedWarning
         If clips could not be read; with their count.
 
@@ -95,7 +103,7 @@ def predict_clips(
     >>> predictions.systems["clips"].sort_index().to_dict()
     {'S01': 10, 'S02': 10}
     """
-    scorer = _Scorer(model, cache, encoder, n_jobs, assessment)
+    scorer = _Scorer(model, cache, encoder, n_jobs, assessment, allow_other_encoder)
     tables = []
     for table in scorer.stream(clips, batch_size, progress):
         tables.append(table)
@@ -108,6 +116,7 @@ def predict_clips(
         assessment=scorer.assessment,
         ranges=scorer.ranges,
         skipped=scorer.skipped,
+        alarms=scorer.alarms,
     )
     for warning in result.warnings:
         warnings.warn(warning, UserWarning, stacklevel=2)
@@ -123,6 +132,7 @@ def iter_predictions(
     batch_size: int = 512,
     n_jobs: int | None = None,
     progress: bool | None = None,
+    allow_other_encoder: bool = False,
 ) -> Iterator[pd.DataFrame]:
     """Predict batch by batch, keeping nothing.
 
@@ -142,6 +152,8 @@ def iter_predictions(
         Workers for embedding.
     progress : bool, default=None
         Whether to show a bar on stderr; by default only on a terminal.
+    allow_other_encoder : bool, default=False
+        Whether an encoder that is not the one of training is warned of rather than refused.
 
     Yields
     ------
@@ -152,13 +164,20 @@ def iter_predictions(
     ------
     AudioError
         At the end, if none of the clips could be read.
+    ModelFileError
+        As `predict_clips` raises it.
 
     Warns
     -----
     SkippedWarning
         At the end, if clips could not be read; with their count.
+    UserWarning
+        At the end, if another encoder is allowed and there.
     """
-    yield from _Scorer(model, cache, encoder, n_jobs, None).stream(clips, batch_size, progress)
+    scorer = _Scorer(model, cache, encoder, n_jobs, None, allow_other_encoder)
+    yield from scorer.stream(clips, batch_size, progress)
+    for alarm in scorer.alarms:
+        warnings.warn(alarm, UserWarning, stacklevel=2)
 
 
 @dataclass
@@ -181,6 +200,7 @@ class _Scorer:
         encoder: Encoder | None,
         n_jobs: int | None,
         assessment: dict[str, Any] | None,
+        allow_other_encoder: bool,
     ):
         about: dict[str, Any] = {}
         if isinstance(model, str | Path):
@@ -193,7 +213,10 @@ class _Scorer:
         self._embedder.set_output(transform="pandas")
         if encoder is not None:
             self._embedder.encoder_ = encoder
-        self._embedder.check_encoder()
+        self._allow_other_encoder = allow_other_encoder
+        self.alarms: list[str] = []
+        with self._other_encoder():
+            self._embedder.check_encoder()
         self.domain = self._parts.domain
         self.assessment = assessment or about.get("assessment")
         self.ranges = getattr(self._parts.regressor, "target_range_", None)
@@ -231,6 +254,18 @@ class _Scorer:
                 stacklevel=3,
             )
 
+    @contextmanager
+    def _other_encoder(self) -> Iterator[None]:
+        """Let an encoder that is not the one of training pass where that is allowed, and keep the words for it."""
+        try:
+            yield
+        except ModelFileError as error:
+            if not self._allow_other_encoder:
+                raise
+            alarm = f"another encoder than in training: {error}; distances and scores compare vectors that differ in kind"
+            if alarm not in self.alarms:
+                self.alarms.append(alarm)
+
     def _predict(self, clips: pd.DataFrame) -> pd.DataFrame | None:
         """Embed and predict one batch; None if nothing in it can be read."""
         embedder = self._embedder
@@ -265,6 +300,10 @@ class _Scorer:
                 measured = step.measure(X).set_index(index)
             X = step.transform(X)
         regressor, spread = parts.regressor, None
+        if self._allow_other_encoder:
+            with self._other_encoder():
+                check_fingerprint(getattr(regressor, "encoder_fingerprint_", None), X)
+            getattr(X, "attrs", {}).clear()
         if _members(regressor) > 1:
             mean, spread = regressor.predict(X, return_std=True)
         else:

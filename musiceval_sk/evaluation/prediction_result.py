@@ -1,5 +1,6 @@
 """What predictions of new clips come to: tables per clip and per system, and in words what they mean."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,7 @@ def summarise(
     assessment: dict[str, Any] | None = None,
     ranges: Any = None,
     skipped: pd.DataFrame | None = None,
+    alarms: Sequence[str] = (),
 ) -> ClipPredictions:
     """Sum predictions up by system, and put into words what they mean.
 
@@ -83,6 +85,8 @@ def summarise(
         Lowest and highest score of training.
     skipped : pandas.DataFrame, default=None
         Clips that could not be read.
+    alarms : sequence of str, default=()
+        What already speaks against trusting them.
 
     Returns
     -------
@@ -106,10 +110,10 @@ def summarise(
         _spread_note(clips, targets),
         _distance_note(domain),
     ]
-    alarms = [*_far_systems(clips, labels, domain), *_far_prompts(clips, domain)]
-    alarms += _extrapolations(clips[targets], ranges)
+    found = [*alarms, *_far_systems(clips, labels, domain), *_far_prompts(clips, domain)]
+    found += _extrapolations(clips[targets], ranges)
     kept = {} if skipped is None else {"skipped": skipped}
-    return ClipPredictions(clips, systems, notes, alarms, **kept)
+    return ClipPredictions(clips, systems, notes, found, **kept)
 
 
 def _labels(clips: pd.DataFrame) -> pd.Series:

@@ -248,6 +248,33 @@ def test_another_encoder_is_refused_field_by_field(model, test, cache):
         predict_clips(model, test.clips, cache=cache, encoder=other)
 
 
+@pytest.mark.filterwarnings("ignore:.* lie farther from the training clips:UserWarning")
+def test_another_encoder_is_warned_of_on_request(model, test, cache):
+    other = get_encoder("spectral")
+    other.n_fft = 1024
+    options = {"cache": cache, "encoder": other, "allow_other_encoder": True}
+    words = r"another encoder than in training: .*n_fft.*2048.*1024"
+    with pytest.warns(UserWarning, match=words):
+        found = predict_clips(model, test.clips, batch_size=10, **options)
+    assert sum("another encoder" in warning for warning in found.warnings) == 1
+    with pytest.warns(UserWarning, match=words):
+        streamed = pd.concat(iter_predictions(model, test.clips, **options))
+    pd.testing.assert_frame_equal(streamed, found.clips)
+    same = predict_clips(model, test.clips, cache=cache)
+    assert not same.clips["impression"].equals(found.clips["impression"])
+    # Where the encoder is training's, the permission changes nothing.
+    allowed = predict_clips(model, test.clips, cache=cache, allow_other_encoder=True)
+    pd.testing.assert_frame_equal(allowed.clips, same.clips)
+    assert allowed.warnings == same.warnings
+
+
+def test_vectors_of_another_length_never_pass(model, test, cache):
+    other = get_encoder("spectral")
+    other.n_mels, other.audio_dim = 32, 3 * 32 + 18
+    with pytest.raises(ValueError, match="feature names should match"):
+        predict_clips(model, test.clips, cache=cache, encoder=other, allow_other_encoder=True)
+
+
 def test_a_regressor_of_scikit_learn(test, cache):
     embedder = ClipEmbedder(modality="audio", cache=str(cache)).set_output(transform="pandas")
     scores = test.ratings.groupby("clip_id")["impression"].mean().loc[test.clips.index]
