@@ -6,17 +6,22 @@
 a line every rival runs in turn in each round, on the same threads. `pip install 'musiceval_sk[bench]'` brings skorch.
 The bound is the time of the bare products of matrices of as many steps, nothing else.
 
-Measured with `--only fit --epochs 10 --repeats 5` on 2 idle CPU cores. Medians in seconds, and how many times longer than
-MOSRegressor the others took:
+Measured with `--only fit` on 2 idle CPU cores of two kinds, one whose products run at 50 to 57 GFLOP/s (AVX2; `--epochs 10
+--repeats 5`), one at 85 to 98 (AMD EPYC 4th generation, AVX-512; `--epochs 20 --repeats 9`). Medians in seconds, and how many
+times longer than MOSRegressor the others took:
 
-    columns threads  MOSRegressor  plain loop  MLPRegressor  skorch  time over the bound
-        512       1          0.38        1.71          1.64    3.42                 1.63
-        512       2          0.28        1.73          1.91    3.41                 1.67
-       1024       1          0.53        1.58          1.87    2.38                 1.36
-       1024       2          0.44        1.56          1.92    2.41                 1.65
+    products  columns threads  MOSRegressor  plain loop  MLPRegressor  skorch  time over the bound
+       AVX2       512       1          0.38        1.71          1.64    3.42                 1.63
+                  512       2          0.28        1.73          1.91    3.41                 1.67
+                 1024       1          0.53        1.58          1.87    2.38                 1.36
+                 1024       2          0.44        1.56          1.92    2.41                 1.65
+    AVX-512       512       1          0.46        1.57          1.63    2.37                 1.26
+                  512       2          0.36        1.69          1.80    2.73                 1.61
+                 1024       1          0.83        1.44          1.42    1.93                 1.20
+                 1024       2          0.60        1.70          1.76    2.79                 1.44
 
-The bound itself is 3.2 to 5.7 times faster than skorch here, so that five times skorch's speed is close to or beyond what
-any exact training on one of these cores could reach.
+The faster a core multiplies, the less there is to save: skorch takes 2.3 to 5.7 times the bound here, so that five times its
+speed is close to or beyond what any exact training on one of these cores could reach.
 
 Searches, 5 folds of 20 candidates, 5 epochs, two cores, medians of five rounds in seconds:
 
@@ -27,7 +32,7 @@ Searches, 5 folds of 20 candidates, 5 epochs, two cores, medians of five rounds 
 Rounds differ by up to a half on this machine, as with 1,024 columns: 13.05 to 14.71 s, 14.41 to 20.11, 11.26 to 16.69 and
 26.75 to 38.27. Before each turn of a rival with two jobs, its processes are started anew.
 
-On a CPU a batch of models saves no arithmetic: products run at 50 to 57 GFLOP/s on one core here, whatever their width. No GPU was
+On a CPU a batch of models saves no arithmetic: products of these sizes run near a core's peak, whatever their width. No GPU was
 measured.
 """
 
