@@ -97,7 +97,7 @@ def test_study_of_several_splits_and_poolings_keeps_its_fits(folder, tmp_path):
     result = run(*command)
     assert result.exit_code == 0, result.output
     assert "Split 'system'" in result.stdout and "Split 'prompt'" in result.stdout
-    assert "ridge, spectral, max" in result.stdout
+    assert "ridge (spectral, max)" in result.stdout
     assert "human ceiling" in result.stdout
     kept = sorted(path.parent.name for path in (tmp_path / "fits").rglob("output.pkl"))
     # 2 splits x 2 folds x (3 look-ups + ridge on two poolings)

@@ -13,7 +13,7 @@ def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), flags=re.DOTALL)
     names: dict = {}
     exec(block, names)
-    assert list(names["study"].table("impression", split="prompt").index)[-1] == "ridge, spectral, max"
+    assert list(names["study"].table("impression", split="prompt").index)[-1] == "ridge (spectral, max)"
     assert "human ceiling" in capsys.readouterr().out
 
 

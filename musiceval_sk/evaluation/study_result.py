@@ -151,11 +151,11 @@ class StudyResult:
         Returns
         -------
         list of str
-            Names, such as "ridge" or "ridge, clap".
+            Names, such as "ridge" or "ridge (clap)".
         """
         several = len(self.about["features"]) > 1
         return [
-            f"{model}, {heard}" if several and heard != NO_FEATURES else str(model)
+            f"{model} ({heard})" if several and heard != NO_FEATURES else str(model)
             for heard, model in zip(features, models, strict=True)
         ]
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from musiceval_sk._optional import import_optional
-from musiceval_sk.reporting._report_data import Question, ReportData
+from musiceval_sk.reporting._report_data import Question, ReportData, ScoreRow
 
 _FEWEST_SYSTEMS = 2
 _MOST_BYTES_OF_LINES = 150_000
@@ -45,6 +46,8 @@ def draw_pictures(question: Question, data: ReportData) -> list[Picture]:
     if best is None:
         return []
     matplotlib = import_optional("matplotlib", extra="report", purpose="A report")
+    from musiceval_sk.reporting.plots.system_scatter import SystemScatterDisplay
+
     rows = question.answers.assign(prediction=question.predictions[best.predictor]).dropna()
     systems = data.systems_of(question).reindex(rows.index).dropna()
     pictures = []
@@ -57,9 +60,17 @@ def draw_pictures(question: Question, data: ReportData) -> list[Picture]:
                 # A name in a script that the font lacks is drawn as boxes; the page has it as text.
                 warnings.filterwarnings("ignore", message="Glyph .* missing from")
                 display = draw(rows, systems if len(systems) else None, question.target)
+                if isinstance(display, SystemScatterDisplay):
+                    # The display's own figure is pooled, whatever decides under this split.
+                    display.ax_.set_title(_score_of(question, best), fontsize=10)
                 uri = _as_uri(display.figure_)
             pictures.append(Picture(uri, caption.format(best.predictor), description.format(best.predictor)))
     return pictures
+
+
+def _score_of(question: Question, best: ScoreRow) -> str:
+    interval = f", 95 % interval {best.low:.2f} to {best.high:.2f}" if np.isfinite(best.low) else ""
+    return f"S_SRCC, {question.kind}: {best.scores['S_SRCC']:.2f}{interval}"
 
 
 def _figures(n_systems: int) -> list[tuple[Callable[..., Any], str, str]]:

@@ -14,6 +14,7 @@ from musiceval_sk import write_report
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 from musiceval_sk.reporting._report_audio import collect_sounds, relative_url
 from musiceval_sk.reporting._report_data import gather
+from musiceval_sk.reporting._report_figures import draw_pictures
 from musiceval_sk.reporting._report_verdict import pair_agreement, verdict
 from tests.reporting.studies import HOSTILE, made_clips, made_study
 
@@ -149,14 +150,33 @@ def test_splits_features_intervals_and_tests_of_a_study_are_shown(clips, tmp_pat
         ("impression", "system"),
         ("impression", "prompt"),
     ]
-    assert data.questions[0].predictors == ["ridge, clap", "ridge, spectral", "SVR, clap", "SVR, spectral"]
+    assert data.questions[0].predictors == [
+        "ridge (clap)",
+        "ridge (spectral)",
+        "SVR (clap)",
+        "SVR (spectral)",
+    ]
     text = write_report(study, tmp_path / "r.html", clips=clips, audio="none").read_text()
-    low, high = study.interval("impression", "SVR, clap", split="system")
+    low, high = study.interval("impression", "SVR (clap)", split="system")
     assert f"{low:.2f} to {high:.2f}" in text
     assert "Musical impression, split &#39;prompt&#39;" in text
     assert "0.988" in text
     test = data.questions[0].tests[-1]
     assert f"<bdi>{test.behind}</bdi> by {test.difference:.3f}" in text
+    assert "<dt>Split prompt</dt>" in text
+
+
+def test_the_scatters_title_is_the_score_that_decides(clips, monkeypatch):
+    titles = []
+    monkeypatch.setattr(
+        "musiceval_sk.reporting._report_figures._as_uri",
+        lambda figure: titles.append(figure.axes[0].get_title()) or "",
+    )
+    study = made_study(clips, {"ridge": quality(clips)}, splits=["prompt"])
+    data = gather(study, clips)
+    assert len(draw_pictures(data.questions[0], data)) == len(titles) == 4
+    low, high = study.interval("impression", "ridge", split="prompt")
+    assert titles[0] == f"S_SRCC, {data.questions[0].kind}: 1.00, 95 % interval {low:.2f} to {high:.2f}"
 
 
 def test_a_clip_tested_twice_counts_once_with_its_mean_prediction(clips):
