@@ -98,7 +98,7 @@ class Group:
                     self.order[begin:end],
                     self._outputs_of(begin, end),
                     targets,
-                    scale if weighted else 1 / (end - begin),
+                    scale if weighted else self.X.new_tensor(1 / (end - begin)),
                     weights_here if weighted else None,
                 )
             )
@@ -224,7 +224,7 @@ class Group:
             space.slopes[0].copy_(slope)
         for i in range(len(gradient.weights) - 1, -1, -1):
             gradient.weights[i].baddbmm_(space.active[i].turned, slope, beta=beta)
-            gradient.biases[i].mul_(beta).add_(slope.sum(dim=1, keepdim=True))
+            torch.add(slope.sum(dim=1, keepdim=True), gradient.biases[i], alpha=beta, out=gradient.biases[i])
             slope = torch.bmm(slope, self.parameters.back[i], out=space.slopes[i])
             self.activation.backward(slope, space.raw[i].whole)
         gradient.matrix.addmm_(space.turned, space.first_slope, beta=beta)

@@ -70,7 +70,8 @@ def _mse(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _mse_slope(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).mul_(2)
+    error = outputs - targets
+    return error.add_(error)
 
 
 def _huber(outputs: Tensor, targets: Tensor) -> Tensor:
