@@ -6,31 +6,33 @@
 a line every rival runs in turn in each round, on the same threads. `pip install 'musiceval_sk[bench]'` brings skorch.
 The bound is the time of the bare products of matrices of as many steps, nothing else.
 
-Measured with `--only fit` on 2 idle CPU cores of two kinds, one whose products run at 50 to 57 GFLOP/s (AVX2; `--epochs 10
---repeats 5`), one at 85 to 98 (AMD EPYC 4th generation, AVX-512; `--epochs 20 --repeats 9`). Medians in seconds, and how many
-times longer than MOSRegressor the others took:
+Measured with `--only fit` on 2 CPU cores of two kinds: one whose products run at 50 to 57 GFLOP/s (AVX2; `--epochs 10
+--repeats 5`, one run), one at 85 to 98 (AMD EPYC 4th generation, AVX-512; `--epochs 20 --repeats 9`, the range over three
+runs, between neighbours that came and went). Medians in seconds, and how many times longer than MOSRegressor the others took:
 
-    products  columns threads  MOSRegressor  plain loop  MLPRegressor  skorch  time over the bound
-       AVX2       512       1          0.38        1.71          1.64    3.42                 1.63
-                  512       2          0.28        1.73          1.91    3.41                 1.67
-                 1024       1          0.53        1.58          1.87    2.38                 1.36
-                 1024       2          0.44        1.56          1.92    2.41                 1.65
-    AVX-512       512       1          0.46        1.57          1.63    2.37                 1.26
-                  512       2          0.36        1.69          1.80    2.73                 1.61
-                 1024       1          0.83        1.44          1.42    1.93                 1.20
-                 1024       2          0.60        1.70          1.76    2.79                 1.44
+    products  columns threads  MOSRegressor    plain loop  MLPRegressor        skorch  time over the bound
+       AVX2       512       1          0.38          1.71          1.64          3.42                 1.63
+                  512       2          0.28          1.73          1.91          3.41                 1.67
+                 1024       1          0.53          1.58          1.87          2.38                 1.36
+                 1024       2          0.44          1.56          1.92          2.41                 1.65
+    AVX-512       512       1  0.44 to 0.51  1.48 to 1.59  1.59 to 1.63  2.27 to 2.42         1.26 to 1.41
+                  512       2  0.36 to 0.61  1.31 to 1.69  1.79 to 1.89  2.06 to 2.73         1.61 to 2.29
+                 1024       1  0.74 to 0.83  1.38 to 1.45  1.42 to 1.50  1.93 to 2.00         1.18 to 1.20
+                 1024       2  0.60 to 0.93  1.50 to 1.70  1.76 to 2.16  2.29 to 2.79         1.44 to 2.03
 
-The faster a core multiplies, the less there is to save: skorch takes 2.3 to 5.7 times the bound here, so that five times its
-speed is close to or beyond what any exact training on one of these cores could reach.
+The faster a core multiplies, the less there is to save: skorch takes 2.3 to 5.7 times the bound here, the plain loop 1.6 to 3.0
+times, so that five times skorch's speed is close to or beyond what any exact training on one of these cores could reach.
 
-Searches, 5 folds of 20 candidates, 5 epochs, two cores, medians of five rounds in seconds:
+Searches, 5 folds of 20 candidates, 5 epochs, two cores, `--only search`, medians of five rounds in seconds:
 
-    columns  fused, 2 jobs  fused, 2 threads  GridSearchCV, 2 jobs  over skorch, 2 jobs
-        512          13.94             15.77                 14.99                48.02
-       1024          13.70             14.89                 14.78                32.69
+    products  columns  fused, 2 jobs  fused, 2 threads  GridSearchCV, 2 jobs  over skorch, 2 jobs
+       AVX2       512          13.94             15.77                 14.99                48.02
+                 1024          13.70             14.89                 14.78                32.69
+    AVX-512       512           5.97              6.41                  6.01                16.93
+                 1024          11.48             12.50                 10.55                21.24
 
-Rounds differ by up to a half on this machine, as with 1,024 columns: 13.05 to 14.71 s, 14.41 to 20.11, 11.26 to 16.69 and
-26.75 to 38.27. Before each turn of a rival with two jobs, its processes are started anew.
+Rounds differ by up to a half: with 1,024 columns the first and the third took 13.05 to 14.71 and 11.26 to 16.69 s on AVX2, and
+10.01 to 12.15 and 9.90 to 12.62 s on AVX-512. Before each turn of a rival, both processes are started anew.
 
 On a CPU a batch of models saves no arithmetic: products of these sizes run near a core's peak, whatever their width. No GPU was
 measured.
