@@ -20,7 +20,7 @@ runs, between neighbours that came and went). Medians in seconds, and how many t
                  1024       1  0.74 to 0.83  1.38 to 1.45  1.42 to 1.50  1.93 to 2.00         1.18 to 1.20
                  1024       2  0.60 to 0.93  1.50 to 1.70  1.76 to 2.16  2.29 to 2.79         1.44 to 2.03
 
-The faster a core multiplies, the less there is to save: skorch takes 2.3 to 5.7 times the bound here, the plain loop 1.6 to 3.0
+The faster a core multiplies, the less there is to save: skorch takes 2.3 to 5.7 times the bound here, the plain loop 1.6 to 3.1
 times, so that five times skorch's speed is close to or beyond what any exact training on one of these cores could reach.
 
 Searches, 5 folds of 20 candidates, 5 epochs, two cores, `--only search`, medians of five rounds in seconds:
