@@ -108,7 +108,7 @@ def run_study(
     >>> X = {"heard": heard, "louder": 2 * heard}
     >>> study = run_study(clips, X, {"ridge": Ridge()}, ["system", "random"], n_splits=3)
     >>> study.splits, list(study.table("impression", split="system").index)
-    (['system', 'random'], ['ridge, heard', 'ridge, louder'])
+    (['system', 'random'], ['ridge (heard)', 'ridge (louder)'])
     """
     check_clips(clips)
     targets = targets_of(clips, targets)

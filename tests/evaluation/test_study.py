@@ -273,7 +273,7 @@ def several(clips, X, models):
 def test_several_features_and_splits(several, by_system, at_random):
     assert several.splits == ["system", "random"]
     table = several.table("impression", split="system")
-    names = ["global mean", "system mean", "prompt mean", "least squares, heard", "least squares, deafened"]
+    names = ["global mean", "system mean", "prompt mean", "least squares (heard)", "least squares (deafened)"]
     assert list(table.index) == names
     assert several.about["features"] == {"heard": "all columns", "deafened": "as given"}
     for split, alone in (("system", by_system), ("random", at_random)):
@@ -292,7 +292,7 @@ def test_several_on_screen(several):
     assert "heard: all columns" in shown
     assert "Split 'system'" in shown
     assert "Split 'random'" in shown
-    assert "Best by S_SRCC, pooled: least squares, heard. Ahead by" in shown
+    assert "Best by S_SRCC, pooled: least squares (heard). Ahead by" in shown
     assert "Best by S_SRCC, mean of folds: " in shown
 
 

@@ -67,7 +67,7 @@ def test_a_file_says_features_models_and_splits(from_toml):
     assert from_toml.about["models"]["neighbours"] == "KNeighborsRegressor(n_neighbors=3)"
     names = list(from_toml.table("impression", split="prompt").index)
     assert names[:3] == ["global mean", "system mean", "prompt mean"]
-    assert "neighbours, own" in names
+    assert "neighbours (own)" in names
     assert from_toml.about["human_ceiling"]["impression"]["another panel"]["S_SRCC"] > 0
 
 
@@ -91,7 +91,7 @@ def test_it_is_run_study(folder, from_toml):
     own = pd.read_csv(folder / "own.csv", index_col="clip_id").astype(float)
     models = {"neighbours": KNeighborsRegressor(n_neighbors=3)}
     alone = run_study(clips, own, models, "prompt", targets="impression", n_splits=2, n_resamples=0)
-    found = from_toml.table("impression", split="prompt").loc["neighbours, own"]
+    found = from_toml.table("impression", split="prompt").loc["neighbours (own)"]
     np.testing.assert_allclose(found, alone.table("impression").loc["neighbours"], rtol=1e-9)
 
 
