@@ -224,7 +224,7 @@ class Group:
             space.slopes[0].copy_(slope)
         for i in range(len(gradient.weights) - 1, -1, -1):
             gradient.weights[i].baddbmm_(space.active[i].turned, slope, beta=beta)
-            torch.add(slope.sum(dim=1, keepdim=True), gradient.biases[i], alpha=beta, out=gradient.biases[i])
+            gradient.biases[i].mul_(beta).add_(slope.sum(dim=1, keepdim=True))
             slope = torch.bmm(slope, self.parameters.back[i], out=space.slopes[i])
             self.activation.backward(slope, space.raw[i].whole)
         gradient.matrix.addmm_(space.turned, space.first_slope, beta=beta)
