@@ -11,6 +11,8 @@ from musiceval_sk.evaluation.subsets import select_systems
 from musiceval_sk.exceptions import FewSystemsWarning
 
 ENOUGH_SYSTEMS = 5
+FEWEST_SYSTEMS_IN_A_FOLD = 3
+NO_FOLD_RANKS = f"no fold holds {FEWEST_SYSTEMS_IN_A_FOLD} systems"
 _ROUNDING = 1e-13
 
 
@@ -122,6 +124,10 @@ def _aligned(y_true: Any, y_pred: Any) -> Any:
         return y_pred
     if y_true.ndim == 2 and set(y_true.columns) == set(y_pred.columns):
         y_pred = y_pred[list(y_true.columns)]
+    elif y_true.ndim == 2 and set(y_true.columns) & set(y_pred.columns):
+        raise ValueError(
+            f"y_true has the targets {listed(y_true.columns)}, y_pred {listed(y_pred.columns)}: give both the same names"
+        )
     mine, theirs = y_true.index, y_pred.index
     if mine.equals(theirs):
         return y_pred
@@ -163,13 +169,15 @@ def kept_clips(systems: np.ndarray | None, n: int, **choice: Any) -> np.ndarray:
     return select_systems(systems, **choice)
 
 
-def folds_of(folds: Any, kept: np.ndarray) -> np.ndarray | None:
+def folds_of(folds: Any, y: Any, kept: np.ndarray) -> np.ndarray | None:
     """Find the fold of each clip that is kept.
 
     Parameters
     ----------
     folds : array-like [shape=(n,)] or None
-        The fold in which each clip was tested.
+        The fold in which each clip was tested; a Series, where y is indexed too, by clip id.
+    y : array-like
+        Scores; a Series or DataFrame is indexed by clip id.
     kept : np.ndarray of bool [shape=(n,)]
         As from `kept_clips`.
 
@@ -185,6 +193,10 @@ def folds_of(folds: Any, kept: np.ndarray) -> np.ndarray | None:
     """
     if folds is None:
         return None
+    if isinstance(folds, pd.Series) and isinstance(y, pd.Series | pd.DataFrame):
+        if not folds.index.is_unique:
+            raise ValueError(f"folds repeats clip ids: {listed(folds.index[folds.index.duplicated()])}")
+        folds = folds.reindex(y.index)
     names = np.asarray(folds)
     if names.shape != kept.shape:
         raise ValueError(f"folds has shape {names.shape}; expected one fold for each of {len(kept)} clips")
@@ -192,6 +204,24 @@ def folds_of(folds: Any, kept: np.ndarray) -> np.ndarray | None:
     if (numbers < 0).any():
         raise ValueError(f"{np.count_nonzero(numbers < 0)} clips have no fold")
     return numbers[kept]
+
+
+def folds_are_small(systems: np.ndarray | None, folds: np.ndarray | None) -> bool:
+    """Tell whether no fold holds enough systems for a correlation of systems.
+
+    Parameters
+    ----------
+    systems, folds : np.ndarray [shape=(n,)] or None
+        The system and the fold of each clip.
+
+    Returns
+    -------
+    bool
+        False where either is unknown.
+    """
+    if systems is None or folds is None:
+        return False
+    return bool(pd.Series(systems).groupby(folds).nunique().max() < FEWEST_SYSTEMS_IN_A_FOLD)
 
 
 def warn_of_few(systems: np.ndarray | None, stacklevel: int) -> None:

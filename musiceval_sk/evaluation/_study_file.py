@@ -55,6 +55,21 @@ def mapping_of(value: Any, name: str) -> Mapping[str, Any]:
     return value
 
 
+def scale_of(value: Any, where: str) -> tuple[float, float] | None:
+    """Read the ends of a scale, or say that a value is none."""
+    if value is None:
+        return None
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(isinstance(end, int | float) for end in value)
+    ):
+        raise ValueError(
+            f"{where} scale = {value!r} must be the lowest and the highest score, such as [1, 5]"
+        )
+    return value[0], value[1]
+
+
 def refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> None:
     """Raise where a key is unknown, with the one that may have been meant."""
     for key in given:

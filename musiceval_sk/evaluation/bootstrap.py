@@ -13,6 +13,8 @@ from musiceval_sk.evaluation._intervals import METHODS, interval
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import LEVELS
 from musiceval_sk.evaluation._scores import (
+    NO_FOLD_RANKS,
+    folds_are_small,
     folds_of,
     is_constant,
     kept_clips,
@@ -52,9 +54,9 @@ def bootstrap_metrics(
     systems : array-like [shape=(n,)] or pandas.Series, default=None
         The system of each clip, as for `evaluate`. Without it only clips are drawn, and S metrics are nan.
     folds : array-like [shape=(n,)], default=None
-        The fold in which each clip was tested: metrics are computed fold by fold and averaged. Folds with fewer than three
-        systems are left out of correlations of systems. Folds that share no system are resampled each by itself; where folds
-        share systems, a system is drawn for all of them at once.
+        The fold in which each clip was tested (a Series, where y_true is indexed too, by clip id): metrics are computed fold by
+        fold and averaged. Folds with fewer than three systems are left out of correlations of systems. Folds that share no
+        system are resampled each by itself; where folds share systems, a system is drawn for all of them at once.
     level : {"both", "systems", "clips"}, default="both"
         What is drawn with replacement: systems and then clips within each; whole systems; or clips within the systems as they
         are, which asks how the figure would vary for these very systems.
@@ -109,7 +111,7 @@ def bootstrap_metrics(
     warn_of_few(labels, stacklevel=2)
     judged = [Judged(truth[kept], prediction[kept]) for _, truth, prediction in targets]
     names = [name for name, metric in METRICS.items() if labels is not None or not metric.by_system]
-    tested_in = folds_of(folds, kept)
+    tested_in = folds_of(folds, y_true, kept)
     resampled = resampled_metrics(judged, labels, level, names, tested_in)
     return MetricBootstrap(
         targets=[name for name, _, _ in targets],
@@ -120,7 +122,7 @@ def bootstrap_metrics(
         n_systems=0 if labels is None else len(set(labels)),
         n_folds=1 if tested_in is None else len(set(tested_in)),
         level="clips" if labels is None else level,
-        notes=[_notes(one, labels) for one in judged],
+        notes=[_notes(one, labels, tested_in) for one in judged],
     )
 
 
@@ -285,7 +287,7 @@ def _no_formula(value: float, n: int, *, confidence: float) -> tuple[float, floa
     return np.nan, np.nan
 
 
-def _notes(judged: Judged, systems: np.ndarray | None) -> dict[str, str]:
+def _notes(judged: Judged, systems: np.ndarray | None, folds: np.ndarray | None) -> dict[str, str]:
     """Why metrics of clips (U) and of systems (S) are undefined, where they are."""
     notes = {}
     levels: dict[str, tuple[Any, Any]] = {"U": (judged.truth, judged.prediction)}
@@ -303,4 +305,6 @@ def _notes(judged: Judged, systems: np.ndarray | None) -> dict[str, str]:
             notes[level] = (
                 f"{' and '.join(constant)} constant over {len(scores[0])} {'clips' if level == 'U' else 'systems'}"
             )
+    if folds_are_small(systems, folds):
+        notes.setdefault("S", NO_FOLD_RANKS)
     return notes

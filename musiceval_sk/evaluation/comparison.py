@@ -17,6 +17,8 @@ from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import generators
 from musiceval_sk.evaluation._scores import (
+    NO_FOLD_RANKS,
+    folds_are_small,
     folds_of,
     is_constant,
     kept_clips,
@@ -34,7 +36,7 @@ def compare_predictors(
     predictions: Mapping[str, Any],
     *,
     systems: Any = None,
-    metrics: Collection[str] | None = None,
+    metrics: str | Collection[str] | None = None,
     baseline: str | None = None,
     folds: Any = None,
     method: str = "percentile",
@@ -53,17 +55,18 @@ def compare_predictors(
     y_true : array-like [shape=(n,) or (n, n_targets)]
         True mean opinion scores. A DataFrame's columns name the targets.
     predictions : mapping of str to array-like
-        Each predictor's predictions, matched as by `evaluate`.
+        Each predictor's predictions, matched as by `evaluate`; the columns of a table are such a mapping, too.
     systems : array-like [shape=(n,)] or pandas.Series, default=None
         The system of each clip, as for `evaluate`.
-    metrics : collection of str, default=None
+    metrics : str or collection of str, default=None
         Names of metrics; by default S_SRCC and S_LCC, or U_SRCC and U_LCC without systems.
     baseline : str, default=None
         Compare all others with this predictor; by default all pairs are compared.
     folds : array-like [shape=(n,)], default=None
-        The fold in which each clip was tested: metrics are computed fold by fold and averaged, as `bootstrap_metrics` does. Folds with fewer than three
-        systems are left out of correlations of systems. Folds that share no system are resampled each by itself; where folds
-        share systems, a system is drawn for all of them at once.
+        The fold in which each clip was tested (a Series, where y_true is indexed too, by clip id): metrics are computed fold by
+        fold and averaged, as `bootstrap_metrics` does. Folds with fewer than three systems are left out of correlations of
+        systems. Folds that share no system are resampled each by itself; where folds share systems, a system is drawn for all
+        of them at once.
     method : {"percentile", "bca", "basic"}, default="percentile"
         Method of the interval. In simulation percentile and basic intervals of a difference kept to their level or were
         cautious; BCa left out a true difference of 0 twice as often as it should.
@@ -117,12 +120,12 @@ def compare_predictors(
     [['S_SRCC', 'good', 'none'], ['S_LCC', 'good', 'none']]
     """
     require_confidence(confidence)
-    metrics = _checked(predictions, metrics, systems is not None, baseline, method)
+    metrics = _checked(predictions, metrics, systems is not None, baseline, method, n_resamples)
     by_name = {name: matched(y_true, values, systems) for name, values in predictions.items()}
     labels = next(iter(by_name.values()))[1]
     kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
     labels = None if labels is None else labels[kept]
-    tested_in = folds_of(folds, kept)
+    tested_in = folds_of(folds, y_true, kept)
     if any(METRICS[name].by_system for name in metrics):
         warn_of_few(labels, stacklevel=2)
     pairs = [(a, baseline) for a in by_name if a != baseline] if baseline else list(combinations(by_name, 2))
@@ -223,6 +226,12 @@ class _Compared:
         row["p_value"] = self._p_value(metric, parts)
         undefined = constant and not np.isfinite(difference)
         row["note"] = f"constant: {listed(constant)}" if undefined else ""
+        if (
+            METRICS[metric].by_system
+            and not np.isfinite(difference)
+            and folds_are_small(self._systems, self._folds)
+        ):
+            row["note"] = NO_FOLD_RANKS
         return row | _by_formula(metric, scores if self._folds is None else None, confidence)
 
     def _parts(self, metric: str, a: str, b: str, *, whole: bool = False) -> list[Swapped]:
@@ -276,12 +285,13 @@ def _by_formula(metric: str, scores: list[np.ndarray] | None, confidence: float)
 
 def _checked(
     predictions: Mapping[str, Any],
-    metrics: Collection[str] | None,
+    metrics: str | Collection[str] | None,
     with_systems: bool,
     baseline: str | None,
     method: str,
+    n_resamples: int,
 ) -> list[str]:
-    if len(predictions) < 2:
+    if len(list(predictions)) < 2:  # of a table, its columns
         raise ValueError(
             f"two predictors at least are needed to compare; got {listed(predictions) or 'none'}"
         )
@@ -289,8 +299,12 @@ def _checked(
         raise ValueError(f"baseline {baseline!r} is not among the predictors: {listed(predictions)}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1; got {n_resamples}")
     if metrics is None:
         return ["S_SRCC", "S_LCC"] if with_systems else ["U_SRCC", "U_LCC"]
+    if isinstance(metrics, str):
+        metrics = [metrics]
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise ValueError(f"unknown metrics: {listed(unknown)}; choose from {', '.join(METRICS)}")

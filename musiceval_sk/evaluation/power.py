@@ -1,6 +1,7 @@
 """How many systems and clips it takes to tell two predictors apart."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampling import generators
-from musiceval_sk.evaluation._scores import system_means, systems_of, validate
+from musiceval_sk.evaluation._scores import ENOUGH_SYSTEMS, system_means, systems_of, validate
 from musiceval_sk.evaluation._system_agreement import system_agreement
 from musiceval_sk.evaluation.metrics import METRICS
 
@@ -23,8 +24,8 @@ def power_of_comparison(
     prediction_b: Any,
     *,
     systems: Any,
-    n_systems: Sequence[int] = (10, 20, 40, 80),
-    n_clips: Sequence[int] = (10, 50),
+    n_systems: int | Sequence[int] = (10, 20, 40, 80),
+    n_clips: int | Sequence[int] = (10, 50),
     metric: str = "S_SRCC",
     alpha: float = 0.05,
     n_tests: int = 200,
@@ -41,9 +42,9 @@ def power_of_comparison(
         Both predictors' predictions.
     systems : array-like [shape=(n,)] or pandas.Series
         The system of each clip, as for `evaluate`; at least four, some of them with two clips or more.
-    n_systems : sequence of int, default=(10, 20, 40, 80)
-        Numbers of systems to try.
-    n_clips : sequence of int, default=(10, 50)
+    n_systems : int or sequence of int, default=(10, 20, 40, 80)
+        Numbers of systems to try, each at least 5.
+    n_clips : int or sequence of int, default=(10, 50)
         Numbers of clips a system to try.
     metric : {"S_MSE", "S_LCC", "S_SRCC", "S_KTAU"}, default="S_SRCC"
         The metric whose difference is tested, as by `compare_predictors`: by swapping predictors.
@@ -65,7 +66,7 @@ def power_of_comparison(
     Raises
     ------
     ValueError
-        If the metric does not compare systems, or the pilot is too small to know the variance between and within systems.
+        If the metric does not compare systems, a size is too small, truth or a prediction is constant, or the pilot is too small to know the variance between and within systems.
 
     Notes
     -----
@@ -86,10 +87,18 @@ def power_of_comparison(
     """
     if metric not in _BY_SYSTEM:
         raise ValueError(f"metric must be one of {listed(_BY_SYSTEM)}; got {metric!r}")
+    # Of four systems there are 16 swaps: too few for any to be rare.
+    tried = [
+        _at_least(fewest, name, given)
+        for name, given, fewest in (("n_systems", n_systems, ENOUGH_SYSTEMS), ("n_clips", n_clips, 1))
+    ]
     truth, a = validate(y_true, prediction_a)
     _, b = validate(y_true, prediction_b)
     centre, between, within = _components(np.stack([truth, a, b], axis=1), systems_of(y_true, systems))
-    sizes = [(systems_of_test, clips) for systems_of_test in n_systems for clips in n_clips]
+    for name, values in (("y_true", truth), ("prediction_a", a), ("prediction_b", b)):
+        if np.ptp(values) == 0:
+            raise ValueError(f"{name} is constant: it ranks nothing, so there is no difference to find")
+    sizes = list(product(*tried))
     rows = []
     for (n, clips), rng in zip(sizes, generators(random_state, len(sizes)), strict=True):
         spread = between + within / clips
@@ -100,6 +109,13 @@ def power_of_comparison(
         row["standard_error"] = np.sqrt(power * (1 - power) / n_tests)
         rows.append(row | {"difference": np.mean([difference for _, difference in tests])})
     return pd.DataFrame(rows)
+
+
+def _at_least(fewest: int, name: str, given: int | Sequence[int]) -> list[int]:
+    sizes = [int(size) for size in np.atleast_1d(given)]
+    if min(sizes, default=0) < fewest:
+        raise ValueError(f"{name} must be at least {fewest}; got {listed(sizes) or 'none'}")
+    return sizes
 
 
 def _components(scores: np.ndarray, systems: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -187,13 +187,17 @@ def _distance_note(domain: Any) -> str:
             "that it does not know"
         )
     reference = next(iter(domain.reference_.values()))
-    n_clips, n_systems = len(reference["distances"]), len(reference.get("medians", ()))
+    n_systems = len(reference.get("medians", ()))
     left_out = (
         f"{n_systems} training systems, each left out" if n_systems else "training clips, each left out"
     )
     note = f"_far: farther from the training clips than {1 - domain.level:.0%} of the clips of {left_out}"
-    if (n_clips + 1) * domain.level < 1:
-        note += f"; with {n_clips} training clips that can never be said: it takes {int(np.ceil(1 / domain.level)) - 1}"
+    enough = int(np.ceil(1 / domain.level)) - 1
+    for part, known in domain.reference_.items():
+        n_known = len(known["distances"])
+        if n_known < enough:
+            what = "prompts" if part == "prompt" else "clips"
+            note += f"; with {n_known} different training {what} that can never be said of {part}: it takes {enough}"
     return note
 
 

@@ -11,7 +11,13 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets._scored import load_scored_clips, single_ratings
 from musiceval_sk.estimators.baselines import default_models, look_ups
 from musiceval_sk.evaluation._study_features import embed_features, read_features
-from musiceval_sk.evaluation._study_file import mapping_of, read_study_file, refuse_unknown, resolved
+from musiceval_sk.evaluation._study_file import (
+    mapping_of,
+    read_study_file,
+    refuse_unknown,
+    resolved,
+    scale_of,
+)
 from musiceval_sk.evaluation._study_inputs import targets_of
 from musiceval_sk.evaluation._study_models import make_model
 from musiceval_sk.evaluation.model_selection import make_split
@@ -20,6 +26,7 @@ from musiceval_sk.evaluation.study_result import StudyResult
 
 _PATHS = ("clips", "ratings", "prompts", "cache", "memory")
 _FEATURE_PATHS = ("table", "checkpoint", "tokenizer")
+_WHOLE_NUMBERS = {"n_splits", "n_resamples"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class StudyPlan:
         parameters and, optionally, ``scaled = false``. By default all of `default_models`. Look-ups are always there.
     cv : str or sequence of str, default="system"
         Names of splits, see `make_split`.
-    targets : sequence of str, default=None
+    targets : str or sequence of str, default=None
         Score columns; by default those of impression and alignment that are there.
     ratings : str or Path, default=None
         Single ratings: scores are their means, and the human ceiling comes from them. MusicEval brings its own.
@@ -65,7 +72,7 @@ class StudyPlan:
     )
     models: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None
     cv: str | Sequence[str] = "system"
-    targets: Sequence[str] | None = None
+    targets: str | Sequence[str] | None = None
     ratings: str | Path | None = None
     pattern: str | None = None
     prompts: str | Path | None = None
@@ -115,9 +122,18 @@ class StudyPlan:
                 }
                 for name, given in mapping_of(content["features"], f"{path}: features").items()
             }
+        for key in _WHOLE_NUMBERS & content.keys():
+            if not isinstance(content[key], int):
+                raise ValueError(f"{path}: {key} = {content[key]!r} must be a whole number")
         if "scale" in content:
-            content["scale"] = tuple(content["scale"])
+            content["scale"] = scale_of(content["scale"], f"{path}:")
         return cls(**content)
+
+    @property
+    def _targets(self) -> list[str] | None:
+        if self.targets is None or isinstance(self.targets, str):
+            return [self.targets] if self.targets else None
+        return list(self.targets)
 
     def feature_sets(self) -> dict[str, dict[str, Any]]:
         """List the features one by one, poolings apart.
@@ -171,12 +187,12 @@ class StudyPlan:
         clips = load_scored_clips(
             self.clips,
             ratings=self.ratings,
-            targets=self.targets,
+            targets=self._targets,
             pattern=self.pattern,
             prompts=self.prompts,
             scale=self.scale,
         )
-        targets = targets_of(clips, self.targets)
+        targets = targets_of(clips, self._targets)
         models = self.models_for(clips)
         splits = [self.cv] if isinstance(self.cv, str) else list(self.cv)
         for name in splits:

@@ -110,15 +110,21 @@ def _outcome(question: Question, best: ScoreRow, rival: ScoreRow | None) -> str:
     level = rival.scores[metric] if rival else 0.0
     if metric == "S_SRCC" and question.facts["systems"] < FEW_SYSTEMS:
         return "unknown few"
+    if best.scores[metric] <= 0:
+        # Under splits by system a look-up scores far below 0: to be ahead of it says nothing.
+        return "behind guessing"
     if best.scores[metric] <= level:
         return "behind"
+    by_interval = metric == "S_SRCC" and np.isfinite(best.low)
     if rival is not None:
         test = _test_between(question, best, rival)
         if test is None or not np.isfinite(test.p_value):
             return "open untested"
-        return "ahead" if test.p_value < _LEVEL else "open chance"
-    if metric == "S_SRCC" and np.isfinite(best.low):
-        return "ahead" if best.low > level else "open chance"
+        if test.p_value >= _LEVEL:
+            return "open chance"
+        return "open guessing" if by_interval and best.low <= 0 else "ahead"
+    if by_interval:
+        return "ahead" if best.low > 0 else "open guessing"
     return "open untested"
 
 
@@ -132,8 +138,18 @@ def _ahead(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agr
 
 
 def _chance(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    against = f"than {rival.predictor}" if rival else "than guessing"
-    return f"{_pairs(question, best, rival, told)}; with {question.facts['systems']} systems that may be no better {against}."
+    return _perhaps_no_better(question, best, rival, told, rival.predictor if rival else "guessing")
+
+
+def _guessing(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
+    return _perhaps_no_better(question, best, rival, told, "guessing")
+
+
+def _perhaps_no_better(
+    question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements, than: str
+) -> str:
+    pairs = _pairs(question, best, rival, told)
+    return f"{pairs}; with {question.facts['systems']} systems that may be no better than {than}."
 
 
 def _untested(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
@@ -143,11 +159,20 @@ def _untested(question: Question, best: ScoreRow, rival: ScoreRow | None, told: 
 
 def _behind(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
     if rival is None:
-        return f"No predictor does better than guessing: the best, {best.predictor}, puts {_share(told[0])} in the raters' order."
+        return _behind_guessing(question, best, rival, told)
+    if best.scores[question.ranked_by] == rival.scores[question.ranked_by]:
+        return (
+            f"No predictor beats the look-up: {rival.predictor} hears nothing and comes as close to the raters' order of "
+            f"{_things(question)} as {best.predictor}, the best that listens."
+        )
     return (
         f"No predictor beats the look-up: {rival.predictor} hears nothing and still comes closer to the raters' order of "
         f"{_things(question)} than {best.predictor}, the best that listens."
     )
+
+
+def _behind_guessing(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
+    return f"No predictor does better than guessing: the best, {best.predictor}, puts {_share(told[0])} in the raters' order."
 
 
 def _few(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
@@ -161,8 +186,10 @@ def _few(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agree
 _SENTENCES = {
     "ahead": _ahead,
     "open chance": _chance,
+    "open guessing": _guessing,
     "open untested": _untested,
     "behind": _behind,
+    "behind guessing": _behind_guessing,
     "unknown few": _few,
 }
 

@@ -79,7 +79,9 @@ def test_ranking_term_and_row_weights_equal_the_plain_loop(
         activation=activation,
         loss=loss,
         rank_weight=rank_weight,
-        rank_margin=0.7,
+        # In float32 a pair on the very hinge falls to either side by the last bit, and which depends on the processor: with this
+        # margin, of five sets of instructions, none did.
+        rank_margin=0.6,
         rank_quality=rank_quality,
     )
     wanted = task(row_weights=WEIGHTS if weighted else None)

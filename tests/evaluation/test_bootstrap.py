@@ -193,3 +193,30 @@ def test_intervals_that_do_not_exist():
     assert np.isnan(interval("basic", samples, 1.0, left_out, "correlation", 0.95)).all()
     assert np.isnan(interval("percentile", samples, np.nan, left_out, "correlation", 0.95)).all()
     assert np.isnan(interval("percentile", np.full(3, np.nan), 0.5, left_out, "correlation", 0.95)).all()
+
+
+def test_folds_are_matched_by_clip(rng):
+    ids = [f"c{i}" for i in range(60)]
+    y = pd.Series(rng.normal(size=60), index=ids)
+    prediction, systems = y + rng.normal(size=60), pd.Series(np.repeat(np.arange(12), 5), index=ids)
+    folds = pd.Series(np.repeat(np.arange(3), 20), index=ids)
+    options = {"systems": systems, "n_resamples": 20, "random_state": 0}
+    expected = bootstrap_metrics(y, prediction, folds=folds, **options).table()
+    shuffled = folds.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(
+        bootstrap_metrics(y, prediction, folds=shuffled, **options).table(), expected
+    )
+    with pytest.raises(ValueError, match="1 clips have no fold"):
+        bootstrap_metrics(y, prediction, folds=folds[1:], **options)
+    with pytest.raises(ValueError, match="folds repeats clip ids: c0"):
+        bootstrap_metrics(y, prediction, folds=pd.concat([folds, folds[:1]]), **options)
+
+
+def test_folds_that_rank_nothing_are_the_reason(rng):
+    y, systems = rng.normal(size=24), np.repeat(np.arange(6), 4)
+    found = bootstrap_metrics(
+        y, y + rng.normal(size=24), systems=systems, folds=systems // 2, n_resamples=20, random_state=0
+    )
+    notes = found.table().set_index("metric")["note"]
+    assert notes["S_SRCC"] == notes["S_LCC"] == "no fold holds 3 systems"
+    assert notes["S_MSE"] == notes["U_SRCC"] == ""

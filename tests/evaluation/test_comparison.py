@@ -1,3 +1,4 @@
+import warnings
 from itertools import product
 
 import numpy as np
@@ -199,6 +200,9 @@ def test_holm_by_hand():
         ({"baseline": "none"}, "baseline 'none' is not among the predictors: good, fair, poor"),
         ({"method": "normal"}, "method must be one of bca, basic, percentile"),
         ({"metrics": ["S_ROC"]}, "unknown metrics: S_ROC; choose from U_MSE"),
+        ({"metrics": "S_ROC"}, "unknown metrics: S_ROC; choose from U_MSE"),
+        ({"predictions": pd.DataFrame({"one": [1.0, 2.0]})}, "two predictors at least .* got one"),
+        ({"n_resamples": 0}, "n_resamples must be at least 1; got 0"),
         ({"systems": None, "metrics": ["S_LCC"]}, "S_LCC compare systems: give the system of each clip"),
     ],
 )
@@ -251,3 +255,20 @@ def test_type_one_error_is_near_nominal():
     for name in ("swaps of systems", "swaps of clips, by system", "Williams", "Steiger"):
         assert 7 <= rejected[name] <= 33, rejected
     assert rejected["bootstrap"] <= 33, rejected
+
+
+def test_predictors_as_a_table_and_one_metric_by_name(data):
+    truth, predictions, systems = data
+    options = {"systems": systems, "n_resamples": 50, "random_state": 0}
+    expected = compare_predictors(truth, predictions, metrics=["S_LCC"], **options)
+    found = compare_predictors(truth, pd.DataFrame(predictions), metrics="S_LCC", **options)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_folds_that_rank_nothing_are_the_reason(data):
+    truth, predictions, systems = data
+    pairs = pd.factorize(np.asarray(systems))[0] // 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = compare_predictors(truth, predictions, systems=systems, folds=pairs, n_resamples=10)
+    assert set(table["note"]) == {"no fold holds 3 systems"}

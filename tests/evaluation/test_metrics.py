@@ -266,6 +266,14 @@ def test_a_clip_without_system_is_an_error(missing):
         s_mse(TRUTH, PREDICTION, np.array([missing, *SYSTEMS[1:]], dtype=object))
 
 
+def test_targets_of_other_names_are_refused():
+    truth = pd.DataFrame({"impression": TRUTH, "alignment": TRUTH})
+    with pytest.raises(
+        ValueError, match="targets impression, alignment, y_pred alignment, musical: give both"
+    ):
+        evaluate(truth, pd.DataFrame({"alignment": PREDICTION, "musical": PREDICTION}))
+
+
 def test_evaluate_errors():
     with pytest.raises(ValueError, match=r"y_true has shape \(6,\), y_pred \(6, 1\); they must be the same"):
         evaluate(TRUTH, np.reshape(PREDICTION, (6, 1)))

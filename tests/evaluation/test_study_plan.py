@@ -95,6 +95,12 @@ def test_it_is_run_study(folder, from_toml):
     np.testing.assert_allclose(found, alone.table("impression").loc["neighbours"], rtol=1e-9)
 
 
+def test_one_target_needs_no_list(folder, from_toml):
+    (folder / "one.toml").write_text(TOML.replace('targets = ["impression"]', 'targets = "impression"'))
+    study = StudyPlan.from_file(folder / "one.toml").run(progress=False)
+    pd.testing.assert_frame_equal(study.scores, from_toml.scores)
+
+
 def test_models_by_name_or_estimator(folder):
     clips = pd.DataFrame({"path": "", "prompt": "p", "system": list("ab")}, index=["x", "y"])
     assert list(StudyPlan("c.csv", models=["ridge"]).models_for(clips)) == [
@@ -121,6 +127,11 @@ def test_models_by_name_or_estimator(folder):
         ('cv = "system"', "names no clips; give clips = "),
         ("clips = ", "study.toml: Invalid value"),
         ("clips = 'c.csv'\nfeatures = 3", "features must hold names and values, got int"),
+        ("clips = 'c.csv'\nn_splits = '3'", "n_splits = '3' must be a whole number"),
+        (
+            "clips = 'c.csv'\nscale = 5",
+            r"scale = 5 must be the lowest and the highest score, such as \[1, 5\]",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path, content, words):

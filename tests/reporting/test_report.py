@@ -66,6 +66,36 @@ def test_verdict_with_an_interval_above_zero(clips):
     assert "S_SRCC, pooled: ridge 0.98, 95 % interval" in found.evidence
 
 
+def test_verdict_of_a_tie(clips):
+    study = made_study(clips, {"system mean": quality(clips), "ridge": quality(clips)}, shared=1.0)
+    found = judged(study, clips)
+    assert found.outcome == "behind"
+    assert (
+        "system mean hears nothing and comes as close to the raters' order of systems as ridge"
+        in found.sentence
+    )
+
+
+def test_a_lookup_below_zero_is_no_yardstick(clips):
+    # Of noise under a split by system both lie far below 0, and one of them is farther down.
+    places = np.random.default_rng(1).permutation(12)
+    bad, worse = -quality(clips) + places[quality(clips).astype(int)], -quality(clips)
+    study = made_study(clips, {"prompt mean": worse, "ridge": bad}, resamples=500)
+    found = judged(study, clips)
+    assert study.table("impression").loc["ridge", "S_SRCC"] < 0
+    assert found.outcome == "behind"
+    assert found.sentence.startswith("No predictor does better than guessing: the best, ridge, puts ")
+
+
+def test_ahead_of_a_lookup_takes_an_interval_above_zero(clips):
+    weak = np.array([3, 9, 1, 7, 2, 8, 0, 11, 4, 6, 5, 10])[quality(clips).astype(int)]
+    study = made_study(clips, {"prompt mean": -quality(clips), "ridge": weak}, resamples=2000)
+    assert study.comparisons["p_holm"].item() < 0.05
+    found = judged(study, clips)
+    assert found.outcome == "open"
+    assert found.sentence.endswith("with 12 systems that may be no better than guessing.")
+
+
 def test_verdict_where_the_lookup_wins(clips):
     shuffled = np.random.default_rng(1).permutation(quality(clips))
     study = made_study(clips, {"system mean": quality(clips), "ridge": shuffled}, shared=1.0)
