@@ -20,6 +20,8 @@ from musiceval_sk._cli_common import (
     path_text,
 )
 
+_FEWEST_HELD_OUT = 3
+
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file written by musiceval fit.")],
@@ -82,6 +84,8 @@ class _Rows:
         self._file: Any = None
 
     def __enter__(self) -> "_Rows":
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,16 +112,20 @@ def fit_and_assess(
 
     named = "system" in clips and clips["system"].ne("").all()
     systems = clips["system"] if named and clips["system"].nunique() > 1 else None
+    count = 0 if systems is None else systems.nunique()
+    if systems is not None:
+        # One or two systems, both poor, would stop training where it predicts a poor score for all.
+        share = max(regressor.validation_fraction, min(_FEWEST_HELD_OUT, count // 3) / count)
+        regressor.set_params(validation_fraction=share)
     model = scaled(embedder, TrainingDomain(), regressor)
     model.fit(clips, clips[targets], **group_parameters(model, systems))
     about: dict[str, Any] = {"n_clips": len(clips), "targets": targets}
     typer.echo(
         f"fitted on {len(clips)} clips, {', '.join(targets)}, in {regressor.n_iter_} epochs; "
-        f"early stopping held out a tenth of the {'clips' if systems is None else 'systems'}"
+        f"early stopping held out {regressor.validation_fraction:.0%} of the {'clips' if systems is None else 'systems'}"
     )
     if not assess:
         return model, about
-    count = 0 if systems is None else systems.nunique()
     if count < FEWEST_SYSTEMS:
         warnings.warn(
             f"{count or 'no'} systems are named: the error on new systems was not measured, so predict gives no interval for "

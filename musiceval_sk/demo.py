@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import typer
 
+from musiceval_sk.cli_predict import fit_and_assess
 from musiceval_sk.datasets.clips import load_clips
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.datasets.synthetic import make_listening_test
-from musiceval_sk.estimators.baselines import scaled
 from musiceval_sk.estimators.persistence import load_model, save_model
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.evaluation.study import run_study
@@ -86,9 +86,9 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, StudyResult]:
 
 
 def _fit_and_reload(clips: pd.DataFrame, embedder: ClipEmbedder, out: Path, seed: int) -> None:
-    model = scaled(embedder, MOSRegressor(random_state=seed))
-    model.fit(clips, clips[TARGETS], mosregressor__groups=clips["system"])
-    path = save_model(model, out / "model.skops", about={"clips": "simulated listening test"})
+    regressor = MOSRegressor(n_ensemble=4, random_state=seed)
+    model, about = fit_and_assess(embedder, regressor, clips, TARGETS, assess=True)
+    path = save_model(model, out / "model.skops", about={**about, "clips": "simulated listening test"})
     scores = load_model(path).predict(clips)
     predictions = pd.DataFrame(scores, index=clips.index, columns=TARGETS)
     predictions.round(4).to_csv(out / "predictions.csv")

@@ -3,7 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
+from musiceval_sk import aggregate_ratings, load_clips, predict_clips
 from musiceval_sk.cli import app
+from musiceval_sk.evaluation.metrics import s_mse
 from musiceval_sk.evaluation.study_result import StudyResult
 
 pytest.importorskip("matplotlib", reason="the demo draws figures; matplotlib comes with the extra 'report'")
@@ -53,3 +55,15 @@ def test_sound_ranks_systems_that_training_never_heard_and_lookups_cannot(demo):
 
 def test_reloaded_model_predicts_the_same(demo):
     assert "predictions of the reloaded model are equal" in demo[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*lie outside the scores of training:UserWarning")
+def test_the_model_has_learned_and_tells_its_limits(demo):
+    clips = load_clips(demo[0] / "listening-test" / "clips.csv")
+    truth = aggregate_ratings(demo[0] / "listening-test" / "ratings.csv").loc[clips.index, "impression"]
+    predictions = predict_clips(
+        demo[0] / "model.skops", clips, cache=demo[0] / "cache" / "embeddings.h5", progress=False
+    )
+    assert s_mse(truth, predictions.clips["impression"], clips["system"]) < 0.2
+    assert {"impression_raters_low", "sound_far"} <= set(predictions.systems)
+    assert "impression_spread" in predictions.clips

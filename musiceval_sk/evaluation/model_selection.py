@@ -1,5 +1,6 @@
 """Splits of clips into training and test, by what a predictor is supposed to have never met."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,8 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     if not isinstance(cv, str):
         given = check_cv(cv)
         groups = _groups_for(given, clips)
-        return Split(repr(cv), "as the given splitter says", given, groups)
+        name = f"{given.get_n_splits()} given folds" if isinstance(cv, Iterable) else repr(cv)
+        return Split(name, "as the given splitter says", given, groups)
     if cv not in SPLITS:
         raise ValueError(f"unknown split {cv!r}; choose from {', '.join(SPLITS)}")
     if cv == "random":

@@ -170,7 +170,8 @@ def _raters_note(assessment: dict[str, Any] | None) -> str:
     errors = ", ".join(f"{name} {error['system_rmse']:.2f}" for name, error in assessment["targets"].items())
     return (
         f"_raters: where raters' mean of these clips lies (95 %), from the model's error on {assessment['n_systems']} training "
-        f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training"
+        f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training, and may pass the ends "
+        "of their scale, which it does not know"
     )
 
 

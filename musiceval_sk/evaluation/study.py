@@ -116,7 +116,13 @@ def run_study(
     described = _described(tables, features)
     if models is not None and not isinstance(models, Mapping):
         raise ValueError(f"models must be a dict of name to estimator, got {type(models).__name__}")
-    models = models or default_models(clips, random_state=random_state)
+    if models is None:
+        models = default_models(clips, random_state=random_state)
+    if not models:
+        raise ValueError("models is empty; give at least one estimator, or None for the default ones")
+    for name, model in models.items():
+        if not hasattr(model, "fit"):
+            raise ValueError(f"model {name!r} is {model!r}, which is no estimator; give one, such as Ridge()")
     splits = _splits(cv, clips, n_splits=n_splits, random_state=random_state)
     parts = {target: usable_clips(clips, tables, target) for target in targets}
     folds = {(split.name, target): split.folds(part) for split in splits for target, part in parts.items()}

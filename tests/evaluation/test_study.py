@@ -625,3 +625,19 @@ def test_a_splitter_that_asks_for_groups_is_given_the_systems(clips, X, models):
 def test_features_of_a_clip_given_twice_are_refused(clips, X, models):
     with pytest.raises(ValueError, match="X repeats|clip ids repeat"):
         run_study(clips, pd.concat([X, X[:3]]), models, "random")
+
+
+def test_models_that_are_none_are_refused(clips, X):
+    with pytest.raises(ValueError, match="models is empty; give at least one estimator, or None"):
+        run_study(clips, X, {})
+    with pytest.raises(
+        ValueError, match="model 'r' is 'Ridge', which is no estimator; give one, such as Ridge"
+    ):
+        run_study(clips, X, {"r": "Ridge"})
+
+
+def test_given_folds_have_a_short_name(clips, X):
+    half = np.arange(len(clips)) < len(clips) // 2
+    folds = [(np.flatnonzero(half), np.flatnonzero(~half)), (np.flatnonzero(~half), np.flatnonzero(half))]
+    study = run_study(clips, X, {"ridge": Ridge()}, folds, n_resamples=0)
+    assert study.splits == ["2 given folds"]

@@ -250,6 +250,16 @@ def test_systems_are_asked_for(kind):
         kind.from_predictions([1.0, 2.0], [1.0, 2.0], systems=None)
 
 
+def test_from_estimator_goes_by_clip_ids_where_both_have_them():
+    clips = made_up(4)
+    X, y = clips[["prediction"]], clips["impression"]
+    model = LinearRegression().fit(X, y)
+    expected = SystemScatterDisplay.from_estimator(model, X, y, systems=clips["system"])
+    shuffled = y.sample(frac=1, random_state=0)
+    found = SystemScatterDisplay.from_estimator(model, X, shuffled, systems=clips["system"])
+    assert found.srcc_ == expected.srcc_
+
+
 def test_from_estimator_asks_for_the_target():
     clips = made_up(3)
     X, y = clips[["prediction"]], clips[["impression", "alignment"]]

@@ -73,7 +73,8 @@ class FromEstimator:
         X : array-like or pandas.DataFrame [shape=(n, n_features)]
             Features of clips.
         y : array-like [shape=(n,)] or pandas.DataFrame
-            True scores; of a DataFrame with several columns, ``target`` names the one to draw.
+            True scores, in the order of X or, where both are indexed by the same clip ids, in any; of a DataFrame with several
+            columns, ``target`` names the one to draw.
         systems : array-like or pandas.Series, default=None
             The system of each clip, see `systems_of`; only a calibration can do without.
         target : str, default=None
@@ -102,6 +103,8 @@ class FromEstimator:
                     "the columns that the estimator was fitted on, and target= to choose one"
                 )
             predictions = predictions[:, column]
+        if isinstance(X, pd.DataFrame) and isinstance(truth, pd.Series) and set(X.index) == set(truth.index):
+            predictions = pd.Series(predictions, index=X.index)
         return cls.from_predictions(truth, predictions, systems=systems, **options)  # type: ignore[attr-defined]
 
 
