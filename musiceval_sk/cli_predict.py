@@ -20,8 +20,6 @@ from musiceval_sk._cli_common import (
     path_text,
 )
 
-_FEWEST_HELD_OUT = 3
-
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file written by musiceval fit.")],
@@ -108,15 +106,18 @@ def fit_and_assess(
     """Fit feature stage, training domain and regressor, and say what is to be kept about them."""
     from musiceval_sk.estimators.baselines import scaled
     from musiceval_sk.estimators.domain import TrainingDomain
-    from musiceval_sk.evaluation.assessment import FEWEST_SYSTEMS, assess_error, group_parameters
+    from musiceval_sk.evaluation.assessment import (
+        FEWEST_SYSTEMS,
+        assess_error,
+        group_parameters,
+        held_out_share,
+    )
 
     named = "system" in clips and clips["system"].ne("").all()
     systems = clips["system"] if named and clips["system"].nunique() > 1 else None
     count = 0 if systems is None else systems.nunique()
     if systems is not None:
-        # One or two systems, both poor, would stop training where it predicts a poor score for all.
-        share = max(regressor.validation_fraction, min(_FEWEST_HELD_OUT, count // 3) / count)
-        regressor.set_params(validation_fraction=share)
+        regressor.set_params(validation_fraction=held_out_share(count, regressor.validation_fraction))
     model = scaled(embedder, TrainingDomain(), regressor)
     model.fit(clips, clips[targets], **group_parameters(model, systems))
     about: dict[str, Any] = {"n_clips": len(clips), "targets": targets}

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from musiceval_sk import ClipEmbedder, MOSRegressor, aggregate_ratings, assess_error, make_listening_test
 from musiceval_sk.estimators.baselines import scaled
-from musiceval_sk.evaluation.assessment import group_parameters
+from musiceval_sk.evaluation.assessment import group_parameters, held_out_share
 from musiceval_sk.evaluation.prediction_result import summarise
 
 TARGETS = ["impression", "alignment"]
@@ -40,7 +40,8 @@ def main(repeats):
     warnings.simplefilter("ignore")
     for seed in range(repeats):
         new = systems.isin(rng.choice(systems.unique(), 15, replace=False))
-        model = scaled(MOSRegressor(random_state=seed))
+        share = held_out_share(systems[~new].nunique())
+        model = scaled(MOSRegressor(validation_fraction=share, random_state=seed))
         assessment = assess_error(model, X[~new], Y[~new], systems[~new])
         model.fit(X[~new], Y[~new], **group_parameters(model, systems[~new]))
         clips = pd.DataFrame(model.predict(X[new]), columns=TARGETS, index=X.index[new]).assign(

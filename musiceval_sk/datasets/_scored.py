@@ -17,7 +17,7 @@ def load_scored_clips(
     clips: str | Path,
     *,
     ratings: str | Path | None = None,
-    targets: Sequence[str] | None = None,
+    targets: str | Sequence[str] | None = None,
     pattern: str | None = None,
     prompts: str | Path | None = None,
     scale: tuple[float, float] | None = (1, 5),
@@ -30,7 +30,7 @@ def load_scored_clips(
         Clips table or folder of sounds, see `load_clips`; or a MusicEval folder or Parquet, see `load_musiceval`.
     ratings : str or Path, default=None
         Single ratings to average; by default the table's own scores are taken.
-    targets : sequence of str, default=None
+    targets : str or sequence of str, default=None
         Score columns.
     pattern, prompts
         As of `load_clips`.
@@ -47,16 +47,16 @@ def load_scored_clips(
     ClipsTableError
         If a table cannot be read.
     """
+    chosen = [targets] if isinstance(targets, str) else targets and list(targets)
     if is_musiceval(clips):
         table = load_musiceval(clips)
     elif ratings is None:
-        chosen = None if targets is None else list(targets)
         return load_clips(clips, targets=chosen, pattern=pattern, prompts=prompts, scale=scale)
     else:
         table = load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
     if ratings is None:
         return table
-    scores = aggregate_ratings(ratings, clips=table, targets=targets, scale=scale)
+    scores = aggregate_ratings(ratings, clips=table, targets=chosen, scale=scale)
     return table.drop(columns=scores.columns, errors="ignore").join(scores)
 
 

@@ -17,6 +17,7 @@ from musiceval_sk.evaluation.metrics import METRICS
 
 # Two systems always correlate perfectly.
 LEAST_SYSTEMS_TO_RANK = 3
+NO_FOLD_RANKS = f"no fold holds {LEAST_SYSTEMS_TO_RANK} systems"
 _RANKED = [place for place, name in enumerate(METRICS) if name in ("S_LCC", "S_SRCC", "S_KTAU")]
 
 
@@ -51,6 +52,24 @@ def resampled_metrics(
     if folds is not None:
         return FoldedMetrics(judged, systems, level, metrics, folds)
     return ResampledMetrics(judged, Resampling(systems, len(judged[0].truth), level), metrics)
+
+
+def folds_are_small(systems: np.ndarray | None, folds: np.ndarray | None) -> bool:
+    """Tell whether no fold holds enough systems for a correlation of systems.
+
+    Parameters
+    ----------
+    systems, folds : np.ndarray [shape=(n,)] or None
+        The system and the fold of each clip.
+
+    Returns
+    -------
+    bool
+        False where either is unknown.
+    """
+    if systems is None or folds is None:
+        return False
+    return bool(pd.Series(systems).groupby(folds).nunique().max() < LEAST_SYSTEMS_TO_RANK)
 
 
 class FoldedMetrics:

@@ -11,8 +11,6 @@ from musiceval_sk.evaluation.subsets import select_systems
 from musiceval_sk.exceptions import FewSystemsWarning
 
 ENOUGH_SYSTEMS = 5
-FEWEST_SYSTEMS_IN_A_FOLD = 3
-NO_FOLD_RANKS = f"no fold holds {FEWEST_SYSTEMS_IN_A_FOLD} systems"
 _ROUNDING = 1e-13
 
 
@@ -204,24 +202,6 @@ def folds_of(folds: Any, y: Any, kept: np.ndarray) -> np.ndarray | None:
     if (numbers < 0).any():
         raise ValueError(f"{np.count_nonzero(numbers < 0)} clips have no fold")
     return numbers[kept]
-
-
-def folds_are_small(systems: np.ndarray | None, folds: np.ndarray | None) -> bool:
-    """Tell whether no fold holds enough systems for a correlation of systems.
-
-    Parameters
-    ----------
-    systems, folds : np.ndarray [shape=(n,)] or None
-        The system and the fold of each clip.
-
-    Returns
-    -------
-    bool
-        False where either is unknown.
-    """
-    if systems is None or folds is None:
-        return False
-    return bool(pd.Series(systems).groupby(folds).nunique().max() < FEWEST_SYSTEMS_IN_A_FOLD)
 
 
 def warn_of_few(systems: np.ndarray | None, stacklevel: int) -> None:

@@ -8,13 +8,11 @@ import pandas as pd
 
 from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
-from musiceval_sk.evaluation._folded_metrics import resampled_metrics
+from musiceval_sk.evaluation._folded_metrics import NO_FOLD_RANKS, folds_are_small, resampled_metrics
 from musiceval_sk.evaluation._intervals import METHODS, interval
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import LEVELS
 from musiceval_sk.evaluation._scores import (
-    NO_FOLD_RANKS,
-    folds_are_small,
     folds_of,
     is_constant,
     kept_clips,

@@ -11,14 +11,17 @@ from threadpoolctl import threadpool_limits
 
 from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
-from musiceval_sk.evaluation._folded_metrics import LEAST_SYSTEMS_TO_RANK, resampled_metrics
+from musiceval_sk.evaluation._folded_metrics import (
+    LEAST_SYSTEMS_TO_RANK,
+    NO_FOLD_RANKS,
+    folds_are_small,
+    resampled_metrics,
+)
 from musiceval_sk.evaluation._intervals import METHODS, interval
 from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import generators
 from musiceval_sk.evaluation._scores import (
-    NO_FOLD_RANKS,
-    folds_are_small,
     folds_of,
     is_constant,
     kept_clips,

@@ -129,12 +129,6 @@ class StudyPlan:
             content["scale"] = scale_of(content["scale"], f"{path}:")
         return cls(**content)
 
-    @property
-    def _targets(self) -> list[str] | None:
-        if self.targets is None or isinstance(self.targets, str):
-            return [self.targets] if self.targets else None
-        return list(self.targets)
-
     def feature_sets(self) -> dict[str, dict[str, Any]]:
         """List the features one by one, poolings apart.
 
@@ -187,12 +181,12 @@ class StudyPlan:
         clips = load_scored_clips(
             self.clips,
             ratings=self.ratings,
-            targets=self._targets,
+            targets=self.targets,
             pattern=self.pattern,
             prompts=self.prompts,
             scale=self.scale,
         )
-        targets = targets_of(clips, self._targets)
+        targets = targets_of(clips, self.targets)
         models = self.models_for(clips)
         splits = [self.cv] if isinstance(self.cv, str) else list(self.cv)
         for name in splits:

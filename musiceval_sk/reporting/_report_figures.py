@@ -46,8 +46,6 @@ def draw_pictures(question: Question, data: ReportData) -> list[Picture]:
     if best is None:
         return []
     matplotlib = import_optional("matplotlib", extra="report", purpose="A report")
-    from musiceval_sk.reporting.plots.system_scatter import SystemScatterDisplay
-
     rows = question.answers.assign(prediction=question.predictions[best.predictor]).dropna()
     systems = data.systems_of(question).reindex(rows.index).dropna()
     pictures = []
@@ -55,14 +53,11 @@ def draw_pictures(question: Question, data: ReportData) -> list[Picture]:
     with matplotlib.rc_context(
         {"svg.fonttype": "path", "svg.hashsalt": "musiceval", "text.parse_math": False}
     ):
-        for draw, caption, description in _figures(systems.nunique()):
+        for draw, caption, description in _figures(systems.nunique(), _score_of(question, best)):
             with warnings.catch_warnings():
                 # A name in a script that the font lacks is drawn as boxes; the page has it as text.
                 warnings.filterwarnings("ignore", message="Glyph .* missing from")
                 display = draw(rows, systems if len(systems) else None, question.target)
-                if isinstance(display, SystemScatterDisplay):
-                    # The display's own figure is pooled, whatever decides under this split.
-                    display.ax_.set_title(_score_of(question, best), fontsize=10)
                 uri = _as_uri(display.figure_)
             pictures.append(Picture(uri, caption.format(best.predictor), description.format(best.predictor)))
     return pictures
@@ -73,7 +68,7 @@ def _score_of(question: Question, best: ScoreRow) -> str:
     return f"S_SRCC, {question.kind}: {best.scores['S_SRCC']:.2f}{interval}"
 
 
-def _figures(n_systems: int) -> list[tuple[Callable[..., Any], str, str]]:
+def _figures(n_systems: int, score: str) -> list[tuple[Callable[..., Any], str, str]]:
     from musiceval_sk.reporting.plots.score_calibration import ScoreCalibrationDisplay
     from musiceval_sk.reporting.plots.system_ranking import SystemRankingDisplay
     from musiceval_sk.reporting.plots.system_residuals import SystemResidualsDisplay
@@ -102,12 +97,20 @@ def _figures(n_systems: int) -> list[tuple[Callable[..., Any], str, str]]:
         "Mean true score in bins of predicted score, predictor {}",
     )
     chosen = [*(by_system if n_systems >= _FEWEST_SYSTEMS else []), calibration]
-    return [(_drawer(display), caption, description) for display, caption, description in chosen]
+    # The scatter's own figure is pooled, whatever decides under this split.
+    titles: dict[Any, str] = {SystemScatterDisplay: score}
+    return [
+        (_drawer(display, titles.get(display)), caption, description)
+        for display, caption, description in chosen
+    ]
 
 
-def _drawer(display: Any) -> Callable[..., Any]:
+def _drawer(display: Any, title: str | None) -> Callable[..., Any]:
     def draw(rows: pd.DataFrame, systems: pd.Series | None, target: str) -> Any:
-        return display.from_predictions(rows["truth"], rows["prediction"], systems=systems, name=target)
+        drawn = display.from_predictions(rows["truth"], rows["prediction"], systems=systems, name=target)
+        if title is not None:
+            drawn.ax_.set_title(title, fontsize=10)
+        return drawn
 
     return draw
 

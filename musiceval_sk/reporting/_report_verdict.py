@@ -115,17 +115,13 @@ def _outcome(question: Question, best: ScoreRow, rival: ScoreRow | None) -> str:
         return "behind guessing"
     if best.scores[metric] <= level:
         return "behind"
-    by_interval = metric == "S_SRCC" and np.isfinite(best.low)
-    if rival is not None:
-        test = _test_between(question, best, rival)
-        if test is None or not np.isfinite(test.p_value):
-            return "open untested"
-        if test.p_value >= _LEVEL:
-            return "open chance"
-        return "open guessing" if by_interval and best.low <= 0 else "ahead"
-    if by_interval:
-        return "ahead" if best.low > 0 else "open guessing"
-    return "open untested"
+    test = None if rival is None else _test_between(question, best, rival)
+    untested = not np.isfinite(best.low) if rival is None else test is None or not np.isfinite(test.p_value)
+    if untested:
+        return "open untested"
+    if best.low <= 0 or (test is not None and test.p_value >= _LEVEL):
+        return "open chance"
+    return "ahead"
 
 
 def _test_between(question: Question, best: ScoreRow, rival: ScoreRow) -> PairedTest | None:
@@ -138,16 +134,7 @@ def _ahead(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agr
 
 
 def _chance(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    return _perhaps_no_better(question, best, rival, told, rival.predictor if rival else "guessing")
-
-
-def _guessing(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    return _perhaps_no_better(question, best, rival, told, "guessing")
-
-
-def _perhaps_no_better(
-    question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements, than: str
-) -> str:
+    than = "guessing" if rival is None or best.low <= 0 else rival.predictor
     pairs = _pairs(question, best, rival, told)
     return f"{pairs}; with {question.facts['systems']} systems that may be no better than {than}."
 
@@ -158,16 +145,12 @@ def _untested(question: Question, best: ScoreRow, rival: ScoreRow | None, told: 
 
 
 def _behind(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    if rival is None:
-        return _behind_guessing(question, best, rival, told)
-    if best.scores[question.ranked_by] == rival.scores[question.ranked_by]:
-        return (
-            f"No predictor beats the look-up: {rival.predictor} hears nothing and comes as close to the raters' order of "
-            f"{_things(question)} as {best.predictor}, the best that listens."
-        )
+    assert rival is not None  # else "behind guessing"
+    level = best.scores[question.ranked_by] == rival.scores[question.ranked_by]
+    closeness, than = ("comes as close", "as") if level else ("still comes closer", "than")
     return (
-        f"No predictor beats the look-up: {rival.predictor} hears nothing and still comes closer to the raters' order of "
-        f"{_things(question)} than {best.predictor}, the best that listens."
+        f"No predictor beats the look-up: {rival.predictor} hears nothing and {closeness} to the raters' order of "
+        f"{_things(question)} {than} {best.predictor}, the best that listens."
     )
 
 
@@ -186,7 +169,6 @@ def _few(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agree
 _SENTENCES = {
     "ahead": _ahead,
     "open chance": _chance,
-    "open guessing": _guessing,
     "open untested": _untested,
     "behind": _behind,
     "behind guessing": _behind_guessing,
