@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampling import generators
-from musiceval_sk.evaluation._scores import ENOUGH_SYSTEMS, system_means, systems_of, validate
+from musiceval_sk.evaluation._scores import system_means, systems_of, validate
 from musiceval_sk.evaluation._system_agreement import system_agreement
 from musiceval_sk.evaluation.metrics import METRICS
 
@@ -43,7 +43,7 @@ def power_of_comparison(
     systems : array-like [shape=(n,)] or pandas.Series
         The system of each clip, as for `evaluate`; at least four, some of them with two clips or more.
     n_systems : int or sequence of int, default=(10, 20, 40, 80)
-        Numbers of systems to try, each at least 5.
+        Numbers of systems to try; fewer than 6 can never differ at a level of 5 %, for they have too few swaps.
     n_clips : int or sequence of int, default=(10, 50)
         Numbers of clips a system to try.
     metric : {"S_MSE", "S_LCC", "S_SRCC", "S_KTAU"}, default="S_SRCC"
@@ -66,7 +66,8 @@ def power_of_comparison(
     Raises
     ------
     ValueError
-        If the metric does not compare systems, a size is too small, truth or a prediction is constant, or the pilot is too small to know the variance between and within systems.
+        If the metric does not compare systems, a size is too small, truth or a prediction is constant, or the pilot is too
+        small to know the variance between and within systems.
 
     Notes
     -----
@@ -87,10 +88,11 @@ def power_of_comparison(
     """
     if metric not in _BY_SYSTEM:
         raise ValueError(f"metric must be one of {listed(_BY_SYSTEM)}; got {metric!r}")
-    # Of four systems there are 16 swaps: too few for any to be rare.
+    # So many systems have 2 ** (systems - 1) different swaps, and no p-value is less than one of them.
+    fewest_systems = 1 + int(np.ceil(np.log2(1 / alpha)))
     tried = [
         _at_least(fewest, name, given)
-        for name, given, fewest in (("n_systems", n_systems, ENOUGH_SYSTEMS), ("n_clips", n_clips, 1))
+        for name, given, fewest in (("n_systems", n_systems, fewest_systems), ("n_clips", n_clips, 1))
     ]
     truth, a = validate(y_true, prediction_a)
     _, b = validate(y_true, prediction_b)

@@ -75,8 +75,8 @@ def test_bad_input(rng):
         power_of_comparison(*scores[::80].T, systems=systems[::80])
     with pytest.raises(ValueError, match="the pilot has 30 clips of 3 systems"):
         power_of_comparison(*scores[:30].T, systems=systems[:30])
-    with pytest.raises(ValueError, match="n_systems must be at least 5; got 4, 20"):
-        power_of_comparison(*scores.T, systems=systems, n_systems=[4, 20])
+    with pytest.raises(ValueError, match="n_systems must be at least 6; got 5, 20"):
+        power_of_comparison(*scores.T, systems=systems, n_systems=[5, 20])
     with pytest.raises(ValueError, match="n_clips must be at least 1; got 0"):
         power_of_comparison(*scores.T, systems=systems, n_clips=0)
     with pytest.raises(ValueError, match="prediction_b is constant: it ranks nothing"):
