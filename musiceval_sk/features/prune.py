@@ -12,6 +12,7 @@ from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features._store_file import KEY_BYTES, GroupName, StoreFile, write_store_file
 from musiceval_sk.features._store_folder import alone, digests, exists, new_part, open_files, plan
+from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys, text_key
 from musiceval_sk.features.store import EmbeddingStore
 
@@ -136,7 +137,7 @@ def _keys_of(tables: Sequence[pd.DataFrame], index: FileIndex) -> dict[str, np.n
     """Digest all sounds and prompts of the tables."""
     for table in tables:
         check_clips(table, columns=["path"])
-    keys, unreadable = audio_keys(pd.concat([table["path"] for table in tables], ignore_index=True), index)
+    keys, unreadable = audio_keys(pd.concat([sounds_of(table) for table in tables], ignore_index=True), index)
     if len(unreadable):
         raise AudioError(
             f"{len(unreadable)} clips to keep cannot be read, so that their vectors would be dropped; restore them or "
