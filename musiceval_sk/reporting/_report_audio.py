@@ -1,6 +1,7 @@
 """Sounds of a report: linked by relative path, or held by the page itself up to a limit."""
 
 import base64
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.clips import clip_times
 
 MODES = ("link", "embed", "none")
 _MEDIA_TYPES = {
@@ -36,7 +38,7 @@ class Sounds:
     links : dict of str to str
         URL by clip id, relative to the page, percent-encoded.
     embedded : dict of str to (str, str)
-        Media type and base64 text by clip id.
+        Media type and base64 text by clip id, as of a data URL.
     left_out : dict of str to list of str
         Clip ids by reason.
     """
@@ -58,14 +60,14 @@ class Sounds:
 
 
 def collect_sounds(
-    paths: pd.Series, order: Iterable[str], page: Path, mode: str, max_audio_mb: float
+    clips: pd.DataFrame, order: Iterable[str], page: Path, mode: str, max_audio_mb: float
 ) -> Sounds:
     """Link or embed the sounds of clips.
 
     Parameters
     ----------
-    paths : pandas.Series
-        Sound file by clip id; missing where unknown.
+    clips : pandas.DataFrame
+        By clip id the ``path`` of its sound file, missing where unknown, and ``start_time`` and ``end_time`` as in a clips table.
     order : iterable of str
         Clip ids, those first that should be embedded before the limit is reached.
     page : Path
@@ -82,8 +84,10 @@ def collect_sounds(
     """
     sounds = Sounds()
     room = max_audio_mb * 1e6
+    times = zip(*clip_times(clips), strict=True)
+    parts = dict(zip(clips.index, (_fragment(*pair) for pair in times), strict=True))
     for clip_id in order if mode != "none" else ():
-        path = paths[clip_id]
+        path = clips.at[clip_id, "path"]
         if not isinstance(path, str | os.PathLike):
             sounds.leave_out(clip_id, "for no file is known")
         elif Path(path).suffix.lower() not in _MEDIA_TYPES:
@@ -93,10 +97,17 @@ def collect_sounds(
         elif not os.path.isfile(path):
             sounds.leave_out(clip_id, "for the file is not there")
         elif mode == "link":
-            sounds.links[clip_id] = relative_url(Path(path), page)
+            sounds.links[clip_id] = relative_url(Path(path), page) + parts[clip_id]
         else:
-            room -= _embed(sounds, clip_id, Path(path), room, max_audio_mb)
+            room -= _embed(sounds, clip_id, Path(path), parts[clip_id], room, max_audio_mb)
     return sounds
+
+
+def _fragment(start: float, end: float) -> str:
+    """Say which part of a sound to play, in the words of W3C's Media Fragments."""
+    if (start, end) == (0, math.inf):
+        return ""
+    return f"#t={start:g}" if end == math.inf else f"#t={start:g},{end:g}"
 
 
 def relative_url(path: Path, page: Path) -> str:
@@ -121,7 +132,7 @@ def relative_url(path: Path, page: Path) -> str:
     return quote(os.fsencode(way.replace(os.sep, "/")), safe="/")
 
 
-def _embed(sounds: Sounds, clip_id: str, path: Path, room: float, limit: float) -> int:
+def _embed(sounds: Sounds, clip_id: str, path: Path, part: str, room: float, limit: float) -> int:
     """Hold a file's bytes if there is room; return how many characters that took."""
     try:
         length = 4 * ((path.stat().st_size + 2) // 3)
@@ -132,5 +143,5 @@ def _embed(sounds: Sounds, clip_id: str, path: Path, room: float, limit: float) 
     except OSError:
         sounds.leave_out(clip_id, "for the file cannot be read")
         return 0
-    sounds.embedded[clip_id] = (_MEDIA_TYPES[path.suffix.lower()], text)
+    sounds.embedded[clip_id] = (_MEDIA_TYPES[path.suffix.lower()], text + part)
     return len(text)

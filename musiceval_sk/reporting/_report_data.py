@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.clips import TIMES
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.study_result import KINDS, NO_FEATURES, StudyResult
@@ -233,7 +234,7 @@ def _tests(study: StudyResult, target: str, split: str) -> list[PairedTest]:
 
 
 def _clips_of(ids: pd.Index, clips: pd.DataFrame | None) -> pd.DataFrame:
-    table = pd.DataFrame({"system": "", "prompt": "", "path": None}, index=ids)
+    table = pd.DataFrame({"system": "", "prompt": "", "path": None, **dict.fromkeys(TIMES, np.nan)}, index=ids)
     if clips is None:
         return table
     known = ids.intersection(clips.index)

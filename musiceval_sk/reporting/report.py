@@ -81,7 +81,7 @@ def write_report(
     jinja2 = import_optional("jinja2", extra="report", purpose="A report")
     page = Path(os.path.abspath(out))
     data = gather(study if isinstance(study, StudyResult) else read_study(study), clips, ratings)
-    sounds = collect_sounds(data.clips["path"], _by_difference(data), page, audio, max_audio_mb)
+    sounds = collect_sounds(data.clips, _by_difference(data), page, audio, max_audio_mb)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(_TEMPLATES),
         autoescape=True,

@@ -311,7 +311,7 @@ def test_linked_sounds_that_are_missing_or_no_sound_are_counted(tmp_path):
             "d": None,
         }
     )
-    sounds = collect_sounds(paths, paths.index, tmp_path / "r.html", "link", 1.0)
+    sounds = collect_sounds(paths.to_frame("path"), paths.index, tmp_path / "r.html", "link", 1.0)
     assert sounds.links == {"a": "a.wav"}
     assert list(sounds.left_out.values()) == [["b"], ["c"], ["d"]]
     assert sounds.sentences()[0] == "1 clip has no sound here, for the file is not there: b."
@@ -320,12 +320,24 @@ def test_linked_sounds_that_are_missing_or_no_sound_are_counted(tmp_path):
 def test_embedding_stops_at_the_limit_and_says_what_is_left_out(tmp_path):
     paths = pd.Series({name: sound(tmp_path / f"{name}.mp3") for name in "abc"})
     # 300 bytes are 400 characters in base64: two of them fit into 900.
-    sounds = collect_sounds(paths, ["c", "a", "b"], tmp_path / "r.html", "embed", 0.0009)
+    sounds = collect_sounds(paths.to_frame("path"), ["c", "a", "b"], tmp_path / "r.html", "embed", 0.0009)
     assert list(sounds.embedded) == ["c", "a"]
     assert sounds.embedded["c"][0] == "audio/mpeg"
     assert sounds.sentences() == [
         "1 clip has no sound here, for embedded sounds may add 0.0009 MB at most: b."
     ]
+
+
+def test_a_part_of_a_file_is_played_as_such(tmp_path):
+    path = sound(tmp_path / "a.wav")
+    clips = pd.DataFrame(
+        {"path": path, "start_time": [None, 1.5, 2, None], "end_time": [None, 3, None, 0.5]}, index=list("abcd")
+    )
+    linked = collect_sounds(clips, clips.index, tmp_path / "r.html", "link", 1.0)
+    # Media Fragments URI 1.0, 4.2.1
+    assert list(linked.links.values()) == ["a.wav", "a.wav#t=1.5,3", "a.wav#t=2", "a.wav#t=0,0.5"]
+    held = collect_sounds(clips, clips.index, tmp_path / "r.html", "embed", 1.0)
+    assert [text[400:] for _, text in held.embedded.values()] == ["", "#t=1.5,3", "#t=2", "#t=0,0.5"]
 
 
 @pytest.mark.usefixtures("without_figures")
