@@ -216,7 +216,7 @@ class StoreFile:
                 if self.identity not in ((), _identity(file)):
                     raise FileNotFoundError(errno.ENOENT, "another file has taken its name", str(self.path))
                 yield file
-        except (FileNotFoundError, StoreError):
+        except (FileNotFoundError, StoreError, MemoryError):
             raise
         except Exception as error:  # of damaged structures h5py raises nearly any kind
             if not self.path.exists():  # a compaction removed it while HDF5 was opening it
