@@ -28,7 +28,8 @@ import numpy as np
 
 from musiceval_sk import EmbeddingStore
 from musiceval_sk.features.encoders.base import digest_of
-from musiceval_sk.features.store.file import Contents, StoreFile, digests_of, write_store_file
+from musiceval_sk.features.store.file import StoreFile, digests_of
+from musiceval_sk.features.store.write import Contents, write_store_file
 
 CLIPS, WINDOWS, DIM = 2748, 3, 512
 DESCRIPTION = {"name": "benchmark", "dim": DIM}

@@ -23,8 +23,8 @@ from musiceval_sk import (
     verify_store,
 )
 from musiceval_sk.features.encoders.base import digest_of
-from musiceval_sk.features.store import file as store_file
 from musiceval_sk.features.store import maintain
+from musiceval_sk.features.store import write as store_write
 from tests.features.toy import ToyEncoder
 from tests.features.writers import DESCRIPTION, append, check, key_of, vectors_of
 
@@ -422,7 +422,7 @@ def test_parts_appended_while_pruning_survive(store, monkeypatch):
     append_other(store, 0)
     store.compact()
     append_other(store, 1)
-    sync = store_file._sync
+    sync = store_write._sync
 
     def sync_after_another_appended(path):
         monkeypatch.undo()
@@ -430,7 +430,7 @@ def test_parts_appended_while_pruning_survive(store, monkeypatch):
         append_other(EmbeddingStore(store.path), 6)
         sync(path)
 
-    monkeypatch.setattr(store_file, "_sync", sync_after_another_appended)
+    monkeypatch.setattr(store_write, "_sync", sync_after_another_appended)
     prune_store(store, fingerprints=[digest_of(OTHER)])
     check(store, [0, 5], FINGERPRINT)
     kept = store.contains("audio", digest_of(OTHER), [key_of(n) for n in (0, 1, 6)])
@@ -477,7 +477,7 @@ def test_a_full_disk_costs_nothing(store, monkeypatch):
     append_other(store, 0)
     store.compact()
     before = snapshot(store)
-    monkeypatch.setattr(store_file, "_sync", fail)
+    monkeypatch.setattr(store_write, "_sync", fail)
     with pytest.raises(StoreError, match=r"cannot prune \(.*No space.*\); what was stored is intact"):
         prune_store(store, fingerprints=[digest_of(OTHER)])
     assert snapshot(store) == before

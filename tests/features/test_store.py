@@ -16,7 +16,7 @@ from filelock import FileLock
 from musiceval_sk import EmbeddingStore, StoreError, merge_stores, prune_store, verify_store
 from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.store import default_store_path
-from musiceval_sk.features.store import file as store_file
+from musiceval_sk.features.store import write as store_write
 from tests.features.writers import DESCRIPTION, append, check, key_of, vectors_of
 
 FINGERPRINT = digest_of(DESCRIPTION)
@@ -285,7 +285,7 @@ def test_a_full_or_forbidden_disk_costs_only_the_batch(store, monkeypatch, faili
         raise OSError(number, os.strerror(number))
 
     append(store, 0)
-    monkeypatch.setattr(store_file, failing, fail)
+    monkeypatch.setattr(store_write, failing, fail)
     words = rf"{os.strerror(number)}\); what was stored is intact"
     with pytest.raises(StoreError, match=r"embeddings\.h5: cannot store embeddings \(.*" + words):
         append(store, 1)
@@ -478,7 +478,7 @@ def test_every_write_may_fail(store, tmp_path, monkeypatch, work_name, number):
         "merge": lambda: merge_stores(store, [other]),
         "prune": lambda: prune_store(store, fingerprints=[digest_of({"name": "other"})]),
     }[work_name]
-    attempt, count = store_file._Sink._try, iter(range(10**6))
+    attempt, count = store_write._Sink._try, iter(range(10**6))
 
     def fail_at(n):
         def fail(sink, act, argument):
@@ -491,7 +491,7 @@ def test_every_write_may_fail(store, tmp_path, monkeypatch, work_name, number):
 
     for n in range(1000):
         count = iter(range(10**6))
-        monkeypatch.setattr(store_file._Sink, "_try", fail_at(n))
+        monkeypatch.setattr(store_write._Sink, "_try", fail_at(n))
         before = {path: path.read_bytes() for path in (*parts(store), store.path) if path.exists()}
         words = outcome_of(work)
         if words is None:
@@ -541,9 +541,9 @@ def test_zeros_and_swapped_vectors_fail_their_digest(store):
 
 def test_what_reads_back_otherwise_gets_no_name(store, monkeypatch):
     append(store, 0)
-    write = store_file._Sink.write
+    write = store_write._Sink.write
     monkeypatch.setattr(
-        store_file._Sink,
+        store_write._Sink,
         "write",
         lambda sink, data: write(sink, bytes(len(data)) if len(data) == 16 else data),
     )

@@ -20,15 +20,9 @@ import pandas as pd
 
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders.base import Modality, digest_of
-from musiceval_sk.features.store.file import (
-    KEY_BYTES,
-    Contents,
-    GroupName,
-    StoreFile,
-    digests_of,
-    write_store_file,
-)
+from musiceval_sk.features.store.file import KEY_BYTES, GroupName, StoreFile, digests_of
 from musiceval_sk.features.store.index import GroupIndex, Keep, all_items
+from musiceval_sk.features.store.write import Contents, write_store_file
 
 DEFAULT_STORE = Path("cache") / "embeddings.h5"
 _ABANDONED_SECONDS = 24 * 3600
