@@ -4,16 +4,20 @@ Columns are ``path``, ``prompt`` (may be empty), ``system`` (may be absent) and 
 index is the clip id, ``y = clips["impression"]`` carries the ids through every scikit-learn splitter.
 """
 
+import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, printable
 from musiceval_sk.datasets._tables import (
     numbers,
+    place_of,
     read_table,
     require_columns,
     require_scale,
@@ -23,7 +27,31 @@ from musiceval_sk.datasets._tables import (
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 TARGETS = ("impression", "alignment")
-SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
+TIMES = ("start_time", "end_time")
+SOUND_SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".aifc", ".w64", ".caf", ".au"),
+)
+# Sounds, or films that may be, of formats that libsndfile cannot read.
+_UNREAD_SUFFIXES = (
+    *(
+        ".m4a",
+        ".m4b",
+        ".aac",
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".mka",
+        ".webm",
+        ".wma",
+        ".wmv",
+        ".wv",
+        ".ape",
+        ".mpc",
+        ".tta",
+    ),
+    *(".ac3", ".amr", ".mp2", ".3gp", ".avi", ".dsf", ".ra", ".spx"),
+)
 _PLACEHOLDERS = ("system", "prompt", "prompt_id")
 
 
@@ -41,8 +69,9 @@ def load_clips(
     ----------
     source : str or Path
         A ``.csv``, ``.tsv`` or ``.jsonl`` file with a column ``path`` (relative to the file) and optionally
-        ``clip_id`` (by default the path without its suffix), ``prompt``, ``system`` and scores; or a folder,
-        searched for WAV, FLAC, MP3, OGG, Opus and AIFF.
+        ``clip_id`` (by default the path without its suffix), ``prompt``, ``system`` and scores, and ``start_time`` and
+        ``end_time`` (seconds; empty for none) where a clip is a part of its file; or a folder, searched with those linked in it
+        for WAV, W64, FLAC, MP3, OGG, Opus, AIFF, AU and CAF.
     targets : sequence of str, default=None
         Score columns that must be there. By default those of ``impression`` and ``alignment`` that are.
         An empty cell becomes nan.
@@ -63,13 +92,14 @@ def load_clips(
     Raises
     ------
     ClipsTableError
-        If the source is missing or empty, lacks a column, repeats a clip id, or holds a score that is no
-        number or off the scale; the message names file, line and column.
+        If the source is missing or empty, lacks a column, repeats a clip id, or holds a score or time that is no
+        number, off the scale or out of order; the message names file, line and column.
 
     Warns
     -----
     SkippedWarning
-        If files do not match ``pattern``, or clips and the side table do not meet; with the count.
+        If files are sounds of a kind that is not read, links to nothing, or do not match ``pattern``, or clips and the side
+        table do not meet; with the count.
 
     Examples
     --------
@@ -116,7 +146,8 @@ def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = (), filled: boo
     Raises
     ------
     ClipsTableError
-        If it is no DataFrame, is empty, repeats a clip id, lacks a column, or a text is missing.
+        If it is no DataFrame, is empty, repeats a clip id, lacks a column, or a text is missing; if ``path`` is among the
+        columns, also if ``start_time`` or ``end_time`` are no numbers or out of order.
     """
     if not isinstance(clips, pd.DataFrame):
         raise ClipsTableError(f"expected a clips table (pandas.DataFrame), got {type(clips).__name__}")
@@ -125,6 +156,8 @@ def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = (), filled: boo
     if not clips.index.is_unique:
         raise ClipsTableError(f"clip ids repeat: {listed(clips.index[clips.index.duplicated()].unique())}")
     require_columns(clips, columns)
+    if "path" in columns:
+        clip_times(clips)
     for column in columns if filled else ():
         wrong = clips.index[~clips[column].map(lambda cell: isinstance(cell, str | Path))]
         if len(wrong):
@@ -132,6 +165,39 @@ def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = (), filled: boo
                 f"column {column!r} must hold text in every row (an empty one is ''), but does not for clips: {listed(wrong)}"
             )
     return clips
+
+
+def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Say which part of its file each clip is.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table.
+
+    Returns
+    -------
+    start, end : pandas.Series of float
+        In seconds; 0 and infinity where the table has none.
+
+    Raises
+    ------
+    ClipsTableError
+        If a time is no number, or they are not 0 <= ``start_time`` < ``end_time``.
+    """
+    missing = pd.Series(np.nan, index=clips.index)
+    start, end = (numbers(clips, name) if name in clips else missing for name in TIMES)
+    start, end = start.fillna(0) + 0.0, end.fillna(np.inf)  # no -0.0
+    wrong = ~((start >= 0) & (start < end))
+    if wrong.any():
+        offenders = (
+            f"{start[row]:g} and {end[row]:g} ({place_of(clips, row)})" for row in clips.index[wrong]
+        )
+        raise ClipsTableError(
+            f"{source_of(clips)}start_time must be at least 0 and less than end_time, in seconds, but they are: "
+            f"{listed(offenders)}"
+        )
+    return start, end
 
 
 def _read_clips(path: Path) -> pd.DataFrame:
@@ -150,12 +216,26 @@ def _read_clips(path: Path) -> pd.DataFrame:
 
 
 def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
-    files = sorted(
-        file for file in folder.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES and file.is_file()
-    )
+    found = sorted(map(Path, _files_below(folder)))
+    sounds = [path for path in found if path.suffix.lower() in SOUND_SUFFIXES]
+    files = [path for path in sounds if path.is_file()]
+    unread = Counter(path.suffix.lower() for path in found if path.suffix.lower() in _UNREAD_SUFFIXES)
+    if unread:
+        kinds = (f"{count} {suffix}" for suffix, count in sorted(unread.items()))
+        warnings.warn(
+            f"{printable(folder)}: {unread.total()} files are of kinds that are not read, convert them to WAV or FLAC: "
+            f"{listed(kinds, most=12)}",
+            SkippedWarning,
+            stacklevel=3,
+        )
     if not files:
-        raise ClipsTableError(f"{folder}: no sound files below it (looked for {' '.join(SOUND_SUFFIXES)})")
-    names = [file.relative_to(folder).as_posix() for file in files]
+        raise ClipsTableError(
+            f"{printable(folder)}: no sound files below it (looked for {' '.join(SOUND_SUFFIXES)})"
+        )
+    gone = [path.relative_to(folder).as_posix() for path in sounds if not path.is_file()]
+    if gone:
+        _warn(f"{len(gone)} sounds are no files but links to nothing, pipes or the like", pd.Series(gone))
+    names = [printable(file.relative_to(folder).as_posix()) for file in files]
     stems = pd.Series([without_suffix(name) for name in names])
     table = pd.DataFrame({"clip_id": stems.where(~stems.duplicated(keep=False), names)})
     table["path"] = [str(file.absolute()) for file in files]
@@ -171,6 +251,26 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
         table = pd.concat([table, parts.fillna("")], axis=1)
     table.attrs["path"] = str(folder)
     return table
+
+
+def _files_below(folder: str | Path, around: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Walk through a folder and those linked in it; a link to a folder that it stands in ends there."""
+    here = os.path.realpath(folder)
+    if here in around:
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        _warn("a folder cannot be searched", pd.Series([f"{folder} ({error.strerror})"]))
+        return
+    for entry in entries:
+        # What macOS leaves in archives and on foreign disks beside each file.
+        if entry.name.startswith("._") or entry.name == "__MACOSX":
+            continue
+        if os.path.isdir(entry.path):
+            yield from _files_below(entry.path, around | {here})
+        else:
+            yield entry.path
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -241,7 +341,7 @@ def rows_by_name(wanted: pd.Series, offered: pd.Series) -> pd.Series:
 def _finish(
     table: pd.DataFrame, targets: Sequence[str] | None, scale: tuple[float, float] | None
 ) -> pd.DataFrame:
-    table["clip_id"] = table["clip_id"].astype(str).str.strip()
+    table["clip_id"] = table["clip_id"].map(printable).str.strip()
     require_unique(table, "clip_id")
     unknown = [target for target in targets or () if target not in table]
     if unknown:
@@ -251,9 +351,13 @@ def _finish(
     for target in targets or [name for name in TARGETS if name in table]:
         table[target] = numbers(table, target)
         require_scale(table, target, scale)
+    clip_times(table)
+    for name in TIMES:
+        if name in table:
+            table[name] = numbers(table, name)
     for name in ("prompt", "system"):
         if name in table:
-            table[name] = ["" if pd.isna(cell) else str(cell).strip() for cell in table[name]]
+            table[name] = ["" if pd.isna(cell) else printable(cell).strip() for cell in table[name]]
     if "prompt" not in table:
         table["prompt"] = ""
     clips = table.set_index("clip_id")

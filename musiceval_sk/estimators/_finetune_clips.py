@@ -8,6 +8,7 @@ import pandas as pd
 
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.estimators._finetune_batches import Sounds
+from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.encoders.base import MODALITIES, Encoder, Modality
 from musiceval_sk.features.sounds import DecodedSounds
 
@@ -41,7 +42,7 @@ class Clips:
         self.prompts = [prompt for clips in tables for prompt in clips["prompt"]] if text else None
         self._sounds = DecodedSounds(encoder, sounds_dir)
         self.keys, self.counts = self._sounds.decode(
-            [str(path) for clips in tables for path in clips["path"]]
+            [sound for clips in tables for sound in sounds_of(clips)]
         )
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ from musiceval_sk.evaluation._reproduction_fit import OUT_OF_EPOCHS, ran_out_of_
 from musiceval_sk.evaluation._reproduction_parts import Parts
 from musiceval_sk.evaluation.protocols import ReproductionProtocol, tuned_protocol
 from musiceval_sk.exceptions import SkippedWarning
+from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES
 from musiceval_sk.features.extract import warn_of_blank_prompts
@@ -92,7 +93,7 @@ class TunedTowers:
             for purpose, encoder in self._encoders_by_purpose().items()
         }
         self._sounds = DecodedSounds(self._encoders["training"], self._sounds_dir())
-        reasons = pd.Series(self._sounds.unreadable(list(clips["path"])), index=clips.index, dtype=object)
+        reasons = pd.Series(self._sounds.unreadable(list(sounds_of(clips))), index=clips.index, dtype=object)
         reasons = reasons.dropna()
         if len(reasons):
             warnings.warn(

@@ -8,6 +8,7 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips, without_suffix
 from musiceval_sk.features._file_index import FileIndex
+from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys
 from musiceval_sk.features.store import EmbeddingStore, default_store_path
 
@@ -161,7 +162,7 @@ def _ids(clips: pd.DataFrame) -> pd.Series:
 
 def _digests(clips: pd.DataFrame, index: FileIndex, notes: list[str], name: str) -> pd.Series:
     """Digest every sound, "" for those that cannot be read."""
-    keys, unreadable = audio_keys(clips["path"], index)
+    keys, unreadable = audio_keys(sounds_of(clips), index)
     if len(unreadable):
         notes.append(f"{len(unreadable)} sounds of {name} cannot be read: {listed(unreadable.index)}")
     return keys.map(bytes.hex).reindex(clips.index, fill_value="")

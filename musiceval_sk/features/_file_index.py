@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from musiceval_sk._text import printable
 from musiceval_sk.exceptions import AudioError
-from musiceval_sk.features.audio import hash_file
+from musiceval_sk.features.audio import check_file, hash_file
 
 _FILES_UNDER_WAY = 256
 _THREADS = 4
@@ -94,15 +95,15 @@ class FileIndex:
 
     def _digest(self, path: str | Path) -> bytes | AudioError:
         try:
-            status = os.stat(path)
+            status = check_file(path)
             stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             key = hashlib.sha256(os.fsencode(os.path.realpath(path))).digest()
             known = self._known.get(key)
             if known is not None and known[:3] == stamp:
                 return known[3]
             digest = hash_file(path)
-        except OSError as error:
-            return AudioError(f"{path}: cannot be read ({error.strerror})")
+        except AudioError as error:
+            return AudioError(f"{printable(path)}: {error}")
         if time.time_ns() - max(stamp[1:]) > _SETTLED_NANOSECONDS:
             self._known[key] = (*stamp, digest)
             self._n_new += 1

@@ -4,36 +4,123 @@ What becomes of unusual files:
 
 =====================  ===================================================================================
 empty, not sound       `AudioError`
-truncated              `AudioError`: the raters heard the whole clip (an MP3 without a header does not tell)
+no file                `AudioError`: a folder, pipe or device is never opened, let alone waited for
+truncated              `AudioError`: the raters heard the whole clip
+several streams        `AudioError`: one after another in one file, of which only the first would be read
 nan or infinite        `AudioError`, with the count of such samples
 under 0.1 s            `AudioError`, with the duration
+MP3 of a wrong header  a warning if up to 1 s and 5 % of the frames it promises never come, but the last is whole
+channels that cancel   a warning: what the raters heard is lost in the mix to mono
 silent                 embedded like any other: a generator that falls silent is judged for it
 over full scale        kept as it is; encoders that quantise clip at full scale, as CLAP's training did
 =====================  ===================================================================================
+
+A file is decoded, mixed and resampled in blocks: it takes the memory of the result, and for OGG, MP3 and FLAC before that the file's.
 """
 
 import hashlib
-import io
+import math
 import os
-import re
+import stat
+import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import pandas as pd
 
+from musiceval_sk._text import printable
+from musiceval_sk.datasets.clips import clip_times
 from musiceval_sk.exceptions import AudioError
 
-MINIMUM_SECONDS = 0.1
 _CHUNK_BYTES = 1 << 20
-_STREAMED_LENGTH = 0x7FFFF000
-_OGG_PAGE_BYTES = 65_307
-_OGG_HEADER_BYTES = 27
+_KINDS = {
+    "a folder": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a socket": stat.S_ISSOCK,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
 
 
-def read_audio(path: str | Path, sample_rate: int, *, expected: bytes | None = None) -> np.ndarray:
+@dataclass(frozen=True)
+class Sound:
+    """A sound file, or the part of it between two times; prints as it is named in messages.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    start_time, end_time : float
+        In seconds, 0 <= ``start_time`` < ``end_time``.
+    """
+
+    path: str
+    start_time: float = 0.0
+    end_time: float = math.inf
+
+    def __str__(self) -> str:
+        end = "the end" if self.end_time == math.inf else f"{self.end_time:g} s"
+        part = "" if self._is_whole else f" from {self.start_time:g} s to {end}"
+        return f"{printable(self.path)}{part}"
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.start_time == 0 and self.end_time == math.inf
+
+    def key(self, digest: bytes) -> bytes:
+        """Say under what key vectors of this sound are stored.
+
+        Parameters
+        ----------
+        digest : bytes
+            SHA-256 of the file's bytes.
+
+        Returns
+        -------
+        bytes
+            The same for a whole file, else SHA-256 of it and the two times.
+        """
+        if self._is_whole:
+            return digest
+        return hashlib.sha256(digest + f"{self.start_time!r} {self.end_time!r}".encode()).digest()
+
+
+def sounds_of(clips: pd.DataFrame) -> pd.Series:
+    """Say for each clip what is to be heard of which file.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table with ``path`` and, where clips are parts of files, ``start_time`` and ``end_time`` in seconds.
+
+    Returns
+    -------
+    pandas.Series of Sound
+        By clip id.
+
+    Raises
+    ------
+    ClipsTableError
+        If times are no numbers or out of order.
+    """
+    times = clip_times(clips)
+    sounds = [Sound(str(path), *row) for path, *row in zip(clips["path"], *times, strict=True)]
+    return pd.Series(sounds, index=clips.index, dtype=object)
+
+
+def read_audio(
+    path: str | Path,
+    sample_rate: int,
+    *,
+    start_time: float = 0.0,
+    end_time: float = math.inf,
+) -> np.ndarray:
     """Decode a sound file to mono at ``sample_rate``.
 
-    Channels are averaged; resampling is soxr's high quality. Formats are libsndfile's: WAV, FLAC, MP3, OGG, Opus.
+    Channels are averaged; resampling is soxr's high quality. Formats are libsndfile's: WAV (RF64, W64), FLAC, MP3, OGG, Opus,
+    AIFF, AU and CAF.
 
     Parameters
     ----------
@@ -41,8 +128,8 @@ def read_audio(path: str | Path, sample_rate: int, *, expected: bytes | None = N
         The sound file.
     sample_rate : int
         Wanted rate in Hz.
-    expected : bytes, default=None
-        SHA-256 that the file's bytes must have, where it was digested before.
+    start_time, end_time : float, default=0.0 and infinity
+        Part of the file to hear, in seconds.
 
     Returns
     -------
@@ -52,15 +139,89 @@ def read_audio(path: str | Path, sample_rate: int, *, expected: bytes | None = N
     Raises
     ------
     AudioError
-        If the file is missing, empty, no sound, truncated, shorter than 0.1 s, holds nan or infinite samples, or
-        has changed since it was digested.
-    """
-    import soxr
+        If the file is missing, empty, no sound, truncated, of several streams, ends before ``end_time``, is shorter than
+        0.1 s, or holds nan or infinite samples; the message names the file.
 
-    samples, rate = _decode(Path(path), expected)
-    mono = samples.mean(axis=1)
-    resampled = soxr.resample(mono, rate, sample_rate, quality="HQ")
-    return np.ascontiguousarray(resampled, dtype=np.float32)
+    Warns
+    -----
+    UserWarning
+        If channels cancel each other, or an MP3 lacks a few of the frames that its header promises.
+    """
+    sound = Sound(str(path), float(start_time), float(end_time))
+    if not 0 <= sound.start_time < sound.end_time:
+        raise ValueError(f"start_time={start_time!r} must be at least 0 and less than end_time={end_time!r}")
+    try:
+        samples, remarks = decode(sound, sample_rate)
+    except AudioError as error:
+        raise AudioError(f"{sound}: {error}") from error
+    for remark in remarks:
+        warnings.warn(f"{sound}: {remark}", UserWarning, stacklevel=2)
+    return samples
+
+
+def decode(sound: Sound, sample_rate: int, *, expected: bytes | None = None) -> tuple[np.ndarray, list[str]]:
+    """Decode to mono at ``sample_rate`` for a caller that names the sound in its own words.
+
+    Parameters
+    ----------
+    sound : Sound
+        What to decode.
+    sample_rate : int
+        Wanted rate in Hz.
+    expected : bytes, default=None
+        Key that the sound must have, where it was digested before.
+
+    Returns
+    -------
+    samples : np.ndarray [shape=(n,)], float32
+        Full scale at 1.
+    remarks : list of str
+        What is odd about the file.
+
+    Raises
+    ------
+    AudioError
+        As of `read_audio`, or if the file has changed since it was digested; the message does not name it.
+    """
+    from musiceval_sk.features._decoding import decode_file
+
+    try:
+        check_file(sound.path)
+        with open(sound.path, "rb") as file:
+            decoded = decode_file(file, sound.start_time, sound.end_time, sample_rate)
+            if expected is not None and sound.key(_digest(file)) != expected:
+                raise AudioError("has changed while embeddings were being computed; run it again")
+            return decoded
+    except AudioError:
+        raise
+    except Exception as error:
+        raise AudioError(f"cannot be read ({_reason(error)})") from error
+
+
+def samples_expected(sound: Sound, sample_rate: int) -> float:
+    """Tell from its header how many samples a sound is going to have.
+
+    Parameters
+    ----------
+    sound : Sound
+        What is going to be decoded.
+    sample_rate : int
+        Wanted rate in Hz.
+
+    Returns
+    -------
+    float
+        As the header says, however absurd; 0 for what cannot be read.
+    """
+    import soundfile
+
+    try:
+        check_file(sound.path)
+        with open(sound.path, "rb") as file, soundfile.SoundFile(file) as opened:
+            seconds = min(sound.end_time, opened.frames / opened.samplerate) - sound.start_time
+            return max(seconds, 0) * sample_rate
+    except Exception:  # decoding is going to say why
+        return 0
 
 
 def cut_windows(samples: np.ndarray, window_length: int, hop_length: int) -> np.ndarray:
@@ -106,6 +267,34 @@ def cut_windows(samples: np.ndarray, window_length: int, hop_length: int) -> np.
     return np.stack([samples[start : start + window_length] for start in starts])
 
 
+def check_file(path: str | Path) -> os.stat_result:
+    """Raise unless there is a file that can be opened without waiting.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any path, be it no name that a file can have.
+
+    Returns
+    -------
+    os.stat_result
+        Of the file.
+
+    Raises
+    ------
+    AudioError
+        If there is none, or a folder, pipe, socket or device; the message does not name it.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise AudioError(f"cannot be read ({_reason(error)})") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for name, is_kind in _KINDS.items() if is_kind(status.st_mode)), "something else")
+        raise AudioError(f"cannot be read (is {kind}, not a file)")
+    return status
+
+
 def content_key(path: str | Path) -> bytes:
     """Digest of a file's bytes, under which its vectors are stored.
 
@@ -125,10 +314,10 @@ def content_key(path: str | Path) -> bytes:
         If the file cannot be read.
     """
     try:
-        status = os.stat(path)
+        status = check_file(path)
         return _hash_once(os.path.realpath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+    except AudioError as error:
+        raise AudioError(f"{printable(path)}: {error}") from error
 
 
 def hash_file(path: str | Path) -> bytes:
@@ -146,14 +335,15 @@ def hash_file(path: str | Path) -> bytes:
 
     Raises
     ------
-    OSError
-        If the file cannot be read.
+    AudioError
+        If the file cannot be read; the message does not name it.
     """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.digest()
+    try:
+        check_file(path)
+        with open(path, "rb") as file:
+            return _digest(file)
+    except OSError as error:
+        raise AudioError(f"cannot be read ({_reason(error)})") from error
 
 
 @lru_cache(maxsize=1 << 10)
@@ -161,50 +351,13 @@ def _hash_once(path: str, size: int, modified: int, changed: int) -> bytes:
     return hash_file(path)
 
 
-def _decode(path: Path, expected: bytes | None) -> tuple[np.ndarray, int]:
-    import soundfile
-
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file")
-    data = path.read_bytes()
-    if not data:
-        raise AudioError(f"{path}: the file is empty (0 bytes)")
-    if expected is not None and hashlib.sha256(data).digest() != expected:
-        raise AudioError(f"{path}: has changed while embeddings were being computed; run it again")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            promised, rate = file.frames, file.samplerate
-            cut_short = _chunk_cut_short(file.extra_info) or (file.format == "OGG" and _ogg_cut_short(data))
-            samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(
-            f"{path}: not a sound file that libsndfile can read ({getattr(error, 'error_string', error)})"
-        ) from error
-    if cut_short or len(samples) < promised:
-        raise AudioError(f"{path}: truncated after {len(samples) / rate:.2f} s; the header promises more")
-    if len(samples) < MINIMUM_SECONDS * rate:
-        raise AudioError(
-            f"{path}: too short, {len(samples) / rate:.3f} s; at least {MINIMUM_SECONDS} s are needed"
-        )
-    broken = np.count_nonzero(~np.isfinite(samples))
-    if broken:
-        raise AudioError(f"{path}: {broken} samples are nan or infinite")
-    return samples, rate
+def _digest(file: BinaryIO) -> bytes:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.digest()
 
 
-def _chunk_cut_short(log: str) -> bool:
-    """Whether libsndfile's log of a WAV or AIFF file found less sound than its header names."""
-    found = re.search(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    # Programs that write to a pipe cannot know the length and leave a placeholder near 2**32 there.
-    return found is not None and int(found[2]) < int(found[1]) < _STREAMED_LENGTH
-
-
-def _ogg_cut_short(data: bytes) -> bool:
-    """Whether the last page of an Ogg file is incomplete or does not end the stream (RFC 3533, section 6)."""
-    tail = data[-_OGG_PAGE_BYTES:]
-    begin = tail.rfind(b"OggS\0")
-    page = tail[begin:]
-    if begin < 0 or len(page) < _OGG_HEADER_BYTES or not page[5] & 4:
-        return True
-    lengths_of_segments = page[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + page[26]]
-    return len(page) < _OGG_HEADER_BYTES + page[26] + sum(lengths_of_segments)
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or f"{error or type(error).__name__}"

@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, printable
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features._pipeline import embed_batches
+from musiceval_sk.features.audio import Sound, sounds_of
 from musiceval_sk.features.differences import describe_difference
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
@@ -43,9 +44,10 @@ class ExtractionReport:
     seconds : float
         Wall time.
     notes : list of str
-        What else is worth knowing: that vectors of another checkpoint or version of this encoder are stored.
+        What else is worth knowing: that vectors of another checkpoint or version of this encoder are stored, or that sounds
+        embedded now are odd.
     audio_keys : pandas.Series
-        Digest of each readable clip's bytes, by clip id.
+        Key of each readable clip's sound, by clip id.
     """
 
     encoder: str
@@ -64,7 +66,7 @@ class ExtractionReport:
         lines += [f"  note: {note}" for note in self.notes]
         lines.append(f"  skipped: {len(self.skipped)}")
         lines += [f"    {clip}: {reason}" for clip, reason in self.skipped["reason"].items()]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def extract(
@@ -82,15 +84,16 @@ def extract(
 ) -> ExtractionReport:
     """Embed the clips and prompts that the store does not hold yet.
 
-    Sounds are found by the digest of their bytes and prompts by that of their text, under the encoder's fingerprint:
-    a renamed file costs nothing, a changed one is never mistaken for its former self. If nothing is missing, no sound
+    Sounds are found by the digest of their bytes (and of ``start_time`` and ``end_time``, where clips are parts of files) and
+    prompts by that of their text, under the encoder's fingerprint: a renamed file costs nothing, a changed one is never
+    mistaken for its former self. If nothing is missing, no sound
     is decoded and no model is built. Each batch is written while the next is embedded and the one after that is decoded,
     so a killed run loses at most those batches.
 
     Parameters
     ----------
     clips : pandas.DataFrame
-        Clips table with ``path`` (for audio) and ``prompt`` (for text).
+        Clips table with ``path`` (for audio) and ``prompt`` (for text), see `load_clips`.
     encoder : str or Encoder, default="spectral"
         See `get_encoder`.
     store : EmbeddingStore or str, default=None
@@ -128,6 +131,8 @@ def extract(
     -----
     SkippedWarning
         If clips were skipped; with their count.
+    UserWarning
+        If clips embedded now are odd: their channels cancel each other, or a few frames of an MP3 are missing.
     """
     started = time.perf_counter()
     encoder = get_encoder(encoder)
@@ -148,16 +153,21 @@ def extract(
         stored["text"], reused["text"] = len(missing), len(prompts) - len(missing)
     if "audio" in wanted:
         index = file_index or open_file_index(store, verify=verify)
-        keys_of_clips, skipped = audio_keys(clips["path"], index)
+        sounds = sounds_of(clips)
+        keys_of_clips, skipped = audio_keys(sounds, index)
         index.save(growth=0.0 if file_index is None else _GROWTH)
         _stop_if(strict, skipped)
-        path_of = dict(zip(keys_of_clips, clips.loc[keys_of_clips.index, "path"], strict=True))
-        missing = _missing(store, "audio", encoder, list(path_of))
-        failed = _embed_missing(
-            encoder, store, {key: path_of[key] for key in missing}, n_jobs, batch_size, progress, strict
+        sound_of = dict(zip(keys_of_clips, sounds[keys_of_clips.index], strict=True))
+        missing = _missing(store, "audio", encoder, list(sound_of))
+        failed, remarks = _embed_missing(
+            encoder, store, {key: sound_of[key] for key in missing}, n_jobs, batch_size, progress, strict
         )
-        skipped = pd.concat([skipped, keys_of_clips.map(failed).dropna()])
-        stored["audio"], reused["audio"] = len(missing) - len(failed), len(path_of) - len(missing)
+        skipped = pd.concat([skipped, _named(keys_of_clips, failed, sounds)])
+        odd = _named(keys_of_clips, {key: "; ".join(some) for key, some in remarks.items()}, sounds)
+        if len(odd):
+            notes.append(f"{len(odd)} clips are heard, but: {listed(odd)}")
+            warnings.warn(notes[-1], UserWarning, stacklevel=2)
+        stored["audio"], reused["audio"] = len(missing) - len(failed), len(sound_of) - len(missing)
     if any(stored.values()):
         _tidy(store)
     if len(skipped):
@@ -230,26 +240,32 @@ def warn_of_blank_prompts(prompts: pd.Series, *, stacklevel: int = 2) -> None:
         )
 
 
-def audio_keys(paths: pd.Series, index: FileIndex) -> tuple[pd.Series, pd.Series]:
-    """Digest every file, and set aside those that cannot be opened.
+def audio_keys(sounds: pd.Series, index: FileIndex) -> tuple[pd.Series, pd.Series]:
+    """Digest every sound, and set aside those whose files cannot be opened.
 
     Parameters
     ----------
-    paths : pandas.Series
-        Paths by clip id.
+    sounds : pandas.Series of Sound
+        By clip id, see `sounds_of`.
     index : FileIndex
         Digests of earlier runs.
 
     Returns
     -------
     keys : pandas.Series
-        Digests by clip id, in the same order, without the unreadable.
+        Keys by clip id, in the same order, without the unreadable.
     unreadable : pandas.Series
         Reasons by clip id.
     """
-    found = pd.Series(index.digests(paths), index=paths.index, dtype=object)
-    unreadable = found.map(lambda digest: isinstance(digest, AudioError)).astype(bool)
-    return found[~unreadable], found[unreadable].map(str)
+    paths = dict.fromkeys(sound.path for sound in sounds)
+    digests = dict(zip(paths, index.digests(paths), strict=True))
+    found = [
+        digest if isinstance(digest := digests[sound.path], AudioError) else sound.key(digest)
+        for sound in sounds
+    ]
+    keys = pd.Series(found, index=sounds.index, dtype=object)
+    unreadable = keys.map(lambda key: isinstance(key, AudioError)).astype(bool)
+    return keys[~unreadable], keys[unreadable].map(str)
 
 
 def _missing(store: EmbeddingStore, modality: Modality, encoder: Encoder, keys: list[bytes]) -> list[bytes]:
@@ -260,34 +276,44 @@ def _missing(store: EmbeddingStore, modality: Modality, encoder: Encoder, keys: 
 def _embed_missing(
     encoder: Encoder,
     store: EmbeddingStore,
-    paths: dict[bytes, str],
+    sounds: dict[bytes, Sound],
     n_jobs: int | None,
     batch_size: int | None,
     progress: bool | None,
     strict: bool,
-) -> dict[bytes, str]:
-    """Embed sounds batch by batch into the store; return the reasons of those that failed."""
+) -> tuple[dict[bytes, str], dict[bytes, list[str]]]:
+    """Embed sounds batch by batch into the store; return the reasons of those that failed, and remarks."""
     from tqdm import tqdm
 
     failed: dict[bytes, str] = {}
-    if not paths:
-        return failed
+    remarks: dict[bytes, list[str]] = {}
+    if not sounds:
+        return failed, remarks
     description = encoder.describe("audio")
     hidden = None if progress is None else not progress
-    bar = tqdm(total=len(paths), desc=encoder.name, unit="clip", disable=hidden)
+    bar = tqdm(total=len(sounds), desc=encoder.name, unit="clip", disable=hidden)
     with bar, ThreadPoolExecutor(1) as writer:
         writing = writer.submit(lambda: "")
-        for vectors, reasons in embed_batches(encoder, paths, n_jobs, batch_size):
+        for batch in embed_batches(encoder, sounds, n_jobs, batch_size):
             writing.result()
-            if vectors:
+            if batch.vectors:
                 writing = writer.submit(
-                    store.append, "audio", description, list(vectors), list(vectors.values())
+                    store.append, "audio", description, list(batch.vectors), list(batch.vectors.values())
                 )
-            failed |= reasons
-            _stop_if(strict, reasons.values())
-            bar.update(len(vectors) + len(reasons))
+            failed |= batch.failed
+            remarks |= batch.remarks
+            _stop_if(strict, (f"{sounds[key]}: {reason}" for key, reason in batch.failed.items()))
+            bar.update(len(batch))
         writing.result()
-    return failed
+    return failed, remarks
+
+
+def _named(keys: pd.Series, words: dict[bytes, str], sounds: pd.Series) -> pd.Series:
+    """Give every clip the words about its key, under the clip's own path."""
+    found = keys.map(words).dropna()
+    return pd.Series(
+        [f"{sounds[clip]}: {word}" for clip, word in found.items()], index=found.index, dtype=object
+    )
 
 
 def _tidy(store: EmbeddingStore) -> None:

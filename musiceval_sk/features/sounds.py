@@ -3,16 +3,17 @@
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import AudioError
-from musiceval_sk.features.audio import content_key, read_audio
+from musiceval_sk.features._pipeline import read_ahead
+from musiceval_sk.features.audio import Sound, content_key, decode
 from musiceval_sk.features.encoders import Encoder
 
 
@@ -36,20 +37,20 @@ class DecodedSounds:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def decode(self, paths: Sequence[str], n_threads: int | None = None) -> tuple[list[bytes], np.ndarray]:
+    def decode(self, sounds: Sequence[Sound], n_threads: int | None = None) -> tuple[list[bytes], np.ndarray]:
         """Decode the sounds that are not decoded yet.
 
         Parameters
         ----------
-        paths : sequence of str
-            Sound files.
+        sounds : sequence of Sound
+            See `sounds_of`.
         n_threads : int, default=None
             Files decoded at once; by default one a core.
 
         Returns
         -------
         keys : list of bytes
-            Digest of each file's bytes, by which `windows` finds it.
+            Key of each sound, by which `windows` finds it.
         counts : np.ndarray of int [shape=(n,)]
             Windows of each.
 
@@ -58,31 +59,31 @@ class DecodedSounds:
         AudioError
             If sounds cannot be read, with the first five reasons.
         """
-        outcomes = self._attempts(paths, n_threads)
+        outcomes = self._attempts(sounds, n_threads)
         failed = [outcome for outcome in outcomes if isinstance(outcome, AudioError)]
         if failed:
             raise AudioError(
-                f"{len(failed)} of {len(paths)} clips cannot be read, leave them out: {listed(failed, separator='; ')}"
+                f"{len(failed)} of {len(sounds)} clips cannot be read, leave them out: {listed(failed, separator='; ')}"
             )
         keys = [key for key, _ in outcomes]  # type: ignore[misc]
         return keys, np.array([count for _, count in outcomes], dtype=int)  # type: ignore[misc]
 
-    def unreadable(self, paths: Sequence[str], n_threads: int | None = None) -> list[str | None]:
+    def unreadable(self, sounds: Sequence[Sound], n_threads: int | None = None) -> list[str | None]:
         """Decode the sounds that are not decoded yet, and tell which cannot be read.
 
         Parameters
         ----------
-        paths : sequence of str
-            Sound files.
+        sounds : sequence of Sound
+            See `sounds_of`.
         n_threads : int, default=None
             Files decoded at once; by default one a core.
 
         Returns
         -------
         list of str or None
-            For each file why it cannot be read, or None.
+            For each sound why it cannot be read, or None.
         """
-        outcomes = self._attempts(paths, n_threads)
+        outcomes = self._attempts(sounds, n_threads)
         return [str(outcome) if isinstance(outcome, AudioError) else None for outcome in outcomes]
 
     def windows(self, key: bytes) -> np.ndarray:
@@ -101,18 +102,36 @@ class DecodedSounds:
         samples = np.load(self._file(key), mmap_mode="r")
         return np.asarray(self._encoder.cut(samples))
 
-    def _attempts(self, paths: Sequence[str], n_threads: int | None) -> list[tuple[bytes, int] | AudioError]:
-        with ThreadPoolExecutor(n_threads or os.cpu_count() or 1) as pool:
-            return list(pool.map(self._attempt, paths))
+    def _attempts(
+        self, sounds: Sequence[Sound], n_threads: int | None
+    ) -> list[tuple[bytes, int] | AudioError]:
+        threads = n_threads or os.cpu_count() or 1
+        remarks: list[str] = []
 
-    def _attempt(self, path: str) -> tuple[bytes, int] | AudioError:
+        def attempt(_: int, sound: Sound) -> tuple[bytes, int] | AudioError:
+            return self._attempt(sound, remarks)
+
+        ahead = read_ahead(attempt, enumerate(sounds), self._encoder, threads, 2 * threads)
+        outcomes = [future.result() for _, future in ahead]
+        if remarks:
+            warnings.warn(
+                f"{len(remarks)} sounds are heard, but: {listed(remarks)}", UserWarning, stacklevel=3
+            )
+        return outcomes
+
+    def _attempt(self, sound: Sound, remarks: list[str]) -> tuple[bytes, int] | AudioError:
         try:
-            key = content_key(path)
-            if not self._file(key).exists():
-                self._write(key, read_audio(path, self._encoder.sample_rate, expected=key))
-            return key, len(self.windows(key))
+            key = sound.key(content_key(sound.path))
         except AudioError as error:
             return error
+        try:
+            if not self._file(key).exists():
+                samples, odd = decode(sound, self._encoder.sample_rate, expected=key)
+                self._write(key, samples)
+                remarks += [f"{sound}: {remark}" for remark in odd]
+            return key, len(self.windows(key))
+        except AudioError as error:
+            return AudioError(f"{sound}: {error}")
 
     def _file(self, key: bytes) -> Path:
         return self.folder / f"{key.hex()}-{self._encoder.sample_rate}.npy"

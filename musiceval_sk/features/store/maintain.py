@@ -16,6 +16,7 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, StoreError
 from musiceval_sk.features._file_index import FileIndex
+from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys, text_key
 from musiceval_sk.features.store.file import KEY_BYTES, DamagedFileError, GroupName, StoreFile
 from musiceval_sk.features.store.index import GroupIndex, Keep, all_items
@@ -430,7 +431,7 @@ def _keys_of(tables: Sequence[pd.DataFrame], index: FileIndex) -> dict[str, np.n
     """Digest all sounds and prompts of the tables."""
     for table in tables:
         check_clips(table, columns=["path"])
-    keys, unreadable = audio_keys(pd.concat([table["path"] for table in tables], ignore_index=True), index)
+    keys, unreadable = audio_keys(pd.concat([sounds_of(table) for table in tables], ignore_index=True), index)
     if len(unreadable):
         raise AudioError(
             f"{len(unreadable)} clips to keep cannot be read, so that their vectors would be dropped; restore them or "
