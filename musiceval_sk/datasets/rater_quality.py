@@ -130,9 +130,9 @@ def screen_ratings(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"rules must be one or more, each name once; they are {names}")
     columns = columns_of(items)
-    table, chosen = read_ratings(
-        ratings, targets, scale, rater=rater, items=list(dict.fromkeys([*columns, "clip_id"]))
-    )
+    named = list(dict.fromkeys([*columns, "clip_id"]))
+    others = [] if batch is None else [batch]
+    table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=named, others=others)
     original = table.copy()
     table["rater"] = name_raters(table, rater, "screening")
     table["batch"] = _batches(table, batch)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.clips import check_clips, without_suffix
+from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.datasets.ids import is_missing, without_suffix
 from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features.extract import audio_keys
 from musiceval_sk.features.store import EmbeddingStore, default_store_path
