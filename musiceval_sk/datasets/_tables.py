@@ -252,7 +252,7 @@ def _delimited_rows(path: Path, text: str, delimiter: str) -> dict[int, dict[str
 
 
 def _width(cells: list[str]) -> int:
-    """Number of cells without the empty ones at the end."""
+    """Count cells without the empty ones at the end."""
     return max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
 
 

@@ -21,7 +21,7 @@ from musiceval_sk.datasets._tables import (
     unused_scores,
 )
 from musiceval_sk.datasets.clips import TARGETS, check_clips
-from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses, systems_if_named, without_suffix
+from musiceval_sk.datasets.ids import id_texts, near_misses, systems_if_named, under_ids_of, without_suffix
 from musiceval_sk.datasets.musiceval import load_musiceval
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
@@ -155,7 +155,7 @@ def match_answers(
         If some clips name no system, or columns of numbers are not compared, for their names are unknown.
     """
     key = _read_truth(truth, split, targets)
-    answers = _under_names_of(key, read_answers(predictions, targets=targets))
+    answers = under_ids_of(key.index, read_answers(predictions, targets=targets))
     scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets, scale=scale)
     chosen = list(targets or [name for name in TARGETS if name in answers and name in scores])
     lacking = [name for name in TARGETS if name in scores and name not in answers]
@@ -216,10 +216,3 @@ def _read_truth(truth: str | Path, split: str | None, targets: Sequence[str] | N
 def _challenge_split(root: Path) -> str:
     """Name the list that the challenge ranks on, as far as the data set has it."""
     return "test" if parquet_files(root) or "test" in find_files(root).lists else "dev"
-
-
-def _under_names_of(key: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
-    """Give answers the clip ids of the truth, where they are about its clips."""
-    places = match_ids(answers.index, key.index)
-    names = answers.index.where(places < 0, key.index[places])
-    return answers.set_axis(names, axis=0).rename_axis("clip_id")

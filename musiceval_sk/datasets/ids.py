@@ -171,7 +171,7 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
     exact = {id_text(name): place for place, name in enumerate(offered)}
     bares = pd.Series([bare(name) for name in exact])
     unique = ~bares.duplicated(keep=False)
-    without = dict(zip(bares[unique], np.array(list(exact.values()))[unique], strict=True))
+    without: dict[str, int] = dict(zip(bares[unique], np.array(list(exact.values()), dtype=int)[unique], strict=True))
     codes, names = pd.factorize(np.array([id_text(name) for name in wanted], dtype=object))
     places = [exact.get(name, without.get(bare(name), -1)) for name in names]
     taken: dict[int, str] = {}
@@ -181,6 +181,30 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
                 f"{taken[place]!r} and {name!r} both stand for the clip {id_text(offered[place])!r}: keep one of them"
             )
     return np.array(places, dtype=int)[codes]
+
+
+def under_ids_of(ids: pd.Index, table: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of a table the ids that others have for them.
+
+    Parameters
+    ----------
+    ids : pandas.Index
+        Ids as they are to be.
+    table : pandas.DataFrame
+        Indexed by different ids, some of which may stand for these.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows; those about other clips keep their ids.
+    """
+    places = match_ids(ids, table.index)
+    known = places >= 0
+    if ids[known].equals(table.index[places[known]]):
+        return table
+    names = np.array(table.index, dtype=object)
+    names[places[known]] = ids[known]
+    return table.set_axis(pd.Index(names, name=table.index.name), axis=0)
 
 
 def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import id_text, match_ids, near_misses
 from musiceval_sk.exceptions import ClipsTableError
 
 UNIT = ["rater", "batch"]
@@ -149,7 +150,7 @@ class DuplicateProbe(Rule):
                 [
                     (item, n, " and ".join(map(_words_of, pair)))
                     for n, pair in enumerate(self.pairs)
-                    for item in dict.fromkeys(map(_as_text, pair))
+                    for item in dict.fromkeys(_as_rated(ratings, pair))
                 ],
                 columns=["copy", "pair", "words"],
             )
@@ -323,9 +324,7 @@ class Disagreement(Rule):
         return found
 
     def _words(self, row: dict[Any, Any]) -> str:
-        return (
-            f"correlates {row['correlation']:.3f} with the other raters over {row['n']} items, below {self.least:g}"
-        )
+        return f"correlates {row['correlation']:.3f} with the other raters over {row['n']} items, below {self.least:g}"
 
     def _correlate(self, ratings: pd.DataFrame, target: str) -> pd.DataFrame:
         """Correlate each rater and batch with the mean of trusted others; no spread on either side counts as 0."""
@@ -354,7 +353,7 @@ def _of_items(ratings: pd.DataFrame, items: Iterable[Any], name: str) -> pd.Data
     """Ratings of some clips or items, every one of which somebody must have rated."""
     if isinstance(items, str):
         raise TypeError(f"rule {name!r} takes clip ids as a list, such as [{items!r}], not one text")
-    wanted = list(dict.fromkeys(map(_as_text, items)))
+    wanted = list(dict.fromkeys(_as_rated(ratings, items)))
     if not wanted:
         raise ValueError(f"rule {name!r} names no clips")
     rated = {*ratings["clip_id"].unique(), *ratings["item_name"].unique()}
@@ -363,19 +362,33 @@ def _of_items(ratings: pd.DataFrame, items: Iterable[Any], name: str) -> pd.Data
         shown = ratings.drop_duplicates("item")["item_name" if isinstance(unheard[0], tuple) else "clip_id"]
         raise ClipsTableError(
             f"rule {name!r} names {len(unheard)} of {len(wanted)} clips that nobody rated: {listed(map(_words_of, unheard))}; "
-            f"the ratings name {listed(map(_words_of, shown.unique()), most=3)}"
+            f"the ratings name {listed(map(_words_of, shown.unique()), most=3)}{near_misses(unheard, shown.unique())}"
         )
     return ratings[named_among(ratings, wanted)]
 
 
 def named_among(ratings: pd.DataFrame, items: Iterable[Item]) -> pd.Series:
     """Tell which ratings are of one of these clips or items."""
-    wanted = set(items)
+    wanted = set(_as_rated(ratings, items))
     return ratings["clip_id"].isin(wanted) | ratings["item_name"].isin(wanted)
 
 
 def _as_text(item: Any) -> Item:
-    return tuple(map(str, item)) if isinstance(item, tuple | list) else str(item)
+    return tuple(map(id_text, item)) if isinstance(item, tuple | list) else id_text(item)
+
+
+def _as_rated(ratings: pd.DataFrame, items: Iterable[Any]) -> list[Item]:
+    """Name clips or items with the clip ids of the ratings."""
+    named = [_as_text(item) for item in items]
+    parts = list(dict.fromkeys(part for item in named for part in ([item] if isinstance(item, str) else item)))
+    clips = ratings["clip_id"].unique()
+    own = {
+        part: clips[place] for part, place in zip(parts, match_ids(parts, clips), strict=True) if place >= 0
+    }
+    return [
+        own.get(item, item) if isinstance(item, str) else tuple(own.get(part, part) for part in item)
+        for item in named
+    ]
 
 
 def _words_of(item: Any) -> str:

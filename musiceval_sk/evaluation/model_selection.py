@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, check_cv
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import require_columns
+from musiceval_sk.datasets.ids import is_missing
 from musiceval_sk.evaluation.splitters import OfficialSplit, SystemPromptKFold
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -142,7 +143,7 @@ def _official_lists(clips: pd.DataFrame) -> pd.Series:
 def _count_groups(clips: pd.DataFrame, column: str, cv: str) -> int:
     if column not in clips:
         raise ClipsTableError(f"the split {cv!r} needs a column {column!r} in the clips table")
-    blank = clips[column].isna() | (clips[column] == "")
+    blank = is_missing(clips[column])
     if blank.any():
         raise ClipsTableError(
             f"the split {cv!r} needs a {column} for every clip, but there is none for: {listed(clips.index[blank])}"
