@@ -171,7 +171,9 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
     exact = {id_text(name): place for place, name in enumerate(offered)}
     bares = pd.Series([bare(name) for name in exact])
     unique = ~bares.duplicated(keep=False)
-    without: dict[str, int] = dict(zip(bares[unique], np.array(list(exact.values()), dtype=int)[unique], strict=True))
+    without: dict[str, int] = dict(
+        zip(bares[unique], np.array(list(exact.values()), dtype=int)[unique], strict=True)
+    )
     codes, names = pd.factorize(np.array([id_text(name) for name in wanted], dtype=object))
     places = [exact.get(name, without.get(bare(name), -1)) for name in names]
     taken: dict[int, str] = {}

@@ -380,7 +380,9 @@ def _as_text(item: Any) -> Item:
 def _as_rated(ratings: pd.DataFrame, items: Iterable[Any]) -> list[Item]:
     """Name clips or items with the clip ids of the ratings."""
     named = [_as_text(item) for item in items]
-    parts = list(dict.fromkeys(part for item in named for part in ([item] if isinstance(item, str) else item)))
+    parts = list(
+        dict.fromkeys(part for item in named for part in ([item] if isinstance(item, str) else item))
+    )
     clips = ratings["clip_id"].unique()
     own = {
         part: clips[place] for part, place in zip(parts, match_ids(parts, clips), strict=True) if place >= 0

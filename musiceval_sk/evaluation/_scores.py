@@ -148,29 +148,6 @@ def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     return _checked(*_score_arrays(y_true, y_pred, clips_of(y_true=y_true, y_pred=y_pred)))
 
 
-def systems_of(y: Any, systems: Any) -> np.ndarray:
-    """Find the system of each row of y.
-
-    Parameters
-    ----------
-    y : array-like
-        Scores; a Series or DataFrame is indexed by clip id.
-    systems : array-like or pandas.Series
-        Systems by clip id (a Series, where y is indexed too), else one per row.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,)]
-        The systems, in the order of y.
-
-    Raises
-    ------
-    ValueError
-        If clips of y have no system, or the lengths differ.
-    """
-    return systems_in_order(clips_of(y=y), systems, len(y))
-
-
 def systems_in_order(clips: Clips | None, systems: Any, n: int) -> np.ndarray:
     """Find the system of each clip.
 

@@ -13,7 +13,7 @@ from sklearn.metrics._scorer import _Scorer
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.ids import match_ids, near_misses
-from musiceval_sk.evaluation._scores import clips_of, in_order_of, systems_of
+from musiceval_sk.evaluation._scores import clips_of, in_order_of, systems_in_order
 from musiceval_sk.evaluation.metrics import METRICS
 
 
@@ -102,7 +102,7 @@ class _Score:
 
     def _labels(self, y_true: Any, systems: Any) -> np.ndarray:
         if systems is not None:
-            return systems_of(y_true, systems)
+            return systems_in_order(clips_of(y=y_true), systems, len(y_true))
         if self.systems is None:
             raise ValueError(
                 f"{self.name} was not given the systems: pass params={{'systems': clips['system']}}"
@@ -112,7 +112,7 @@ class _Score:
                 f"{self.name} finds systems by y's index, but y is a {type(y_true).__name__} without one: give y as a "
                 "pandas Series indexed by clip id"
             )
-        return systems_of(y_true, self.systems)
+        return systems_in_order(clips_of(y=y_true), self.systems, len(y_true))
 
     def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
         metric = METRICS[self.name]

@@ -78,7 +78,7 @@ class FromEstimator:
             True scores, in the order of X or, where both are indexed by the same clip ids, in any; of a DataFrame with several
             columns, ``target`` names the one to draw.
         systems : array-like or pandas.Series, default=None
-            The system of each clip, see `systems_of`; only a calibration can do without.
+            The system of each clip, see `evaluate`; only a calibration can do without.
         target : str, default=None
             The column of ``y`` and of the predictions.
         **options
