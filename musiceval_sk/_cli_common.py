@@ -1,10 +1,12 @@
 """What all commands share: options, errors as one line and an exit status, the feature stage."""
 
+import contextlib
 import functools
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +54,7 @@ def command(app: typer.Typer, epilog: str) -> Callable[[Callable[..., None]], Ca
                 skipped |= issubclass(category, SkippedWarning)
                 typer.echo(f"warning: {message}", err=True)
 
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _notes_of_readers():
                 warnings.simplefilter("once")
                 warnings.filterwarnings("ignore", category=DeprecationWarning)
                 warnings.filterwarnings("ignore", category=FutureWarning)
@@ -72,6 +74,28 @@ def command(app: typer.Typer, epilog: str) -> Callable[[Callable[..., None]], Ca
         return app.command(epilog=epilog)(run)
 
     return register
+
+
+@contextlib.contextmanager
+def _notes_of_readers() -> Iterator[None]:
+    """Say on stderr, once, how tables were read that are not of the plain form."""
+    logger, told = logging.getLogger("musiceval_sk.datasets"), set()
+    level, handler = logger.level, logging.Handler()
+
+    def emit(record: logging.LogRecord) -> None:
+        note = record.getMessage()
+        if note not in told:
+            told.add(note)
+            typer.echo(f"note: {note}", err=True)
+
+    handler.emit = emit  # type: ignore[method-assign]
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _fail(error: Exception, status: int) -> None:

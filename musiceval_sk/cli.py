@@ -212,7 +212,7 @@ def score(
     true, predicted, systems = match_answers(
         predictions, truth, ratings=ratings, targets=target, scale=scale, split=split
     )
-    of_systems = read_system_truth(system_truth, truth, systems)
+    of_systems = read_system_truth(system_truth, truth, systems, target)
     scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
     count = "no systems named" if systems is None else f"{systems.nunique()} systems"
     source = "" if systems is None else f"; system truth: {system_truth_in_words(system_truth)}"

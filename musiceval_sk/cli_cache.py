@@ -36,7 +36,7 @@ Modality = Annotated[str, typer.Option(help="audio, text or both.")]
 @_command("Example:  musiceval cache info --cache cache/embeddings.h5")
 def info(cache: Cache = None) -> None:
     """Show files, encoders, and how much is stored of each."""
-    from musiceval_sk.features.upkeep import store_info
+    from musiceval_sk.features.store.maintain import store_info
 
     found = store_info(_existing(cache))
     typer.echo(found)
@@ -44,33 +44,26 @@ def info(cache: Cache = None) -> None:
         raise typer.Exit(1)
 
 
-@_command("Example:  musiceval cache verify --repair")
-def verify(
-    cache: Cache = None,
-    repair: Annotated[
-        bool,
-        typer.Option("--repair", help="Save what can be trusted, move damaged files aside; delete nothing."),
-    ] = False,
-) -> None:
-    """Read all that is stored and hold it against checksums and format; exit status 1 if anything is damaged."""
-    from musiceval_sk.features.verify import verify_store
+@_command("Example:  musiceval cache verify --cache cache/embeddings.h5")
+def verify(cache: Cache = None) -> None:
+    """Read all that is stored and hold it against digests and format; exit status 1 if anything is damaged."""
+    from musiceval_sk.features.store.maintain import verify_store
 
-    report = verify_store(_existing(cache), repair=repair)
+    report = verify_store(_existing(cache))
     typer.echo(report)
     if len(report.damaged):
-        advice = (
-            "the next musiceval extract computes what was lost"
-            if repair
-            else "musiceval cache verify --repair saves what can be saved and moves these files aside"
+        typer.echo(
+            "warning: musiceval cache prune --damaged drops items that are not what was stored; a file that cannot be "
+            "opened is to be deleted. The next musiceval extract computes what was lost",
+            err=True,
         )
-        typer.echo(f"warning: {advice}", err=True)
         raise typer.Exit(1)
 
 
 @_command("Example:  musiceval cache compact")
 def compact(cache: Cache = None) -> None:
     """Fold all parts into the main file."""
-    from musiceval_sk.features.upkeep import store_info
+    from musiceval_sk.features.store.maintain import store_info
 
     store = _existing(cache)
     store.compact()
@@ -84,7 +77,7 @@ def merge(
 ) -> None:
     """Take the vectors of other stores into this one; what is there already is not copied."""
     from musiceval_sk import EmbeddingStore
-    from musiceval_sk.features.upkeep import merge_stores
+    from musiceval_sk.features.store.maintain import merge_stores
 
     report = merge_stores(EmbeddingStore(path_text(cache)), [EmbeddingStore(other) for other in others])
     for row in report.itertuples():
@@ -108,11 +101,14 @@ def prune(
     ] = None,
     pattern: Pattern = None,
     prompts: Prompts = None,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Drop what fails its digest, so that it is computed anew.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be dropped.")] = False,
 ) -> None:
-    """Drop encoders, or clips and prompts that are in no clips table any more."""
+    """Drop encoders, clips and prompts that are in no clips table any more, or what is damaged."""
     from musiceval_sk import load_clips
-    from musiceval_sk.features.prune import prune_store
+    from musiceval_sk.features.store.maintain import prune_store
 
     store = _existing(cache)
     # A pattern is refused for a table, and both may be given here.
@@ -127,7 +123,7 @@ def prune(
             UserWarning,
             stacklevel=2,
         )
-    report = prune_store(store, fingerprints=fingerprint or (), keep=tables, dry_run=dry_run)
+    report = prune_store(store, fingerprints=fingerprint or (), keep=tables, damaged=damaged, dry_run=dry_run)
     verb = "would drop" if dry_run else "dropped"
     for row in report.itertuples():
         typer.echo(
@@ -206,7 +202,7 @@ def _check_modality(modality: str) -> None:
 
 def _existing(cache: Path | None) -> Any:
     from musiceval_sk import EmbeddingStore
-    from musiceval_sk.features._store_folder import exists
+    from musiceval_sk.features.store.maintain import exists
 
     store = EmbeddingStore(path_text(cache))
     if not exists(store):

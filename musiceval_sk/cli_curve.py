@@ -89,7 +89,7 @@ def curve(
     names = grows or _all_that_may_grow(table, ratings)
     sizes = None if size is None else [_size(text) for text in size]
     models = _models(model, table, seed)
-    rated = None if ratings is None else read_table(ratings)
+    rated = None if ratings is None else read_table(ratings, target)
     embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
     table = embed_readable(table, embedder.fit(table))
     X = embedder.fit_transform(table)
@@ -121,7 +121,9 @@ def curve(
 
 
 def _all_that_may_grow(table: Any, ratings: Path | None) -> list[str]:
-    systems = ["systems"] if "system" in table and table["system"].fillna("").ne("").all() else []
+    from musiceval_sk.datasets.ids import systems_if_named
+
+    systems = [] if systems_if_named(table) is None else ["systems"]
     return ["clips", *systems, *(["ratings"] if ratings is not None else [])]
 
 

@@ -11,7 +11,7 @@ SystemTruth = Annotated[
     str,
     typer.Option(
         help="clips: mean over the evaluated clips. table: MusicEval's own table of systems. Or a file of "
-        "system,impression,alignment."
+        "system,impression,alignment, or with a header of system and each --target."
     ),
 ]
 
@@ -50,7 +50,7 @@ def check(
         raise typer.Exit(1)
 
 
-def read_system_truth(choice: str, truth: Path, systems: Any) -> Any:
+def read_system_truth(choice: str, truth: Path, systems: Any, targets: list[str] | None = None) -> Any:
     """Find the true scores by system that were chosen; None stands for the mean over the evaluated clips."""
     from musiceval_sk.datasets.musiceval import load_musiceval_systems, read_system_table
 
@@ -59,7 +59,7 @@ def read_system_truth(choice: str, truth: Path, systems: Any) -> Any:
     if systems is None:
         raise ClipsTableError(f"{truth}: names no systems, so there is nothing for --system-truth {choice}")
     if choice != "table":
-        return read_system_table(choice)
+        return read_system_table(choice, targets)
     if not truth.is_dir():
         raise ClipsTableError(
             f"{truth}: --system-truth table asks for a MusicEval folder as --truth; name the table's file instead"

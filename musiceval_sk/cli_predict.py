@@ -104,6 +104,7 @@ def fit_and_assess(
     embedder: Any, regressor: Any, clips: Any, targets: list[str], *, assess: bool
 ) -> tuple[Any, dict[str, Any]]:
     """Fit feature stage, training domain and regressor, and say what is to be kept about them."""
+    from musiceval_sk.datasets.ids import systems_if_named
     from musiceval_sk.estimators.baselines import scaled
     from musiceval_sk.estimators.domain import TrainingDomain
     from musiceval_sk.evaluation.assessment import (
@@ -113,8 +114,9 @@ def fit_and_assess(
         held_out_share,
     )
 
-    named = "system" in clips and clips["system"].ne("").all()
-    systems = clips["system"] if named and clips["system"].nunique() > 1 else None
+    systems = systems_if_named(clips)
+    if systems is not None and systems.nunique() < 2:
+        systems = None
     count = 0 if systems is None else systems.nunique()
     if systems is not None:
         regressor.set_params(validation_fraction=held_out_share(count, regressor.validation_fraction))

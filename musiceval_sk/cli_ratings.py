@@ -17,7 +17,8 @@ def ratings(
         Path, typer.Argument(metavar="RATINGS", help="Ratings table (rater, clip_id, one column per target).")
     ],
     clips: Annotated[
-        Path | None, typer.Option(help="Clips table, for systems; other clips are left out.")
+        Path | None,
+        typer.Option(help="Clips table (clip_id, system) or folder of sounds; other clips are left out."),
     ] = None,
     target: Targets = None,
     scale: Scale = (1, 5),
@@ -61,13 +62,13 @@ def ratings(
     from musiceval_sk.datasets._tables import read_table
 
     rater = None if anonymous else "rater"
-    known = None if clips is None else load_clips(clips, scale=None)
+    known = None if clips is None else load_clips(clips, scale=None, require_path=False)
     rules = _rules(probes, real_least, copies_apart, fastest, time_column, same_share, agreement)
     if rules and anonymous:
         raise ValueError(
             "raters cannot be screened where nobody knows them; leave out --anonymous or the rules"
         )
-    kept, screening = read_table(table), None
+    kept, screening = read_table(table, target), None
     if rules:
         screening = screen_ratings(table, rules, targets=target, scale=scale, batch=batch)
         kept = screening.kept

@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,7 +74,7 @@ def test_where_nothing_is_stored_there_is_nothing_to_do(tmp_path, command):
 def test_info(folder):
     result = cache("info", folder)
     assert result.exit_code == 0
-    assert result.stdout.startswith(f"{folder / 'e.h5'} (format 1)\n  main file: ")
+    assert result.stdout.startswith(f"{folder / 'e.h5'} (format 2)\n  main file: ")
     assert "  audio spectral " in result.stdout and "  text spectral " in result.stdout
     assert "4 items, 4 windows of 210 numbers" in result.stdout
     damaged = damage(folder)
@@ -90,20 +91,24 @@ def test_compact(folder):
     assert "parts: 0, 0 bytes" in result.stdout
 
 
-def test_verify_finds_and_repairs(folder):
+def test_verify_finds_and_prune_drops(folder):
     sound = cache("verify", folder)
     assert (sound.exit_code, sound.stderr) == (0, "")
     assert sound.stdout == "1 files read, 6 items, 0 files damaged\n"
     damaged = damage(folder)
     found = cache("verify", folder)
     assert found.exit_code == 1
-    assert f"{damaged}: cannot be read (" in found.stdout
-    assert "musiceval cache verify --repair saves what can be saved" in found.stderr
+    assert f"{damaged}: damaged (" in found.stdout
+    assert "musiceval cache prune --damaged drops items" in found.stderr
     assert damaged.exists()
-    repaired = cache("verify", folder, "--repair")
-    assert repaired.exit_code == 1
-    assert f"moved the file to {folder / 'e.h5.damaged' / damaged.name}" in repaired.stdout
-    assert "the next musiceval extract computes what was lost" in repaired.stderr
+    damaged.unlink()
+    with h5py.File(folder / "e.h5") as file:
+        place = next(iter(file["text"].values()))["vectors"].id.get_offset()
+    content = bytearray((folder / "e.h5").read_bytes())
+    content[place] ^= 1
+    (folder / "e.h5").write_bytes(content)
+    assert cache("verify", folder).exit_code == 1
+    assert "dropped 1 items\n" in cache("prune", folder, "--damaged").stdout
     assert cache("verify", folder).exit_code == 0
 
 
@@ -192,7 +197,7 @@ def test_doctor(folder, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     result = cache("doctor", folder)
     assert result.exit_code == 0, result.output
-    assert f"{folder / 'e.h5'}: format 1, 6 items, 0 parts" in result.stdout
+    assert f"{folder / 'e.h5'}: format 2, 6 items, 0 parts" in result.stdout
     lines = {tuple(line.split()[1:3]): line.split()[0] for line in result.stdout.splitlines()}
     assert lines["spectral", "text"] == lines["store", "writable"] == "ok"
     assert lines["laion-clap", "audio"] == "missing"

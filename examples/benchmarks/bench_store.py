@@ -1,6 +1,6 @@
 """The embedding store against a bare h5py slice, a `.npy` per clip and joblib.Memory, and at a million items.
 
-    python examples/benchmarks/bench_store.py [--items 1000000]
+    python examples/benchmarks/bench_store.py [--items 1000000] [--appends 10000]
 
 Prints ratios and times of one run; the median of five where a step is short.
 
@@ -12,6 +12,7 @@ items and 323 MiB for 1,000,000, the difference being the list of keys.
 
 import argparse
 import hashlib
+import json
 import resource
 import statistics
 import subprocess
@@ -19,14 +20,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import joblib
 import numpy as np
 
 from musiceval_sk import EmbeddingStore
-from musiceval_sk.features._store_file import Block, GroupPlan, canonical, write_store_file
 from musiceval_sk.features.encoders.base import digest_of
+from musiceval_sk.features.store.file import StoreFile, digests_of
+from musiceval_sk.features.store.write import Contents, write_store_file
 
 CLIPS, WINDOWS, DIM = 2748, 3, 512
 DESCRIPTION = {"name": "benchmark", "dim": DIM}
@@ -55,6 +58,7 @@ def warm_read(folder):
     for begin in range(0, CLIPS, 16):
         store.append("audio", DESCRIPTION, keys[begin : begin + 16], items[begin : begin + 16])
     store.compact()
+    before = write_first_format(folder / "before.h5", keys, items)
     for i, item in enumerate(items):
         np.save(folder / f"{i}.npy", item)
     memory = joblib.Memory(folder / "joblib", verbose=0)
@@ -68,19 +72,62 @@ def warm_read(folder):
         with h5py.File(store.path) as file:
             return file["/".join(GROUP)]["vectors"][:]
 
+    def ours():
+        return EmbeddingStore(store.path).read("audio", GROUP[1], keys)
+
     slice_ = median_seconds(h5py_slice)
-    ours = median_seconds(lambda: EmbeddingStore(store.path).read("audio", GROUP[1], keys))
+    with mock.patch.object(StoreFile, "_sound", lambda file, group, items, *_: np.ones(len(items), bool)):
+        unchecked = median_seconds(ours)
+    ours = median_seconds(ours)
+    first = median_seconds(lambda: EmbeddingStore(before).read("audio", GROUP[1], keys))
     mixed = median_seconds(lambda: EmbeddingStore(store.path).read("audio", GROUP[1], shuffled))
     npy = median_seconds(lambda: [np.load(folder / f"{i}.npy") for i in range(CLIPS)])
     recalled = 10 * median_seconds(lambda: [recall(i) for i in range(0, CLIPS, 10)])
     print(f"{CLIPS} clips x {WINDOWS} windows x {DIM}, opened anew each time, file cache warm")
     print(f"  h5py slice of the same bytes {slice_ * 1e3:8.1f} ms")
     print(f"  store, in order              {ours * 1e3:8.1f} ms = {ours / slice_:.2f} x the slice")
+    print(
+        f"  the same, digests unchecked  {unchecked * 1e3:8.1f} ms; they cost {ours / unchecked - 1:.0%} of it"
+    )
+    print(f"  store of format 1, Fletcher  {first * 1e3:8.1f} ms; format 2 takes {ours / first:.2f} x that")
     print(f"  store, shuffled              {mixed * 1e3:8.1f} ms = {mixed / slice_:.2f} x the slice")
     print(f"  a .npy per clip              {npy * 1e3:8.1f} ms; the store takes 1/{npy / ours:.0f} of it")
     print(
         f"  joblib.Memory per clip       {recalled * 1e3:8.1f} ms (from a tenth); the store takes 1/{recalled / ours:.0f}"
     )
+
+
+def write_first_format(path, keys, items):
+    """A store as version 1 of the format had it: chunks of 256 rows with Fletcher-32."""
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+        file.attrs["format"], file.attrs["version"] = np.bytes_("musiceval-embeddings"), 1
+        group = file.create_group("/".join(GROUP))
+        group.attrs["encoder"] = np.bytes_(json.dumps(DESCRIPTION))
+        digests = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
+        offsets = np.cumsum([0, *map(len, items)])
+        for name, data in (("keys", digests), ("offsets", offsets), ("vectors", np.concatenate(items))):
+            group.create_dataset(name, data=data, chunks=(256, *data.shape[1:]), fletcher32=True)
+    return path
+
+
+def many_parts(folder, appends):
+    """A store that many small batches were appended to: opening, appending, compacting."""
+    store = EmbeddingStore(folder / "parts.h5")
+    seconds = []
+    for key in make_keys(appends):
+        started = time.perf_counter()
+        store.append("audio", DESCRIPTION, [key], [np.ones((WINDOWS, DIM))])
+        seconds.append(time.perf_counter() - started)
+    n_parts = len(store.files())
+    opening = median_seconds(lambda: EmbeddingStore(store.path).groups())
+    started = time.perf_counter()
+    store.compact()
+    print(f"{appends} batches of one clip appended: {n_parts} files")
+    print(
+        f"  append            {statistics.median(seconds) * 1e3:.1f} ms, mean with foldings {statistics.mean(seconds) * 1e3:.1f} ms"
+    )
+    print(f"  open and index    {opening:.3f} s")
+    print(f"  compact           {time.perf_counter() - started:.2f} s")
 
 
 def million(folder, count):
@@ -93,10 +140,14 @@ def million(folder, count):
         for begin in range(0, count, rows):
             size = min(rows, count - begin)
             vectors = np.full((size, DIM), begin, dtype=np.float32)
-            yield Block(digests[begin : begin + size], np.arange(size + 1), vectors)
+            of_block = digests_of(
+                GROUP, digests[begin : begin + size], vectors, np.ones(size, dtype=np.int64)
+            )
+            yield vectors, of_block
 
     path = folder / "large.h5"
-    write_store_file(path, {GROUP: GroupPlan(canonical(DESCRIPTION), count, count, DIM, blocks())})
+    counts = np.ones(count, dtype=np.int64)
+    write_store_file(path, {GROUP: Contents(json.dumps(DESCRIPTION), digests, counts, DIM, blocks())})
     print(f"{count} items x {DIM}, {path.stat().st_size / 1e9:.2f} GB")
 
     def append(store, i):
@@ -144,8 +195,10 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--appends", type=int, default=10_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         warm_read(Path(made))
+        many_parts(Path(made), arguments.appends)
         million(Path(made), arguments.items)
     print(f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")

@@ -12,7 +12,8 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import read_headerless
-from musiceval_sk.datasets.clips import TARGETS, without_suffix
+from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.ids import without_suffix
 from musiceval_sk.exceptions import ClipsTableError
 
 # Systems whose clips come from demo pages: each clip has a prompt of its own.

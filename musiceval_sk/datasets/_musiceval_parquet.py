@@ -12,7 +12,8 @@ import pandas as pd
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._musiceval_files import names_of, scores_of
-from musiceval_sk.datasets.clips import TARGETS, without_suffix
+from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.ids import without_suffix
 from musiceval_sk.exceptions import ClipsTableError
 
 # No name of the true file's columns is published in words; these are what the field calls the two scores.

@@ -9,15 +9,21 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import (
+    how_to_name,
     numbers,
     place_of,
     read_table,
     require_columns,
     require_scale,
+    require_unique,
     source_of,
+    unused_scores,
+    warn_of_unused_scores,
+    with_known_names,
 )
 from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
+from musiceval_sk.datasets.ids import id_texts, is_missing, match_ids, near_misses
+from musiceval_sk.exceptions import ClipsTableError, RatingDesignError, SkippedWarning
 
 
 def read_ratings(
@@ -27,9 +33,16 @@ def read_ratings(
     *,
     rater: str | None = "rater",
     items: Sequence[str] = ("clip_id",),
+    others: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Read ratings into a table of its own, scores as checked floats, items as text; and name its targets."""
-    table = ratings.copy() if isinstance(ratings, pd.DataFrame) else read_table(ratings)
+    """Read ratings into a table of its own, scores as checked floats, items as text; and name its targets.
+
+    ``others`` are columns with a meaning of their own, which are no scores.
+    """
+    if isinstance(ratings, pd.DataFrame):
+        table = with_known_names(ratings.copy(), targets)
+    else:
+        table = read_table(ratings, targets)
     if rater is not None and rater not in table and "slot" in table:
         raise ClipsTableError(
             f"{source_of(table)}there is no column {rater!r}, and 'slot' numbers the ratings of a clip, not "
@@ -40,14 +53,54 @@ def read_ratings(
         raise ClipsTableError("the ratings table is empty")
     chosen = list(targets or [name for name in TARGETS if name in table])
     if not chosen:
-        raise ClipsTableError(f"{source_of(table)}no target columns; looked for {listed(TARGETS)}")
+        raise ClipsTableError(
+            f"{source_of(table)}no target columns; looked for {listed(TARGETS)}{how_to_name(unused_scores(table, []))}"
+        )
     require_columns(table, chosen)
+    if targets is None:
+        warn_of_unused_scores(
+            table.drop(columns=[*others, rater or "", *items], errors="ignore"), chosen, scale
+        )
     for target in chosen:
         table[target] = numbers(table, target)
         require_scale(table, target, scale)
     for item in items:
-        table[item] = table[item].fillna("").astype(str).str.strip()
+        table[item] = id_texts(table[item])
+    if "clip_id" in items:
+        nameless = table.index[table["clip_id"] == ""]
+        if len(nameless):
+            raise ClipsTableError(
+                f"{source_of(table)}{len(nameless)} ratings name no clip: {listed(place_of(table, row) for row in nameless)}"
+            )
+        require_unique(table.drop_duplicates("clip_id"), "clip_id")
     return table, chosen
+
+
+def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bool = False) -> pd.DataFrame:
+    """Give ratings the clip ids of the clips table, and leave out those of other clips with a warning."""
+    if clips is None:
+        return table
+    require_columns(table, ["clip_id"])
+    names = table["clip_id"].unique()
+    places = match_ids(names, clips.index)
+    strangers = names[places < 0]
+    near = near_misses(strangers, clips.index)
+    if len(strangers) == len(names):
+        raise ClipsTableError(
+            f"{source_of(table)}no rating belongs to a clip of the clips table; ratings name {listed(names)}, clips are "
+            f"{listed(clips.index)}{near}"
+        )
+    rated = places >= 0
+    own = dict(zip(names[rated], clips.index[places[rated]], strict=True))
+    known = table["clip_id"].isin(own)
+    if len(strangers) and not quiet:
+        warnings.warn(
+            f"{source_of(table)}left out {(~known).sum()} ratings of {len(strangers)} unknown clips: {listed(strangers)}{near}",
+            SkippedWarning,
+            stacklevel=3,
+        )
+    table = table[known]
+    return table.assign(clip_id=table["clip_id"].map(own))
 
 
 def columns_of(items: str | Sequence[str]) -> list[str]:
@@ -62,7 +115,7 @@ def name_raters(table: pd.DataFrame, rater: str | None, purpose: str) -> pd.Seri
             f"{source_of(table)}{purpose} needs to know who gave each rating, and rater=None says that nobody does: "
             "slots of a clip are not raters, the first slot of two clips being two persons"
         )
-    names = table[rater].fillna("").astype(str).str.strip()
+    names = pd.Series(id_texts(table[rater]), index=table.index)
     nameless = names.index[names == ""]
     if len(nameless):
         places = listed(place_of(table, row) for row in nameless)
@@ -100,12 +153,12 @@ def systems_of_items(
     table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
 ) -> np.ndarray | None:
     """Find the system of each numbered item, from the clips table or the ratings' own column; None where unnamed."""
+    _, first = np.unique(codes, return_index=True)
     if clips is not None and "system" in clips and "clip_id" in items:
-        system = table["clip_id"].map(clips["system"])
+        places = match_ids(table["clip_id"].iloc[first], clips.index)
+        system = clips["system"].iloc[places].where(places >= 0)
     elif "system" in table:
-        system = table["system"]
+        system = table["system"].iloc[first]
     else:
         return None
-    _, first = np.unique(codes, return_index=True)
-    systems = system.iloc[first].fillna("").astype(str).to_numpy()
-    return None if (systems == "").any() else systems
+    return None if is_missing(system).any() else np.array(id_texts(system), dtype=object)

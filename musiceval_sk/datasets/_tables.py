@@ -3,7 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +14,90 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets._table_text import (
+    DELIMITER_NAMES,
+    DELIMITERS,
+    delimiter_of,
+    first_cells,
+    is_header,
+    kind_of,
+    rows_of,
+    text_of,
+)
+from musiceval_sk.datasets.ids import bare
 from musiceval_sk.exceptions import ClipsTableError
 
-_DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
+_LOGGER = logging.getLogger(__name__)
+_NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
+_TEXTS = (*_NAMES, "prompt", "batch", "kind", "copy_of", "split")
+_KNOWN = (*_TEXTS, "impression", "alignment", "seconds", "slot", "start_time", "end_time")
+_MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-")
+_COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Read CSV, TSV or JSON Lines into text cells, indexed by line number in the file."""
+def read_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read CSV, TSV or JSON Lines into text cells, indexed by line number in the file.
+
+    What is read beyond the plain form (other delimiters, decimal commas, other names of columns, words for missing
+    cells) is told to the log.
+    """
     path = Path(path)
-    if not path.is_file():
-        raise ClipsTableError(f"{path}: no such file")
-    suffix = path.suffix.lower()
-    if suffix == ".jsonl":
-        rows = dict(_json_rows(path))
-    elif suffix in _DELIMITERS:
-        rows = dict(_delimited_rows(path, _DELIMITERS[suffix]))
+    text, kind, notes = text_of(path), kind_of(path), []
+    if kind == ".jsonl" or (kind in DELIMITERS and text.lstrip().startswith("{")):
+        rows, delimiter = dict(_json_rows(path, text)), ","
+    elif kind in DELIMITERS:
+        delimiter = delimiter_of(text, DELIMITERS[kind])
+        rows = _delimited_rows(path, text, delimiter)
+        if delimiter != DELIMITERS[kind]:
+            notes.append(f"{DELIMITER_NAMES.get(delimiter, repr(delimiter))} between cells")
     else:
-        raise ClipsTableError(f"{path}: cannot read a table from {suffix!r}; give .csv, .tsv or .jsonl")
+        raise ClipsTableError(f"{path}: cannot read a table from {kind!r}; give .csv, .tsv or .jsonl")
     if not rows:
         raise ClipsTableError(f"{path}: the table is empty")
     # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
     table = pd.DataFrame(list(rows.values()), index=list(rows), dtype=object)
     table.index.name = "line"
     table.attrs["path"] = str(path)
+    table, renamed = _with_known_names(table, targets)
+    notes += [f"column {old!r} taken as {new!r}" for old, new in renamed.items()]
+    if delimiter != ",":
+        notes += [f"decimal commas in column {column!r}" for column in _take_decimal_commas(table)]
+    for column in table.columns.intersection(_NAMES):
+        words = _is_word_for_missing(table[column])
+        if words.any():
+            notes.append(
+                f"{listed(map(repr, table[column][words].unique()))} taken as missing in column {column!r}"
+            )
+            table.loc[words, column] = ""
+    if notes:
+        _LOGGER.info("%s%s", source_of(table), "; ".join(notes))
     return table
 
 
+def with_known_names(table: pd.DataFrame, targets: Sequence[str] | None = None) -> pd.DataFrame:
+    """Rename columns of a table that was made by hand as `read_table` does those of a file."""
+    named, renamed = _with_known_names(table, targets)
+    if renamed:
+        _LOGGER.info("%s", "; ".join(f"column {old!r} taken as {new!r}" for old, new in renamed.items()))
+    return named
+
+
 def read_headerless(
-    path: str | Path, columns: Sequence[str], *, delimiter: str = ","
+    path: str | Path, columns: Sequence[str], *, delimiter: str | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read a list without a header into text cells, indexed by line number, and name the lines of another width.
 
     A first line that holds no number and whose first cell holds no digit is taken for a header and passed over.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ClipsTableError(f"{path}: no such file")
+    text = text_of(path)
+    delimiter = delimiter or delimiter_of(text, ",")
     rows, broken = {}, []
-    for number, line in enumerate(io.StringIO(_text_of(path), newline=None), start=1):
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         cells = [
             cell.strip() for cell in line.split(delimiter, len(columns) - 1 if delimiter == "\t" else -1)
         ]
-        if not line.strip() or (number == 1 and _is_header(cells)):
+        if not any(cells) or (number == 1 and is_header(cells)):
             continue
         if len(cells) != len(columns):
             broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
@@ -61,17 +106,20 @@ def read_headerless(
     table = pd.DataFrame(list(rows.values()), index=list(rows), columns=list(columns), dtype=object)
     table.index.name = "line"
     table.attrs["path"] = str(path)
+    if delimiter != ",":
+        _take_decimal_commas(table)
     return table, broken
 
 
-def has_header(path: str | Path, column: str) -> bool:
-    """Tell whether the first line of a table names ``column`` or looks like names; JSON Lines always do."""
+def has_header(path: str | Path) -> bool:
+    """Tell whether the first line of a table looks like names of columns; JSON Lines always have them."""
     path = Path(path)
-    if path.suffix.lower() not in _DELIMITERS or not path.is_file():
+    if kind_of(path) not in DELIMITERS or not path.is_file():
         return True
-    first = next((line for line in io.StringIO(_text_of(path), newline=None) if line.strip()), "")
-    cells = next(csv.reader([first], delimiter=_DELIMITERS[path.suffix.lower()]), [])
-    return column in cells or not cells or _is_header(cells)
+    text = text_of(path)
+    cells = first_cells(text, delimiter_of(text, DELIMITERS[kind_of(path)]))
+    named = {_plain(cell) for cell in cells} & {_plain(name) for name in _KNOWN}
+    return not cells or text.lstrip().startswith("{") or bool(named) or is_header(cells)
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -84,19 +132,33 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
 
 
 def require_unique(table: pd.DataFrame, column: str) -> None:
-    """Raise if a value stands in ``column`` more than once."""
-    doubled = table.loc[table[column].duplicated(keep=False), column]
-    if len(doubled):
-        offenders = (f"{value!r} ({place_of(table, row)})" for row, value in doubled.items())
-        raise ClipsTableError(f"{source_of(table)}column {column!r} repeats a value: {listed(offenders)}")
+    """Raise if a value stands in ``column`` more than once, or once with and once without a sound's suffix."""
+    values = table[column]
+    doubled = values.duplicated(keep=False)
+    what = "repeats a value"
+    if not doubled.any():
+        bares = values.map(bare)
+        doubled = bares.isin(bares[bares == values]) & bares.duplicated(keep=False)
+        what = "holds a value with and without its suffix"
+    if doubled.any():
+        offenders = (f"{value!r} ({place_of(table, row)})" for row, value in values[doubled].items())
+        raise ClipsTableError(f"{source_of(table)}column {column!r} {what}: {listed(offenders)}")
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series:
-    """Column as floats, empty cells as nan; anything else that is no finite number raises."""
+    """Column as floats, empty cells and words for missing ones as nan; anything else that is no finite number raises."""
     cells = table[column]
-    empty = cells.isna() | (cells.astype(str).str.strip() == "")
+    words = _is_word_for_missing(cells)
+    if words.any():
+        _LOGGER.info(
+            "%s%s taken as missing in column %r",
+            source_of(table),
+            listed(map(repr, cells[words].unique())),
+            column,
+        )
+    empty = cells.isna() | words | (cells.astype(str).str.strip() == "")
     values = pd.to_numeric(cells, errors="coerce").astype(float)
-    wrong = ~empty & ~np.isfinite(values)
+    wrong = ~empty & (~np.isfinite(values) | cells.map(lambda cell: isinstance(cell, bool)))
     if wrong.any():
         offenders = (f"{cell!r} ({place_of(table, row)})" for row, cell in cells[wrong].items())
         raise ClipsTableError(
@@ -119,6 +181,42 @@ def require_scale(table: pd.DataFrame, target: str, scale: tuple[float, float] |
         )
 
 
+def unused_scores(
+    table: pd.DataFrame, chosen: Sequence[str], scale: tuple[float, float] | None = None
+) -> list[str]:
+    """Name the columns of numbers that may be scores, for all lie on the scale, and are none of those chosen."""
+    names = []
+    for column in table.columns:
+        derived = any(str(column).startswith(f"{target}_") for target in chosen)
+        if column in _KNOWN or column in chosen or derived:
+            continue
+        cells = table[column][~(table[column].isna() | _is_word_for_missing(table[column]))]
+        values = pd.to_numeric(cells[cells.astype(str).str.strip() != ""], errors="coerce").astype(float)
+        if len(values) and values.between(*(scale or (-np.inf, np.inf))).all():
+            names.append(str(column))
+    return names
+
+
+def how_to_name(names: Sequence[str]) -> str:
+    """Say how columns of numbers become targets; nothing where there are none."""
+    if not names:
+        return ""
+    return f"; columns of numbers found: {listed(names)}. If they are scores, give targets={names[:1]} (--target {names[0]})"
+
+
+def warn_of_unused_scores(
+    table: pd.DataFrame, chosen: Sequence[str], scale: tuple[float, float] | None
+) -> None:
+    """Warn of columns that look like scores on the scale and are passed over, for nobody named them."""
+    names = [] if scale is None else unused_scores(table, chosen, scale)
+    if names:
+        warnings.warn(
+            f"{source_of(table)}columns are not taken as scores, for their names are unknown{how_to_name(names)}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def source_of(table: pd.DataFrame) -> str:
     """``"file: "`` where the table came from a file, else nothing."""
     return f"{table.attrs['path']}: " if "path" in table.attrs else ""
@@ -129,26 +227,37 @@ def place_of(table: pd.DataFrame, row: Any) -> str:
     return f"line {row}" if "path" in table.attrs else f"row {row!r}"
 
 
-def _delimited_rows(path: Path, delimiter: str) -> Iterable[tuple[int, dict[str, str]]]:
-    reader = csv.DictReader(io.StringIO(_text_of(path), newline=""), delimiter=delimiter, strict=True)
+def _delimited_rows(path: Path, text: str, delimiter: str) -> dict[int, dict[str, str]]:
+    rows: dict[int, list[str]] = {}
     try:
-        header = reader.fieldnames or []
-        if len(set(header)) < len(header):
-            raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header, most=12)}")
-        for row in reader:
-            if None in row or None in row.values():
-                cells = sum(value is not None for name, value in row.items() if name is not None)
-                found = cells + len(row.get(None) or [])
-                raise ClipsTableError(
-                    f"{path}: line {reader.line_num} has {found} cells where the header has {len(header)}"
-                )
-            yield reader.line_num, row
+        for line, cells in rows_of(text, delimiter):
+            rows[line] = cells
     except csv.Error as error:
-        raise ClipsTableError(f"{path}: line {reader.line_num + 1} cannot be read: {error}") from error
+        raise ClipsTableError(f"{path}: line {max(rows, default=0) + 1} cannot be read: {error}") from error
+    if not rows:
+        return {}
+    header = [name.strip() for name in rows.pop(min(rows))]
+    named = max((place for place, name in enumerate(header, start=1) if name), default=0)
+    used = max([named, *(_width(cells) for cells in rows.values())])
+    for line, cells in rows.items():
+        if _width(cells) > len(header) or len(cells) < named:
+            raise ClipsTableError(
+                f"{path}: line {line} has {len(cells)} cells where the header has {len(header)}"
+            )
+    header = header[:used]
+    if len(set(header)) < len(header):
+        raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header, most=12)}")
+    blank = [""] * used
+    return {line: dict(zip(header, [*cells, *blank][:used], strict=True)) for line, cells in rows.items()}
 
 
-def _json_rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    for line_number, line in enumerate(io.StringIO(_text_of(path)), start=1):
+def _width(cells: list[str]) -> int:
+    """Count cells without the empty ones at the end."""
+    return max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line_number, line in enumerate(io.StringIO(text), start=1):
         if not line.strip():
             continue
         try:
@@ -159,17 +268,60 @@ def _json_rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             raise ClipsTableError(
                 f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}"
             )
+        for column, cell in row.items():
+            if isinstance(cell, list | dict):
+                kind = "a list" if isinstance(cell, list) else "an object"
+                raise ClipsTableError(
+                    f"{path}: line {line_number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is "
+                    "one text or number"
+                )
         yield line_number, row
 
 
-def _is_header(cells: list[str]) -> bool:
-    numeric = pd.to_numeric(pd.Series(cells[1:], dtype=object), errors="coerce").notna()
-    return not numeric.any() and not any(letter.isdigit() for letter in cells[0])
+def _with_known_names(
+    table: pd.DataFrame, targets: Sequence[str] | None
+) -> tuple[pd.DataFrame, dict[Any, str]]:
+    """Rename columns that differ in case, spaces, dashes or underscores from known ones, or bear another tool's name."""
+    wanted = dict.fromkeys([*_KNOWN, *(targets or ())])
+    free = [column for column in table.columns if column not in wanted]
+    renamed: dict[Any, str] = {}
+    for name in wanted:
+        alike = [column for column in free if _plain(column) == _plain(name)]
+        if name in table:
+            continue
+        if len(alike) > 1:
+            raise ClipsTableError(
+                f"{source_of(table)}columns {listed(map(repr, alike))} all stand for {name!r}; keep one of them"
+            )
+        renamed |= dict.fromkeys(alike, name)
+    known = {*table.columns, *renamed.values()}
+    if "path" not in known and "file_name" in free:  # Hugging Face's AudioFolder
+        renamed["file_name"] = "path"
+        if "prompt" not in known and "text" in free:
+            renamed["text"] = "prompt"
+    if "key" in free and not known & {"clip_id", "path", "prompt_id"}:  # VERSA
+        renamed["key"] = "clip_id"
+    return table.rename(columns=renamed), renamed
 
 
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ClipsTableError(f"{path}: line {line} is not UTF-8 text; save the table as UTF-8") from error
+def _plain(name: object) -> str:
+    return re.sub(r"[\s_-]+", "", str(name)).casefold()
+
+
+def _is_word_for_missing(cells: pd.Series) -> pd.Series:
+    if not (cells.dtype == object or isinstance(cells.dtype, pd.StringDtype)):
+        return pd.Series(False, index=cells.index)
+    words = cells.map(lambda cell: cell.strip().casefold() if isinstance(cell, str) else "")
+    return words.isin(_MISSING[1:])
+
+
+def _take_decimal_commas(table: pd.DataFrame) -> list[str]:
+    """Write points for decimal commas in columns whose cells are all numbers if that is done; name these columns."""
+    changed = []
+    for column in table.columns.difference(_TEXTS, sort=False):
+        cells = table[column].str.strip()
+        given = cells[~cells.str.casefold().isin(_MISSING)]
+        if given.str.contains(",").any() and given.str.fullmatch(_COMMA_NUMBER).all():
+            table[column] = cells.str.replace(",", ".")
+            changed.append(str(column))
+    return changed

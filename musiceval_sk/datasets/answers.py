@@ -12,13 +12,16 @@ from musiceval_sk.datasets._musiceval_files import find_files, names_of
 from musiceval_sk.datasets._musiceval_parquet import parquet_files
 from musiceval_sk.datasets._tables import (
     has_header,
+    how_to_name,
     numbers,
     read_headerless,
     read_table,
     require_columns,
     require_unique,
+    unused_scores,
 )
-from musiceval_sk.datasets.clips import TARGETS, check_clips, rows_by_name, without_suffix
+from musiceval_sk.datasets.clips import TARGETS, check_clips
+from musiceval_sk.datasets.ids import id_texts, near_misses, systems_if_named, under_ids_of, without_suffix
 from musiceval_sk.datasets.musiceval import load_musiceval
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
@@ -31,7 +34,7 @@ def read_answers(path: str | Path, *, targets: Sequence[str] | None = None) -> p
     ----------
     path : str or Path
         Lines of ``clip,impression,alignment`` without a header, as the challenge has them and MusicEval's own lists;
-        or a ``.csv``, ``.tsv`` or ``.jsonl`` table with ``clip_id`` and one column per target.
+        or a ``.csv``, ``.tsv`` or ``.jsonl`` table (also ``.gz``) with ``clip_id`` (or VERSA's ``key``) and one column per target.
     targets : sequence of str, default=None
         Columns that must hold numbers; by default those of impression and alignment that are there.
 
@@ -43,15 +46,18 @@ def read_answers(path: str | Path, *, targets: Sequence[str] | None = None) -> p
     Raises
     ------
     ClipsTableError
-        If a line has not three cells, a cell is no number, or a clip is there twice (without a header also once with
-        and once without ``.wav``); the message names lines.
+        If a line has not three cells, a cell is no number, or a clip is there twice, be it once with and once without
+        ``.wav``; the message names lines.
     """
-    if has_header(path, "clip_id"):
-        table = read_table(path)
+    if has_header(path):
+        table = read_table(path, targets)
     else:
         table = _read_answer_file(path)
     require_columns(table, ["clip_id"])
-    table["clip_id"] = table["clip_id"].astype(str).str.strip()
+    table["clip_id"] = id_texts(table["clip_id"])
+    nameless = table.index[table["clip_id"] == ""]
+    if len(nameless):
+        raise ClipsTableError(f"{path}: column 'clip_id' is empty in line(s) {listed(nameless)}")
     require_unique(table, "clip_id")
     for target in targets or TARGETS:
         if target in table:
@@ -145,30 +151,42 @@ def match_answers(
     -----
     SkippedWarning
         If clips have a prediction or a true score only; with the counts.
+    UserWarning
+        If some clips name no system, or columns of numbers are not compared, for their names are unknown.
     """
     key = _read_truth(truth, split, targets)
-    answers = _under_names_of(key, read_answers(predictions, targets=targets), predictions)
+    answers = under_ids_of(key.index, read_answers(predictions, targets=targets))
     scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets, scale=scale)
     chosen = list(targets or [name for name in TARGETS if name in answers and name in scores])
+    lacking = [name for name in TARGETS if name in scores and name not in answers]
+    ignored = [name for name in unused_scores(answers, chosen) if name in scores or lacking]
     if not chosen:
         raise ClipsTableError(
             f"no target is in both tables; {predictions} has {listed(answers.columns)}, the truth {listed(scores.columns)}"
+            f"{how_to_name([name for name in ignored if name in scores])}"
+        )
+    if targets is None and ignored:
+        warnings.warn(
+            f"{predictions}: columns are not compared, for their names are unknown{how_to_name(ignored)}",
+            UserWarning,
+            stacklevel=2,
         )
     for table in (answers, scores):
         require_columns(table, chosen)
     predicted, true = answers[chosen].dropna(), scores[chosen].dropna()
     shared = true.index.intersection(predicted.index)
+    only_true, only_predicted = true.index.difference(shared), predicted.index.difference(shared)
+    near = near_misses(only_predicted, key.index)
     if shared.empty:
         raise ClipsTableError(
-            f"no clip is in both tables; predictions name {listed(predicted.index)}, the truth {listed(true.index)}"
+            f"no clip is in both tables; predictions name {listed(predicted.index)}, the truth {listed(true.index)}{near}"
         )
-    for name, table in (("prediction", true), ("true score", predicted)):
-        lacking = table.index.difference(shared)
+    for name, lacking in (("prediction", only_true), ("true score", only_predicted)):
         if len(lacking):
             warnings.warn(
-                f"{len(lacking)} clips have no {name}: {listed(lacking)}", SkippedWarning, stacklevel=2
+                f"{len(lacking)} clips have no {name}: {listed(lacking)}{near}", SkippedWarning, stacklevel=2
             )
-    return true.loc[shared], predicted.loc[shared], _systems_of(key.loc[shared])
+    return true.loc[shared], predicted.loc[shared], systems_if_named(key.loc[shared])
 
 
 def _read_answer_file(path: str | Path) -> pd.DataFrame:
@@ -179,7 +197,6 @@ def _read_answer_file(path: str | Path) -> pd.DataFrame:
         )
     if table.empty:
         raise ClipsTableError(f"{path}: the table is empty")
-    require_unique(table.assign(clip_id=[without_suffix(name) for name in table["clip_id"]]), "clip_id")
     return table
 
 
@@ -190,7 +207,7 @@ def _read_truth(truth: str | Path, split: str | None, targets: Sequence[str] | N
     if split is not None:
         raise ClipsTableError(f"{truth}: split={split!r} is for a MusicEval folder, not for a table")
     table = read_answers(truth, targets=targets)
-    if "system" not in table and not has_header(truth, "clip_id"):
+    if "system" not in table and not has_header(truth):
         bare = pd.Series([without_suffix(clip) for clip in table.index], index=table.index)
         table["system"] = names_of(bare)["system"]
     return table
@@ -199,29 +216,3 @@ def _read_truth(truth: str | Path, split: str | None, targets: Sequence[str] | N
 def _challenge_split(root: Path) -> str:
     """Name the list that the challenge ranks on, as far as the data set has it."""
     return "test" if parquet_files(root) or "test" in find_files(root).lists else "dev"
-
-
-def _under_names_of(key: pd.DataFrame, answers: pd.DataFrame, source: str | Path) -> pd.DataFrame:
-    """Give answers the clip ids of the truth, where they are about its clips; refuse two about one."""
-    rows = rows_by_name(answers.index.to_series(), key.index.to_series())
-    named = answers.set_axis(rows.fillna(answers.index.to_series()), axis=0).rename_axis("clip_id")
-    doubled = named.index.duplicated(keep=False)
-    if doubled.any():
-        raise ClipsTableError(
-            f"{source}: clips are predicted twice, with and without a suffix: {listed(answers.index[doubled])}"
-        )
-    return named
-
-
-def _systems_of(key: pd.DataFrame) -> pd.Series | None:
-    if "system" not in key:
-        return None
-    blank = key["system"].fillna("").eq("")
-    if 0 < blank.sum() < len(key):
-        warnings.warn(
-            f"{blank.sum()} of {len(key)} clips name no system, so there are no system-level scores: "
-            f"{listed(blank.index[blank])}",
-            UserWarning,
-            stacklevel=3,
-        )
-    return None if blank.any() else key["system"]

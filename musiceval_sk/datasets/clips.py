@@ -23,35 +23,21 @@ from musiceval_sk.datasets._tables import (
     require_scale,
     require_unique,
     source_of,
+    warn_of_unused_scores,
+)
+from musiceval_sk.datasets.ids import (
+    SOUND_SUFFIXES,
+    UNREAD_SUFFIXES,
+    id_texts,
+    is_missing,
+    match_ids,
+    near_misses,
+    without_suffix,
 )
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 TARGETS = ("impression", "alignment")
 TIMES = ("start_time", "end_time")
-SOUND_SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".aifc", ".w64", ".caf", ".au"),
-)
-# Sounds, or films that may be, of formats that libsndfile cannot read.
-_UNREAD_SUFFIXES = (
-    *(
-        ".m4a",
-        ".m4b",
-        ".aac",
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".mka",
-        ".webm",
-        ".wma",
-        ".wmv",
-        ".wv",
-        ".ape",
-        ".mpc",
-        ".tta",
-    ),
-    *(".ac3", ".amr", ".mp2", ".3gp", ".avi", ".dsf", ".ra", ".spx"),
-)
 _PLACEHOLDERS = ("system", "prompt", "prompt_id")
 
 
@@ -62,13 +48,14 @@ def load_clips(
     pattern: str | None = None,
     prompts: str | Path | None = None,
     scale: tuple[float, float] | None = (1, 5),
+    require_path: bool = True,
 ) -> pd.DataFrame:
     r"""Read a clips table from a file, or make one from a folder of sound files.
 
     Parameters
     ----------
     source : str or Path
-        A ``.csv``, ``.tsv`` or ``.jsonl`` file with a column ``path`` (relative to the file) and optionally
+        A ``.csv``, ``.tsv`` or ``.jsonl`` file, also ``.gz``, with a column ``path`` (relative to the file) and optionally
         ``clip_id`` (by default the path without its suffix), ``prompt``, ``system`` and scores, and ``start_time`` and
         ``end_time`` (seconds; empty for none) where a clip is a part of its file; or a folder, searched with those linked in it
         for WAV, W64, FLAC, MP3, OGG, Opus, AIFF, AU and CAF.
@@ -83,6 +70,8 @@ def load_clips(
         Clip ids match with and without a sound file's suffix.
     scale : (float, float) or None, default=(1, 5)
         Lowest and highest possible score; None accepts any number.
+    require_path : bool, default=True
+        Whether a table must say where sounds lie; if not, ``clip_id`` is enough.
 
     Returns
     -------
@@ -100,6 +89,15 @@ def load_clips(
     SkippedWarning
         If files are sounds of a kind that is not read, links to nothing, or do not match ``pattern``, or clips and the side
         table do not meet; with the count.
+    UserWarning
+        If columns of numbers on the scale are no targets, because their names are unknown.
+
+    Notes
+    -----
+    Delimiters may be commas, semicolons (then also decimal commas) or tabs; the text UTF-8, or UTF-16 with its mark. Names of
+    columns may differ in case, spaces and dashes; ``file_name`` (and beside it ``text``) of Hugging Face's AudioFolder are path
+    and prompt. An empty cell, ``NA``, ``nan``, ``null`` or ``-`` is a missing number, id, path, rater or system; a prompt is
+    taken as it is. The logger ``musiceval_sk`` tells, at level INFO, what was read so.
 
     Examples
     --------
@@ -120,9 +118,9 @@ def load_clips(
             f"{source}: pattern={pattern!r} is for a folder of sound files, not for a table"
         )
     else:
-        table = _read_clips(source)
+        table = _read_clips(source, targets, require_path)
     if prompts is not None:
-        table = _add_side_table(table, read_table(prompts), targets)
+        table = _add_side_table(table, read_table(prompts, targets), targets)
     return _finish(table, targets, scale)
 
 
@@ -200,18 +198,19 @@ def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return start, end
 
 
-def _read_clips(path: Path) -> pd.DataFrame:
-    table = read_table(path)
-    require_columns(table, ["path"])
+def _read_clips(path: Path, targets: Sequence[str] | None, require_path: bool) -> pd.DataFrame:
+    table = read_table(path, targets)
+    require_columns(table, ["path"] if require_path or "clip_id" not in table else [])
     if "clip_id" not in table:
         table.insert(0, "clip_id", [without_suffix(value) for value in table["path"]])
-    for column in ("path", "clip_id"):
-        blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
+    for column in table.columns.intersection(["path", "clip_id"]) if require_path else ["clip_id"]:
+        blank = is_missing(table[column])
         if blank.any():
             raise ClipsTableError(
                 f"{path}: column {column!r} is empty in line(s) {listed(table.index[blank])}"
             )
-    table["path"] = [str(path.parent.absolute() / str(value)) for value in table["path"]]
+    if "path" in table:
+        table["path"] = [str(path.parent.absolute() / str(value)) for value in table["path"]]
     return table
 
 
@@ -219,7 +218,7 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
     found = sorted(map(Path, _files_below(folder)))
     sounds = [path for path in found if path.suffix.lower() in SOUND_SUFFIXES]
     files = [path for path in sounds if path.is_file()]
-    unread = Counter(path.suffix.lower() for path in found if path.suffix.lower() in _UNREAD_SUFFIXES)
+    unread = Counter(path.suffix.lower() for path in found if path.suffix.lower() in UNREAD_SUFFIXES)
     if unread:
         kinds = (f"{count} {suffix}" for suffix, count in sorted(unread.items()))
         warnings.warn(
@@ -295,19 +294,23 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
     require_unique(side, key)
     for target in {*TARGETS, *(targets or ())} & {*side.columns}:
         side[target] = numbers(side, target)
-    rows = rows_by_name(table[key], side[key])
-    added = side.drop(columns=[key, "path"], errors="ignore").reindex(rows).set_axis(table.index)
-    lacking = rows.isna()
+    side[key] = id_texts(side[key])
+    places = match_ids(table[key], side[key])
+    lacking = pd.Series(places < 0, index=table.index)
+    added = side.drop(columns=[key, "path"], errors="ignore").reset_index(drop=True)
+    added = added.reindex(places).set_axis(table.index)
+    foreign = side[key].drop(side.index[places[places >= 0]])
+    near = near_misses(table.loc[lacking, key], foreign)
     if lacking.all():
         raise ClipsTableError(
-            f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {side[key].iloc[0]!r}"
+            f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {side[key].iloc[0]!r}{near}"
         )
     if lacking.any():
         _warn(
             f"{lacking.sum()} of {len(table)} clips are not in {side.attrs['path']}",
             table.loc[lacking, "clip_id"],
+            near,
         )
-    foreign = side.loc[~side.index.isin(rows), key]
     if key == "clip_id" and len(foreign):
         _warn(f"{len(foreign)} rows of {side.attrs['path']} belong to no clip", foreign)
     for column in added.columns.intersection(table.columns):  # clips that the side table lacks keep their own
@@ -318,46 +321,28 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
     return joined
 
 
-def rows_by_name(wanted: pd.Series, offered: pd.Series) -> pd.Series:
-    """Find the row of each name, by the very name, else without the suffixes of sound files.
-
-    Parameters
-    ----------
-    wanted : pandas.Series of str
-        Names to look for.
-    offered : pandas.Series of str
-        Names by row.
-
-    Returns
-    -------
-    pandas.Series
-        Row of each wanted name, nan for none.
-    """
-    bare = offered.map(without_suffix).drop_duplicates(keep=False)
-    row_of = {name: row for names in (bare, offered.astype(str)) for row, name in names.items()}
-    return wanted.map(lambda name: row_of.get(str(name), row_of.get(without_suffix(name))))
-
-
 def _finish(
     table: pd.DataFrame, targets: Sequence[str] | None, scale: tuple[float, float] | None
 ) -> pd.DataFrame:
-    table["clip_id"] = table["clip_id"].map(printable).str.strip()
+    table["clip_id"] = id_texts(table["clip_id"])
     require_unique(table, "clip_id")
     unknown = [target for target in targets or () if target not in table]
     if unknown:
         raise ClipsTableError(
             f"{source_of(table)}unknown target(s) {listed(unknown)}; columns are: {listed(table.columns, most=12)}"
         )
-    for target in targets or [name for name in TARGETS if name in table]:
+    chosen = targets or [name for name in TARGETS if name in table]
+    for target in chosen:
         table[target] = numbers(table, target)
         require_scale(table, target, scale)
     clip_times(table)
-    for name in TIMES:
-        if name in table:
-            table[name] = numbers(table, name)
+    for name in table.columns.intersection(TIMES):
+        table[name] = numbers(table, name)
+    if targets is None:
+        warn_of_unused_scores(table, chosen, scale)
     for name in ("prompt", "system"):
         if name in table:
-            table[name] = ["" if pd.isna(cell) else printable(cell).strip() for cell in table[name]]
+            table[name] = id_texts(table[name])
     if "prompt" not in table:
         table["prompt"] = ""
     clips = table.set_index("clip_id")
@@ -365,22 +350,5 @@ def _finish(
     return clips
 
 
-def without_suffix(name: str) -> str:
-    """Take the suffix of a sound file off a name; any other dot stays.
-
-    Parameters
-    ----------
-    name : str
-        Name of a file or clip.
-
-    Returns
-    -------
-    str
-        The name, without ``.wav`` and the like.
-    """
-    name = str(name)
-    return name[: -len(Path(name).suffix)] if name.lower().endswith(SOUND_SUFFIXES) else name
-
-
-def _warn(message: str, offenders: pd.Series) -> None:
-    warnings.warn(f"{message}: {listed(offenders)}", SkippedWarning, stacklevel=4)
+def _warn(message: str, offenders: pd.Series, near: str = "") -> None:
+    warnings.warn(f"{message}: {listed(offenders)}{near}", SkippedWarning, stacklevel=4)

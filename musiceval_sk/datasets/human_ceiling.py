@@ -12,7 +12,7 @@ import pandas as pd
 from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._rating_sample import Figure
-from musiceval_sk.datasets._ratings import columns_of, read_ratings
+from musiceval_sk.datasets._ratings import columns_of, of_known_clips, read_ratings
 from musiceval_sk.datasets.reliability import (
     intraclass_correlation,
     krippendorff_alpha,
@@ -20,7 +20,7 @@ from musiceval_sk.datasets.reliability import (
     rater_table,
 )
 from musiceval_sk.datasets.split_half import SplitHalf, spearman_brown, split_half
-from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
+from musiceval_sk.exceptions import RatingDesignError
 
 ANOTHER_PANEL = "another panel"
 PERFECT = "perfect predictor"
@@ -202,12 +202,7 @@ def human_ceiling(
     require_confidence(confidence)
     items = columns_of(items)
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
-    if clips is not None:
-        table = table[table["clip_id"].isin(clips.index)]
-        if table.empty:
-            raise ClipsTableError(
-                f"no rating belongs to a clip of the clips table, whose clips are {listed(clips.index)}"
-            )
+    table = of_known_clips(table, clips, quiet=True)
     options = {
         "items": items,
         "confidence": confidence,

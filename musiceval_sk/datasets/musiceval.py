@@ -4,7 +4,7 @@ The data set itself is not part of this package: CC BY-NC 4.0, https://www.aishe
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -15,8 +15,16 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets._musiceval_checks import Checks, check_files, check_scores, check_sounds
 from musiceval_sk.datasets._musiceval_files import DEMO_SYSTEMS, PARTS, MusicEvalFiles, find_files
 from musiceval_sk.datasets._musiceval_parquet import parquet_files, read_parquet_clips
-from musiceval_sk.datasets._tables import numbers, read_headerless, require_unique
+from musiceval_sk.datasets._tables import (
+    has_header,
+    numbers,
+    read_headerless,
+    read_table,
+    require_columns,
+    require_unique,
+)
 from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.ids import id_texts
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 __all__ = [
@@ -244,31 +252,48 @@ def load_musiceval_systems(root: str | Path) -> pd.DataFrame:
     return read_system_table(str(files.system_table))
 
 
-def read_system_table(path: str | Path) -> pd.DataFrame:
-    """Read a table of system scores: lines of ``system,impression,alignment``, with or without a header.
+def read_system_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table of system scores: lines of ``system,impression,alignment``, or a header that names system and targets.
 
     Parameters
     ----------
     path : str or Path
         The file.
+    targets : sequence of str, default=None
+        Columns that must be there; by default those of impression and alignment that are, both without a header.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``system``, with ``impression`` and ``alignment``.
+        Indexed by ``system``, with the targets.
 
     Raises
     ------
     ClipsTableError
-        If a line has not three cells, a score is no number, or a system repeats.
+        If a column or cell is missing, a score is no number, or a system repeats.
     """
-    table, broken = read_headerless(path, ["system", *TARGETS])
-    if broken or table.empty:
-        raise ClipsTableError(
-            f"{path}: expected lines of system,impression,alignment: {listed(broken) or 'it is empty'}"
-        )
+    wanted = list(targets or TARGETS)
+    table = read_table(path, targets) if has_header(path) else pd.DataFrame()
+    chosen = [name for name in wanted if name in table]
+    if chosen:
+        require_columns(table, ["system", *(wanted if targets else chosen)])
+    else:  # the columns' order tells what they are, whatever a header calls them
+        table, broken = read_headerless(path, ["system", *TARGETS])
+        if broken and len(wanted) == 1:
+            table, broken = read_headerless(path, ["system", *wanted])
+        if broken or table.empty:
+            raise ClipsTableError(
+                f"{path}: expected lines of system,impression,alignment, or a header of system and {listed(wanted)}: "
+                f"{listed(broken) or 'it is empty'}"
+            )
+        chosen = wanted
+        require_columns(table, chosen)
+    table["system"] = id_texts(table["system"])
+    nameless = table.index[table["system"] == ""]
+    if len(nameless):
+        raise ClipsTableError(f"{path}: column 'system' is empty in line(s) {listed(nameless)}")
     require_unique(table, "system")
-    return table.assign(**{target: numbers(table, target) for target in TARGETS}).set_index("system")
+    return table.assign(**{target: numbers(table, target) for target in chosen}).set_index("system")
 
 
 def _read(

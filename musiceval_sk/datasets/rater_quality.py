@@ -9,7 +9,7 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, read_ratings
 from musiceval_sk.datasets._tables import require_columns, source_of
-from musiceval_sk.datasets.rater_rules import UNIT, Rule
+from musiceval_sk.datasets.rater_rules import UNIT, Item, Rule, named_among
 from musiceval_sk.exceptions import ClipsTableError
 
 ONE_BATCH = "all"
@@ -28,14 +28,14 @@ class Screening:
     units : pandas.DataFrame
         One row a rater and batch: ``rater``, ``batch``, ``ratings`` (their number, probes included), ``kept`` (bool), and
         per rule whether it was "passed", "failed" or "not judged" (no probe heard, or too few ratings).
-    probes : tuple of str
-        Clips that were taken out because they were there only to probe.
+    probes : tuple of str or tuple
+        Clips, or items, that were taken out because they were there only to probe.
     """
 
     kept: pd.DataFrame = field(repr=False)
     left_out: pd.DataFrame = field(repr=False)
     units: pd.DataFrame = field(repr=False)
-    probes: tuple[str, ...] = ()
+    probes: tuple[Item, ...] = ()
 
     def __str__(self) -> str:
         """Give counts, and every rater and batch left out with the evidence."""
@@ -90,7 +90,7 @@ def screen_ratings(
     batch : str or None, default=None
         Column of batches; None takes ``batch`` if there is one, and else all ratings as one batch.
     items : sequence of str, default=("clip_id",)
-        Columns that together name what was rated.
+        Columns that together name what was rated; rules may then name an item by a tuple of their values.
     drop_probes : bool, default=True
         Take clips that were there only to probe (real music, second copies) out of what is kept.
 
@@ -120,7 +120,7 @@ def screen_ratings(
       real music: 1 passed, 1 failed, 0 not judged
       1 clips were probes and are not kept
     B, batch all
-      real music (impression): scored 2 for the real clip real, where at least 3 is expected
+      real music (impression): scored 2 for the real clip real, below 3
     """
     rules = [rules] if isinstance(rules, Rule) else list(rules)
     strange = [rule for rule in rules if not isinstance(rule, Rule)]
@@ -130,13 +130,14 @@ def screen_ratings(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"rules must be one or more, each name once; they are {names}")
     columns = columns_of(items)
-    table, chosen = read_ratings(
-        ratings, targets, scale, rater=rater, items=list(dict.fromkeys([*columns, "clip_id"]))
-    )
+    named = list(dict.fromkeys([*columns, "clip_id"]))
+    others = [] if batch is None else [batch]
+    table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=named, others=others)
     original = table.copy()
     table["rater"] = name_raters(table, rater, "screening")
     table["batch"] = _batches(table, batch)
     table["item"], _ = codes_of(table, columns)
+    table["item_name"] = list(zip(*(table[column] for column in columns), strict=True))
     table["trusted"] = True
     unit, units = codes_of(table, UNIT)
     verdicts = units.to_frame(index=False)
@@ -153,7 +154,7 @@ def screen_ratings(
     verdicts.insert(2, "ratings", table.groupby(unit).size().to_numpy())
     verdicts.insert(3, "kept", verdicts[names].ne("failed").all(axis=1))
     probes = tuple(dict.fromkeys(clip for rule in rules for clip in rule.probes)) if drop_probes else ()
-    kept = (table["trusted"] & ~table["clip_id"].isin(probes)).to_numpy()
+    kept = (table["trusted"] & ~named_among(table, probes)).to_numpy()
     if not kept.any():
         raise ClipsTableError(
             f"{source_of(table)}the rules leave nothing: {(~verdicts['kept']).sum()} of {len(verdicts)} raters x batches "

@@ -1,6 +1,7 @@
 """Rules by which a rater's scores of a batch are found invalid.
 
-Rules are values: all thresholds are their fields.
+Rules are values: all thresholds are their fields. A rule names what was rated by its clip id, which stands for all its ratings,
+or by a tuple with one value for each of `screen_ratings`'s ``items``, such as ``(clip_id, prompt)``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import id_text, match_ids, near_misses
 from musiceval_sk.exceptions import ClipsTableError
 
 UNIT = ["rater", "batch"]
+Item = str | tuple[str, ...]
 
 
 class Rule:
@@ -30,8 +33,8 @@ class Rule:
     name = "rule"
 
     @property
-    def probes(self) -> tuple[str, ...]:
-        """Clips that were there only to probe, and are no part of the test."""
+    def probes(self) -> tuple[Item, ...]:
+        """Clips or items that were there only to probe, and are no part of the test."""
         return ()
 
     def judge(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
@@ -40,8 +43,9 @@ class Rule:
         Parameters
         ----------
         ratings : pandas.DataFrame
-            Columns ``rater``, ``batch`` and ``clip_id`` (text), ``item`` (number of what was rated), ``trusted`` (False
-            where an earlier rule left the rater and batch out), the targets, and all columns of the user's table.
+            Columns ``rater``, ``batch`` and ``clip_id`` (text), ``item`` (number of what was rated), ``item_name`` (a tuple
+            of its values), ``trusted`` (False where an earlier rule left the rater and batch out), the targets, and all
+            columns of the user's table.
         targets : sequence of str
             Score columns to look at.
 
@@ -78,30 +82,30 @@ class RealMusicProbe(Rule):
 
     Attributes
     ----------
-    clips : sequence of str
-        Clip ids of the real music.
+    clips : sequence of str or tuple
+        Clip ids, or items, of the real music.
     least : float, default=3
-        Lowest score that a careful rater gives to real music.
+        Lowest score that is accepted; who scores below it fails.
     targets : sequence of str or None, default=("impression",)
         Score columns to look at; None for all. Real music is good music, but need not fit the text it is shown with.
     """
 
-    clips: Sequence[str]
+    clips: Sequence[Item]
     least: float = 3
     targets: Sequence[str] | None = ("impression",)
     name = "real music"
 
     @property
-    def probes(self) -> tuple[str, ...]:
+    def probes(self) -> tuple[Item, ...]:
         """The real clips."""
-        return tuple(map(str, self.clips))
+        return tuple(map(_as_text, self.clips))
 
     def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
-        heard = _scores(_of_clips(ratings, self.clips, self.name), targets)
+        heard = _scores(_of_items(ratings, self.clips, self.name), targets)
         return heard.assign(failed=heard["score"] < self.least)
 
     def _words(self, row: dict[Any, Any]) -> str:
-        return f"scored {row['score']:g} for the real clip {row['clip_id']}, where at least {self.least:g} is expected"
+        return f"scored {row['score']:g} for the real clip {row['clip_id']}, below {self.least:g}"
 
 
 @dataclass(frozen=True)
@@ -112,28 +116,28 @@ class DuplicateProbe(Rule):
 
     Attributes
     ----------
-    pairs : sequence of (str, str) or None, default=None
-        Clip ids of a clip and of its copy. None takes clips that a rater rated more than once in a batch under
-        the same id.
+    pairs : sequence of (str or tuple, str or tuple) or None, default=None
+        Clip ids, or items, of a clip and of its copy. None takes items that a rater rated more than once in a batch under
+        the same name.
     most : float, default=1
-        Largest difference of scores that is accepted.
+        Largest difference of scores that is accepted; copies that are further apart fail.
     targets : sequence of str or None, default=None
         Score columns to look at; None for all.
     """
 
-    pairs: Sequence[tuple[str, str]] | None = None
+    pairs: Sequence[tuple[Item, Item]] | None = None
     most: float = 1
     targets: Sequence[str] | None = None
     name = "duplicates"
 
     @property
-    def probes(self) -> tuple[str, ...]:
+    def probes(self) -> tuple[Item, ...]:
         """The second copies."""
-        return tuple(str(copy) for clip, copy in self.pairs or () if str(clip) != str(copy))
+        return tuple(_as_text(copy) for clip, copy in self.pairs or () if _as_text(clip) != _as_text(copy))
 
     def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
         if self.pairs is None:
-            heard = ratings.assign(pair=ratings["item"].astype(str), words=ratings["clip_id"])
+            heard = ratings.assign(pair=ratings["item"], words=ratings["clip_id"])
         else:
             if isinstance(self.pairs, str) or any(
                 isinstance(pair, str) or len(pair) != 2 for pair in self.pairs
@@ -141,12 +145,17 @@ class DuplicateProbe(Rule):
                 raise TypeError(
                     f"rule {self.name!r} takes pairs of clip ids, such as [('S02_P04', 'S02_P04_again')]; got {self.pairs!r}"
                 )
-            _of_clips(ratings, [clip for pair in self.pairs for clip in pair], self.name)
-            named = pd.DataFrame(
-                [(str(clip), n, f"{a} and {b}") for n, (a, b) in enumerate(self.pairs) for clip in {a, b}],
-                columns=["clip_id", "pair", "words"],
+            _of_items(ratings, [item for pair in self.pairs for item in pair], self.name)
+            copies = pd.DataFrame(
+                [
+                    (item, n, " and ".join(map(_words_of, pair)))
+                    for n, pair in enumerate(self.pairs)
+                    for item in dict.fromkeys(_as_rated(ratings, pair))
+                ],
+                columns=["copy", "pair", "words"],
             )
-            heard = ratings.merge(named, on="clip_id")
+            named = [ratings.assign(copy=ratings[column]) for column in ("clip_id", "item_name")]
+            heard = pd.concat(named).merge(copies, on="copy")
         long = _scores(heard, targets, keep=["pair", "words"])
         both = long.groupby([*UNIT, "target", "pair", "words"], sort=False)["score"].agg(
             ["min", "max", "size"]
@@ -164,16 +173,16 @@ class AnchorRule(Rule):
 
     Attributes
     ----------
-    high, low : sequence of str, default=()
-        Clip ids of anchors known to be good and known to be bad. They count as part of the test, not as probes.
+    high, low : sequence of str or tuple, default=()
+        Clip ids, or items, of anchors known to be good and known to be bad. They count as part of the test, not as probes.
     middle : float, default=3
-        The score that parts the sides.
+        The score that parts the sides: a mean of high anchors below it fails, and one of low anchors above it.
     targets : sequence of str or None, default=("impression",)
         Score columns to look at; None for all.
     """
 
-    high: Sequence[str] = ()
-    low: Sequence[str] = ()
+    high: Sequence[Item] = ()
+    low: Sequence[Item] = ()
     middle: float = 3
     targets: Sequence[str] | None = ("impression",)
     name = "anchors"
@@ -182,7 +191,7 @@ class AnchorRule(Rule):
         parts = []
         for side, clips, sign in (("high", self.high, 1), ("low", self.low, -1)):
             if len(clips):
-                long = _scores(_of_clips(ratings, clips, f"{side} {self.name}"), targets)
+                long = _scores(_of_items(ratings, clips, f"{side} {self.name}"), targets)
                 means = (
                     long.groupby([*UNIT, "target"], sort=False)["score"].agg(["mean", "size"]).reset_index()
                 )
@@ -192,7 +201,8 @@ class AnchorRule(Rule):
         return pd.concat(parts, ignore_index=True)
 
     def _words(self, row: dict[Any, Any]) -> str:
-        return f"mean {row['mean']:.2f} over {row['size']} {row['side']} anchors, on the wrong side of {self.middle:g}"
+        where = "below" if row["side"] == "high" else "above"
+        return f"mean {row['mean']:.4g} over {row['size']} {row['side']} anchors, {where} {self.middle:g}"
 
 
 @dataclass(frozen=True)
@@ -202,7 +212,7 @@ class StraightLining(Rule):
     Attributes
     ----------
     share : float in (0, 1], default=0.9
-        Invalid where the most frequent score makes up this share of a batch, or more.
+        Fails where the most frequent score makes up at least this share of a batch.
     least_ratings : int, default=10
         Batches with fewer ratings are not judged.
     targets : sequence of str or None, default=None
@@ -230,7 +240,7 @@ class StraightLining(Rule):
         return found
 
     def _words(self, row: dict[Any, Any]) -> str:
-        return f"gave {row['score']:g} in {row['count']} of {row['total']} ratings"
+        return f"gave {row['score']:g} in {row['count']} of {row['total']} ratings, at least {self.share:.4g} of them"
 
 
 @dataclass(frozen=True)
@@ -240,11 +250,11 @@ class TooFast(Rule):
     Attributes
     ----------
     least : float
-        Seconds that a rating takes at least.
+        Shortest time that is accepted for a rating, in seconds.
     column : str, default="seconds"
         Column with the time that each rating took, in seconds.
     share : float in [0, 1), default=0.5
-        Invalid where more than this share of a batch was rated faster.
+        Fails where more than this share of a batch was rated in less time.
     """
 
     least: float
@@ -271,11 +281,14 @@ class TooFast(Rule):
             fast=("fast", "sum"), size=("fast", "size"), median=("time", "median")
         )
         found = found.reset_index().assign(target="")
-        found["failed"] = found["fast"] > self.share * found["size"]
+        found["failed"] = found["fast"] > self.share * found["size"] + 1e-9
         return found
 
     def _words(self, row: dict[Any, Any]) -> str:
-        return f"took less than {self.least:g} s for {row['fast']} of {row['size']} ratings (median {row['median']:.1f} s)"
+        return (
+            f"took less than {self.least:g} s for {row['fast']} of {row['size']} ratings (median {row['median']:.1f} s), "
+            f"more than {self.share:.4g} of them"
+        )
 
 
 @dataclass(frozen=True)
@@ -287,7 +300,8 @@ class Disagreement(Rule):
     Attributes
     ----------
     least : float in [-1, 1], default=0.2
-        Lowest Pearson correlation with the mean of the others, over the items of the batch that both rated.
+        Lowest Pearson correlation with the mean of the others that is accepted, over the items of the batch that both rated;
+        who correlates less fails.
     least_ratings : int, default=10
         Batches with fewer shared items are not judged.
     targets : sequence of str or None, default=None
@@ -310,10 +324,7 @@ class Disagreement(Rule):
         return found
 
     def _words(self, row: dict[Any, Any]) -> str:
-        return (
-            f"correlates {row['correlation']:.2f} with the other raters over {row['n']} items, where at least "
-            f"{self.least:g} is expected"
-        )
+        return f"correlates {row['correlation']:.3f} with the other raters over {row['n']} items, below {self.least:g}"
 
     def _correlate(self, ratings: pd.DataFrame, target: str) -> pd.DataFrame:
         """Correlate each rater and batch with the mean of trusted others; no spread on either side counts as 0."""
@@ -338,20 +349,52 @@ class Disagreement(Rule):
         return sums[[*UNIT, "n"]].assign(target=target, correlation=correlation)
 
 
-def _of_clips(ratings: pd.DataFrame, clips: Iterable[str], name: str) -> pd.DataFrame:
-    """Ratings of some clips, every one of which somebody must have rated."""
-    if isinstance(clips, str):
-        raise TypeError(f"rule {name!r} takes clip ids as a list, such as [{clips!r}], not one text")
-    wanted = list(dict.fromkeys(str(clip) for clip in clips))
+def _of_items(ratings: pd.DataFrame, items: Iterable[Any], name: str) -> pd.DataFrame:
+    """Ratings of some clips or items, every one of which somebody must have rated."""
+    if isinstance(items, str):
+        raise TypeError(f"rule {name!r} takes clip ids as a list, such as [{items!r}], not one text")
+    wanted = list(dict.fromkeys(_as_rated(ratings, items)))
     if not wanted:
         raise ValueError(f"rule {name!r} names no clips")
-    unheard = [clip for clip in wanted if clip not in set(ratings["clip_id"])]
+    rated = {*ratings["clip_id"].unique(), *ratings["item_name"].unique()}
+    unheard = [item for item in wanted if item not in rated]
     if unheard:
+        shown = ratings.drop_duplicates("item")["item_name" if isinstance(unheard[0], tuple) else "clip_id"]
         raise ClipsTableError(
-            f"rule {name!r} names {len(unheard)} of {len(wanted)} clips that nobody rated: {listed(unheard)}; the ratings name "
-            f"{listed(ratings['clip_id'].unique(), most=3)}"
+            f"rule {name!r} names {len(unheard)} of {len(wanted)} clips that nobody rated: {listed(map(_words_of, unheard))}; "
+            f"the ratings name {listed(map(_words_of, shown.unique()), most=3)}{near_misses(unheard, shown.unique())}"
         )
-    return ratings[ratings["clip_id"].isin(wanted)]
+    return ratings[named_among(ratings, wanted)]
+
+
+def named_among(ratings: pd.DataFrame, items: Iterable[Item]) -> pd.Series:
+    """Tell which ratings are of one of these clips or items."""
+    wanted = set(_as_rated(ratings, items))
+    return ratings["clip_id"].isin(wanted) | ratings["item_name"].isin(wanted)
+
+
+def _as_text(item: Any) -> Item:
+    return tuple(map(id_text, item)) if isinstance(item, tuple | list) else id_text(item)
+
+
+def _as_rated(ratings: pd.DataFrame, items: Iterable[Any]) -> list[Item]:
+    """Name clips or items with the clip ids of the ratings."""
+    named = [_as_text(item) for item in items]
+    parts = list(
+        dict.fromkeys(part for item in named for part in ([item] if isinstance(item, str) else item))
+    )
+    clips = ratings["clip_id"].unique()
+    own = {
+        part: clips[place] for part, place in zip(parts, match_ids(parts, clips), strict=True) if place >= 0
+    }
+    return [
+        own.get(item, item) if isinstance(item, str) else tuple(own.get(part, part) for part in item)
+        for item in named
+    ]
+
+
+def _words_of(item: Any) -> str:
+    return f"({', '.join(map(str, item))})" if isinstance(item, tuple | list) else str(item)
 
 
 def _scores(ratings: pd.DataFrame, targets: Sequence[str], keep: Sequence[str] = ()) -> pd.DataFrame:

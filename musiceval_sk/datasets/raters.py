@@ -10,9 +10,9 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._aggregation import Location, mean_of, median_of, trimmed_mean_of
 from musiceval_sk.datasets._rater_models import fit_bias, scale_to_panel
-from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, read_ratings
+from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, of_known_clips, read_ratings
 from musiceval_sk.datasets._tables import source_of
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import SkippedWarning
 
 METHODS = ("mean", "median", "trimmed", "zscore", "bias")
 _OF_RATERS = {"zscore": "normalising each rater", "bias": "the rater-bias model"}
@@ -117,8 +117,7 @@ def aggregate_ratings(
     if clips is not None and "clip_id" not in items:
         raise ValueError(f"clips= needs 'clip_id' among the items; they are {listed(items)}")
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
-    if clips is not None:
-        table = _of_known_clips(table, clips)
+    table = of_known_clips(table, clips)
     _warn_of_repeats(table, rater, items)
     codes, names = codes_of(table, items)
     scores = pd.DataFrame(index=names)
@@ -193,20 +192,3 @@ def _warn_of_repeats(table: pd.DataFrame, rater: str | None, items: Sequence[str
             UserWarning,
             stacklevel=3,
         )
-
-
-def _of_known_clips(table: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
-    known = table["clip_id"].isin(clips.index)
-    if not known.any():
-        raise ClipsTableError(
-            f"{source_of(table)}no rating belongs to a clip of the clips table; ratings name "
-            f"{listed(table['clip_id'].unique())}, clips are {listed(clips.index)}"
-        )
-    if not known.all():
-        strangers = table.loc[~known, "clip_id"].unique()
-        warnings.warn(
-            f"{source_of(table)}left out {(~known).sum()} ratings of {len(strangers)} unknown clips: {listed(strangers)}",
-            SkippedWarning,
-            stacklevel=3,
-        )
-    return table[known]

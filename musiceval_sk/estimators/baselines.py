@@ -17,6 +17,7 @@ from sklearn.svm import SVR
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import is_missing, match_ids, near_misses
 from musiceval_sk.estimators.regressor import MOSRegressor
 
 _SERIES = ("labels", "means_")
@@ -120,10 +121,13 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"LookupRegressor finds labels by X's index, but X is a {type(X).__name__} without one"
             )
-        found = self.labels.reindex(X.index)
-        if found.isna().any():
-            raise ValueError(f"no label is known for clips: {listed(found.index[found.isna()])}")
-        return found.to_numpy()
+        places = match_ids(X.index, self.labels.index)
+        found = self.labels.iloc[places].to_numpy()
+        unknown = (places < 0) | is_missing(found)
+        if unknown.any():
+            near = near_misses(X.index[places < 0], self.labels.index)
+            raise ValueError(f"no label is known for clips: {listed(X.index[unknown])}{near}")
+        return found
 
 
 def _parts(series: pd.Series) -> dict[str, Any]:
@@ -175,7 +179,7 @@ def look_ups(clips: pd.DataFrame) -> dict[str, Any]:
     """
     models: dict[str, Any] = {"global mean": DummyRegressor()}
     for label in ("system", "prompt"):
-        if label in clips and clips[label].fillna("").ne("").all():
+        if label in clips and not is_missing(clips[label]).any():
             models[f"{label} mean"] = LookupRegressor(clips[label])
     return models
 

@@ -8,8 +8,9 @@ import pandas as pd
 from sklearn.linear_model import Ridge
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets._ratings import read_ratings
+from musiceval_sk.datasets._ratings import of_known_clips, read_ratings
 from musiceval_sk.datasets.clips import TARGETS, check_clips
+from musiceval_sk.datasets.ids import systems_if_named
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.estimators.baselines import look_ups, scaled
 from musiceval_sk.evaluation._curve_designs import Amounts
@@ -47,7 +48,7 @@ def with_scores(
     if ratings is not None:
         table, names = read_ratings(ratings, asked, scale, rater=rater)
         means = aggregate_ratings(table, clips=clips, targets=names, scale=scale, rater=rater)
-        known = table[table["clip_id"].isin(clips.index)]
+        known = of_known_clips(table, clips, quiet=True)
         return clips.drop(columns=means.columns, errors="ignore").join(means), known, names
     if {"ratings", "budget"} & set(grows):
         raise RatingDesignError(
@@ -62,7 +63,7 @@ def with_scores(
 
 def checked_metrics(metrics: Collection[str] | None, clips: pd.DataFrame) -> list[str]:
     """List the metrics in their usual order; refuse those that the clips cannot carry."""
-    with_systems = _systems(clips) is not None
+    with_systems = systems_if_named(clips) is not None
     if metrics is None:
         return ["S_SRCC", "U_SRCC"] if with_systems else ["U_SRCC"]
     unknown = [name for name in metrics if name not in METRICS]
@@ -74,16 +75,12 @@ def checked_metrics(metrics: Collection[str] | None, clips: pd.DataFrame) -> lis
     return [name for name in METRICS if name in metrics]
 
 
-def _systems(clips: pd.DataFrame) -> pd.Series | None:
-    return clips["system"] if "system" in clips and clips["system"].fillna("").ne("").all() else None
-
-
 def make_target(
     name: str, clips: pd.DataFrame, X: pd.DataFrame, split: Split, table: pd.DataFrame | None
 ) -> Target:
     """Gather what the fits of one target share."""
     part = usable_clips(clips, {"X": X}, name)
-    systems = _systems(clips)
+    systems = systems_if_named(clips)
     if table is not None:
         table = table.loc[table["clip_id"].isin(part.index) & table[name].notna(), ["clip_id", name]]
     return Target(

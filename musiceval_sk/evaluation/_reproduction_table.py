@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import ConstantInputWarning
 
 from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.ids import systems_if_named
 from musiceval_sk.evaluation.bootstrap import MetricBootstrap, bootstrap_metrics
 from musiceval_sk.evaluation.metrics import METRICS, evaluate
 from musiceval_sk.evaluation.protocols import ReproductionProtocol
@@ -78,7 +79,7 @@ def ours(protocol: ReproductionProtocol, n_seeds: int) -> str:
 
 
 def _scores(test: pd.DataFrame, predicted: pd.DataFrame, table_truth: pd.DataFrame | None) -> pd.DataFrame:
-    systems = test.get("system")
+    systems = systems_if_named(test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)  # the global mean ranks nothing, as nan says
         return evaluate(test[list(TARGETS)], predicted, systems=systems, system_truth=table_truth)
@@ -103,7 +104,7 @@ class _Intervals:
         places = [(target, row) for row in predictions for target in TARGETS]
         self._names = {place: str(number) for number, place in enumerate(places)}
         predicted = self._wide({(target, row): predictions[row][target] for target, row in places})
-        systems = test.get("system")
+        systems = systems_if_named(test)
         options: dict[str, Any] = {
             "systems": systems,
             "n_resamples": n_resamples,

@@ -1,12 +1,13 @@
 """Truth, predictions and systems as users give them, brought into one order and held to the contract."""
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import is_missing, match_ids, near_misses
 from musiceval_sk.evaluation.subsets import select_systems
 from musiceval_sk.exceptions import FewSystemsWarning
 
@@ -14,8 +15,80 @@ ENOUGH_SYSTEMS = 5
 _ROUNDING = 1e-13
 
 
+class Clips(NamedTuple):
+    """The clips that figures are about, by the first argument that carries an index."""
+
+    argument: str
+    index: pd.Index
+
+
+def clips_of(**arguments: Any) -> Clips | None:
+    """Find the clips that arguments are about.
+
+    Parameters
+    ----------
+    **arguments : array-like or None
+        Scores, systems or the like, by the name of the argument.
+
+    Returns
+    -------
+    Clips or None
+        Of the first Series or DataFrame; None where all go by position.
+    """
+    for name, values in arguments.items():
+        if isinstance(values, pd.Series | pd.DataFrame):
+            return Clips(name, values.index)
+    return None
+
+
+def in_order_of(clips: Clips | None, values: Any, argument: str, *, more: bool = False) -> Any:
+    """Bring labelled values into the order of the clips; those without labels stay in theirs.
+
+    Parameters
+    ----------
+    clips : Clips or None
+        As from `clips_of`.
+    values : array-like
+        Scores, systems or the like.
+    argument : str
+        Their name, for messages.
+    more : bool, default=False
+        Whether they may hold other clips besides.
+
+    Returns
+    -------
+    array-like
+        Values of the clips, in their order.
+
+    Raises
+    ------
+    ValueError
+        If the two are about different clips, or repeat clip ids and differ in order.
+    """
+    if clips is None or not isinstance(values, pd.Series | pd.DataFrame) or values.index.equals(clips.index):
+        return values
+    asked = [(argument, values.index), *([] if more else [clips])]
+    for name, index in asked:
+        if not index.is_unique:
+            raise ValueError(f"{name} repeats clip ids: {listed(index[index.duplicated()].unique())}")
+    places = match_ids(clips.index, values.index)
+    lacking = clips.index[places < 0]
+    foreign = values.index.delete(places[places >= 0])
+    what_to_do = f"{near_misses(lacking, foreign)}. Where rows are in one order, give {argument}.to_numpy()"
+    if len(lacking) and more:
+        noun = argument.removesuffix("s").replace("_", " ")
+        raise ValueError(f"no {noun} is known for clips: {listed(lacking)}{what_to_do}")
+    if len(lacking) or (len(foreign) and not more):
+        alone = {clips.argument: lacking, argument: foreign}
+        only = "; ".join(f"{name} alone has {listed(ids)}" for name, ids in alone.items() if len(ids))
+        raise ValueError(
+            f"{clips.argument} and {argument} are about different clips by their index: {only}{what_to_do}"
+        )
+    return values.iloc[places].set_axis(clips.index)
+
+
 def matched(
-    y_true: Any, y_pred: Any, systems: Any
+    y_true: Any, y_pred: Any, systems: Any, clips: Clips | None = None, argument: str = "y_pred"
 ) -> tuple[list[tuple[Any, np.ndarray, np.ndarray]], np.ndarray | None]:
     """Bring truth, predictions and systems into one order, target by target.
 
@@ -23,6 +96,10 @@ def matched(
     ----------
     y_true, y_pred, systems : array-like
         As `evaluate` takes them.
+    clips : Clips, default=None
+        The order; by default that of the first argument with an index.
+    argument : str, default="y_pred"
+        What messages call y_pred.
 
     Returns
     -------
@@ -34,18 +111,20 @@ def matched(
     Raises
     ------
     ValueError
-        If shapes differ, values are not finite, or a clip has no system.
+        If shapes or clips differ, values are not finite, or a clip has no system.
     """
-    y_pred = _aligned(y_true, y_pred)
-    truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
+    clips = clips or clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
+    truth, prediction = _score_arrays(y_true, y_pred, clips, argument)
     if truth.shape != prediction.shape:
-        raise ValueError(f"y_true has shape {truth.shape}, y_pred {prediction.shape}; they must be the same")
-    labels = None if systems is None else systems_of(y_true, systems)
+        raise ValueError(
+            f"y_true has shape {truth.shape}, {argument} {prediction.shape}; they must be the same"
+        )
+    labels = None if systems is None else systems_in_order(clips, systems, len(truth))
     if truth.ndim == 1:
-        return [(None, *validate(truth, prediction))], labels
+        return [(None, *_checked(truth, prediction))], labels
     names = list(getattr(y_true, "columns", range(truth.shape[1])))
     columns = enumerate(names)
-    return [(name, *validate(truth[:, i], prediction[:, i])) for i, name in columns], labels
+    return [(name, *_checked(truth[:, i], prediction[:, i])) for i, name in columns], labels
 
 
 def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -59,15 +138,68 @@ def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     tuple of np.ndarray
-        Both as float arrays.
+        Both as float arrays, in the order of y_true or, where that has no index, of y_pred.
 
     Raises
     ------
     ValueError
-        If they are not one-dimensional, empty, of different length or not finite.
+        If they are not one-dimensional, empty, of different length or clips, or not finite.
     """
-    y_pred = _aligned(y_true, y_pred)
-    truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
+    return _checked(*_score_arrays(y_true, y_pred, clips_of(y_true=y_true, y_pred=y_pred)))
+
+
+def systems_in_order(clips: Clips | None, systems: Any, n: int) -> np.ndarray:
+    """Find the system of each clip.
+
+    Parameters
+    ----------
+    clips : Clips or None
+        As from `clips_of`.
+    systems : array-like or pandas.Series
+        Systems, as for `evaluate`.
+    n : int
+        Number of clips.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,)]
+        The systems, in the order of the clips.
+
+    Raises
+    ------
+    ValueError
+        If a clip has none, or there are not n.
+    """
+    labels = np.asarray(in_order_of(clips, systems, "systems", more=True), dtype=object)
+    if labels.shape != (n,):
+        raise ValueError(f"systems has shape {labels.shape} for {n} clips")
+    missing = is_missing(labels)
+    if missing.any():
+        which = f"{missing.sum()} clips, at rows" if clips is None else "clips"
+        names = np.flatnonzero(missing) if clips is None else clips.index[missing]
+        raise ValueError(f"no system is known for {which}: {listed(names)}")
+    return labels
+
+
+def _score_arrays(
+    y_true: Any, y_pred: Any, clips: Clips | None, argument: str = "y_pred"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and prediction as arrays, rows in the order of the clips and columns in that of y_true."""
+    if isinstance(y_true, pd.DataFrame) and isinstance(y_pred, pd.DataFrame):
+        if set(y_true.columns) != set(y_pred.columns):
+            raise ValueError(
+                f"y_true has the targets {listed(y_true.columns)}, {argument} {listed(y_pred.columns)}: give both the same "
+                f"names, or, where their columns are in one order, {argument}.to_numpy()"
+            )
+        y_pred = y_pred[list(y_true.columns)]
+    truth, prediction = (
+        np.asarray(in_order_of(clips, values, name), dtype=float)
+        for values, name in ((y_true, "y_true"), (y_pred, argument))
+    )
+    return truth, prediction
+
+
+def _checked(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if truth.ndim != 1 or truth.shape != prediction.shape or truth.size == 0:
         raise ValueError(
             f"y_true and y_pred must be non-empty, one-dimensional and of one length; got {truth.shape} and "
@@ -78,61 +210,6 @@ def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
         if broken:
             raise ValueError(f"{name} holds {broken} values that are nan or infinite, of {values.size}")
     return truth, prediction
-
-
-def systems_of(y: Any, systems: Any) -> np.ndarray:
-    """Find the system of each row of y.
-
-    Parameters
-    ----------
-    y : array-like
-        Scores; a Series or DataFrame is indexed by clip id.
-    systems : array-like or pandas.Series
-        Systems by clip id (a Series, where y is indexed too), else one per row.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,)]
-        The systems, in the order of y.
-
-    Raises
-    ------
-    ValueError
-        If clips of y have no system, or the lengths differ.
-    """
-    if isinstance(systems, pd.Series) and isinstance(y, pd.Series | pd.DataFrame):
-        if not systems.index.is_unique:
-            raise ValueError(f"systems repeats clip ids: {listed(systems.index[systems.index.duplicated()])}")
-        found = systems.reindex(y.index)
-        if found.isna().any():
-            raise ValueError(f"no system is known for clips: {listed(found.index[found.isna()])}")
-        return found.to_numpy()
-    labels = np.asarray(systems, dtype=object)
-    if labels.shape != (len(y),):
-        raise ValueError(f"systems has shape {labels.shape} for {len(y)} clips")
-    missing = np.flatnonzero(pd.isna(labels))
-    if len(missing):
-        raise ValueError(f"no system is known for {len(missing)} clips, at rows: {listed(missing)}")
-    return labels
-
-
-def _aligned(y_true: Any, y_pred: Any) -> Any:
-    """Bring labelled predictions into the order of labelled truth; refuse those about other clips."""
-    if not isinstance(y_pred, pd.Series | pd.DataFrame) or type(y_true) is not type(y_pred):
-        return y_pred
-    if y_true.ndim == 2 and set(y_true.columns) == set(y_pred.columns):
-        y_pred = y_pred[list(y_true.columns)]
-    elif y_true.ndim == 2 and set(y_true.columns) & set(y_pred.columns):
-        raise ValueError(
-            f"y_true has the targets {listed(y_true.columns)}, y_pred {listed(y_pred.columns)}: give both the same names"
-        )
-    mine, theirs = y_true.index, y_pred.index
-    if mine.equals(theirs):
-        return y_pred
-    if not mine.is_unique or not theirs.is_unique or set(mine) != set(theirs):
-        odd = [*mine.difference(theirs), *theirs.difference(mine), *mine[mine.duplicated()]]
-        raise ValueError(f"y_true and y_pred are about different clips, e.g. {listed(odd)}")
-    return y_pred.reindex(mine)
 
 
 def kept_clips(systems: np.ndarray | None, n: int, **choice: Any) -> np.ndarray:
@@ -167,15 +244,15 @@ def kept_clips(systems: np.ndarray | None, n: int, **choice: Any) -> np.ndarray:
     return select_systems(systems, **choice)
 
 
-def folds_of(folds: Any, y: Any, kept: np.ndarray) -> np.ndarray | None:
+def folds_of(folds: Any, clips: Clips | None, kept: np.ndarray) -> np.ndarray | None:
     """Find the fold of each clip that is kept.
 
     Parameters
     ----------
     folds : array-like [shape=(n,)] or None
-        The fold in which each clip was tested; a Series, where y is indexed too, by clip id.
-    y : array-like
-        Scores; a Series or DataFrame is indexed by clip id.
+        The fold in which each clip was tested.
+    clips : Clips or None
+        As from `clips_of`.
     kept : np.ndarray of bool [shape=(n,)]
         As from `kept_clips`.
 
@@ -191,11 +268,7 @@ def folds_of(folds: Any, y: Any, kept: np.ndarray) -> np.ndarray | None:
     """
     if folds is None:
         return None
-    if isinstance(folds, pd.Series) and isinstance(y, pd.Series | pd.DataFrame):
-        if not folds.index.is_unique:
-            raise ValueError(f"folds repeats clip ids: {listed(folds.index[folds.index.duplicated()])}")
-        folds = folds.reindex(y.index)
-    names = np.asarray(folds)
+    names = np.asarray(in_order_of(clips, folds, "folds", more=True))
     if names.shape != kept.shape:
         raise ValueError(f"folds has shape {names.shape}; expected one fold for each of {len(kept)} clips")
     numbers = pd.factorize(names)[0]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
+from musiceval_sk.datasets.ids import near_misses, under_ids_of
 from musiceval_sk.evaluation.study_result import NO_FEATURES
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
@@ -82,7 +83,7 @@ def feature_tables(X: Any, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _as_table(X: Any, clips: pd.DataFrame) -> pd.DataFrame:
     if isinstance(X, pd.DataFrame):
-        return X
+        return under_ids_of(clips.index, X) if X.index.is_unique else X
     matrix = np.asarray(X)
     if matrix.ndim != 2 or len(matrix) != len(clips):
         raise ValueError(
@@ -117,7 +118,8 @@ def usable_clips(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: s
     for table in tables.values():
         usable = usable & clips.index.isin(table.index)
     if not usable.any():
-        raise ClipsTableError(f"no clip has both features and a score of {target!r}")
+        near = "".join(near_misses(clips.index, table.index) for table in tables.values())
+        raise ClipsTableError(f"no clip has both features and a score of {target!r}{near}")
     if not usable.all():
         left_out = clips.index[~usable]
         warnings.warn(

@@ -12,6 +12,8 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from musiceval_sk.evaluation._scores import clips_of, in_order_of, systems_in_order
+
 FEWEST_SYSTEMS = 5
 _FEWEST_HELD_OUT = 3
 
@@ -69,8 +71,11 @@ def assess_error(
     Raises
     ------
     ValueError
-        If there are fewer than five systems.
+        If a clip has no system, there are fewer than five systems, or X, Y and systems are about different clips.
     """
+    clips = clips_of(Y=Y)
+    X = in_order_of(clips, X, "X")
+    systems = pd.Series(systems_in_order(clips, systems, len(Y)), index=Y.index)
     count = systems.nunique()
     if count < FEWEST_SYSTEMS:
         raise ValueError(

@@ -13,6 +13,7 @@ from musiceval_sk.evaluation._intervals import METHODS, interval
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import LEVELS
 from musiceval_sk.evaluation._scores import (
+    clips_of,
     folds_of,
     is_constant,
     kept_clips,
@@ -52,7 +53,7 @@ def bootstrap_metrics(
     systems : array-like [shape=(n,)] or pandas.Series, default=None
         The system of each clip, as for `evaluate`. Without it only clips are drawn, and S metrics are nan.
     folds : array-like [shape=(n,)], default=None
-        The fold in which each clip was tested (a Series, where y_true is indexed too, by clip id): metrics are computed fold by
+        The fold in which each clip was tested (a Series by clip id, as for systems): metrics are computed fold by
         fold and averaged. Folds with fewer than three systems are left out of correlations of systems. Folds that share no
         system are resampled each by itself; where folds share systems, a system is drawn for all of them at once.
     level : {"both", "systems", "clips"}, default="both"
@@ -103,13 +104,14 @@ def bootstrap_metrics(
         raise ValueError(f"level must be one of {listed(LEVELS)}; got {level!r}")
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1; got {n_resamples}")
-    targets, labels = matched(y_true, y_pred, systems)
+    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems, folds=folds)
+    targets, labels = matched(y_true, y_pred, systems, clips)
     kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
     labels = None if labels is None else labels[kept]
     warn_of_few(labels, stacklevel=2)
     judged = [Judged(truth[kept], prediction[kept]) for _, truth, prediction in targets]
     names = [name for name, metric in METRICS.items() if labels is not None or not metric.by_system]
-    tested_in = folds_of(folds, y_true, kept)
+    tested_in = folds_of(folds, clips, kept)
     resampled = resampled_metrics(judged, labels, level, names, tested_in)
     return MetricBootstrap(
         targets=[name for name, _, _ in targets],

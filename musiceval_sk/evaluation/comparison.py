@@ -22,6 +22,7 @@ from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import generators
 from musiceval_sk.evaluation._scores import (
+    clips_of,
     folds_of,
     is_constant,
     kept_clips,
@@ -66,7 +67,7 @@ def compare_predictors(
     baseline : str, default=None
         Compare all others with this predictor; by default all pairs are compared.
     folds : array-like [shape=(n,)], default=None
-        The fold in which each clip was tested (a Series, where y_true is indexed too, by clip id): metrics are computed fold by
+        The fold in which each clip was tested (a Series by clip id, as for systems): metrics are computed fold by
         fold and averaged, as `bootstrap_metrics` does. Folds with fewer than three systems are left out of correlations of
         systems. Folds that share no system are resampled each by itself; where folds share systems, a system is drawn for all
         of them at once.
@@ -124,11 +125,14 @@ def compare_predictors(
     """
     require_confidence(confidence)
     metrics = _checked(predictions, metrics, systems is not None, baseline, method, n_resamples)
-    by_name = {name: matched(y_true, values, systems) for name, values in predictions.items()}
+    named = {f"predictions[{name!r}]": values for name, values in predictions.items()}
+    clips = clips_of(y_true=y_true, **named, systems=systems, folds=folds)
+    found = [matched(y_true, values, systems, clips, argument) for argument, values in named.items()]
+    by_name = dict(zip(predictions, found, strict=True))
     labels = next(iter(by_name.values()))[1]
     kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
     labels = None if labels is None else labels[kept]
-    tested_in = folds_of(folds, y_true, kept)
+    tested_in = folds_of(folds, clips, kept)
     if any(METRICS[name].by_system for name in metrics):
         warn_of_few(labels, stacklevel=2)
     pairs = [(a, baseline) for a in by_name if a != baseline] if baseline else list(combinations(by_name, 2))
@@ -138,9 +142,11 @@ def compare_predictors(
         judged = {
             name: Judged(truth[kept], targets[place][2][kept]) for name, (targets, _) in by_name.items()
         }
-        found = _Compared(judged, labels, tested_in, metrics, n_resamples, generator, n_jobs)
+        compared = _Compared(judged, labels, tested_in, metrics, n_resamples, generator, n_jobs)
         for metric in metrics:
-            of_metric = [{"target": target} | found.row(metric, a, b, method, confidence) for a, b in pairs]
+            of_metric = [
+                {"target": target} | compared.row(metric, a, b, method, confidence) for a, b in pairs
+            ]
             for row, corrected in zip(of_metric, holm([row["p_value"] for row in of_metric]), strict=True):
                 rows.append(row | {"p_holm": corrected})
     columns = [

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk.evaluation._scores import systems_of
+from musiceval_sk.evaluation._scores import clips_of, systems_in_order
 from musiceval_sk.evaluation.metrics import evaluate
 from musiceval_sk.evaluation.subsets import select_systems
 
@@ -60,7 +60,8 @@ def evaluate_without(
     else:
         named = [leave_out] if isinstance(leave_out, str) else list(leave_out)
         groups = {f"without {', '.join(map(str, named))}": named}
-    labels = systems_of(y_true, systems)
+    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
+    labels = systems_in_order(clips, systems, len(y_true))
     rows = []
     subsets: list[tuple[str, list[Any] | None]] = [("all", None), *groups.items()]
     for subset, group in subsets:

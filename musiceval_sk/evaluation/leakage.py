@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.clips import check_clips, without_suffix
+from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.datasets.ids import bare, id_texts
 from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys
@@ -138,7 +139,7 @@ def _labels(clips: pd.DataFrame, column: str) -> pd.Series | None:
     """Labels with "" for none; None where there are none at all."""
     if column not in clips:
         return None
-    labels = clips[column].fillna("")
+    labels = pd.Series(id_texts(clips[column]), index=clips.index, dtype=object)
     return labels if (labels != "").any() else None
 
 
@@ -157,7 +158,7 @@ def _compare(train: pd.Series, test: pd.Series) -> list[object]:
 
 
 def _ids(clips: pd.DataFrame) -> pd.Series:
-    return pd.Series([without_suffix(str(clip)) for clip in clips.index], index=clips.index, dtype=object)
+    return pd.Series([bare(clip) for clip in clips.index], index=clips.index, dtype=object)
 
 
 def _digests(clips: pd.DataFrame, index: FileIndex, notes: list[str], name: str) -> pd.Series:

@@ -23,13 +23,15 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import match_ids, near_misses
 from musiceval_sk.evaluation._scores import (
+    clips_of,
     is_constant,
     kept_clips,
     matched,
     settled,
     system_means,
-    systems_of,
+    systems_in_order,
     validate,
     warn_of_few,
 )
@@ -285,12 +287,14 @@ def evaluate(
     y_true : array-like [shape=(n,) or (n, n_targets)]
         True mean opinion scores. A DataFrame's columns name the targets.
     y_pred : array-like, of the same shape
-        Predictions, in the same order of rows and columns; labelled ones are brought into the order of a labelled y_true.
+        Predictions. Where both it and y_true have an index, rows are matched by clip id (columns of DataFrames by name), and
+        indices of different clips are refused; arrays go by position.
     systems : array-like [shape=(n,)] or pandas.Series, default=None
-        The system of each clip; without it the S metrics are nan. A Series is matched to a pandas ``y_true`` by clip
-        id, and may then hold more clips.
+        The system of each clip; without it the S metrics are nan. A Series is matched by clip id to the scores that have
+        an index, and may then hold more clips.
     system_truth : pandas.Series or DataFrame, default=None
         True scores by system, instead of the mean over the evaluated clips; a DataFrame has the targets' columns.
+        Numbers match their text.
     min_clips : int, default=1
         Leave out systems with fewer clips, from all metrics.
     only, leave_out : iterable, default=None
@@ -304,7 +308,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If shapes differ, values are not finite, a clip has no system, or systems are chosen that are not there.
+        If shapes or clips differ, values are not finite, a clip has no system, ``system_truth`` lacks one, or systems are
+        chosen that are not there.
 
     Warns
     -----
@@ -327,7 +332,7 @@ def evaluate(
     warn_of_few(labels, stacklevel=2)
     rows = {}
     for name, truth, prediction in targets:
-        of_system = system_truth if system_truth is None or name is None else system_truth[name]
+        of_system = None if system_truth is None else _truth_of(system_truth, name)
         rows[name] = _evaluate_one(truth[kept], prediction[kept], labels, of_system)
     return rows[None] if None in rows else pd.DataFrame(rows).T
 
@@ -349,7 +354,7 @@ def _correlation(name: str, y_true: Any, y_pred: Any) -> float:
 
 def _system_scores(y_true: Any, y_pred: Any, systems: Any) -> tuple[pd.Series, pd.Series]:
     truth, prediction = validate(y_true, y_pred)
-    labels = systems_of(y_true, systems)
+    labels = systems_in_order(clips_of(y_true=y_true, y_pred=y_pred, systems=systems), systems, len(truth))
     warn_of_few(labels, stacklevel=3)
     return system_means(truth, labels), system_means(prediction, labels)
 
@@ -365,11 +370,43 @@ def _evaluate_one(
     predicted = system_means(prediction, systems)
     true = system_means(truth, systems)
     if system_truth is not None:
-        missing = predicted.index.difference(system_truth.index)
-        if len(missing):
-            raise ValueError(f"system_truth lacks systems: {listed(missing)}")
-        true = system_truth.reindex(predicted.index)
+        true = _of_systems(system_truth, predicted.index)
     by_system = {"S_MSE": u_mse(true, predicted), "S_LCC": u_lcc(true, predicted)}
     true, predicted = settled(true), settled(predicted)
     by_system |= {"S_SRCC": u_srcc(true, predicted), "S_KTAU": u_ktau(true, predicted)}
     return pd.Series(scores | by_system)
+
+
+def _truth_of(system_truth: Any, target: Any) -> pd.Series:
+    """Column of a target; a Series serves the only one."""
+    if isinstance(system_truth, pd.Series) and target is None:
+        return system_truth
+    columns = list(getattr(system_truth, "columns", ()))
+    if target is None and len(columns) == 1:
+        return system_truth[columns[0]]
+    if target not in columns:
+        raise ValueError(
+            f"system_truth must be a DataFrame by system with a column {target!r}, or for one target a Series; got a "
+            f"{type(system_truth).__name__}" + (f" with {listed(columns)}" if columns else "")
+        )
+    return system_truth[target]
+
+
+def _of_systems(system_truth: pd.Series, systems: pd.Index) -> pd.Series:
+    """Bring true scores into the order of the systems."""
+    if not system_truth.index.is_unique:
+        repeated = system_truth.index[system_truth.index.duplicated()].unique()
+        raise ValueError(f"system_truth repeats systems: {listed(repeated)}")
+    places = match_ids(systems, system_truth.index)
+    if (places < 0).any():
+        lacking = systems[places < 0]
+        near = near_misses(lacking, system_truth.index)
+        raise ValueError(
+            f"system_truth lacks systems: {listed(lacking)}; it has {listed(system_truth.index)}{near}"
+        )
+    true = system_truth.iloc[places].set_axis(systems).astype(float)
+    if not np.isfinite(true).all():
+        raise ValueError(
+            f"system_truth has no finite score of systems: {listed(systems[~np.isfinite(true)])}"
+        )
+    return true

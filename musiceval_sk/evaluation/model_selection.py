@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, check_cv
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import require_columns
+from musiceval_sk.datasets.ids import is_missing
 from musiceval_sk.evaluation.splitters import OfficialSplit, SystemPromptKFold
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -128,7 +129,10 @@ def _groups_for(splitter: Any, clips: pd.DataFrame) -> Any:
     if isinstance(splitter, SystemPromptKFold):
         require_columns(clips, ["system", "prompt"])
         return clips[["system", "prompt"]]
-    return clips.get("system") if hasattr(splitter, "set_split_request") else None
+    if not hasattr(splitter, "set_split_request") or "system" not in clips:
+        return None
+    _require_filled(clips, "system", repr(splitter))
+    return clips["system"]
 
 
 def _official_lists(clips: pd.DataFrame) -> pd.Series:
@@ -142,14 +146,18 @@ def _official_lists(clips: pd.DataFrame) -> pd.Series:
 def _count_groups(clips: pd.DataFrame, column: str, cv: str) -> int:
     if column not in clips:
         raise ClipsTableError(f"the split {cv!r} needs a column {column!r} in the clips table")
-    blank = clips[column].isna() | (clips[column] == "")
-    if blank.any():
-        raise ClipsTableError(
-            f"the split {cv!r} needs a {column} for every clip, but there is none for: {listed(clips.index[blank])}"
-        )
+    _require_filled(clips, column, repr(cv))
     count = clips[column].nunique()
     if count < 2:
         raise ClipsTableError(
             f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}"
         )
     return count
+
+
+def _require_filled(clips: pd.DataFrame, column: str, split: str) -> None:
+    blank = is_missing(clips[column])
+    if blank.any():
+        raise ClipsTableError(
+            f"the split {split} needs a {column} for every clip, but there is none for: {listed(clips.index[blank])}"
+        )

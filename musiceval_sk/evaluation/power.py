@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampling import generators
-from musiceval_sk.evaluation._scores import system_means, systems_of, validate
+from musiceval_sk.evaluation._scores import clips_of, matched, system_means, systems_in_order
 from musiceval_sk.evaluation._system_agreement import system_agreement
 from musiceval_sk.evaluation.metrics import METRICS
 
@@ -94,20 +94,25 @@ def power_of_comparison(
         _at_least(fewest, name, given)
         for name, given, fewest in (("n_systems", n_systems, fewest_systems), ("n_clips", n_clips, 1))
     ]
-    truth, a = validate(y_true, prediction_a)
-    _, b = validate(y_true, prediction_b)
-    centre, between, within = _components(np.stack([truth, a, b], axis=1), systems_of(y_true, systems))
+    given = {"prediction_a": prediction_a, "prediction_b": prediction_b}
+    clips = clips_of(y_true=y_true, **given, systems=systems)
+    found = [matched(y_true, values, None, clips, name) for name, values in given.items()]
+    if len(found[0][0]) > 1:
+        raise ValueError(f"y_true must hold one target; it has shape {np.shape(y_true)}")
+    (truth, a), (_, b) = (targets[0][1:] for targets, _ in found)
+    labels = systems_in_order(clips, systems, len(truth))
+    centre, between, within = _components(np.stack([truth, a, b], axis=1), labels)
     for name, values in (("y_true", truth), ("prediction_a", a), ("prediction_b", b)):
         if np.ptp(values) == 0:
             raise ValueError(f"{name} is constant: it ranks nothing, so there is no difference to find")
     sizes = list(product(*tried))
     rows = []
-    for (n, clips), rng in zip(sizes, generators(random_state, len(sizes)), strict=True):
-        spread = between + within / clips
+    for (n, n_of_each), rng in zip(sizes, generators(random_state, len(sizes)), strict=True):
+        spread = between + within / n_of_each
         with threadpool_limits(1, user_api="blas"):
             tests = [_one_test(centre, spread, n, metric, n_swaps, rng) for _ in range(n_tests)]
         power = np.mean([p_value <= alpha for p_value, _ in tests])
-        row = {"n_systems": n, "n_clips": clips, "power": power}
+        row = {"n_systems": n, "n_clips": n_of_each, "power": power}
         row["standard_error"] = np.sqrt(power * (1 - power) / n_tests)
         rows.append(row | {"difference": np.mean([difference for _, difference in tests])})
     return pd.DataFrame(rows)

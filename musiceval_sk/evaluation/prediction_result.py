@@ -10,6 +10,7 @@ from scipy.stats import binom
 from scipy.stats import t as student_t
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import is_missing
 from musiceval_sk.evaluation.assessment import error_margin
 
 CONFIDENCE = 0.95
@@ -118,9 +119,10 @@ def summarise(
 
 def _labels(clips: pd.DataFrame) -> pd.Series:
     """System of each clip; clips without a name are one set."""
-    if "system" not in clips or clips["system"].fillna("").eq("").all():
+    nameless = is_missing(clips["system"]) if "system" in clips else np.array([True])
+    if nameless.all():
         return pd.Series(_ALL, index=clips.index)
-    return clips["system"].fillna("").replace("", "(no system)")
+    return clips["system"].astype(object).mask(nameless, "(no system)")
 
 
 def _intervals(scores: pd.Series, labels: pd.Series) -> pd.DataFrame:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import sklearn
-from sklearn.metrics import make_scorer
+from sklearn.metrics._scorer import _Scorer
 
-from musiceval_sk.evaluation._scores import systems_of
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import match_ids, near_misses
+from musiceval_sk.evaluation._scores import clips_of, in_order_of, systems_in_order
 from musiceval_sk.evaluation.metrics import METRICS
 
 
@@ -37,7 +39,8 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
     Raises
     ------
     ValueError
-        If the metric is unknown, or an S metric is asked for with neither road open.
+        If the metric is unknown, or an S metric is asked for with neither road open; by the scorer, if X and y have indices
+        that do not agree.
 
     Examples
     --------
@@ -58,7 +61,7 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
             f"splitting; got {type(systems).__name__}"
         )
     score = _Score(name, systems if metric.by_system else None, target)
-    scorer = make_scorer(score, greater_is_better=metric.greater_is_better)
+    scorer = _MOSScorer(score, 1 if metric.greater_is_better else -1, {}, "predict")
     routing = sklearn.get_config()["enable_metadata_routing"]
     if not metric.by_system or systems is not None:
         # Said aloud, so that systems routed to another scorer of the same search are not an error here.
@@ -69,6 +72,22 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
             "call sklearn.set_config(enable_metadata_routing=True) and pass params={'systems': ...} to the search"
         )
     return scorer.set_score_request(systems=True)
+
+
+class _MOSScorer(_Scorer):
+    """A scorer that looks whether X and y are about the same clips, for scikit-learn goes by position."""
+
+    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **options: Any) -> float:
+        labelled = pd.Series | pd.DataFrame
+        if isinstance(X, labelled) and isinstance(y_true, labelled) and not X.index.equals(y_true.index):
+            places = match_ids(y_true.index, X.index) if X.index.is_unique else np.empty(0)
+            if not np.array_equal(places, np.arange(len(X))):
+                raise ValueError(
+                    f"X and y are not about the same clips in the same order: the index of X is {listed(X.index)}, of y "
+                    f"{listed(y_true.index)}{near_misses(y_true.index, X.index)}. Give y = y.loc[X.index], or, where their rows "
+                    "are in one order, X.to_numpy()"
+                )
+        return super()._score(method_caller, estimator, X, y_true, **options)
 
 
 class _Score:
@@ -83,7 +102,7 @@ class _Score:
 
     def _labels(self, y_true: Any, systems: Any) -> np.ndarray:
         if systems is not None:
-            return systems_of(y_true, systems)
+            return systems_in_order(clips_of(y=y_true), systems, len(y_true))
         if self.systems is None:
             raise ValueError(
                 f"{self.name} was not given the systems: pass params={{'systems': clips['system']}}"
@@ -93,13 +112,14 @@ class _Score:
                 f"{self.name} finds systems by y's index, but y is a {type(y_true).__name__} without one: give y as a "
                 "pandas Series indexed by clip id"
             )
-        return systems_of(y_true, self.systems)
+        return systems_in_order(clips_of(y=y_true), self.systems, len(y_true))
 
     def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
         metric = METRICS[self.name]
         labels: tuple[np.ndarray, ...] = ()
         if metric.by_system:
             labels = (self._labels(y_true, systems),)
+        y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions")
         truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
         named = getattr(y_true, "name", None)
         if truth.ndim == 1 and self.target is not None and named is not None and named != self.target:

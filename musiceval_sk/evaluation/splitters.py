@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import is_missing
 
 
 class SystemPromptKFold(BaseCrossValidator):
@@ -78,7 +79,7 @@ class SystemPromptKFold(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If groups are missing or of another length, there are fewer systems or prompts than folds, or less than two folds.
+            If groups are missing or of another length, a clip has no system or prompt, there are fewer systems or prompts than folds, or less than two folds.
         """
         if self.n_splits < 2:
             raise ValueError(
@@ -92,6 +93,11 @@ class SystemPromptKFold(BaseCrossValidator):
         if len(labels) != _num_samples(X):
             raise ValueError(f"groups has {len(labels)} rows, X has {_num_samples(X)}")
         random_state = check_random_state(self.random_state)
+        for column, what in enumerate(("system", "prompt")):
+            missing = is_missing(labels[:, column])
+            if missing.any():
+                rows = getattr(groups, "index", np.arange(len(labels)))[missing]
+                raise ValueError(f"{missing.sum()} clips have no {what}: {listed(rows)}")
         folds = np.stack([_deal(labels[:, i], self.n_splits, random_state) for i in (0, 1)])
         for system_fold in range(self.n_splits):
             for prompt_fold in range(self.n_splits):

@@ -15,6 +15,7 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.datasets.human_ceiling import human_ceiling
+from musiceval_sk.datasets.ids import systems_if_named
 from musiceval_sk.estimators.baselines import default_models, hears
 from musiceval_sk.evaluation._provenance import provenance
 from musiceval_sk.evaluation._study_cells import Inputs, Part, fold_predictor, key_of
@@ -131,7 +132,7 @@ def run_study(
     ]
     fits = list(_fits(splits, parts, folds, tables, models, rows, with_keys=memory is not None))
     predictions = _run(fits, memory, n_jobs, progress)
-    systems = clips["system"] if "system" in clips and clips["system"].fillna("").ne("").all() else None
+    systems = systems_if_named(clips)
     described_splits = {
         split.name: describe_split(
             split, {t: (part, folds[split.name, t]) for t, part in parts.items()}, systems

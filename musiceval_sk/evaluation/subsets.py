@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import is_missing, match_ids, near_misses
 
 
 def select_systems(
@@ -21,7 +22,7 @@ def select_systems(
     Parameters
     ----------
     systems : array-like [shape=(n,)]
-        The system of each clip.
+        The system of each clip; numbers match their text.
     min_clips : int, default=1
         Leave out systems with fewer clips: one clip moves their mean a lot.
     only : iterable, default=None
@@ -37,7 +38,7 @@ def select_systems(
     Raises
     ------
     ValueError
-        If a named system has no clip, or nothing is left.
+        If a clip has no system, a named system has no clip, or nothing is left.
 
     Examples
     --------
@@ -45,19 +46,25 @@ def select_systems(
     array([ True,  True, False, False, False])
     """
     labels = pd.Series(np.asarray(systems, dtype=object))
+    nameless = is_missing(labels)
+    if nameless.any():
+        clips = systems.index[nameless] if isinstance(systems, pd.Series) else np.flatnonzero(nameless)
+        raise ValueError(f"{nameless.sum()} clips have no system: {listed(clips)}")
+    kept = labels.groupby(labels).transform("size") >= min_clips
+    known = pd.Index(labels.unique())
     for argument, named in (("only", only), ("leave_out", leave_out)):
         if isinstance(named, str):
             raise ValueError(f"{argument} must be a list of systems, such as [{named!r}]; got {named!r}")
-        strangers = [name for name in named or [] if not (labels == name).any()]
+        names = list(named or ())
+        places = match_ids(names, known)
+        strangers = [name for name, place in zip(names, places, strict=True) if place < 0]
         if strangers:
             raise ValueError(
-                f"{argument} names systems without clips: {listed(strangers)}; systems are {listed(labels.unique())}"
+                f"{argument} names systems without clips: {listed(strangers)}; systems are {listed(known)}"
+                f"{near_misses(strangers, known)}"
             )
-    kept = labels.groupby(labels).transform("size") >= min_clips
-    if only is not None:
-        kept &= labels.isin(list(only))
-    if leave_out is not None:
-        kept &= ~labels.isin(list(leave_out))
+        if named is not None:
+            kept &= labels.isin(known[places]) == (argument == "only")
     if not kept.any():
         most = labels.value_counts().max()
         raise ValueError(

@@ -14,7 +14,16 @@ import pandas as pd
 from scipy.stats import norm
 
 from musiceval_sk._confidence import require_confidence
-from musiceval_sk.evaluation._scores import settled, system_means, systems_of, validate, warn_of_few
+from musiceval_sk.evaluation._scores import (
+    Clips,
+    clips_of,
+    in_order_of,
+    settled,
+    system_means,
+    systems_in_order,
+    validate,
+    warn_of_few,
+)
 
 _ROUNDING = 1e-9
 
@@ -153,10 +162,11 @@ def _scores(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Truth, prediction and standard error of what is compared."""
     truth, prediction = validate(y_true, y_pred)
-    noise = None if standard_errors is None else _noise(y_true, standard_errors, len(truth))
+    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems, standard_errors=standard_errors)
+    noise = None if standard_errors is None else _noise(clips, standard_errors, len(truth))
     if systems is None:
         return truth, prediction, noise
-    labels = systems_of(y_true, systems)
+    labels = systems_in_order(clips, systems, len(truth))
     warn_of_few(labels, stacklevel=3)
     means = [settled(system_means(values, labels).to_numpy()) for values in (truth, prediction)]
     if noise is not None:
@@ -166,10 +176,8 @@ def _scores(
     return means[0], means[1], noise
 
 
-def _noise(y_true: Any, standard_errors: Any, n: int) -> np.ndarray:
-    if isinstance(standard_errors, pd.Series) and isinstance(y_true, pd.Series):
-        standard_errors = standard_errors.reindex(y_true.index)
-    noise = np.asarray(standard_errors, dtype=float)
+def _noise(clips: Clips | None, standard_errors: Any, n: int) -> np.ndarray:
+    noise = np.asarray(in_order_of(clips, standard_errors, "standard_errors", more=True), dtype=float)
     if noise.shape != (n,):
         raise ValueError(f"standard_errors has shape {noise.shape} for {n} clips")
     broken = np.count_nonzero(~(np.isfinite(noise) & (noise >= 0)))

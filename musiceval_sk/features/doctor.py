@@ -12,7 +12,7 @@ from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders import Encoder, get_encoder, list_encoders
 from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.store import EmbeddingStore
-from musiceval_sk.features.upkeep import store_info
+from musiceval_sk.features.store.maintain import store_info
 
 _EXTRAS = {
     "hf-clap": ("hf", ("transformers", "tokenizers", "safetensors")),
@@ -128,7 +128,7 @@ def _readable(store: EmbeddingStore) -> tuple[bool, bool, str]:
         return False, True, f"{store.path}: {error}"
     if info.unreadable:
         reasons = " ".join(info.unreadable.values())
-        return False, True, f"{reasons} (or: musiceval cache verify --repair --cache {store.path})"
+        return False, True, f"{reasons}"
     if info.version is None:
         return True, True, f"{store.path}: nothing stored yet"
     items = int(info.encoders["items"].sum())

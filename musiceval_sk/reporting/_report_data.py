@@ -9,6 +9,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TIMES
+from musiceval_sk.datasets.ids import id_texts, near_misses, under_ids_of
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.study_result import KINDS, NO_FEATURES, StudyResult
@@ -180,6 +181,7 @@ def gather(study: StudyResult, clips: pd.DataFrame | None = None, ratings: Any =
     pairs = study.scores[["target", "split"]].drop_duplicates().itertuples(index=False)
     questions = [_question(study, *pair) for pair in pairs]
     ids = pd.Index(study.predictions["clip_id"].unique(), name="clip_id")
+    clips = None if clips is None else under_ids_of(ids, clips)
     table = _clips_of(ids, clips).join(_spreads(ids, study, clips, ratings))
     return ReportData(questions, table, study.about, len(study.splits) > 1)
 
@@ -237,14 +239,13 @@ def _clips_of(ids: pd.Index, clips: pd.DataFrame | None) -> pd.DataFrame:
     table = pd.DataFrame({"system": "", "prompt": "", "path": None, **dict.fromkeys(TIMES, np.nan)}, index=ids)
     if clips is None:
         return table
-    known = ids.intersection(clips.index)
-    if known.empty:
+    missing = ids.difference(clips.index, sort=False)
+    if len(missing) == len(ids):
         raise ClipsTableError(
             f"none of the study's {len(ids)} clips is in the clips table: the study has {listed(ids)}; "
-            f"the table has {listed(clips.index)}"
+            f"the table has {listed(clips.index)}{near_misses(ids, clips.index)}"
         )
-    if len(known) < len(ids):
-        missing = ids.difference(known, sort=False)
+    if len(missing):
         warnings.warn(
             f"the clips table lacks {len(missing)} of the study's {len(ids)} clips: {listed(missing)}",
             SkippedWarning,
@@ -253,7 +254,7 @@ def _clips_of(ids: pd.Index, clips: pd.DataFrame | None) -> pd.DataFrame:
     for column in table.columns.intersection(clips.columns):
         table[column] = clips[column].reindex(ids)
     for column in ("system", "prompt"):
-        table[column] = table[column].fillna("").astype(str)
+        table[column] = id_texts(table[column])
     return table
 
 

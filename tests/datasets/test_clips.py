@@ -104,9 +104,9 @@ def test_other_targets_may_be_asked_for(write):
             r"clips\.csv: unknown target\(s\) clarity; columns are: .*impression",
         ),
         (
-            [ROWS[0], {**ROWS[1], "impression": "n/a"}],
+            [ROWS[0], {**ROWS[1], "impression": "good"}],
             {},
-            r"clips\.csv: column 'impression' must hold numbers, but has: 'n/a' \(line 3\)",
+            r"clips\.csv: column 'impression' must hold numbers, but has: 'good' \(line 3\)",
         ),
         ([ROWS[0], {**ROWS[1], "path": " "}], {}, r"clips\.csv: column 'path' is empty in line\(s\) 3"),
         ([ROWS[0], {**ROWS[1], "clip_id": ""}], {}, r"clips\.csv: column 'clip_id' is empty in line\(s\) 3"),
@@ -227,7 +227,10 @@ def test_a_side_table_tells_a_wav_from_an_mp3(folder, write):
 def test_an_ambiguous_side_row_is_given_to_no_clip(folder, write):
     side = write([{"clip_id": "a.wav"}, {"clip_id": "a.mp3"}, {"clip_id": "b"}], "side.csv")
     with (
-        pytest.warns(SkippedWarning, match=r"1 of 2 clips are not in .*side\.csv: a$"),
+        pytest.warns(
+            SkippedWarning,
+            match=r"1 of 2 clips are not in .*: a; 'a' may be any of 'a\.wav', 'a\.mp3': write",
+        ),
         pytest.warns(SkippedWarning, match=r"2 rows of .*side\.csv belong to no clip: a\.wav, a\.mp3$"),
     ):
         load_clips(folder("a.flac", "b.flac"), prompts=side)

@@ -64,7 +64,7 @@ def test_the_papers_probes_invalidate_a_rater_in_that_batch_only(ratings):
     ]
     assert result.left_out["evidence"].tolist() == [
         "scored the two copies of x and x2 1 and 4, more than 1 apart",
-        "scored 2 for the real clip real, where at least 3 is expected",
+        "scored 2 for the real clip real, below 3",
     ]
     # x, y of A and B in batch 1, z of A in batch 2; probes are not part of the test.
     left = result.kept[["rater", "clip_id"]].values.tolist()
@@ -89,6 +89,46 @@ def test_thresholds_are_inclusive_as_the_paper_says(ratings):
     # "lower than 3": A's 3 for the real clip stands; copies that differ by exactly `most` stand.
     assert set(screen_ratings(ratings, [RealMusicProbe(["real"], least=3.5)]).left_out["rater"]) == {"A", "B"}
     assert screen_ratings(ratings, [DuplicateProbe([("x", "x2")], most=3)]).left_out.empty
+
+
+def test_a_share_that_is_met_exactly_is_not_passed():
+    # 0.29 * 100 is 28.999999999999996 in floating point.
+    quick = rows("A", 1, {f"c{i}": 1 + i % 5 for i in range(100)}, seconds=[1] * 29 + [9] * 71)
+    careful = rows("B", 1, {"c0": 2}, seconds=9)
+    table = pd.concat([quick, careful], ignore_index=True)
+    assert screen_ratings(table, [TooFast(5, share=0.29)]).left_out.empty
+    assert screen_ratings(table, [TooFast(5, share=0.28)]).left_out["rater"].tolist() == ["A"]
+
+
+def test_rules_may_name_a_clip_with_its_text():
+    table = pd.DataFrame(
+        [
+            ("A", "x", "calm", 4), ("A", "x", "loud", 4), ("A", "y", "calm", 2),
+            ("B", "x", "calm", 4), ("B", "x", "loud", 1), ("B", "y", "calm", 2),
+            ("C", "x", "calm", 1), ("C", "x", "loud", 4), ("C", "y", "calm", 2),
+        ],
+        columns=["rater", "clip_id", "prompt", "impression"],
+    )  # fmt: skip
+    options = {"items": ["clip_id", "prompt"], "drop_probes": False}
+
+    def failed(rule):
+        return screen_ratings(table, [rule], **options).left_out["rater"].tolist()
+
+    assert failed(RealMusicProbe([("x", "calm")])) == ["C"]
+    assert failed(RealMusicProbe([("x", "loud")])) == ["B"]
+    assert failed(RealMusicProbe(["x"])) == ["B", "C"]  # a clip id stands for all its texts
+    assert failed(AnchorRule(high=[("x", "calm")], low=["y"])) == ["C"]
+    pair = DuplicateProbe([(("x", "calm"), ("x", "loud"))])
+    assert failed(pair) == ["B", "C"]
+    evidence = screen_ratings(table, [pair], **options).left_out["evidence"][0]
+    assert evidence == "scored the two copies of (x, calm) and (x, loud) 1 and 4, more than 1 apart"
+    # Only the item that was there to probe is taken out, not the clip's other text.
+    kept = screen_ratings(
+        table, [DuplicateProbe([("y", ("x", "loud"))], most=4)], items=options["items"]
+    ).kept
+    assert set(zip(kept["clip_id"], kept["prompt"], strict=True)) == {("x", "calm"), ("y", "calm")}
+    with pytest.raises(ClipsTableError, match=r"nobody rated: \(x, soft\); the ratings name \(x, calm\), \("):
+        failed(RealMusicProbe([("x", "soft")]))
 
 
 def test_without_batches_a_rater_loses_everything(ratings):
@@ -142,8 +182,8 @@ def test_anchors_on_the_wrong_side():
     result = screen_ratings(table, [AnchorRule(high=["h1", "h2"], low=["l"])])
     # A: mean of high (4 + 2) / 2 = 3 is not below the middle. B: 2.5 and 4 are both wrong.
     assert result.left_out["evidence"].tolist() == [
-        "mean 2.50 over 2 high anchors, on the wrong side of 3",
-        "mean 4.00 over 1 low anchors, on the wrong side of 3",
+        "mean 2.5 over 2 high anchors, below 3",
+        "mean 4 over 1 low anchors, above 3",
     ]
     assert set(result.left_out["rater"]) == {"B"}
     assert len(result.kept) == 3  # anchors are part of the test
@@ -159,7 +199,9 @@ def test_straight_lining():
         ignore_index=True,
     )
     result = screen_ratings(table, [StraightLining()])
-    assert result.left_out[["rater", "evidence"]].values.tolist() == [["B", "gave 3 in 9 of 10 ratings"]]
+    assert result.left_out[["rater", "evidence"]].values.tolist() == [
+        ["B", "gave 3 in 9 of 10 ratings, at least 0.9 of them"]
+    ]
     assert verdicts(result, "straight-lining")["C", "1"] == "not judged"
 
 
@@ -173,7 +215,7 @@ def test_rating_too_fast():
     )
     result = screen_ratings(table, [TooFast(5)])
     assert result.left_out[["rater", "target", "evidence"]].values.tolist() == [
-        ["B", "", "took less than 5 s for 2 of 3 ratings (median 2.0 s)"]
+        ["B", "", "took less than 5 s for 2 of 3 ratings (median 2.0 s), more than 0.5 of them"]
     ]
     with pytest.raises(ClipsTableError, match="looks for times in a column 'time'"):
         screen_ratings(table, [TooFast(5, column="time")])
@@ -202,7 +244,7 @@ def test_disagreement_by_pandas(panel):
     assert (
         result.left_out["evidence"]
         .iloc[0]
-        .startswith(f"correlates {rest['R0']:.2f} with the other raters over 60")
+        .startswith(f"correlates {rest['R0']:.3f} with the other raters over 60 items, below 0.5")
     )
 
 
@@ -212,7 +254,7 @@ def test_disagreement_takes_earlier_findings_for_granted(panel):
     wide = panel.pivot(index="clip_id", columns="rater", values="impression").drop(columns="R1")
     r = wide["R0"].corr(wide.drop(columns="R0").mean(axis=1))
     evidence = result.left_out.set_index(["rater", "rule"])["evidence"]
-    assert evidence["R0", "disagreement"].startswith(f"correlates {r:.2f}")
+    assert evidence["R0", "disagreement"].startswith(f"correlates {r:.3f}")
     assert ("R1", "disagreement") in evidence.index  # the evidence is complete
 
 

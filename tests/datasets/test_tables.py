@@ -58,9 +58,9 @@ def test_comma_separated(table, name):
         ("a,b\n", "t.xlsx", r"t\.xlsx: cannot read a table from '\.xlsx'; give \.csv, \.tsv or \.jsonl"),
         ("a,b\n1,2\n3,café\n".encode("latin-1"), "t.csv", r"t\.csv: line 3 is not UTF-8 text"),
         (
-            "prompt\ncafé\n".encode("utf-16"),
+            "a\nb\n".encode("utf-16")[:-1],
             "t.tsv",
-            r"t\.tsv: line 1 is not UTF-8 text; save the table as UTF-8",
+            r"t\.tsv: line \d is not UTF-16 text; save the table as UTF-8",
         ),
         ('{"a": "é"}\n'.encode("latin-1"), "t.jsonl", r"t\.jsonl: line 1 is not UTF-8 text"),
     ],
@@ -81,7 +81,7 @@ def test_numbers_takes_gaps_as_nan(table):
     assert numbers(read, "score").isna().tolist() == [False, False, True, True]
 
 
-@pytest.mark.parametrize("cell", ["good", "3,5", "inf", "-Infinity", "nan"])
+@pytest.mark.parametrize("cell", ["good", "3,5", "inf", "-Infinity", "1 234"])
 def test_numbers_refuses_what_is_no_finite_number(table, cell):
     read = read_table(table(f'score\n3\n"{cell}"\n'))
     with pytest.raises(

@@ -78,10 +78,13 @@ def test_a_model_that_cannot_be_judged_says_so_in_its_row(clips, noise):
     assert unjudged.endswith("cannot be judged") and "cannot be judged" not in judged
 
 
-@pytest.mark.parametrize("blank", ["", np.nan], ids=repr)
+@pytest.mark.parametrize("blank", ["", " ", None, np.nan], ids=repr)
 def test_a_blank_system_leaves_no_system_scores_under_other_splits(clips, noise, blank):
     clips.loc["S0P3", "system"] = blank
-    study = run_study(clips, noise, {"ridge": Ridge()}, "prompt", n_splits=2)
+    with pytest.warns(
+        UserWarning, match="^1 of 48 clips name no system, so .* no system-level scores: S0P3$"
+    ):
+        study = run_study(clips, noise, {"ridge": Ridge()}, "prompt", n_splits=2)
     assert study.table("impression").filter(like="S_").isna().all(axis=None)
     assert "not every clip names its system" in str(study)
 
@@ -96,7 +99,10 @@ def test_labelled_predictions_are_brought_into_order(clips):
     mixed = truth.sample(frac=1, random_state=0)[["alignment", "impression"]]
     assert (evaluate(truth, mixed)["U_MSE"] == 0).all()
     assert evaluate(truth["impression"], mixed["impression"])["U_MSE"] == 0
-    with pytest.raises(ValueError, match="about different clips, e.g. S0P0, other"):
+    with pytest.raises(
+        ValueError,
+        match="about different clips by their index: y_true alone has S0P0; y_pred alone has other",
+    ):
         evaluate(truth["impression"], truth["impression"].rename({"S0P0": "other"}))
 
 

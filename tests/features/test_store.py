@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import h5py
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from musiceval_sk import EmbeddingStore, StoreError
-from musiceval_sk.features import _store_file
+from musiceval_sk import EmbeddingStore, StoreError, merge_stores, prune_store, verify_store
 from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.store import default_store_path
+from musiceval_sk.features.store import write as store_write
 from tests.features.writers import DESCRIPTION, append, check, key_of, vectors_of
 
 FINGERPRINT = digest_of(DESCRIPTION)
@@ -169,19 +169,61 @@ def test_parts_that_outweigh_the_main_file_call_for_compaction(store):
     assert not store.needs_compaction()
 
 
-def test_rows_of_the_main_file_stay_where_a_reader_saw_them(store, monkeypatch):
-    append(store, 0, 1, 2)
+def test_a_reader_never_takes_another_file_for_the_one_it_indexed(store):
+    append(store, *range(10))
+    store.append("audio", {"name": "other"}, [key_of(0)], [np.ones(3)])
     store.compact()
-    append(store, 3)
     reader = EmbeddingStore(store.path)
-    check(reader, range(4), FINGERPRINT)
-    append(store, 4, 0)
+    check(reader, range(10), FINGERPRINT)
+    look = reader._refresh
+
+    def look_then_others_work():
+        # Between the reader's look at the folder and its reading, rows of the main file move.
+        look()
+        reader._refresh = look
+        writer = EmbeddingStore(store.path)
+        prune_store(writer, fingerprints=[digest_of({"name": "other"})])
+        append(writer, *range(100, 150))
+        writer.compact()
+
+    reader._refresh = look_then_others_work
+    check(reader, range(5, 10), FINGERPRINT)
+
+
+def test_a_file_replaced_by_one_of_the_same_size_and_time_is_opened_anew(store, tmp_path):
+    append(store, 0, 1)
     store.compact()
-    # As if the compaction came between the reader's look at the folder and its reading.
-    monkeypatch.setattr(reader, "_refresh", lambda: None)
-    check(reader, [2, 0, 1], FINGERPRINT)
-    monkeypatch.undo()
-    check(reader, range(5), FINGERPRINT)
+    reader = EmbeddingStore(store.path)
+    check(reader, [0, 1], FINGERPRINT)
+    status = store.path.stat()
+    other = EmbeddingStore(tmp_path / "other.h5")
+    append(other, 1, 0)
+    other.compact()
+    with store.path.open("r+b") as file:  # the same inode, too
+        file.write(other.path.read_bytes())
+    os.utime(store.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert store.path.stat().st_size == status.st_size
+    check(reader, [0, 1], FINGERPRINT)
+
+
+def test_many_appends_leave_few_parts(store):
+    for number in range(200):
+        append(store, number)
+    # 32 parts of a size become one; 200 = 6 * 32 + 8.
+    assert len(parts(store)) == 6 + 8
+    check(store, range(200), FINGERPRINT)
+    check(EmbeddingStore(store.path), range(200), FINGERPRINT)
+    assert store.encoders()["items"].tolist() == [200]
+
+
+def test_parts_are_not_folded_while_another_process_holds_the_lock(store):
+    with FileLock(f"{store.path}.lock"):
+        for number in range(40):
+            append(store, number)
+    assert len(parts(store)) == 40
+    append(store, 40)
+    assert len(parts(store)) == 1
+    check(store, range(41), FINGERPRINT)
 
 
 def test_leftovers_of_killed_writers_are_cleared_once_they_are_old(store):
@@ -243,7 +285,7 @@ def test_a_full_or_forbidden_disk_costs_only_the_batch(store, monkeypatch, faili
         raise OSError(number, os.strerror(number))
 
     append(store, 0)
-    monkeypatch.setattr(_store_file, failing, fail)
+    monkeypatch.setattr(store_write, failing, fail)
     words = rf"{os.strerror(number)}\); what was stored is intact"
     with pytest.raises(StoreError, match=r"embeddings\.h5: cannot store embeddings \(.*" + words):
         append(store, 1)
@@ -261,8 +303,8 @@ def test_a_future_format_is_refused(store):
     append(store, 0)
     store.compact()
     with h5py.File(store.path, "a") as file:
-        file.attrs["version"] = 2
-    words = r"embeddings\.h5: written in store format 2, this version of musiceval_sk reads up to 1; upgrade"
+        file.attrs["version"] = 3
+    words = r"embeddings\.h5: written in store format 3, this version of musiceval_sk reads up to 2; upgrade"
     with pytest.raises(StoreError, match=words):
         knows(EmbeddingStore(store.path), 0)
 
@@ -401,14 +443,255 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_ends_in_words_and_loses_nothing(small_disk):
     store = EmbeddingStore(small_disk / "embeddings.h5")
+    rows = np.ones((50, 64), dtype=np.float32)
     stored = []
     with pytest.raises(StoreError, match="cannot store embeddings .*what was stored is intact"):
         for number in range(10_000):
-            append(store, number)
+            store.append("audio", DESCRIPTION, [key_of(number)], [number * rows + 1])
             stored.append(number)
-    assert stored
-    check(EmbeddingStore(store.path), stored, FINGERPRINT)
-    assert not [*store.parts_folder.glob("*.tmp")]
+    assert len(stored) > 32
+    other = digest_of({"name": "other"})
+    for change in (store.compact, lambda: prune_store(store, fingerprints=[other])):
+        with suppress(StoreError):  # there may be room for small parts
+            for number in range(1000):
+                store.append("audio", {"name": "other"}, [key_of(number)], [np.ones(2)])
+        with pytest.raises(StoreError, match=r"cannot (compact|prune) \(No space.*what was stored is intact"):
+            change()
+        vectors, _ = EmbeddingStore(store.path).read(
+            "audio", FINGERPRINT, [key_of(number) for number in stored]
+        )
+        np.testing.assert_array_equal(vectors, np.concatenate([number * rows + 1 for number in stored]))
+    assert not [*store.path.parent.rglob("*.tmp")]
+    assert len(verify_store(store).damaged) == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("work_name", ["append", "compact", "merge", "prune"])
+def test_every_write_may_fail(store, tmp_path, monkeypatch, work_name, number):
+    append(store, 0, 1, 2)
+    store.append("audio", {"name": "other"}, [key_of(0)], [np.ones(3)])
+    other = EmbeddingStore(tmp_path / "other.h5")
+    append(other, 5)
+    work = {
+        "append": lambda: append(store, 9),
+        "compact": store.compact,
+        "merge": lambda: merge_stores(store, [other]),
+        "prune": lambda: prune_store(store, fingerprints=[digest_of({"name": "other"})]),
+    }[work_name]
+    attempt, count = store_write._Sink._try, iter(range(10**6))
+
+    def fail_at(n):
+        def fail(sink, act, argument):
+            return attempt(sink, refuse if next(count) == n else act, argument)
+
+        return fail
+
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    for n in range(1000):
+        count = iter(range(10**6))
+        monkeypatch.setattr(store_write._Sink, "_try", fail_at(n))
+        before = {path: path.read_bytes() for path in (*parts(store), store.path) if path.exists()}
+        words = outcome_of(work)
+        if words is None:
+            break
+        assert os.strerror(number) in words and "what was stored is intact" in words
+        after = {path: path.read_bytes() for path in (*parts(store), store.path) if path.exists()}
+        # What a merge had copied before it failed stays.
+        assert after == before if work_name != "merge" else before.items() <= after.items()
+        assert not [*store.path.parent.rglob("*.tmp")]
+    assert n > 3
+    monkeypatch.undo()
+    check(EmbeddingStore(store.path), range(3), FINGERPRINT)
+
+
+def outcome_of(work):
+    try:
+        work()
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def place_of(path, name="vectors"):
+    with h5py.File(path) as file:
+        dataset = file["audio"][FINGERPRINT][name]
+        return dataset.id.get_offset(), dataset.nbytes
+
+
+def test_zeros_and_swapped_vectors_fail_their_digest(store):
+    append(store, 0, 3, 6)  # one window of sixteen bytes each
+    store.compact()
+    whole, (begin, size) = store.path.read_bytes(), place_of(store.path)
+    rows = [whole[begin + at : begin + at + 16] for at in (0, 16, 32)]
+    for vectors, wrong in (
+        (bytes(size), 3),
+        (rows[1] + rows[0] + rows[2], 2),
+        (rows[0] + bytes(16) + rows[2], 1),
+    ):
+        store.path.write_bytes(whole[:begin] + vectors + whole[begin + size :])
+        with pytest.raises(StoreError, match=rf"damaged \({wrong} of 3 audio items are not what was stored"):
+            check(EmbeddingStore(store.path), [0, 3, 6], FINGERPRINT)
+        with pytest.raises(StoreError, match="damaged"):
+            append(store, 9)
+            store.compact()
+        assert len(verify_store(store).damaged) == 1
+
+
+def test_what_reads_back_otherwise_gets_no_name(store, monkeypatch):
+    append(store, 0)
+    write = store_write._Sink.write
+    monkeypatch.setattr(
+        store_write._Sink,
+        "write",
+        lambda sink, data: write(sink, bytes(len(data)) if len(data) == 16 else data),
+    )
+    for change in (lambda: append(store, 3), store.compact):
+        with pytest.raises(StoreError, match="what was stored is intact"):
+            change()
+    monkeypatch.undo()
+    assert len(parts(store)) == 1 and not store.path.exists()
+    check(store, [0], FINGERPRINT)
+
+
+@pytest.fixture
+def first_format(store):
+    """A main file as version 1 of the format had it: chunks with Fletcher-32, no digests, no id."""
+    keys, items = [key_of(n) for n in range(300)], [vectors_of(n) for n in range(300)]
+    with h5py.File(store.path, "w", libver=("v110", "v110")) as file:
+        file.attrs["format"], file.attrs["version"] = np.bytes_("musiceval-embeddings"), 1
+        group = file.create_group(f"audio/{FINGERPRINT}")
+        group.attrs["encoder"] = np.bytes_(json.dumps(DESCRIPTION))
+        digests = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
+        group.create_dataset("keys", data=digests, chunks=(300, 32), fletcher32=True)
+        offsets = np.cumsum([0, *map(len, items)])
+        group.create_dataset("offsets", data=offsets, chunks=(301,), fletcher32=True)
+        group.create_dataset("vectors", data=np.concatenate(items), chunks=(256, 4), fletcher32=True)
+    return store
+
+
+def test_stores_of_the_first_format_are_read_and_compacted_into_the_second(first_format):
+    check(first_format, range(300), FINGERPRINT)
+    append(first_format, 300)
+    assert len(verify_store(first_format).damaged) == 0
+    first_format.compact()
+    with h5py.File(first_format.path) as file:
+        assert file.attrs["version"] == 2
+    check(first_format, range(301), FINGERPRINT)
+
+
+def test_zeroed_and_flipped_chunks_of_the_first_format_are_found(first_format):
+    with h5py.File(first_format.path) as file:
+        chunk = file["audio"][FINGERPRINT]["vectors"].id.get_chunk_info(1)
+    whole = first_format.path.read_bytes()
+    end = chunk.byte_offset + chunk.size
+    first_format.path.write_bytes(whole[: chunk.byte_offset] + bytes(chunk.size) + whole[end:])
+    with pytest.raises(StoreError, match="damaged"):  # Fletcher-32 of zeros is zero
+        check(EmbeddingStore(first_format.path), range(300), FINGERPRINT)
+    # Chunk 1 holds rows 256 to 511; items have 1, 2 and 3 rows in turn: item 128 has rows 255 to 257, item 256 rows 511 and 512.
+    assert "129 of 300 items" in verify_store(first_format).damaged["problem"].iloc[0]
+    flipped = bytearray(whole)
+    flipped[chunk.byte_offset] ^= 1
+    first_format.path.write_bytes(flipped)
+    assert prune_store(first_format, damaged=True)["dropped"].tolist() == [129]
+    check(first_format, [*range(128), *range(257, 300)], FINGERPRINT)
+
+
+def replace(group, name, data, **options):
+    del group[name]
+    group.create_dataset(name, data=data, **options)
+
+
+def external_link(group, folder):
+    with h5py.File(folder / "elsewhere.h5", "w") as file:
+        file["vectors"] = group["vectors"][()]
+    del group["vectors"]
+    group["vectors"] = h5py.ExternalLink(str(folder / "elsewhere.h5"), "vectors")
+
+
+def external_storage(group, folder):
+    (folder / "raw").write_bytes(group["vectors"][()].tobytes())
+    shape = group["vectors"].shape
+    del group["vectors"]
+    group.create_dataset("vectors", shape, "f4", external=[(str(folder / "raw"), 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(group, folder):
+    layout = h5py.VirtualLayout(group["vectors"].shape, "f4")
+    layout[:] = h5py.VirtualSource(str(folder / "elsewhere.h5"), "vectors", group["vectors"].shape)
+    del group["vectors"]
+    group.create_virtual_dataset("vectors", layout)
+
+
+def soft_link(group, folder):
+    group.move("vectors", "moved")
+    group["vectors"] = h5py.SoftLink("moved")
+
+
+def absurd(group, folder):
+    del group["keys"]
+    group.create_dataset("keys", (1 << 40, 32), np.uint8, chunks=(1 << 10, 32))
+
+
+def describe(text):
+    return lambda group, folder: group.attrs.__setitem__("encoder", np.bytes_(text))
+
+
+MALFORMED = {
+    "link to another file": (external_link, "'vectors' is a link to elsewhere"),
+    "soft link": (soft_link, "'vectors' is a link to elsewhere"),
+    "external storage": (external_storage, "'vectors' takes its numbers from another file"),
+    "virtual dataset": (virtual, "'vectors' takes its numbers from another file"),
+    "type": (
+        lambda group, _: replace(group, "vectors", np.ones((6, 4))),
+        "'vectors' is not of the format's type",
+    ),
+    "dimensions": (
+        lambda group, _: replace(group, "keys", np.zeros(96, np.uint8)),
+        "'keys' is not of the format's",
+    ),
+    "key length": (lambda group, _: replace(group, "keys", np.zeros((3, 31), np.uint8)), "not of one length"),
+    "absurd": (absurd, "'keys' should take 35184372088832 bytes and has 0"),
+    "descending": (
+        lambda group, _: replace(group, "offsets", np.array([0, 3, 1, 6])),
+        "do not cover the vectors in asc",
+    ),
+    "short": (lambda group, _: replace(group, "offsets", np.array([0, 1, 3])), "not of one length"),
+    "compressed": (
+        lambda group, _: replace(group, "vectors", np.zeros((6, 4), "f4"), compression="gzip"),
+        "'vectors' is compressed",
+    ),
+    "no digests": (
+        lambda group, _: group.__delitem__("digests"),
+        "'digests' is a link to elsewhere, or missing",
+    ),
+    "broken JSON": (describe("{"), "damaged"),
+    "another description": (describe('{"name": "toys"}'), "does not belong to its fingerprint"),
+    "a list for a description": (describe("[1]"), "does not belong to its fingerprint"),
+}
+
+
+@pytest.mark.parametrize("change, words", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_files_are_refused(store, tmp_path, change, words):
+    append(store, 0, 1, 2)
+    store.compact()
+    with h5py.File(store.path, "a") as file:
+        change(file["audio"][FINGERPRINT], tmp_path)
+    with pytest.raises(StoreError, match=words):
+        EmbeddingStore(store.path).groups()
+    assert len(verify_store(store).damaged) == 1
+
+
+def test_vectors_of_another_length_are_refused_at_append(store):
+    append(store, 0)
+    words = (
+        f"vectors of audio/{FINGERPRINT} have length 5, but 4 where they are stored: .*; nothing was stored"
+    )
+    for writer in (store, EmbeddingStore(store.path)):
+        with pytest.raises(StoreError, match=words):
+            writer.append("audio", DESCRIPTION, [key_of(1)], [np.ones(5)])
+    check(store, [0], FINGERPRINT)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes, which this system does not have")

@@ -8,8 +8,9 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import numbers, require_columns
+from musiceval_sk.datasets.ids import is_missing
 from musiceval_sk.datasets.raters import aggregate_ratings
-from musiceval_sk.evaluation.metrics import systems_of, validate
+from musiceval_sk.evaluation._scores import clips_of, systems_in_order, validate
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 
@@ -27,7 +28,7 @@ def rated_clips(
     rated = clips.assign(**{target: scores})[scores.notna()]
     if not by_system:
         return rated
-    nameless = rated["system"].isna() | (rated["system"].astype(str).str.strip() == "")
+    nameless = is_missing(rated["system"])
     if nameless.all():
         raise ClipsTableError(f"none of {len(rated)} clips with a score names its system")
     if nameless.any():
@@ -45,10 +46,11 @@ def compared(y_true: Any, y_pred: Any, systems: Any, *, by_system: bool = True) 
         raise ValueError("give systems=, the system of each clip, such as clips['system']")
     truth, prediction = validate(y_true, y_pred)
     table = pd.DataFrame({"truth": truth, "prediction": prediction})
-    if isinstance(y_true, pd.Series):
-        table.index = y_true.index
+    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
+    if clips is not None:
+        table.index = clips.index
     if systems is not None:
-        table["system"] = systems_of(y_true, systems)
+        table["system"] = systems_in_order(clips, systems, len(table))
     return table
 
 
@@ -76,7 +78,7 @@ class FromEstimator:
             True scores, in the order of X or, where both are indexed by the same clip ids, in any; of a DataFrame with several
             columns, ``target`` names the one to draw.
         systems : array-like or pandas.Series, default=None
-            The system of each clip, see `systems_of`; only a calibration can do without.
+            The system of each clip, see `evaluate`; only a calibration can do without.
         target : str, default=None
             The column of ``y`` and of the predictions.
         **options
@@ -103,7 +105,7 @@ class FromEstimator:
                     "the columns that the estimator was fitted on, and target= to choose one"
                 )
             predictions = predictions[:, column]
-        if isinstance(X, pd.DataFrame) and isinstance(truth, pd.Series) and set(X.index) == set(truth.index):
+        if isinstance(X, pd.DataFrame) and isinstance(truth, pd.Series):
             predictions = pd.Series(predictions, index=X.index)
         return cls.from_predictions(truth, predictions, systems=systems, **options)  # type: ignore[attr-defined]
 

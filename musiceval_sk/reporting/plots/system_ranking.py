@@ -122,7 +122,7 @@ class SystemRankingDisplay(FromEstimator, Display):
         y_true, y_pred : array-like [shape=(n,)]
             True and predicted scores of clips.
         systems : array-like or pandas.Series
-            The system of each clip, see `systems_of`.
+            The system of each clip, see `evaluate`.
         name : str, default=None
             What is scored; by default the name of ``y_true``.
         alpha : float in (0, 1), default=0.05

@@ -58,7 +58,7 @@ class SystemResidualsDisplay(FromEstimator, Display):
         y_true, y_pred : array-like [shape=(n,)]
             True and predicted scores of clips.
         systems : array-like or pandas.Series
-            The system of each clip, see `systems_of`.
+            The system of each clip, see `evaluate`.
         name : str, default=None
             What is scored; by default the name of ``y_true``.
         intervals : pandas.DataFrame, default=None

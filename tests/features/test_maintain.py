@@ -22,15 +22,16 @@ from musiceval_sk import (
     store_info,
     verify_store,
 )
-from musiceval_sk.features import _store_file, _store_folder
-from musiceval_sk.features._store_file import Block, GroupPlan, canonical, write_store_file
 from musiceval_sk.features.encoders.base import digest_of
+from musiceval_sk.features.store import maintain
+from musiceval_sk.features.store import write as store_write
 from tests.features.toy import ToyEncoder
 from tests.features.writers import DESCRIPTION, append, check, key_of, vectors_of
 
 FINGERPRINT = digest_of(DESCRIPTION)
 OTHER = {"name": "other", "checkpoint_sha256": "1a2b3c4d" * 8}
 ROOT = Path(__file__).parents[2]
+WORKERS = ("read", "read", "disturb", "disturb")
 
 
 @pytest.fixture
@@ -61,16 +62,6 @@ def append_other(store, *numbers, description=OTHER, modality="audio"):
     return store.append(modality, description, [key_of(n) for n in numbers], [np.ones((2, 3))] * len(numbers))
 
 
-def write_by_hand(path, offsets, vectors, keys, description=None, fingerprint=FINGERPRINT):
-    """Write a file that `EmbeddingStore.append` would have refused to."""
-    block = Block(
-        np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), np.array(offsets), np.array(vectors)
-    )
-    described = canonical(DESCRIPTION if description is None else description)
-    plan = GroupPlan(described, len(keys), len(vectors), np.shape(vectors)[1], [block])
-    write_store_file(path, {("audio", fingerprint): plan})
-
-
 def flip(path, content):
     """Flip one bit where this content lies."""
     damaged = bytearray(path.read_bytes())
@@ -88,7 +79,7 @@ def test_info_counts_items_windows_and_files(store):
     append(store, 1, 2)
     append_other(store, 0)
     info = store_info(store)
-    assert (info.path, info.version, info.n_parts) == (str(store.path), 1, 2)
+    assert (info.path, info.version, info.n_parts) == (str(store.path), 2, 2)
     assert info.main_bytes == store.path.stat().st_size
     assert info.parts_bytes == sum(part.stat().st_size for part in parts(store))
     # Items 0, 1, 2 have 1 + 2 + 3 windows; item 1 is stored twice and counts once.
@@ -135,43 +126,51 @@ def test_a_sound_store_is_read_without_complaint(store):
     append(store, 1, 1, 2)
     append_other(store, 0, modality="text")
     before = snapshot(store)
-    for repair in (False, True):
-        report = verify_store(store, repair=repair)
-        assert (report.n_files, report.n_items, len(report.damaged)) == (3, 6, 0)
+    report = verify_store(store)
+    assert (report.n_files, report.n_items, len(report.damaged)) == (3, 6, 0)
     assert snapshot(store) == before
     assert str(report) == "3 files read, 6 items, 0 files damaged"
 
 
-def test_a_flipped_bit_costs_the_items_of_its_chunk_only(store):
-    # 200 items of three windows: item i has rows 3 i to 3 i + 2, chunks are of 256 rows.
-    items = [np.array([[i, i + 0.5]] * 3, dtype=np.float32) for i in range(200)]
-    store.append("audio", DESCRIPTION, [key_of(i) for i in range(200)], items)
+def test_a_flipped_bit_costs_its_item_only(store):
+    append(store, *range(200))
     store.compact()
-    store.append("audio", DESCRIPTION, [key_of(1000)], [np.ones(2)])
+    append(store, 1000)
     append_other(store, 0)
-    flip(store.path, items[100].tobytes())
+    flip(store.path, vectors_of(100).tobytes())
     before = snapshot(store)
     report = verify_store(store)
-    assert list(report.damaged.index) == [str(store.path)]
-    assert report.damaged["held"].tolist() == [f"200 items of audio toy {FINGERPRINT}"]
-    # Rows 256 to 511 are those of items 85 (from its second window on) to 170 (its first two): 86 items.
-    assert "vectors of 86 of 200 items cannot be read" in report.damaged["problem"].iloc[0]
+    label = f"200 items of audio toy {FINGERPRINT}"
+    assert report.damaged.reset_index().values.tolist() == [
+        [str(store.path), f"1 of {label} are not what was stored", label]
+    ]
+    with pytest.raises(
+        StoreError, match=r"embeddings\.h5: damaged \(1 of 1 audio items are not what was stored\)"
+    ):
+        check(store, [100], FINGERPRINT)
+    check(store, [99, 101], FINGERPRINT)
+    with pytest.raises(StoreError, match="damaged"):
+        store.compact()
+    assert prune_store(store, damaged=True, dry_run=True)["dropped"].tolist() == [0, 1]
     assert snapshot(store) == before
-    repaired = verify_store(store, repair=True)
-    assert repaired.damaged["saved"].tolist() == [114]
-    moved = Path(repaired.damaged["moved_to"].iloc[0])
-    assert moved == store.path.with_name("embeddings.h5.damaged") / "embeddings.h5"
-    assert moved.read_bytes() == before[store.path][0]
-    assert knows(store, *range(200)) == [i < 85 or i > 170 for i in range(200)]
-    numbers = [*range(85), *range(171, 200)]
-    vectors, _ = store.read("audio", FINGERPRINT, [key_of(i) for i in numbers])
-    np.testing.assert_array_equal(vectors, np.concatenate([items[i] for i in numbers]))
+    assert sorted(prune_store(store, damaged=True)["dropped"]) == [0, 1]
+    assert knows(store, 99, 100, 101, 1000) == [True, False, True, True]
+    check(store, [*range(100), *range(101, 200), 1000], FINGERPRINT)
     assert len(verify_store(store).damaged) == 0
-    assert knows(store, 1000) == [True]
+
+
+def test_a_sound_copy_of_a_damaged_item_is_kept(store):
+    append(store, 1, 2)
+    append(store, 2, 3)
+    flip(parts(store)[0], vectors_of(2).tobytes())
+    report = prune_store(store, damaged=True)
+    assert report["dropped"].tolist() == [0]
+    check(store, [1, 2, 3], FINGERPRINT)
+    assert len(verify_store(store).damaged) == 0
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
-def test_a_truncated_part_is_moved_and_computed_again(store, write_sounds, share):
+def test_a_truncated_part_is_named_and_computed_again(store, write_sounds, share):
     clips = write_sounds(0.5, 0.3, 0.9, 1.2)
     extract(clips, ToyEncoder(), store, modality="audio")
     store.compact()
@@ -179,46 +178,25 @@ def test_a_truncated_part_is_moved_and_computed_again(store, write_sounds, share
     extract(more, ToyEncoder(), store, modality="audio")
     part = parts(store)[0]
     part.write_bytes(part.read_bytes()[: int(share * part.stat().st_size)])
-    report = verify_store(store, repair=True)
+    report = verify_store(store)
     assert report.damaged.index.tolist() == [str(part)]
-    assert report.damaged["problem"].str.startswith("cannot be read (").all()
+    assert report.damaged["problem"].str.contains("damaged (", regex=False).all()
     assert report.damaged["held"].tolist() == ["what can no longer be told"]
-    assert "moved the file to" in str(report)
+    part.unlink()
     again = extract(pd.concat([clips, more.add_prefix("m", axis=0)]), ToyEncoder(), store, modality="audio")
     assert (again.stored["audio"], again.reused["audio"]) == (2, 4)
 
 
-@pytest.mark.parametrize(
-    "arguments, problem, saved",
-    [
-        ({"offsets": [0, 2, 2]}, "offsets do not cover the vectors in ascending order", 0),
-        ({"offsets": [0, 1, 3]}, "offsets do not cover the vectors in ascending order", 0),
-        ({"vectors": [[1.0], [np.nan]]}, "vectors of 1 of 2 items are nan or infinite", 1),
-        ({"description": {"name": "toys"}}, "its description does not belong to its fingerprint", 0),
-        ({"keys": [key_of(1)] * 2}, "1 of 2 items are there again under the same key", 1),
-    ],
-)
-def test_contradictions_are_damage(store, arguments, problem, saved):
-    sound = {"offsets": [0, 1, 2], "vectors": [[1.0], [2.0]], "keys": [key_of(0), key_of(1)]}
-    write_by_hand(store.path, **{**sound, **arguments})
-    report = verify_store(store, repair=True)
-    assert problem in report.damaged["problem"].iloc[0]
-    assert report.damaged["saved"].tolist() == [saved]
-    assert not store.path.exists()
-    assert len(verify_store(store).damaged) == 0
-    assert sum(store.encoders()["items"]) == saved
-
-
-def test_vectors_of_two_lengths_are_damage(store):
+def test_vectors_of_two_lengths_are_refused(store, other):
     append(store, 0)
-    store.compact()
-    write_by_hand(store.parts_folder / "part-1.h5", [0, 1], [[1.0, 2.0]], [key_of(1)])
-    problem = verify_store(store).damaged["problem"]
-    assert problem.index.tolist() == [str(store.parts_folder / "part-1.h5")]
-    assert problem.iloc[0].endswith("vectors of length 2, elsewhere 4")
+    fingerprint = other.append("audio", DESCRIPTION, [key_of(1)], [np.ones(2)])
+    parts(other)[0].rename(store.parts_folder / "part-9.h5")
+    words = rf"part-9\.h5: vectors of audio/{fingerprint} have length 2, but 4 in .*hid a change from its description"
+    with pytest.raises(StoreError, match=words):
+        knows(store, 0)
 
 
-def test_a_flipped_bit_anywhere_is_repaired_or_does_no_harm(store):
+def test_a_flipped_bit_anywhere_is_dropped_or_does_no_harm(store):
     append(store, 0, 1, 2, 3)
     store.compact()
     whole, outcomes = store.path.read_bytes(), set()
@@ -227,38 +205,29 @@ def test_a_flipped_bit_anywhere_is_repaired_or_does_no_harm(store):
         damaged[place] ^= 1 << place % 8
         store.path.write_bytes(damaged)
         try:
-            outcomes.add(len(verify_store(store, repair=True).damaged))
-        except StoreError as error:  # the flipped bit made the file another format's
-            assert "not an embedding store" in str(error) or "store format" in str(error)
+            outcomes.add(len(verify_store(store).damaged))
+            prune_store(store, damaged=True)
+        except StoreError as error:
+            assert any(words in str(error) for words in ("damaged", "not an embedding store", "store format"))
             continue
         there = [number for number, known in enumerate(knows(store, 0, 1, 2, 3)) if known]
         if there:
             check(store, there, FINGERPRINT)
-        for part in parts(store):
-            part.unlink()
     assert outcomes == {0, 1}
-
-
-def test_what_was_moved_aside_is_never_overwritten(store):
-    for content in (b"first", b"second", b"third"):
-        store.path.write_bytes(content)
-        verify_store(store, repair=True)
-    moved = store.path.with_name("embeddings.h5.damaged").iterdir()
-    assert sorted(path.read_bytes() for path in moved) == [b"first", b"second", b"third"]
 
 
 def test_newer_formats_and_other_files_are_no_damage(store):
     append(store, 0)
     store.compact()
     with h5py.File(store.path, "a") as file:
-        file.attrs["version"] = 2
-    words = r"embeddings\.h5: written in store format 2, this version of musiceval_sk checks up to 1; upgrade"
+        file.attrs["version"] = 3
+    words = r"embeddings\.h5: written in store format 3, this version of musiceval_sk reads up to 2; upgrade"
     with pytest.raises(StoreError, match=words):
-        verify_store(store, repair=True)
+        verify_store(store)
     with h5py.File(store.path, "w") as file:
         file["audio"] = np.zeros(3)
     with pytest.raises(StoreError, match=r"an HDF5 file, but not an embedding store"):
-        verify_store(store, repair=True)
+        verify_store(store)
     assert store.path.exists()
 
 
@@ -301,7 +270,7 @@ def test_merge_writes_parts_of_bounded_size(store, other, monkeypatch):
     append(other, *range(60))
     other.compact()
     written = []
-    monkeypatch.setattr(_store_folder, "_COPY_BYTES", 16 * 10)  # ten windows of four numbers
+    monkeypatch.setattr(maintain, "_COPY_BYTES", 16 * 10)  # ten windows of four numbers
     monkeypatch.setattr(store, "compact", lambda **_: written.append(len(parts(store))))
     merge_stores(store, [other])
     check(store, range(60), FINGERPRINT)
@@ -319,13 +288,31 @@ def test_merge_refuses_what_is_no_other_store(store, other):
 
 def test_merge_refuses_contradictions(store, other):
     append(store, 0)
-    write_by_hand(other.path, [0, 1], [[1.0, 2.0]], [key_of(1)])
-    with pytest.raises(StoreError, match="have length 2, but 4 in .*hid a change from its description"):
+    other.append("audio", DESCRIPTION, [key_of(1)], [np.ones(2)])
+    with pytest.raises(StoreError, match="have length 2, but 4 where they are stored: .*nothing was stored"):
         merge_stores(store, [other])
-    write_by_hand(other.path, [0, 1], [[1.0]], [key_of(1)], description={"name": "toys"})
-    with pytest.raises(StoreError, match="belongs to another fingerprint.*musiceval cache verify --cache"):
-        merge_stores(store, [EmbeddingStore(other.path)])
     assert store.encoders()["items"].tolist() == [1]
+
+
+def test_a_source_pruned_and_compacted_meanwhile_gives_no_other_rows(store, other, monkeypatch):
+    append(other, *range(40))
+    append_other(other, 0)
+    other.compact()
+    monkeypatch.setattr(maintain, "_COPY_BYTES", 16 * 20)
+    append_to_store, blocks = store.append, []
+
+    def append_while_others_work(*arguments):
+        blocks.append(1)
+        if len(blocks) == 2:
+            writer = EmbeddingStore(other.path)
+            prune_store(writer, fingerprints=[digest_of(OTHER)])
+            append(writer, *range(100, 150))
+            writer.compact()
+        return append_to_store(*arguments)
+
+    monkeypatch.setattr(store, "append", append_while_others_work)
+    merge_stores(store, [other])
+    check(store, range(40), FINGERPRINT)
 
 
 def test_merge_of_a_damaged_store_keeps_what_was_copied(store, other):
@@ -340,23 +327,30 @@ def test_merge_of_a_damaged_store_keeps_what_was_copied(store, other):
 # Pruning
 
 
-def test_prune_drops_an_encoder_and_leaves_other_files_alone(store):
+def test_prune_drops_an_encoder(store):
     append(store, 0, 1)
     append_other(store, 0)
     store.compact()
     append(store, 2)
-    untouched = parts(store)[0]
-    before = untouched.read_bytes(), untouched.stat().st_ino
     report = prune_store(store, fingerprints=[digest_of(OTHER)[:6].upper()])
     assert report.values.tolist() == sorted(
         [["audio", digest_of(OTHER), "other", 0, 1, 2], ["audio", FINGERPRINT, "toy", 3, 0, 0]]
     )
     check(store, range(3), FINGERPRINT)
     assert store.groups() == [("audio", FINGERPRINT)]
-    assert (untouched.read_bytes(), untouched.stat().st_ino) == before
     assert len(verify_store(store).damaged) == 0
-    store.compact()
     check(EmbeddingStore(store.path), range(3), FINGERPRINT)
+
+
+def test_prune_of_nothing_changes_nothing(store, write_sounds):
+    clips = write_sounds(0.5, 0.3)
+    extract(clips, ToyEncoder(), store)
+    before = snapshot(store)
+    assert prune_store(store, keep=[clips])["dropped"].tolist() == [0, 0]
+    assert prune_store(store, damaged=True)["dropped"].tolist() == [0, 0]
+    assert {path: content for path, content in snapshot(store).items() if path.suffix == ".h5"} == {
+        path: content for path, content in before.items() if path.suffix == ".h5"
+    }
 
 
 def test_prune_of_everything_leaves_an_empty_store(store):
@@ -395,9 +389,9 @@ def test_prune_without_prompts_in_any_table_leaves_prompts(store, write_sounds):
 def test_prune_refuses_to_guess(store, write_sounds):
     append(store, 0)
     clips = write_sounds(0.5)
-    for arguments in ({}, {"fingerprints": ["a"], "keep": [clips]}):
+    for arguments in ({}, {"fingerprints": ["a"], "keep": [clips]}, {"damaged": True, "keep": [clips]}):
         with pytest.raises(
-            ValueError, match="give fingerprints of encoders to drop, or clips tables to keep"
+            ValueError, match="give fingerprints of encoders to drop, or clips tables to keep, or"
         ):
             prune_store(store, **arguments)
     append_other(store, 0)
@@ -428,7 +422,7 @@ def test_parts_appended_while_pruning_survive(store, monkeypatch):
     append_other(store, 0)
     store.compact()
     append_other(store, 1)
-    sync = _store_file._sync
+    sync = store_write._sync
 
     def sync_after_another_appended(path):
         monkeypatch.undo()
@@ -436,7 +430,7 @@ def test_parts_appended_while_pruning_survive(store, monkeypatch):
         append_other(EmbeddingStore(store.path), 6)
         sync(path)
 
-    monkeypatch.setattr(_store_file, "_sync", sync_after_another_appended)
+    monkeypatch.setattr(store_write, "_sync", sync_after_another_appended)
     prune_store(store, fingerprints=[digest_of(OTHER)])
     check(store, [0, 5], FINGERPRINT)
     kept = store.contains("audio", digest_of(OTHER), [key_of(n) for n in (0, 1, 6)])
@@ -473,7 +467,6 @@ def test_a_look_during_a_prune_sees_what_survives(store, monkeypatch):
 
     monkeypatch.setattr(Path, "glob", look_and_prune)
     check(EmbeddingStore(store.path), range(3), FINGERPRINT)
-    assert not store.path.exists()
 
 
 def test_a_full_disk_costs_nothing(store, monkeypatch):
@@ -484,23 +477,39 @@ def test_a_full_disk_costs_nothing(store, monkeypatch):
     append_other(store, 0)
     store.compact()
     before = snapshot(store)
-    monkeypatch.setattr(_store_file, "_sync", fail)
+    monkeypatch.setattr(store_write, "_sync", fail)
     with pytest.raises(StoreError, match=r"cannot prune \(.*No space.*\); what was stored is intact"):
         prune_store(store, fingerprints=[digest_of(OTHER)])
     assert snapshot(store) == before
 
 
-def test_prune_and_repair_wait_for_a_compaction(store):
+def test_prune_waits_for_a_compaction(store):
     append(store, 0)
     with FileLock(f"{store.path}.lock"):
-        for change in (
-            lambda: prune_store(store, fingerprints=[FINGERPRINT], timeout=0),
-            lambda: verify_store(store, repair=True, timeout=0),
-        ):
-            with pytest.raises(StoreError, match="while another process compacts or changes the store"):
-                change()
+        with pytest.raises(StoreError, match="while another process compacts or changes the store"):
+            prune_store(store, fingerprints=[FINGERPRINT], timeout=0)
         assert prune_store(store, fingerprints=[FINGERPRINT], dry_run=True)["dropped"].tolist() == [1]
     assert knows(store, 0) == [True]
+
+
+# Beside one another
+
+
+@pytest.mark.slow
+def test_readers_beside_pruning_and_compaction_read_what_was_stored(store, seconds=4):
+    append(store, *range(200))
+    commands = [
+        [sys.executable, "-m", "tests.features.upkeepers", work, store.path, str(seconds)] for work in WORKERS
+    ]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        for command in commands
+    ]
+    outcomes = [(*process.communicate(), process.returncode) for process in processes]
+    assert [code for *_, code in outcomes] == [0] * len(WORKERS), outcomes
+    assert all(int(output) > 3 for output, *_ in outcomes)
+    check(store, range(200), FINGERPRINT)
+    assert len(verify_store(store).damaged) == 0
 
 
 # Being killed

@@ -1,30 +1,37 @@
 """Where each item of a group lies: sorted digests over several files, a million of them in a fraction of a second."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from musiceval_sk.features._store_file import KEY_BYTES, GroupName, StoreFile
+from musiceval_sk.exceptions import StoreError
+from musiceval_sk.features.store.file import KEY_BYTES, GroupName, StoreFile
 
 _WORDS = KEY_BYTES // 8
+Keep = Callable[[StoreFile, GroupName], np.ndarray]
+
+
+def all_items(file: StoreFile, group: GroupName) -> np.ndarray:
+    """Keep every item."""
+    return np.ones(len(file.groups[group].keys), dtype=bool)
 
 
 class GroupIndex:
-    """Digests of one group over all files, each once; where files repeat one, the first file counts.
+    """Digests of one group over all files that hold it, each once; where files repeat one, the first file counts."""
 
-    Parameters
-    ----------
-    group : (str, str)
-        Modality and fingerprint.
-    files : sequence of StoreFile
-        The files that hold the group, those to be preferred first.
-    """
-
-    def __init__(self, group: GroupName, files: Sequence[StoreFile]):
-        self.group = group
+    def __init__(self, group: GroupName, files: Sequence[StoreFile], keep: Keep = all_items):
         self.files = list(files)
-        keys = np.concatenate([_as_words(file.keys(group)) for file in files])
-        counts = [len(file.keys(group)) for file in files]
+        self.dim = files[0].groups[group].dim
+        odd = next((file for file in files if file.groups[group].dim != self.dim), None)
+        if odd is not None:
+            raise StoreError(
+                f"{odd.path}: vectors of {'/'.join(group)} have length {odd.groups[group].dim}, but {self.dim} in {files[0].path}; "
+                "one of the two was written by an encoder that hid a change from its description: delete one of the files"
+            )
+        items = [np.flatnonzero(keep(file, group)) for file in files]
+        keys = np.concatenate(
+            [_as_words(file.groups[group].keys[some]) for file, some in zip(files, items, strict=True)]
+        )
         order = np.argsort(keys[:, 0], kind="stable")
         if _misplaced(keys[order]):
             order = np.lexsort(keys.T[::-1])
@@ -32,8 +39,8 @@ class GroupIndex:
         first = np.ones(len(keys), dtype=bool)
         first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
         self._keys, self._leading = keys[first], np.ascontiguousarray(keys[first, 0])
-        self._file_of = np.repeat(np.arange(len(files)), counts)[order][first]
-        self._item_of = np.concatenate([np.arange(count) for count in counts])[order][first]
+        self._file_of = np.repeat(np.arange(len(files)), [*map(len, items)])[order][first]
+        self._item_of = np.concatenate(items)[order][first]
 
     def __len__(self) -> int:
         return len(self._keys)

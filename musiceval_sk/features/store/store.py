@@ -1,9 +1,9 @@
-"""The embedding cache: vectors under the digest of what they were computed from.
+"""The store as a whole: a main HDF5 file and, beside it, a folder of parts.
 
-A store is a main HDF5 file and, beside it, a folder of parts. Appending writes one new part; reading sees main
-file and parts as one; `EmbeddingStore.compact` folds the parts into the main file. Nothing that was stored is ever
-opened for writing again, so killing a process at any moment loses at most the batch in flight, and many writers,
-also on several hosts over a shared folder, append without a lock. The layout is described in ``cache/README.md``.
+Appending writes one new part; reading sees main file and parts as one; `EmbeddingStore.compact` folds the parts into the main
+file, and appending folds parts of a size together before they grow many. Nothing that was stored is ever opened for writing
+again, so killing a process at any moment loses at most the batch in flight, and many writers, also on several hosts over a
+shared folder, append without a lock. The layout is described in ``cache/README.md``.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,17 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk.exceptions import StoreError
-from musiceval_sk.features._store_file import (
-    KEY_BYTES,
-    Block,
-    GroupName,
-    GroupPlan,
-    StoreFile,
-    canonical,
-    write_store_file,
-)
-from musiceval_sk.features._store_index import GroupIndex
 from musiceval_sk.features.encoders.base import Modality, digest_of
+from musiceval_sk.features.store.file import KEY_BYTES, GroupName, StoreFile, digests_of
+from musiceval_sk.features.store.index import GroupIndex, Keep, all_items
+from musiceval_sk.features.store.write import Contents, write_store_file
 
 DEFAULT_STORE = Path("cache") / "embeddings.h5"
-_COPY_ROWS = 1 << 15
 _ABANDONED_SECONDS = 24 * 3600
-_ATTEMPTS = 10
+_ATTEMPTS = 50
+# So many parts of a size become one: a store of any size has a few hundred parts at most, and each byte is rewritten once a size.
+_PARTS_OF_A_SIZE = 32
+_SMALLEST_SIZE, _SIZE_STEP = 1 << 16, 8
 
 
 def default_store_path() -> Path:
@@ -74,8 +69,9 @@ class EmbeddingStore:
     def __init__(self, path: str | Path | None = None):
         self.path = Path(path) if path is not None else default_store_path()
         self.parts_folder = self.path.with_name(self.path.name + ".parts")
-        self._files: dict[tuple[str, int, int], StoreFile] = {}
+        self._files: dict[tuple, StoreFile] = {}
         self._indexes: dict[GroupName, GroupIndex] = {}
+        self._dims: dict[GroupName, int] = {}
 
     def __repr__(self) -> str:
         return f"EmbeddingStore({str(self.path)!r})"
@@ -110,20 +106,22 @@ class EmbeddingStore:
         ValueError
             If keys and items do not match, a key is not 32 bytes long, or vectors are not finite.
         StoreError
-            If the folder cannot be written.
+            If vectors of another length are stored under this fingerprint, or the folder cannot be written.
         """
         fingerprint = digest_of(description)
-        block = _block_of(keys, items)
-        plan = GroupPlan(
-            canonical(description), len(keys), len(block.vectors), block.vectors.shape[1], [block]
-        )
-        part = self.parts_folder / f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.h5"
+        group = (modality, fingerprint)
+        contents = _contents_of(group, description, keys, items)
+        self._check_dim(group, contents.dim)
         try:
-            write_store_file(part, {(modality, fingerprint): plan})
+            write_store_file(self._new_part(), {group: contents})
         except OSError as error:
             raise StoreError(
                 f"{self.path}: cannot store embeddings ({_reason(error)}); what was stored is intact"
             ) from error
+        with suppress(
+            OSError, StoreError
+        ):  # the batch is stored; whoever reads is told what is wrong elsewhere
+            self._fold_parts_of_asize_of()
         return fingerprint
 
     def contains(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> np.ndarray:
@@ -171,13 +169,13 @@ class EmbeddingStore:
         Raises
         ------
         StoreError
-            If an item is not stored, or a file is damaged.
+            If an item is not stored, fails its digest, or a file is damaged.
         """
         for _ in range(_ATTEMPTS):
             try:
-                return self._read(modality, fingerprint, keys)
-            except FileNotFoundError:  # another process compacted between our looking and our reading
-                continue
+                return self._read((modality, fingerprint), keys)
+            except FileNotFoundError:  # another process folded files between our looking and our reading
+                self._files = {}
         raise StoreError(f"{self.path}: files vanished while reading, {_ATTEMPTS} times in a row")
 
     def read_batches(
@@ -216,8 +214,8 @@ class EmbeddingStore:
         rows = []
         for group, index in sorted(self._indexes.items()):
             items = index.items()
-            windows = sum(int(np.diff(file.offsets(group))[chosen].sum()) for file, chosen in items.items())
-            rows.append((*group, len(index), windows, json.loads(index.files[0].groups[group])))
+            windows = sum(int(file.counts(group, chosen).sum()) for file, chosen in items.items())
+            rows.append((*group, len(index), windows, json.loads(index.files[0].groups[group].description)))
         return pd.DataFrame(rows, columns=["modality", "fingerprint", "items", "windows", "encoder"])
 
     def needs_compaction(self) -> bool:
@@ -228,8 +226,7 @@ class EmbeddingStore:
         bool
             By this rule each byte is rewritten a bounded number of times while the store grows.
         """
-        parts = sum(_size(part) for part in self.parts_folder.glob("*.h5"))
-        return parts > _size(self.path)
+        return sum(map(size_of, self._parts())) > size_of(self.path)
 
     def compact(self, *, timeout: float = -1) -> bool:
         """Fold all parts into the main file, by rewrite and rename.
@@ -252,33 +249,89 @@ class EmbeddingStore:
         StoreError
             If a file is damaged or the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
         if not self.parts_folder.exists():
             return True
         try:
-            with FileLock(f"{self.path}.lock", timeout=timeout):
-                self._fold_parts()
-        except Timeout:
+            with self.locked("compact", timeout):
+                self._refresh()
+                if any(path != self.path for path, *_ in self._files):
+                    self.rewrite(all_items)
+                self._clear_leftovers()
+        except TimeoutError:
             return False
-        except OSError as error:
-            raise StoreError(
-                f"{self.path}: cannot compact ({_reason(error)}); what was stored is intact"
-            ) from error
         return True
 
-    def _fold_parts(self) -> None:
-        """Write all into a new main file; rows of the old one stay in place, for those who looked before."""
+    @contextmanager
+    def locked(self, purpose: str, timeout: float = -1) -> Iterator[None]:
+        """Keep compaction, pruning and folding of other processes away; appending and reading go on.
+
+        Parameters
+        ----------
+        purpose : str
+            What the error says could not be done.
+        timeout : float, default=-1
+            Seconds to wait for the lock file; negative waits for ever.
+
+        Raises
+        ------
+        TimeoutError
+            If another process held the lock for longer.
+        StoreError
+            If the system refuses something meanwhile, such as room on the disk.
+        """
+        from filelock import FileLock
+
+        try:
+            with FileLock(f"{self.path}.lock", timeout=timeout):
+                yield
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: cannot {purpose} ({_reason(error)}); what was stored is intact"
+            ) from error
+
+    def rewrite(self, keep: Keep) -> None:
+        """Write what is worth keeping into a new main file, and delete what it was made of; to be called while `locked`.
+
+        Parameters
+        ----------
+        keep : callable
+            ``keep(file, group)`` tells for each item of a file's group whether to keep it [shape=(n,)], bool.
+        """
         self._refresh()
-        parts = [file for file in self._files.values() if file.path != self.path]
-        if parts:
-            seen = _stamp_or_none(self.path)
-            # The lock keeps compactions apart where the file system honours it; this catches most of the rest.
-            plans = {group: self._plan(group) for group in self._indexes}
-            if not write_store_file(self.path, plans, unless=lambda: _stamp_or_none(self.path) != seen):
-                return
-            for part in parts:
-                part.path.unlink(missing_ok=True)
+        self._fold(list(self._files.values()), self.path, keep)
+
+    def _fold(self, files: Sequence[StoreFile], target: Path, keep: Keep = all_items) -> None:
+        """Write what these files hold into one, and delete them once that is on disk and reads back as it was meant."""
+        seen = _stamp_or_none(self.path)
+        contents = {}
+        for group in sorted({group for file in files for group in file.groups}):
+            index = GroupIndex(group, [file for file in files if group in file.groups], keep)
+            if len(index):
+                contents[group] = _contents(group, index.items())
+        # The lock keeps compactions apart where the file system honours it; this catches most of the rest.
+        if contents and not write_store_file(
+            target, contents, unless=lambda: _stamp_or_none(self.path) != seen
+        ):
+            return
+        for file in files:
+            if file.path != target or not contents:
+                file.path.unlink(missing_ok=True)
+
+    def _fold_parts_of_asize_of(self) -> None:
+        """Make one part of many that are alike in size, so that a store of any age is opened in a moment."""
+        parts = self._parts()
+        sizes: dict[int, list[Path]] = {}
+        for part in parts if len(parts) >= _PARTS_OF_A_SIZE else ():
+            step = max(0, int(np.log(max(1, size_of(part)) / _SMALLEST_SIZE) // np.log(_SIZE_STEP)) + 1)
+            sizes.setdefault(step, []).append(part)
+        many = next((sizes[step] for step in sorted(sizes) if len(sizes[step]) >= _PARTS_OF_A_SIZE), None)
+        if many:
+            with self.locked("fold parts", timeout=0):
+                self._fold([StoreFile(part) for part in many], self._new_part())
+
+    def _clear_leftovers(self) -> None:
         for aside in (*self.parts_folder.glob("*.tmp"), *self.path.parent.glob(f"{self.path.name}.*.tmp")):
             with suppress(FileNotFoundError):  # its writer has just finished
                 if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
@@ -292,16 +345,14 @@ class EmbeddingStore:
         list of Path
             Files that together held all of the store at one moment; any of them may vanish the next.
         """
+        seen: tuple[Any, list[Path]] | None = None
         while True:
-            had_main = self.path.exists()
-            parts = self._parts()
-            # The main file after the parts, so that a compaction between the two looks hides nothing.
-            if self.path.exists():
-                return [self.path, *parts]
-            # Was it pruned away meanwhile, then what survived of it is in a part that these may lack.
-            again = self._parts()
-            if not had_main and set(parts) <= set(again):
-                return again
+            main, parts = _stamp_or_none(self.path), self._parts()
+            # What a file was folded into is there before the file goes: two looks of which the second lacks nothing of
+            # the first missed nothing.
+            if seen is not None and seen[0] == main and set(seen[1]) <= set(parts):
+                return [*([self.path] if main else []), *parts]
+            seen = main, parts
 
     def _parts(self) -> list[Path]:
         return sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
@@ -333,59 +384,62 @@ class EmbeddingStore:
         self._refresh()
         return self._indexes[group].items() if group in self._indexes else {}
 
-    def _plan(self, group: GroupName) -> GroupPlan:
-        items = self._indexes[group].items()
-        n_vectors = sum(int(np.diff(file.offsets(group))[rows].sum()) for file, rows in items.items())
-        first = next(iter(items))
-        n_items = len(self._indexes[group])
-        return GroupPlan(first.groups[group], n_items, n_vectors, first.dim(group), _blocks(group, items))
+    def _new_part(self) -> Path:
+        return self.parts_folder / f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.h5"
 
-    def _read(
-        self, modality: Modality, fingerprint: str, keys: Sequence[bytes]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _check_dim(self, group: GroupName, dim: int) -> None:
+        if group not in self._dims:
+            self._refresh()
+            self._dims[group] = self._indexes[group].dim if group in self._indexes else dim
+        if self._dims[group] != dim:
+            raise StoreError(
+                f"{self.path}: vectors of {'/'.join(group)} have length {dim}, but {self._dims[group]} where they are stored: "
+                "an encoder must say in its description what changes its vectors; nothing was stored"
+            )
+
+    def _read(self, group: GroupName, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         self._refresh()
-        group = (modality, fingerprint)
         index = self._indexes.get(group)
         positions = np.full(len(keys), -1) if index is None else index.find(keys)
         missing = int((positions < 0).sum())
         if index is None or missing or not len(keys):
             raise StoreError(
-                f"{self.path}: {missing} of {len(keys)} {modality} items are not stored for {fingerprint}"
+                f"{self.path}: {missing} of {len(keys)} {group[0]} items are not stored for {group[1]}"
             )
         numbers, items = index.locate(positions)
         counts = np.empty(len(keys), dtype=np.int64)
-        for i, file in enumerate(index.files):
-            mine = numbers == i
-            counts[mine] = np.diff(file.offsets(group))[items[mine]]
+        for i in np.unique(numbers):
+            counts[numbers == i] = index.files[i].counts(group, items[numbers == i])
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        vectors = np.empty((offsets[-1], index.files[0].dim(group)), dtype=np.float32)
+        vectors = np.empty((offsets[-1], index.dim), dtype=np.float32)
         for i in np.unique(numbers):
             wanted = np.flatnonzero(numbers == i)
             index.files[i].read_into(vectors, group, items[wanted], offsets[wanted])
         return vectors, offsets
 
     def _refresh(self) -> None:
-        """Look at the folder again."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            found = self.files()
+        """Look at the folder again, and open what is new there."""
+        opened, lost = dict(self._files), ""
+        for _ in range(_ATTEMPTS):
             try:
-                stamps = {_stamp(path): path for path in found}
+                stamps = {_stamp(path): path for path in self.files()}
                 if stamps.keys() == self._files.keys():
                     return
-                self._files = {
-                    stamp: self._files.get(stamp) or StoreFile(path) for stamp, path in stamps.items()
-                }
-                break
+                for stamp, path in stamps.items():
+                    opened[stamp] = opened.get(stamp) or StoreFile(path)
             except (
                 FileNotFoundError
-            ) as error:  # another process compacted between our looking and our opening
-                if attempt == _ATTEMPTS:
-                    raise StoreError(f"{error.filename or found[0]}: listed, but cannot be opened") from error
-        holders: dict[GroupName, list[StoreFile]] = {}
-        for file in self._files.values():
-            for group in file.groups:
-                holders.setdefault(group, []).append(file)
-        self._indexes = {group: GroupIndex(group, files) for group, files in holders.items()}
+            ) as error:  # another process folded files between our looking and our opening
+                lost = error.filename
+                continue
+            files = [opened[stamp] for stamp in stamps]
+            groups = {group for file in files for group in file.groups}
+            self._indexes = {
+                group: GroupIndex(group, [file for file in files if group in file.groups]) for group in groups
+            }
+            self._files = dict(zip(stamps, files, strict=True))
+            return
+        raise StoreError(f"{lost}: listed, but cannot be opened, {_ATTEMPTS} times in a row")
 
 
 def _reason(error: OSError) -> str:
@@ -393,27 +447,28 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def _stamp(path: Path) -> tuple:
     status = path.stat()
-    return str(path), status.st_ino, status.st_mtime_ns
+    return path, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _stamp_or_none(path: Path) -> tuple[str, int, int] | None:
+def _stamp_or_none(path: Path) -> tuple | None:
     try:
         return _stamp(path)
     except FileNotFoundError:
         return None
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Size on disk; 0 where there is no such file, or another process has just removed it."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    stamp = _stamp_or_none(path)
+    return stamp[2] if stamp else 0
 
 
-def _block_of(keys: Sequence[bytes], items: Sequence[np.ndarray]) -> Block:
+def _contents_of(
+    group: GroupName, description: dict[str, Any], keys: Sequence[bytes], items: Sequence[np.ndarray]
+) -> Contents:
+    """Check what a caller wants to store."""
     if len(keys) != len(items) or not keys:
         raise ValueError(
             f"got {len(keys)} keys for {len(items)} items; there must be one each, and at least one"
@@ -422,21 +477,26 @@ def _block_of(keys: Sequence[bytes], items: Sequence[np.ndarray]) -> Block:
         raise ValueError(
             f"keys must be {KEY_BYTES} bytes long, got lengths {sorted({len(key) for key in keys})}"
         )
-    counts = [len(np.atleast_2d(item)) for item in items]
-    if not all(counts):
-        raise ValueError(f"{counts.count(0)} of {len(items)} items have no vector; nothing was stored")
-    vectors = np.concatenate([np.atleast_2d(item) for item in items]).astype(np.float32)
+    tables = [np.atleast_2d(item) for item in items]
+    counts = np.array([len(table) for table in tables])
+    if not counts.all():
+        raise ValueError(f"{(counts == 0).sum()} of {len(items)} items have no vector; nothing was stored")
+    vectors = np.concatenate(tables, dtype=np.float32, casting="unsafe")
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite; nothing was stored")
     digests = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
-    return Block(digests, np.concatenate([[0], np.cumsum(counts)]), vectors)
+    described = json.dumps(description, sort_keys=True, ensure_ascii=False)
+    blocks = [(vectors, digests_of(group, digests, vectors, counts))]
+    return Contents(described, digests, counts, vectors.shape[1], blocks)
 
 
-def _blocks(group: GroupName, items: dict[StoreFile, np.ndarray]) -> Iterator[Block]:
-    for file, rows in items.items():
-        n_rows = np.cumsum(np.diff(file.offsets(group))[rows])
-        cuts = np.searchsorted(n_rows, np.arange(_COPY_ROWS, n_rows[-1], _COPY_ROWS))
-        for some in filter(len, np.split(rows, cuts)):
-            counts = np.diff(file.offsets(group))[some]
-            vectors = np.concatenate([stacked for _, stacked in file.read(group, some)])
-            yield Block(file.keys(group)[some], np.concatenate([[0], np.cumsum(counts)]), vectors)
+def _contents(group: GroupName, items: dict[StoreFile, np.ndarray]) -> Contents:
+    """Gather the chosen items of some files, to be read when they are written."""
+    first = next(iter(items)).groups[group]
+    return Contents(
+        first.description,
+        np.concatenate([file.groups[group].keys[some] for file, some in items.items()]),
+        np.concatenate([file.counts(group, some) for file, some in items.items()]),
+        first.dim,
+        (block[1:] for file, some in items.items() for block in file.read(group, some)),
+    )

@@ -1,0 +1,79 @@
+"""The text of a table's file, and how its cells are told apart."""
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from musiceval_sk.exceptions import ClipsTableError
+
+DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
+DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_DECLARED = re.compile(r'"?sep=(.)"?\r?(?:\n|$)', re.IGNORECASE)
+
+
+def kind_of(path: Path) -> str:
+    """Suffix of a table's file without the one of its compression."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
+
+def text_of(path: Path) -> str:
+    """Unpack and decode a file: UTF-8, or UTF-16 where a byte order mark says so."""
+    if not path.is_file():
+        raise ClipsTableError(f"{path}: no such file")
+    content = path.read_bytes()
+    if path.suffix.lower() == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ClipsTableError(f"{path}: cannot be unpacked: {error}") from error
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        name = "UTF-16" if wide else "UTF-8"
+        raise ClipsTableError(f"{path}: line {line} is not {name} text; save the table as UTF-8") from error
+
+
+def declared_delimiter(text: str) -> str | None:
+    """Find the delimiter that a first line ``sep=;`` declares, as some spreadsheets write it."""
+    declared = _DECLARED.match(text)
+    return declared[1] if declared else None
+
+
+def delimiter_of(text: str, usual: str) -> str:
+    """Find the delimiter: the declared one, else the one that parts the first line into most cells."""
+    return declared_delimiter(text) or max(
+        dict.fromkeys([usual, *DELIMITER_NAMES]), key=lambda delimiter: len(first_cells(text, delimiter))
+    )
+
+
+def first_cells(text: str, delimiter: str) -> list[str]:
+    """Cells of the first line that has any; none where it cannot be read."""
+    try:
+        return next((cells for _, cells in rows_of(text, delimiter)), [])
+    except csv.Error:
+        return []
+
+
+def rows_of(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and cells of the rows that are not empty; the line that declares the delimiter is none."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    declared = declared_delimiter(text) is not None
+    for cells in reader:
+        declares = declared and reader.line_num == 1
+        if not declares and cells and (len(cells) == 1 or any(map(str.strip, cells))):
+            yield reader.line_num, cells
+
+
+def is_header(cells: list[str]) -> bool:
+    """Whether cells look like names: no number, and no digit in the first of them."""
+    numeric = pd.to_numeric(pd.Series(cells[1:], dtype=object), errors="coerce").notna()
+    return not numeric.any() and not any(letter.isdigit() for letter in cells[0])

@@ -1,0 +1,247 @@
+"""Clip ids and names of systems: the one way in which they are read and meet."""
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._text import listed, printable
+from musiceval_sk.exceptions import ClipsTableError
+
+_READ = "wav flac mp3 ogg oga opus aiff aif aifc w64 caf au"
+# Sounds, or films that may be, of formats that libsndfile cannot read; what raters heard may have been encoded so.
+_UNREAD = "m4a m4b aac mp4 m4v mov mkv mka webm wma wmv wv ape mpc tta ac3 amr mp2 3gp avi dsf ra spx"
+SOUND_SUFFIXES, UNREAD_SUFFIXES = (tuple(f".{kind}" for kind in kinds.split()) for kinds in (_READ, _UNREAD))
+_SUFFIX = re.compile(rf"(?<=[^/\\])({'|'.join(map(re.escape, SOUND_SUFFIXES + UNREAD_SUFFIXES))})$", re.I)
+_DIFFERENCES: dict[str, Callable[[str], str]] = {
+    "Unicode normalisation (NFC, NFD, NFKC)": lambda name: unicodedata.normalize("NFKC", name),
+    "slashes": lambda name: name.replace("\\", "/"),
+    "upper and lower case": str.casefold,
+    "surrounding spaces": str.strip,
+    "leading zeros": lambda name: re.sub(r"^0+(?=\d+$)", "", name),
+}
+
+
+def id_text(value: Any) -> str:
+    """Text of a clip id or name: 1, 1.0 and "1" are one.
+
+    Parameters
+    ----------
+    value : object
+        As it stands in a table or an index.
+
+    Returns
+    -------
+    str
+        Its text; of an integral float without the point.
+    """
+    return (
+        str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else printable(value)
+    )
+
+
+def id_texts(values: Any) -> list[str]:
+    """Texts of a column of ids or names.
+
+    Parameters
+    ----------
+    values : array-like
+        Ids or names.
+
+    Returns
+    -------
+    list of str
+        Texts without surrounding spaces, "" for those that are missing.
+    """
+    none = is_missing(values)
+    return ["" if gap else id_text(value).strip() for value, gap in zip(values, none, strict=True)]
+
+
+def is_missing(values: Any) -> np.ndarray:
+    """Tell which names are none: None, nan, the empty string and mere blanks.
+
+    Parameters
+    ----------
+    values : array-like [shape=(n,)]
+        Names, such as the systems of clips.
+
+    Returns
+    -------
+    np.ndarray of bool [shape=(n,)]
+        True where there is no name.
+    """
+    names = pd.Series(np.asarray(values, dtype=object))
+    return (names.isna() | names.astype(str).str.strip().eq("")).to_numpy(dtype=bool)
+
+
+def systems_if_named(clips: pd.DataFrame) -> pd.Series | None:
+    """Take the systems of a clips table, if every clip has one.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table.
+
+    Returns
+    -------
+    pandas.Series or None
+        The column ``system``; None where it is not there or a clip has none.
+
+    Warns
+    -----
+    UserWarning
+        If some clips have a system and others have none, which are named.
+    """
+    if "system" not in clips:
+        return None
+    nameless = is_missing(clips["system"])
+    if nameless.any() and not nameless.all():
+        warnings.warn(
+            f"{nameless.sum()} of {len(clips)} clips name no system, so there are no system-level scores: "
+            f"{listed(clips.index[nameless])}",
+            UserWarning,
+            stacklevel=3,
+        )
+    return None if nameless.any() else clips["system"]
+
+
+def without_suffix(name: Any) -> str:
+    """Take the suffix of a sound file off a name; any other dot stays.
+
+    Parameters
+    ----------
+    name : object
+        Name of a file or clip.
+
+    Returns
+    -------
+    str
+        The name, without ``.wav`` and the like.
+    """
+    return _SUFFIX.sub("", id_text(name))
+
+
+def bare(name: Any) -> str:
+    """Take off what one table may write and another not: a sound's suffix, and ``.0`` of a whole number.
+
+    Parameters
+    ----------
+    name : object
+        Clip id.
+
+    Returns
+    -------
+    str
+        Its bare text.
+    """
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", without_suffix(name))
+
+
+def match_ids(wanted: Any, offered: Any) -> np.ndarray:
+    """Find each id among others, by its very text, else without the suffixes of sound files.
+
+    Parameters
+    ----------
+    wanted : array-like [shape=(n,)]
+        Ids to look for; they may repeat.
+    offered : array-like [shape=(m,)]
+        Different ids.
+
+    Returns
+    -------
+    np.ndarray of int [shape=(n,)]
+        Position among those offered; -1 for none, and where several would do without their suffix.
+
+    Raises
+    ------
+    ClipsTableError
+        If two different ids stand for one of those offered.
+
+    Examples
+    --------
+    >>> match_ids(["b.wav", 1, "c"], ["a", "b", "1"]).tolist()
+    [1, 2, -1]
+    """
+    wanted, offered = pd.Index(wanted), pd.Index(offered)
+    if offered.is_unique:
+        found = offered.get_indexer(wanted)
+        if (found >= 0).all():
+            return found
+    exact = {id_text(name): place for place, name in enumerate(offered)}
+    bares = pd.Series([bare(name) for name in exact])
+    unique = ~bares.duplicated(keep=False)
+    without: dict[str, int] = dict(
+        zip(bares[unique], np.array(list(exact.values()), dtype=int)[unique], strict=True)
+    )
+    codes, names = pd.factorize(np.array([id_text(name) for name in wanted], dtype=object))
+    places = [exact.get(name, without.get(bare(name), -1)) for name in names]
+    taken: dict[int, str] = {}
+    for name, place in zip(names, places, strict=True):
+        if place >= 0 and taken.setdefault(place, name) != name:
+            raise ClipsTableError(
+                f"{taken[place]!r} and {name!r} both stand for the clip {id_text(offered[place])!r}: keep one of them"
+            )
+    return np.array(places, dtype=int)[codes]
+
+
+def under_ids_of(ids: pd.Index, table: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of a table the ids that others have for them.
+
+    Parameters
+    ----------
+    ids : pandas.Index
+        Ids as they are to be.
+    table : pandas.DataFrame
+        Indexed by different ids, some of which may stand for these.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows; those about other clips keep their ids.
+    """
+    places = match_ids(ids, table.index)
+    known = places >= 0
+    if ids[known].equals(table.index[places[known]]):
+        return table
+    names = np.array(table.index, dtype=object)
+    names[places[known]] = ids[known]
+    return table.set_axis(pd.Index(names, name=table.index.name), axis=0)
+
+
+def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:
+    """Name ids that would match but for their writing.
+
+    Parameters
+    ----------
+    lacking : iterable
+        Ids that match none.
+    offered : iterable
+        Ids that they were looked for among.
+
+    Returns
+    -------
+    str
+        ``"; 'A' and 'a' differ in upper and lower case only"`` for up to three pairs, with what to do; "" for none.
+    """
+    by_form: dict[str, list[str]] = {}
+    for name in dict.fromkeys(map(id_text, offered)):
+        by_form.setdefault(_form(name), []).append(name)
+    pairs = []
+    for name in dict.fromkeys(map(id_text, lacking)):
+        others = [other for other in by_form.get(_form(name), []) if other != name]
+        if len(others) > 1:
+            pairs.append(f"{name!r} may be any of {listed(map(repr, others))}")
+        elif others:
+            kinds = [kind for kind in _DIFFERENCES if _form(name, but=kind) != _form(others[0], but=kind)]
+            pairs.append(f"{name!r} and {others[0]!r} differ in {' and '.join(kinds) or 'Unicode'} only")
+    return f"; {listed(pairs, most=3)}: write them alike" if pairs else ""
+
+
+def _form(name: str, but: str = "") -> str:
+    for kind, alike in _DIFFERENCES.items():
+        name = bare(name) if kind == but else alike(bare(name))
+    return name

@@ -1,0 +1,5 @@
+"""The embedding cache: vectors under the digest of what they were computed from, in HDF5 files that never change."""
+
+from musiceval_sk.features.store.store import EmbeddingStore, default_store_path
+
+__all__ = ["EmbeddingStore", "default_store_path"]
