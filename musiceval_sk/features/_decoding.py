@@ -52,11 +52,11 @@ def decode_file(
         for block in _blocks(opened, min(end, opened.frames)):
             mix.add(block[max(begin - heard, 0) :])
             heard += len(block)
-    least = min(found.least_frames, end)
+    least = found.least_frames if end_time == math.inf else min(found.least_frames, end)
     if heard < least:
         raise AudioError(
-            f"truncated or in several streams: {heard / rate:.2f} s are read of at least {least / rate:.2f} s that it is "
-            "said to hold"
+            f"{heard / rate:.2f} s are read of at least {least / rate:.2f} s that the file is said to hold: it is truncated, "
+            "of several streams, or does not say its length; write it anew"
         )
     if end_time < math.inf and heard < end - _TIME_ROUNDING * rate or heard < begin:
         raise AudioError(f"ends before that, after {heard / rate:.2f} s")
@@ -73,11 +73,9 @@ def _blocks(opened: Any, frames: int) -> Iterator[np.ndarray]:
     while decoded < frames:
         try:
             block = opened.read(min(length, frames - decoded), dtype="float32", always_2d=True)
-        except Exception as error:
-            reason = getattr(error, "error_string", error)
-            raise AudioError(
-                f"cannot be decoded on from {decoded / opened.samplerate:.2f} s ({reason})"
-            ) from error
+        except soundfile.LibsndfileError as error:
+            place = f"{decoded / opened.samplerate:.2f} s ({error.error_string})"
+            raise AudioError(f"truncated or damaged, it cannot be decoded on from {place}") from error
         if not len(block):
             return
         decoded += len(block)

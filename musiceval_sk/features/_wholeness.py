@@ -174,7 +174,7 @@ def _chunk_fault(file: BinaryIO) -> str:
     size = file.seek(0, 2)
     file.seek(0)
     magic = file.read(4)
-    chunks, wide = _chunks(file, magic), 0
+    chunks, wide = _chunks(file, magic, size), 0
     for name, begin, length in chunks:
         if name == b"ds64":
             file.seek(begin + 8)
@@ -192,9 +192,9 @@ def _chunk_fault(file: BinaryIO) -> str:
         words = f"truncated: its header promises {length:,} bytes of sound, {there:,} are there"
         return "" if any(low <= length <= high for low, high in _UNKNOWN_LENGTHS) else words
     following = list(chunks)
-    if length == 0 < there and not (
-        following and following[0][0].isascii() and sum(following[0][1:]) <= size
-    ):
+    first, *extent = following[0] if following else (b"", size)
+    is_chunk = first.strip().isalnum() and sum(extent) <= size
+    if length == 0 < there and not is_chunk:
         return (
             f"its header promises 0 bytes of sound, but {there:,} bytes follow: the program that wrote it was stopped or "
             "wrote to a pipe, write the file anew"
@@ -203,7 +203,7 @@ def _chunk_fault(file: BinaryIO) -> str:
     return "" if further is None else _FURTHER.format(f"{further:,} of {size:,} bytes")
 
 
-def _chunks(file: BinaryIO, magic: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(file: BinaryIO, magic: bytes, size: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield each chunk's name (4 bytes), where its content begins, and how long it is said to be."""
     if magic in (b".snd", b"dns."):  # no chunks, but one header
         yield b"data", *struct.unpack(">II" if magic == b".snd" else "<II", file.read(8))
@@ -216,8 +216,8 @@ def _chunks(file: BinaryIO, magic: bytes) -> Iterator[tuple[bytes, int, int]]:
         if len(header) < header_length:
             return
         name, length = struct.unpack(layout, header)
-        length -= own
-        yield name[:4], position + header_length, length if length >= 0 else 1 << 62
-        if length < 0:
-            return
+        length = length - own if length >= own else 1 << 62  # without an end
+        yield name[:4], position + header_length, length
         position += header_length + length + -length % padding
+        if position > size:
+            return

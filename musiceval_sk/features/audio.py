@@ -360,4 +360,4 @@ def _digest(file: BinaryIO) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or f"{error or type(error).__name__}"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -236,7 +236,9 @@ def _tests(study: StudyResult, target: str, split: str) -> list[PairedTest]:
 
 
 def _clips_of(ids: pd.Index, clips: pd.DataFrame | None) -> pd.DataFrame:
-    table = pd.DataFrame({"system": "", "prompt": "", "path": None, **dict.fromkeys(TIMES, np.nan)}, index=ids)
+    table = pd.DataFrame(
+        {"system": "", "prompt": "", "path": None, **dict.fromkeys(TIMES, np.nan)}, index=ids
+    )
     if clips is None:
         return table
     missing = ids.difference(clips.index, sort=False)

@@ -331,7 +331,8 @@ def test_embedding_stops_at_the_limit_and_says_what_is_left_out(tmp_path):
 def test_a_part_of_a_file_is_played_as_such(tmp_path):
     path = sound(tmp_path / "a.wav")
     clips = pd.DataFrame(
-        {"path": path, "start_time": [None, 1.5, 2, None], "end_time": [None, 3, None, 0.5]}, index=list("abcd")
+        {"path": path, "start_time": [None, 1.5, 2, None], "end_time": [None, 3, None, 0.5]},
+        index=list("abcd"),
     )
     linked = collect_sounds(clips, clips.index, tmp_path / "r.html", "link", 1.0)
     # Media Fragments URI 1.0, 4.2.1
