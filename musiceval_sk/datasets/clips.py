@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +202,7 @@ def _read_clips(path: Path, targets: Sequence[str] | None, require_path: bool) -
     table = read_table(path, targets)
     require_columns(table, ["path"] if require_path or "clip_id" not in table else [])
     if "clip_id" not in table:
-        table.insert(0, "clip_id", [without_suffix(value) for value in table["path"]])
+        table.insert(0, "clip_id", _texts(map(without_suffix, table["path"]), table.index))
     for column in table.columns.intersection(["path", "clip_id"]) if require_path else ["clip_id"]:
         blank = is_missing(table[column])
         if blank.any():
@@ -210,8 +210,13 @@ def _read_clips(path: Path, targets: Sequence[str] | None, require_path: bool) -
                 f"{path}: column {column!r} is empty in line(s) {listed(table.index[blank])}"
             )
     if "path" in table:
-        table["path"] = [str(path.parent.absolute() / str(value)) for value in table["path"]]
+        table["path"] = _texts((path.parent.absolute() / str(value) for value in table["path"]), table.index)
     return table
+
+
+def _texts(values: Iterable[object], rows: pd.Index) -> pd.Series:
+    """Texts that may hold bytes of names that are no text, which pandas' own kind of text refuses."""
+    return pd.Series([str(value) for value in values], index=rows, dtype=object)
 
 
 def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
@@ -237,7 +242,7 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
     names = [printable(file.relative_to(folder).as_posix()) for file in files]
     stems = pd.Series([without_suffix(name) for name in names])
     table = pd.DataFrame({"clip_id": stems.where(~stems.duplicated(keep=False), names)})
-    table["path"] = [str(file.absolute()) for file in files]
+    table["path"] = _texts((file.absolute() for file in files), table.index)
     if pattern is not None:
         parts = stems.str.extract(_compile(pattern))
         unmatched = parts.isna().all(axis=1)

@@ -152,6 +152,87 @@ def test_a_wav_beside_an_mp3_are_two_clips(folder):
     assert clips.index.tolist() == ["a.mp3", "a.wav", "b"]
 
 
+def test_every_kind_that_can_be_read_is_found(folder):
+    kinds = ("wav", "w64", "flac", "mp3", "ogg", "oga", "opus", "aiff", "aif", "aifc", "caf", "au")
+    assert len(load_clips(folder(*(f"{kind}.{kind}" for kind in kinds)))) == 12
+
+
+def test_sounds_of_kinds_that_are_not_read_are_counted(folder):
+    root = folder("a.wav", "b.m4a", "c/d.M4A", "e.wma", "notes.txt")
+    words = r"sounds: 3 files are of kinds that are not read, convert them to WAV or FLAC: 2 \.m4a, 1 \.wma$"
+    with pytest.warns(SkippedWarning, match=words) as caught:
+        assert load_clips(root).index.tolist() == ["a"]
+    assert caught[0].filename == __file__
+    with (
+        pytest.warns(SkippedWarning, match=r"1 files are of kinds .* 1 \.webm$"),
+        pytest.raises(ClipsTableError, match="no sound files below it"),
+    ):
+        load_clips(Path(folder("../other/f.webm")).parent / "other")
+
+
+def test_what_macos_leaves_beside_sounds_is_no_sound(folder):
+    root = folder("a.wav", "._a.wav", "__MACOSX/a.wav", "__MACOSX/._a.wav")
+    assert load_clips(root).index.tolist() == ["a"]
+
+
+def test_linked_folders_are_followed_and_loops_end(folder, tmp_path):
+    root = folder("S1/a.wav")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "b.wav").touch()
+    (root / "S2").symlink_to(elsewhere)
+    (root / "S3").symlink_to(elsewhere)  # its clips count as S3's
+    (elsewhere / "back").symlink_to(root)
+    (root / "S1" / "self").symlink_to(root / "S1")
+    assert load_clips(root).index.tolist() == ["S1/a", "S2/b", "S3/b"]
+
+
+def test_links_to_nothing_and_pipes_are_named(folder):
+    root = folder("a.wav")
+    (root / "gone.wav").symlink_to("nowhere.wav")
+    os.mkfifo(root / "pipe.wav")
+    with pytest.warns(
+        SkippedWarning, match="^2 sounds are no files but links to nothing.*: gone.wav, pipe.wav$"
+    ):
+        assert load_clips(root).index.tolist() == ["a"]
+
+
+def test_a_name_that_is_no_text_can_be_printed_and_opened(folder):
+    root = folder("a.wav")
+    with open(os.fsencode(root) + b"/caf\xe9.wav", "wb"):
+        pass
+    clips = load_clips(root)
+    assert clips.index.tolist() == ["a", "caf\\udce9"]
+    assert os.path.isfile(clips["path"].iloc[1])
+
+
+def test_times_are_numbers_of_seconds(write):
+    rows = [{**ROWS[0], "start_time": "1.5", "end_time": ""}, {**ROWS[1], "start_time": "", "end_time": "2"}]
+    clips = load_clips(write(rows))
+    np.testing.assert_array_equal(clips["start_time"], [1.5, np.nan])
+    np.testing.assert_array_equal(clips["end_time"], [np.nan, 2.0])
+
+
+@pytest.mark.parametrize(
+    "times, words",
+    [
+        (
+            {"start_time": "1:30"},
+            r"clips\.csv: column 'start_time' must hold numbers, but has: '1:30' \(line 2\)",
+        ),
+        (
+            {"start_time": "3", "end_time": "2.5"},
+            r"less than end_time, in seconds, but they are: 3 and 2\.5 \(line 2\)",
+        ),
+        ({"start_time": "-1"}, r"must be at least 0 .*: -1 and inf \(line 2\)"),
+        ({"end_time": "0"}, r": 0 and 0 \(line 2\)"),
+    ],
+)
+def test_times_out_of_order_are_refused(write, times, words):
+    with pytest.raises(ClipsTableError, match=words):
+        load_clips(write([{**ROWS[0], **times}]))
+
+
 def test_a_folder_without_sounds_is_refused(folder):
     with pytest.raises(ClipsTableError, match=r"sounds: no sound files below it \(looked for \.wav \.flac"):
         load_clips(folder("notes.txt"))

@@ -1,4 +1,5 @@
 import importlib
+import os
 import shutil
 import signal
 import subprocess
@@ -13,9 +14,18 @@ import pandas as pd
 import pytest
 import soundfile
 
-from musiceval_sk import AudioError, ClipsTableError, EmbeddingStore, SkippedWarning, StoreError, extract
+from musiceval_sk import (
+    AudioError,
+    ClipEmbedder,
+    ClipsTableError,
+    EmbeddingStore,
+    SkippedWarning,
+    StoreError,
+    extract,
+)
+from musiceval_sk.features import _pipeline
 from musiceval_sk.features._file_index import FileIndex
-from musiceval_sk.features.audio import content_key
+from musiceval_sk.features.audio import Sound, content_key, sounds_of
 from musiceval_sk.features.extract import audio_keys, text_key
 from tests.features.toy import ToyEncoder
 
@@ -257,8 +267,8 @@ def test_keys(tmp_path):
     # SHA-256 of nothing, a published constant.
     assert text_key("").hex().startswith("e3b0c44298fc1c149afbf4c8996fb924")
     assert len({text_key(prompt) for prompt in ("é", "e", "E", "e ")}) == 4
-    paths = pd.Series({"here": __file__, "gone": "/nowhere.wav"})
-    keys, unreadable = audio_keys(paths, FileIndex(tmp_path / "files.npy"))
+    sounds = pd.Series({"here": Sound(__file__), "gone": Sound("/nowhere.wav")})
+    keys, unreadable = audio_keys(sounds, FileIndex(tmp_path / "files.npy"))
     assert keys.to_dict() == {"here": content_key(__file__)}
     assert list(unreadable) == ["/nowhere.wav: cannot be read (No such file or directory)"]
 
@@ -346,3 +356,114 @@ def test_clips_without_a_prompt_are_counted(store, write_sounds):
     clips["prompt"] = [None, "calm piano"]
     with pytest.raises(ClipsTableError, match="column 'prompt' must hold text in every row .* clips: clip0"):
         extract(clips, ToyEncoder(), store)
+
+
+def test_each_of_several_equal_clips_is_skipped_under_its_own_path(store, write_sounds):
+    clips = write_sounds(0.05, 0.5, 0.05)
+    shutil.copy(clips["path"].iloc[0], clips["path"].iloc[2])
+    with pytest.warns(
+        SkippedWarning, match="^skipped 2 of 3 clips: .*clip0.wav: too short.*clip2.wav: too short"
+    ):
+        report = extract(clips, ToyEncoder(), store, modality="audio")
+    for clip in ("clip0", "clip2"):
+        assert report.skipped.loc[clip, "reason"].startswith(clips.loc[clip, "path"] + ": too short")
+
+
+def test_what_is_no_sound_file_costs_itself_and_not_the_run(store, write_sounds, tmp_path):
+    clips = write_sounds(0.5, 0.5, 0.5, 0.5, 0.5)
+    os.mkfifo(tmp_path / "pipe.wav")
+    others = (f"{tmp_path}/pipe.wav", "/dev/zero", "a\0.wav", f"{tmp_path}/caf\udce9.wav")
+    clips["path"] = pd.Series([clips["path"].iloc[0], *others], index=clips.index, dtype=object)
+    with pytest.warns(SkippedWarning, match="^skipped 4 of 5 clips: .*is a pipe, not a file"):
+        report = extract(clips, ToyEncoder(), store)
+    assert counts(report) == ({"text": 3, "audio": 1}, {"text": 0, "audio": 0}, 4)
+    assert "caf\\udce9.wav: cannot be read (No such file or directory)" in str(report)
+    str(report).encode()  # can be printed
+
+
+def test_parts_of_one_file_are_clips_of_their_own(store, write_sounds):
+    whole = write_sounds(2.0)
+    path = whole["path"].iloc[0]
+    times = {"start_time": [None, 0.5, 1.5, 1.5], "end_time": [None, 1, None, 3]}
+    clips = pd.DataFrame({"path": path, "prompt": "", **times}, index=["whole", "part", "rest", "beyond"])
+    with pytest.warns(
+        SkippedWarning,
+        match=r"^skipped 1 of 4 clips: .*clip0.wav from 1.5 s to 3 s: ends before that, after 2.00 s",
+    ):
+        report = extract(clips, ToyEncoder(), store, modality="audio")
+    assert report.skipped.index.tolist() == ["beyond"]
+    digest = content_key(path)
+    expected = [sound.key(digest) for sound in sounds_of(clips)]
+    assert report.audio_keys.tolist() == expected
+    assert expected[0] == digest
+    vectors, offsets = store.read("audio", ToyEncoder().fingerprint_of("audio"), expected[1:3])
+    assert offsets.tolist() == [0, 1, 2]  # half a second each
+    samples = soundfile.read(path, dtype="float32")[0]
+    np.testing.assert_array_equal(vectors[:, 1], [samples[4000:8000].max(), samples[12_000:].max()])
+    # Parts that are stored are found again, by another clip too.
+    again = clips.loc[["part"]].set_axis(["other"])
+    assert extract(again, ToyEncoder(), store, modality="audio").reused == {"audio": 1}
+
+
+def test_a_transformer_gives_the_vector_of_the_part(tmp_path, write_sounds):
+    path = write_sounds(2.0)["path"].iloc[0]
+    clips = pd.DataFrame(
+        {"path": path, "start_time": [0.0, 1.0], "end_time": [1.0, np.nan]}, index=["a", "b"]
+    )
+    samples = soundfile.read(path, dtype="float32")[0]
+    embedder = ClipEmbedder(ToyEncoder(), modality="audio", pooling="max", cache=tmp_path / "embeddings.h5")
+    assert embedder.fit_transform(clips)[:, 1].tolist() == [samples[:8000].max(), samples[8000:].max()]
+    with pytest.raises(ClipsTableError, match="start_time must be at least 0 and less than end_time"):
+        embedder.fit(clips.assign(start_time=2))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_odd_sounds_are_counted_and_named_once(store, write_sounds, n_jobs):
+    clips = write_sounds(0.5, 0.5, 0.5, 0.5)
+    for path in clips["path"].iloc[:2]:
+        left = soundfile.read(path)[0]
+        soundfile.write(path, np.stack([left, -left], axis=1), 8000, subtype="FLOAT")
+    words = (
+        "^2 clips are heard, but: .*clip0.wav: its channels cancel each other.*clip1.wav: its channels cancel"
+    )
+    with pytest.warns(UserWarning, match=words) as caught:
+        report = extract(clips, ToyEncoder(), store, n_jobs=n_jobs)
+    assert len(caught) == 1
+    assert report.notes == [str(caught[0].message)]
+    assert report.stored["audio"] == 4
+
+
+class Measuring(ToyEncoder):
+    """Counts the samples that are cut and not yet embedded."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock, self.held, self.most = threading.Lock(), 0, 0
+
+    def _count(self, samples):
+        with self.lock:
+            self.held += samples
+            self.most = max(self.most, self.held)
+
+    def cut(self, samples):
+        self._count(len(samples))
+        return super().cut(samples)[:1] + len(samples)  # tells how many there were
+
+    def encode_audio(self, windows):
+        time.sleep(0.005)
+        for window in windows:
+            self._count(-int(window[0]))
+        return super().encode_audio(windows)
+
+
+def test_decoding_runs_ahead_by_samples_and_not_by_clips(store, write_sounds, monkeypatch):
+    clips = write_sounds(*np.linspace(9.9, 10, 12))
+    monkeypatch.setattr(_pipeline, "_SAMPLES_AHEAD", 200_000)  # two and a half clips
+    encoder = Measuring()
+    assert extract(clips, encoder, store, modality="audio", batch_size=12).stored["audio"] == 12
+    # Two ahead, one taken, and those of two batches of two windows that gather and are encoded.
+    assert encoder.most <= 7 * 80_000
+    monkeypatch.setattr(_pipeline, "_SAMPLES_AHEAD", 1000)  # less than a clip: one after another
+    encoder = Measuring()
+    assert extract(clips, encoder, f"{store.path}2", modality="audio", batch_size=12).stored["audio"] == 12
+    assert encoder.most <= 4 * 80_000

@@ -90,6 +90,16 @@ def test_a_file_that_cannot_be_read_is_an_error_in_words(tmp_path):
     assert "none.wav: cannot be read (No such file or directory)" in str(error)
 
 
+def test_what_is_no_file_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    paths = [tmp_path / "pipe.wav", "/dev/zero", "a\0.wav", "\ud800.wav"]
+    errors = FileIndex(tmp_path / "files.npy").digests(paths)
+    for error, words in zip(errors, ("pipe, not", "device, not", "null byte", "not allowed"), strict=True):
+        assert isinstance(error, AudioError)
+        assert words in str(error)
+        str(error).encode()
+
+
 def test_saving_by_growth_waits_until_there_is_enough_that_is_new(tmp_path, monkeypatch):
     """A tenth more than is written is too little for a quarter; a quarter and one more are enough."""
     monkeypatch.setattr(_file_index, "_SETTLED_NANOSECONDS", -1)

@@ -379,6 +379,17 @@ def test_prune_keeps_what_tables_name(store, write_sounds):
     assert again.stored == again.reused == {"text": 2, "audio": 2}
 
 
+def test_prune_keeps_the_parts_of_files_that_tables_name(store, write_sounds):
+    clips = pd.concat([write_sounds(1.0)] * 3).set_axis(["whole", "first", "second"])
+    clips["start_time"], clips["end_time"] = [np.nan, 0, 0.5], [np.nan, 0.5, np.nan]
+    extract(clips, ToyEncoder(), store, modality="audio")
+    report = prune_store(
+        store, keep=[clips.loc[["first"]], clips.loc[["whole"]].drop(columns=["start_time", "end_time"])]
+    )
+    assert report.loc[0, ["kept", "dropped", "dropped_windows"]].tolist() == [2, 1, 1]
+    assert extract(clips, ToyEncoder(), store, modality="audio").stored == {"audio": 1}
+
+
 def test_prune_without_prompts_in_any_table_leaves_prompts(store, write_sounds):
     clips = write_sounds(0.5, 0.3)
     extract(clips, ToyEncoder(), store)
