@@ -116,7 +116,7 @@ def read_audio(
     sample_rate: int,
     *,
     start_time: float = 0.0,
-    end_time: float = math.inf,
+    end_time: float | None = None,
 ) -> np.ndarray:
     """Decode a sound file to mono at ``sample_rate``.
 
@@ -129,8 +129,10 @@ def read_audio(
         The sound file.
     sample_rate : int
         Wanted rate in Hz.
-    start_time, end_time : float, default=0.0 and infinity
-        Part of the file to hear, in seconds.
+    start_time : float, default=0.0
+        Where to begin, in seconds.
+    end_time : float, default=None
+        Where to end, in seconds; by default with the file.
 
     Returns
     -------
@@ -148,7 +150,7 @@ def read_audio(
     UserWarning
         If channels cancel each other, or an MP3 lacks a few of the frames that its header promises.
     """
-    sound = Sound(str(path), float(start_time), float(end_time))
+    sound = Sound(str(path), float(start_time), math.inf if end_time is None else float(end_time))
     if not 0 <= sound.start_time < sound.end_time:
         raise ValueError(f"start_time={start_time!r} must be at least 0 and less than end_time={end_time!r}")
     try:

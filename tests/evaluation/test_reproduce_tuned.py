@@ -138,7 +138,7 @@ def test_after_a_kill_it_goes_on_from_its_checkpoints(undisturbed, made, encoder
     with pytest.raises(KeyboardInterrupt):
         tune(made.folder, encoder, **options)
     steps.clear()
-    monkeypatch.setattr("musiceval_sk.features.sounds.read_audio", None)  # would fail if it were called
+    monkeypatch.setattr("musiceval_sk.features.sounds.decode", None)  # would fail if it were called
     found = tune(made.folder, encoder, **options)
     assert len(steps) == 2
     pd.testing.assert_frame_equal(found.predictions, undisturbed.predictions)

@@ -45,5 +45,5 @@ def test_odd_sounds_are_counted_and_named(write_sounds):
     soundfile.write(clips["path"].iloc[1], np.stack([left, -left], axis=1), 8000, subtype="FLOAT")
     with pytest.warns(
         UserWarning, match="^1 sounds are heard, but: .*clip1.wav: its channels cancel each other"
-    ) as caught:
+    ):
         DecodedSounds(ToyEncoder()).decode(list(sounds_of(clips)))
