@@ -34,6 +34,10 @@ def text_of(path: Path) -> str:
         except (OSError, EOFError, zlib.error) as error:
             raise ClipsTableError(f"{path}: cannot be unpacked: {error}") from error
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not wide and b"\0" in content:
+        raise ClipsTableError(
+            f"{path}: holds NUL characters, as UTF-16 without its mark does; save the table as UTF-8"
+        )
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -75,5 +79,6 @@ def rows_of(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 def is_header(cells: list[str]) -> bool:
     """Whether cells look like names: no number, and no digit in the first of them."""
-    numeric = pd.to_numeric(pd.Series(cells[1:], dtype=object), errors="coerce").notna()
+    points = pd.Series([cell.replace(",", ".") for cell in cells[1:]], dtype=object)
+    numeric = pd.to_numeric(points, errors="coerce").notna()
     return not numeric.any() and not any(letter.isdigit() for letter in cells[0])

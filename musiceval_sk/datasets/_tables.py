@@ -91,7 +91,7 @@ def read_headerless(
     """
     path = Path(path)
     text = text_of(path)
-    delimiter = delimiter or delimiter_of(text, ",")
+    delimiter = delimiter or delimiter_of(text, ";")  # a;3,5 has as many cells by either
     rows, broken = {}, []
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         cells = [
@@ -207,8 +207,9 @@ def how_to_name(names: Sequence[str]) -> str:
 def warn_of_unused_scores(
     table: pd.DataFrame, chosen: Sequence[str], scale: tuple[float, float] | None
 ) -> None:
-    """Warn of columns that look like scores on the scale and are passed over, for nobody named them."""
-    names = [] if scale is None else unused_scores(table, chosen, scale)
+    """Warn of columns that look like scores on the scale and are passed over, where a usual target is lacking."""
+    complete = scale is None or {"impression", "alignment"} <= set(chosen)
+    names = [] if complete else unused_scores(table, chosen, scale)
     if names:
         warnings.warn(
             f"{source_of(table)}columns are not taken as scores, for their names are unknown{how_to_name(names)}",

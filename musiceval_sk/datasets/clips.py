@@ -251,7 +251,7 @@ def _finish(
     for target in chosen:
         table[target] = numbers(table, target)
         require_scale(table, target, scale)
-    if targets is None:
+    if not targets:
         warn_of_unused_scores(table, chosen, scale)
     for name in ("prompt", "system"):
         if name in table:
