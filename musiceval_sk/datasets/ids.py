@@ -156,7 +156,7 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
     Raises
     ------
     ClipsTableError
-        If two different ids stand for one of those offered.
+        If one of those offered is there twice, or two different ids stand for it.
 
     Examples
     --------
@@ -168,7 +168,10 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
         found = offered.get_indexer(wanted)
         if (found >= 0).all():
             return found
-    exact = {id_text(name): place for place, name in enumerate(offered)}
+    texts = pd.Index([id_text(name) for name in offered], dtype=object)
+    if not texts.is_unique:
+        raise ClipsTableError(f"ids repeat: {listed(texts[texts.duplicated()].unique())}")
+    exact = {name: place for place, name in enumerate(texts)}
     bares = pd.Series([bare(name) for name in exact])
     unique = ~bares.duplicated(keep=False)
     without: dict[str, int] = dict(
