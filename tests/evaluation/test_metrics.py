@@ -142,9 +142,8 @@ def test_real_labels_against_scipy(labels, target):
 
 def test_real_labels_two_targets_at_once(labels):
     targets = ["impression", "alignment"]
-    found = evaluate(
-        labels[targets], labels[[f"{target} predicted" for target in targets]], systems=labels["system"]
-    )
+    predicted = labels[[f"{target} predicted" for target in targets]].set_axis(targets, axis=1)
+    found = evaluate(labels[targets], predicted, systems=labels["system"])
     for target in targets:
         expected = by_pandas_and_scipy(labels, target)
         assert_allclose(found.loc[target], [expected[name] for name in NAMES], rtol=0, atol=1e-12)
