@@ -227,11 +227,14 @@ def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:
     str
         ``"; 'A' and 'a' differ in upper and lower case only"`` for up to three pairs, with what to do; "" for none.
     """
+    names = dict.fromkeys(map(id_text, lacking))
+    if not names:
+        return ""
     by_form: dict[str, list[str]] = {}
     for name in dict.fromkeys(map(id_text, offered)):
         by_form.setdefault(_form(name), []).append(name)
     pairs = []
-    for name in dict.fromkeys(map(id_text, lacking)):
+    for name in names:
         others = [other for other in by_form.get(_form(name), []) if other != name]
         if len(others) > 1:
             pairs.append(f"{name!r} may be any of {listed(map(repr, others))}")
@@ -242,6 +245,7 @@ def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:
 
 
 def _form(name: str, but: str = "") -> str:
+    name = bare(name)
     for kind, alike in _DIFFERENCES.items():
-        name = bare(name) if kind == but else alike(bare(name))
-    return name
+        name = name if kind == but else alike(name)
+    return bare(name)
