@@ -223,9 +223,14 @@ def score(
 
 
 def _targets_of(table: Any, targets: list[str] | None, clips: Path) -> list[str]:
+    from musiceval_sk.datasets._tables import how_to_name, unused_scores
+
     names = targets or [name for name in ("impression", "alignment") if name in table]
     if not names:
-        raise ClipsTableError(f"{clips}: has no scores; give --ratings, or --target for another column")
+        found = how_to_name(unused_scores(table, []))
+        raise ClipsTableError(
+            f"{clips}: has no scores; give --ratings, or --target for another column{found}"
+        )
     return names
 
 

@@ -314,3 +314,17 @@ def test_predict_keeps_its_cache_where_this_machine_keeps_it(folder, tmp_path, m
     monkeypatch.setenv("MUSICEVAL_CACHE", str(tmp_path / "mine.h5"))
     assert run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv").exit_code == 0
     assert (tmp_path / "mine.h5").exists()
+
+
+def test_a_list_in_a_cell_is_named_and_an_audiofolder_is_read(tmp_path, write_sounds):
+    write_sounds(1.0, 1.0, folder=tmp_path / "d")
+    (tmp_path / "list.jsonl").write_text('{"path": "d/clip0.wav", "prompt": ["calm", "piano"]}\n')
+    result = run("extract", tmp_path / "list.jsonl", "--cache", tmp_path / "e.h5")
+    assert result.exit_code == 2
+    assert "list.jsonl: line 1: column 'prompt' holds a list" in result.stderr
+    (tmp_path / "d" / "metadata.csv").write_text("file_name,text\nclip0.wav,calm\nclip1.wav,loud\n")
+    result = run("extract", tmp_path / "d" / "metadata.csv", "--cache", tmp_path / "e.h5")
+    assert result.exit_code == 0, result.output
+    assert (
+        "metadata.csv: column 'file_name' taken as 'path'; column 'text' taken as 'prompt'" in result.stderr
+    )

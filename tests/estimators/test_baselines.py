@@ -20,7 +20,7 @@ from musiceval_sk import (
     load_model,
     save_model,
 )
-from musiceval_sk.estimators.baselines import scaled
+from musiceval_sk.estimators.baselines import look_ups, scaled
 
 
 @pytest.fixture
@@ -139,3 +139,21 @@ def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_p
 @parametrize_with_checks([TableScaler()])
 def test_scaler_passes_the_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("blank", ["", " ", None, np.nan], ids=repr)
+def test_no_label_is_no_label(clips, y, blank):
+    labels = clips["system"].mask(clips.index == "f", blank)
+    with pytest.raises(ValueError, match="no label is known for clips: f$"):
+        LookupRegressor(labels).fit(clips, y)
+    assert "system mean" not in look_ups(clips.assign(system=labels))
+
+
+def test_labels_are_found_with_and_without_suffix(clips, y):
+    expected = LookupRegressor(clips["system"]).fit(clips, y).predict(clips)
+    named = clips["system"].rename(lambda clip: f"{clip}.wav")
+    assert LookupRegressor(named).fit(clips, y).predict(clips).tolist() == expected.tolist()
+    with pytest.raises(ValueError, match="'A' and 'a' differ in upper and lower case only"):
+        LookupRegressor(clips["system"]).fit(clips, y).predict(pd.DataFrame(index=["A"]))
+    with pytest.raises(ValueError, match="ids repeat: a$"):
+        LookupRegressor(pd.concat([clips["system"], clips["system"][["a"]]])).fit(clips, y)
