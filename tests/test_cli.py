@@ -128,7 +128,7 @@ def test_study_from_a_file(folder, tmp_path):
     assert "unknown key 'clip', did you mean 'clips'?" in refused.stderr
 
 
-def test_study_prints_tables_and_writes_files(folder, tmp_path):
+def test_study_prints_tables_and_writes_files(folder, tmp_path, torch):
     result = run(
         "study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path
     )
@@ -142,7 +142,7 @@ def test_study_prints_tables_and_writes_files(folder, tmp_path):
     assert (tmp_path / "study.json").exists()
 
 
-def test_fit_predict_score(folder, tmp_path):
+def test_fit_predict_score(folder, tmp_path, torch):
     model, predictions = tmp_path / "model.skops", tmp_path / "predictions.csv"
     fitted = run("fit", *data(folder), "--out", model, "--members", 2, "--max-iter", 2000)
     assert fitted.exit_code == 0, fitted.output
@@ -166,7 +166,7 @@ def test_fit_predict_score(folder, tmp_path):
     assert all(name in scored.stdout for name in ("U_MSE", "S_KTAU", "impression", "alignment"))
 
 
-def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path):
+def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path, torch):
     run("fit", *data(folder), "--out", tmp_path / "m.skops", "--target", "impression", "--max-iter", 2000)
     result = run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv")
     lines = result.stdout.splitlines()
@@ -176,7 +176,7 @@ def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path):
     assert "impression_sampling" in result.stderr and "no interval for what raters would say" in result.stderr
 
 
-def test_predict_refuses_embeddings_that_the_model_was_not_trained_on(folder, tmp_path):
+def test_predict_refuses_embeddings_that_the_model_was_not_trained_on(folder, tmp_path, torch):
     model, clips = tmp_path / "m.skops", folder / "test" / "clips.csv"
     fit = ["fit", *data(folder), "--target", "impression", "--max-iter", 2000]
     assert run(*fit, "--out", model).exit_code == 0
@@ -271,7 +271,7 @@ def test_unknown_option_exits_2():
     assert run("study", "clips.csv", "--colour", "red").exit_code == 2
 
 
-def test_ratings_on_another_scale(tmp_path, folder):
+def test_ratings_on_another_scale(tmp_path, folder, torch):
     clips = folder / "test" / "clips.csv"
     ids = pd.read_csv(clips)["clip_id"]
     rows = [f"A,{clip},{i % 11}" for i, clip in enumerate(ids)]
@@ -295,7 +295,7 @@ def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monke
     assert run("fit", *common, "--members", 0).exit_code == 2
 
 
-def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts(folder, tmp_path):
+def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts(folder, tmp_path, torch):
     narrow = [f"A,{clip},3" for clip in pd.read_csv(folder / "test" / "clips.csv")["clip_id"]]
     narrow[0] = narrow[0].replace(",3", ",3.5")
     (tmp_path / "r.csv").write_text("rater,clip_id,alignment\n" + "\n".join(narrow) + "\n")
@@ -309,7 +309,7 @@ def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts
     assert "16 of 16 clips have no prompt" in result.stderr
 
 
-def test_predict_keeps_its_cache_where_this_machine_keeps_it(folder, tmp_path, monkeypatch):
+def test_predict_keeps_its_cache_where_this_machine_keeps_it(folder, tmp_path, monkeypatch, torch):
     run("fit", *data(folder), "--out", tmp_path / "m.skops", "--target", "impression", "--max-iter", 2000)
     monkeypatch.setenv("MUSICEVAL_CACHE", str(tmp_path / "mine.h5"))
     assert run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv").exit_code == 0

@@ -110,7 +110,7 @@ def test_scaled_keeps_names_and_scales_on_training(clips):
     assert pipeline[:-1].transform(X + 2).to_numpy().tolist() == [[1.0, -0.8], [3.0, 1.2]]
 
 
-def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_path):
+def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_path, torch):
     X = pd.DataFrame(rng.normal(size=(40, 4)), columns=[f"audio_{i}" for i in range(4)])
     y = np.clip(3 + X["audio_0"], 1, 5)
     ours, theirs = X.copy(), X.copy()

@@ -65,7 +65,7 @@ def quick(**parameters):
     )
 
 
-def test_two_targets_and_ensemble_come_back_to_the_bit(X, y, tmp_path):
+def test_two_targets_and_ensemble_come_back_to_the_bit(X, y, tmp_path, torch):
     Y = pd.DataFrame({"impression": y, "alignment": X["text_0"]})
     model = scaled(quick(n_ensemble=2, head_inputs={"alignment": slice(0, 3)})).fit(X, Y)
     path = save_model(model, tmp_path / "new folder" / "model.skops")
@@ -80,7 +80,7 @@ def test_two_targets_and_ensemble_come_back_to_the_bit(X, y, tmp_path):
     assert loaded[-1].target_names_ == ["impression", "alignment"]
 
 
-def test_every_default_model_comes_back_to_the_bit(X, y, clips, tmp_path):
+def test_every_default_model_comes_back_to_the_bit(X, y, clips, tmp_path, torch):
     models = default_models(clips)
     models["MOSRegressor"] = scaled(quick())
     for name, model in models.items():
@@ -90,7 +90,7 @@ def test_every_default_model_comes_back_to_the_bit(X, y, clips, tmp_path):
     assert load_model(tmp_path / "system mean.skops").known(X).all()
 
 
-def test_a_loaded_regressor_trains_on(X, y, tmp_path):
+def test_a_loaded_regressor_trains_on(X, y, tmp_path, torch):
     loaded = load_model(save_model(quick().fit(X, y), tmp_path / "model.skops"))
     assert np.array_equal(loaded.fit(X, y).predict(X), quick().fit(X, y).predict(X))
 
