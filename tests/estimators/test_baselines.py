@@ -75,6 +75,15 @@ def test_x_without_clip_ids_is_refused(clips, y, X):
         LookupRegressor(clips["system"]).fit(X, y)
 
 
+def test_a_failed_refit_leaves_the_old_means(clips, y):
+    lookup = LookupRegressor(clips["system"]).fit(clips, y)
+    with pytest.raises(ValueError, match="no label is known"):
+        lookup.fit(clips.rename({"a": "z"}), y + 1)
+    assert lookup.means_["S1"] == 1.5
+    with pytest.raises(ValueError, match="'labels' parameter of LookupRegressor must be .*Series.* Got None"):
+        LookupRegressor(None).fit(clips, y)
+
+
 def test_unfitted(clips):
     for method in ("predict", "known"):
         with pytest.raises(NotFittedError):
