@@ -284,7 +284,7 @@ def test_ratings_on_another_scale(tmp_path, folder, torch):
     assert accepted.exit_code == 0, accepted.output
 
 
-def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monkeypatch):
+def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monkeypatch, torch):
     def refuse(*_, **__):
         raise AssertionError("embedding began")
 
@@ -293,6 +293,43 @@ def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monke
     for wrong in (["--cv", "foo"], ["--folds", 1], ["--pooling", "median"]):
         assert run("study", *common, *wrong).exit_code == 2
     assert run("fit", *common, "--members", 0).exit_code == 2
+    (tmp_path / "file").write_text("kept")
+    for command, wrong, words in (
+        ("study", ["--folds", 50], "n_splits=50, but there are 4 systems to deal; give at most 4"),
+        ("curve", ["--folds", 50], "n_splits=50, but there are 4 systems"),
+        ("extract", ["--jobs", 0], "--jobs 0: give the number of processes"),
+        ("fit", ["--cache", tmp_path], f"{tmp_path}: is a folder; a store is a file, such as"),
+        ("fit", ["--out", tmp_path], f"{tmp_path}: is a folder; --out names a file"),
+        ("fit", ["--out", tmp_path / "file" / "m.skops"], f"m.skops: cannot be written, for {tmp_path}/file is"),
+        ("fit", ["--out", "/proc/none/m.skops"], "/proc/none/m.skops: cannot be written ("),
+        ("study", ["--out", tmp_path / "file"], f"{tmp_path}/file: is a file; --out names a folder"),
+        ("study", ["--device", "cuda:99"], "device='cuda:99' was asked for, but torch sees"),
+    ):
+        arguments = common[:1] + common[3:] if command == "extract" else common
+        result = run(command, *arguments, *wrong)
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith("error: ") and words in result.stderr
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_an_interrupted_command_says_what_it_keeps(folder, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    cache = tmp_path / "new.h5"
+    common = [*data(folder)[:3], "--cache", cache]
+    monkeypatch.setattr("musiceval_sk.evaluation.study_plan.run_study", interrupt)
+    result = run("study", *common, "--out", tmp_path / "study")
+    assert result.exit_code == 130
+    fits = tmp_path / "study" / "fits"
+    words = f"interrupted: what was finished is kept: finished fits in {fits}, vectors in {cache}"
+    assert result.stderr.splitlines()[-1] == words
+    assert cache.with_name("new.h5.parts").is_dir()
+    monkeypatch.setattr("musiceval_sk.evaluation.metrics.evaluate", interrupt)
+    table = tmp_path / "scores.csv"
+    table.write_text("clip_id,impression\na,1\nb,2\n")
+    result = run("score", table, "--truth", table)
+    assert (result.exit_code, result.stderr) == (130, "interrupted: nothing was written\n")
 
 
 def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts(folder, tmp_path, torch):
