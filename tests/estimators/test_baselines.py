@@ -75,6 +75,15 @@ def test_x_without_clip_ids_is_refused(clips, y, X):
         LookupRegressor(clips["system"]).fit(X, y)
 
 
+def test_a_failed_refit_leaves_the_old_means(clips, y):
+    lookup = LookupRegressor(clips["system"]).fit(clips, y)
+    with pytest.raises(ValueError, match="no label is known"):
+        lookup.fit(clips.rename({"a": "z"}), y + 1)
+    assert lookup.means_["S1"] == 1.5
+    with pytest.raises(ValueError, match="'labels' parameter of LookupRegressor must be .*Series.* Got None"):
+        LookupRegressor(None).fit(clips, y)
+
+
 def test_unfitted(clips):
     for method in ("predict", "known"):
         with pytest.raises(NotFittedError):
@@ -110,7 +119,7 @@ def test_scaled_keeps_names_and_scales_on_training(clips):
     assert pipeline[:-1].transform(X + 2).to_numpy().tolist() == [[1.0, -0.8], [3.0, 1.2]]
 
 
-def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_path):
+def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_path, torch):
     X = pd.DataFrame(rng.normal(size=(40, 4)), columns=[f"audio_{i}" for i in range(4)])
     y = np.clip(3 + X["audio_0"], 1, 5)
     ours, theirs = X.copy(), X.copy()
