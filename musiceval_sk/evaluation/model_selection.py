@@ -124,12 +124,12 @@ def make_split(
     if len(columns) == 2:
         splitter: Any = SystemPromptKFold(min(3, n_splits or 3, *counts), random_state=random_state or 0)
         return Split(cv, SPLITS[cv], splitter, clips[columns], clips[columns[0]])
-    splitter = GroupKFold(_folds(n_splits, *counts, cv), shuffle=True, random_state=random_state)
+    splitter = GroupKFold(_folds(n_splits, counts[0], cv), shuffle=True, random_state=random_state)
     return Split(cv, SPLITS[cv], splitter, clips[columns[0]], clips[columns[0]])
 
 
 def _folds(n_splits: int | None, count: int, unit: str) -> int:
-    """Number of folds that so many units are dealt into."""
+    """Count the folds that so many units are dealt into."""
     if n_splits is None:
         return min(_FOLDS, count)
     if n_splits > count:
