@@ -6,12 +6,18 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 OUT ?= demo-out
 WORKERS ?= 2
 
+# The newest Python of pyenv or the path; nothing where that is PYTHON itself.
+NEWEST_PYTHON ?= $(shell for minor in 14 13 12; do \
+	ls $(HOME)/.pyenv/versions/3.$$minor.*/bin/python3.$$minor 2>/dev/null || command -v python3.$$minor; done | head -1)
+
 FULL := .venv
 CORE := .venv-core
+NEWEST := .venv-newest
+LOWEST := .venv-lowest
 LINTED := $(shell find musiceval_sk -name '*.py' ! -name '_*' ! -name 'cli*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-core environments format clean
+.PHONY: help demo test lint test-core test-newest test-lowest environments format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,14 +37,25 @@ lint: $(FULL)/.installed  ## ruff, numpydoc, mypy
 test-core: $(CORE)/.installed  ## run all but the slow tests on numpy 2 without laion-clap
 	$(CORE)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
 
-environments: $(FULL)/.installed $(CORE)/.installed  ## install both, at once with --jobs 2
+ifeq ($(NEWEST_PYTHON),)
+test-newest:
+	@echo "no Python newer than 3.11 was found: the tests with newest packages are skipped"
+else
+test-newest: $(NEWEST)/.installed  ## run the tests that need no torch on the newest Python and packages
+	$(NEWEST)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" tests --ignore tests/reporting
+endif
+
+test-lowest: $(LOWEST)/.installed  ## run all but the slow tests on the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" tests
+
+environments: $(FULL)/.installed $(CORE)/.installed $(if $(NEWEST_PYTHON),$(NEWEST)/.installed)  ## install those of CI, at once with --jobs 2
 
 format: $(FULL)/.installed  ## let ruff put the code in order
 	$(FULL)/bin/ruff check --fix .
 	$(FULL)/bin/ruff format .
 
 clean:  ## delete environments, caches and the demo's output
-	rm -rf $(FULL) $(CORE) $(OUT) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(FULL) $(CORE) $(NEWEST) $(LOWEST) $(OUT) .mypy_cache .pytest_cache .ruff_cache
 
 # The numbers in constraints/ are the versions that the tests ran with. laion-clap holds the full one to numpy < 2.
 $(FULL)/.installed: pyproject.toml constraints/full.txt
@@ -46,6 +63,27 @@ $(FULL)/.installed: pyproject.toml constraints/full.txt
 
 $(CORE)/.installed: pyproject.toml constraints/core.txt
 	$(call install,$(CORE),hf$(comma)finetune$(comma)parquet$(comma)report$(comma)dev,core)
+
+$(LOWEST)/.installed: pyproject.toml constraints/lowest.txt
+	$(call install,$(LOWEST),parquet$(comma)report$(comma)dev,lowest)
+
+# Newest versions, but no torch: its build for a new Python is gigabytes.
+define REQUIREMENTS
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = project["optional-dependencies"]
+tools = [name for name in extras["dev"] if name.startswith("pytest")]
+wanted = [*project["dependencies"], *extras["parquet"], *extras["report"], *tools]
+print(*(name for name in wanted if not name.startswith("torch")), sep="\n")
+endef
+export REQUIREMENTS
+
+$(NEWEST)/.installed: pyproject.toml
+	$(NEWEST_PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -c "$$REQUIREMENTS" > $(NEWEST)/requirements.txt
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --requirement $(NEWEST)/requirements.txt
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(NEWEST)/.installed
 
 comma := ,
 define install

@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
+
+_INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
 
 Clips = Annotated[Path, typer.Argument(help="Clips table (.csv, .tsv, .jsonl) or folder of sound files.")]
 Pattern = Annotated[
@@ -41,8 +44,13 @@ Scale = Annotated[tuple[float, float], typer.Option(help="Lowest and highest sco
 Seed = Annotated[int, typer.Option(help="Seed of splits and models.")]
 
 
-def command(app: typer.Typer, epilog: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command whose errors and warnings become one line each and an exit status."""
+def command(
+    app: typer.Typer, epilog: str, *, writes: str = "folder"
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose errors and warnings become one line each and an exit status.
+
+    What is wrong with --out (a "file" or a "folder"), --cache, --jobs and --device is said before the command begins.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -60,10 +68,14 @@ def command(app: typer.Typer, epilog: str) -> Callable[[Callable[..., None]], Ca
                 warnings.filterwarnings("ignore", category=FutureWarning)
                 warnings.showwarning = show
                 try:
+                    _check_options(writes, arguments)
                     function(**arguments)
                 except BrokenPipeError:  # the reader of our output, such as head, has seen enough
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                     raise typer.Exit(1) from None
+                except KeyboardInterrupt:
+                    typer.echo(f"interrupted: {_kept(arguments)}", err=True)
+                    raise typer.Exit(_INTERRUPTED) from None
                 except (AudioError, StoreError, OSError, MemoryError) as error:
                     _fail(error, status=1)
                 except (ValueError, ImportError) as error:
@@ -96,6 +108,57 @@ def _notes_of_readers() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def _check_options(writes: str, options: dict[str, Any]) -> None:
+    if options.get("jobs") == 0:
+        raise ValueError("--jobs 0: give the number of processes, or -1 for as many as there are cores")
+    if "cache" in options:
+        _store_at(options["cache"])
+    if options.get("device") is not None:
+        from musiceval_sk._device import resolve_device
+
+        resolve_device(options["device"])
+    if options.get("out") is not None:
+        _check_out(options["out"], writes)
+
+
+def _store_at(cache: Path | None) -> Any:
+    from musiceval_sk import EmbeddingStore
+
+    return EmbeddingStore(path_text(cache))
+
+
+def _check_out(out: Path, writes: str) -> None:
+    """Raise unless the file or folder can be written; nothing is made."""
+    try:
+        there = next(place for place in (out, *out.parents) if place.exists())
+        if there == out and out.is_dir() != (writes == "folder"):
+            raise ValueError(f"{out}: is a {'folder' if out.is_dir() else 'file'}; --out names a {writes}")
+        if there != out and not there.is_dir():
+            raise ValueError(f"{out}: cannot be written, for {there} is a file; give another --out")
+        if there.is_file():
+            there.open("ab").close()
+        elif there.is_dir():
+            tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise ValueError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
+
+
+def _kept(options: dict[str, Any]) -> str:
+    """Say what an interrupted command leaves, for the same command to go on from."""
+    out = options.get("out")
+    folders = {
+        "finished fits": options.get("memory") or ("memory" in options and out and out / "fits"),
+        "rows": "batch_size" in options and out,
+        "checkpoints": options.get("checkpoints")
+        or (options.get("finetune") and out and out / "checkpoints"),
+        "files": "cache" not in options and out,
+    }
+    if "cache" in options:
+        folders["vectors"] = _store_at(options["cache"]).path
+    kept = [f"{what} in {place}" for what, place in folders.items() if place]
+    return f"what was finished is kept: {', '.join(kept)}" if kept else "nothing was written"
 
 
 def _fail(error: Exception, status: int) -> None:

@@ -1,7 +1,7 @@
 """The command line: ``musiceval demo | extract | study | curve | fit | predict | score | report | check | ratings | cache``.
 
 Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 1 something was skipped or failed,
-2 wrong use (options, tables, missing packages).
+2 wrong use (options, tables, missing packages), 130 interrupted.
 """
 
 import functools
@@ -118,7 +118,7 @@ _command("Example:  musiceval study clips.csv --ratings ratings.csv --cv system 
 )
 
 
-@_command("Example:  musiceval fit clips.csv --ratings ratings.csv --out model.skops")
+@_command("Example:  musiceval fit clips.csv --ratings ratings.csv --out model.skops", writes="file")
 def fit(
     clips: Clips,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.skops"),
@@ -145,7 +145,6 @@ def fit(
     from musiceval_sk import MOSRegressor, save_model
     from musiceval_sk.cli_predict import fit_and_assess
     from musiceval_sk.datasets._scored import load_scored_clips
-    from musiceval_sk.estimators._checks import check_parameters
 
     table = load_scored_clips(
         clips, ratings=ratings, targets=target, pattern=pattern, prompts=prompts, scale=scale
@@ -154,7 +153,7 @@ def fit(
     regressor = MOSRegressor(
         scale=scale, n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed
     )
-    check_parameters(regressor)
+    regressor._validate_params()
     embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
     table = embed_readable(table, embedder.fit(table))
     rated = table.dropna(subset=names)
@@ -171,7 +170,8 @@ def fit(
 
 
 _command(
-    "Example:  musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --prompts prompts.csv --out scores.csv"
+    "Example:  musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --prompts prompts.csv --out scores.csv",
+    writes="file",
 )(predict)
 
 
@@ -223,17 +223,24 @@ def score(
 
 
 def _targets_of(table: Any, targets: list[str] | None, clips: Path) -> list[str]:
+    from musiceval_sk.datasets._tables import how_to_name, unused_scores
+
     names = targets or [name for name in ("impression", "alignment") if name in table]
     if not names:
-        raise ClipsTableError(f"{clips}: has no scores; give --ratings, or --target for another column")
+        found = how_to_name(unused_scores(table, []))
+        raise ClipsTableError(
+            f"{clips}: has no scores; give --ratings, or --target for another column{found}"
+        )
     return names
 
 
 _command("Example:  musiceval curve clips.csv --ratings ratings.csv --cv system --out curve")(curve)
-_command("Example:  musiceval check MusicEval-full")(check)
+_command("Example:  musiceval check MusicEval-full", writes="file")(check)
 _command("Example:  musiceval reproduce MusicEval-full --checkpoint clap.pt --protocol released")(reproduce)
 _command("Example:  musiceval ratings ratings.csv --probes probes.csv --fastest 5 --out mos")(ratings)
-_command("Example:  musiceval report study/study.json --clips clips.csv --ratings ratings.csv")(report)
+_command(
+    "Example:  musiceval report study/study.json --clips clips.csv --ratings ratings.csv", writes="file"
+)(report)
 app.add_typer(cache_app, name="cache")
 
 

@@ -134,7 +134,8 @@ def prune(
 
 
 @_command(
-    "Example:  musiceval cache export embeddings.npz --clips clips.csv --encoder spectral --pooling mean+std"
+    "Example:  musiceval cache export embeddings.npz --clips clips.csv --encoder spectral --pooling mean+std",
+    writes="file",
 )
 def export(
     out: Annotated[Path, typer.Argument(help="File to write: .npz, or .parquet.")],

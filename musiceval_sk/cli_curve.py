@@ -55,7 +55,9 @@ def curve(
     cv: Annotated[
         str, typer.Option(help="system, prompt, system+prompt, random, 85/15 or official.")
     ] = "system",
-    folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
+    folds: Annotated[
+        int | None, typer.Option(help="Number of folds. Default: 5, or one a group where there are fewer.")
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Random parts of each size.")] = 10,
     anonymous: Annotated[
         bool, typer.Option("--anonymous", help="Nobody knows who gave a rating; no column rater is needed.")

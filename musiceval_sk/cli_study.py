@@ -40,7 +40,9 @@ def study(
             help="system, prompt, system+prompt, random, 85/15 or official; repeat for several. Default: system."
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
+    folds: Annotated[
+        int | None, typer.Option(help="Number of folds. Default: 5, or one a group where there are fewer.")
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(

@@ -1,4 +1,5 @@
 import os
+from importlib.util import find_spec
 
 # Test workers share the cores already; small matrices are slower with threads that wait for one another. Set before
 # torch and BLAS are loaded, and inherited by the processes that tests start.
@@ -9,6 +10,27 @@ import pandas as pd  # noqa: E402
 import pytest  # noqa: E402
 import soundfile  # noqa: E402
 
+# Files that need torch as a whole; single tests elsewhere ask for the fixture `torch`.
+_NEED_TORCH = [
+    "clap_files.py",
+    "estimators/plain_loop.py",
+    "estimators/test_finetune.py",
+    "estimators/test_mlp*.py",
+    "estimators/test_persistence_tensors.py",
+    "estimators/test_regressor*.py",
+    "estimators/test_sklearn_checks.py",
+    "evaluation/*fused*.py",
+    "evaluation/test_reproduce*.py",
+    "features/encoders/test_batch_size.py",
+    "features/encoders/test_*clap*.py",
+    "test_cli_predict.py",
+    "test_demo.py",
+    "test_docs_predict.py",
+    "test_docs_reproduce.py",
+    "test_reproduce.py",
+]
+collect_ignore_glob = [] if find_spec("torch") else _NEED_TORCH
+
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
@@ -18,6 +40,11 @@ def pytest_collection_modifyitems(items):
         known = made.name2fixturedefs.values() if made else []
         if any(fixture.scope == "module" for found in known for fixture in found):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(scope="session")
+def torch():
+    return pytest.importorskip("torch", reason="torch is not installed to train with")
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_study_from_a_file(folder, tmp_path):
     assert "unknown key 'clip', did you mean 'clips'?" in refused.stderr
 
 
-def test_study_prints_tables_and_writes_files(folder, tmp_path):
+def test_study_prints_tables_and_writes_files(folder, tmp_path, torch):
     result = run(
         "study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path
     )
@@ -142,7 +142,7 @@ def test_study_prints_tables_and_writes_files(folder, tmp_path):
     assert (tmp_path / "study.json").exists()
 
 
-def test_fit_predict_score(folder, tmp_path):
+def test_fit_predict_score(folder, tmp_path, torch):
     model, predictions = tmp_path / "model.skops", tmp_path / "predictions.csv"
     fitted = run("fit", *data(folder), "--out", model, "--members", 2, "--max-iter", 2000)
     assert fitted.exit_code == 0, fitted.output
@@ -166,7 +166,7 @@ def test_fit_predict_score(folder, tmp_path):
     assert all(name in scored.stdout for name in ("U_MSE", "S_KTAU", "impression", "alignment"))
 
 
-def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path):
+def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path, torch):
     run("fit", *data(folder), "--out", tmp_path / "m.skops", "--target", "impression", "--max-iter", 2000)
     result = run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv")
     lines = result.stdout.splitlines()
@@ -176,7 +176,7 @@ def test_predict_writes_to_stdout_and_keeps_it_clean(folder, tmp_path):
     assert "impression_sampling" in result.stderr and "no interval for what raters would say" in result.stderr
 
 
-def test_predict_refuses_embeddings_that_the_model_was_not_trained_on(folder, tmp_path):
+def test_predict_refuses_embeddings_that_the_model_was_not_trained_on(folder, tmp_path, torch):
     model, clips = tmp_path / "m.skops", folder / "test" / "clips.csv"
     fit = ["fit", *data(folder), "--target", "impression", "--max-iter", 2000]
     assert run(*fit, "--out", model).exit_code == 0
@@ -271,7 +271,7 @@ def test_unknown_option_exits_2():
     assert run("study", "clips.csv", "--colour", "red").exit_code == 2
 
 
-def test_ratings_on_another_scale(tmp_path, folder):
+def test_ratings_on_another_scale(tmp_path, folder, torch):
     clips = folder / "test" / "clips.csv"
     ids = pd.read_csv(clips)["clip_id"]
     rows = [f"A,{clip},{i % 11}" for i, clip in enumerate(ids)]
@@ -284,7 +284,7 @@ def test_ratings_on_another_scale(tmp_path, folder):
     assert accepted.exit_code == 0, accepted.output
 
 
-def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monkeypatch):
+def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monkeypatch, torch):
     def refuse(*_, **__):
         raise AssertionError("embedding began")
 
@@ -293,9 +293,50 @@ def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monke
     for wrong in (["--cv", "foo"], ["--folds", 1], ["--pooling", "median"]):
         assert run("study", *common, *wrong).exit_code == 2
     assert run("fit", *common, "--members", 0).exit_code == 2
+    (tmp_path / "file").write_text("kept")
+    for command, wrong, words in (
+        ("study", ["--folds", 50], "n_splits=50, but there are 4 systems to deal; give at most 4"),
+        ("curve", ["--folds", 50], "n_splits=50, but there are 4 systems"),
+        ("extract", ["--jobs", 0], "--jobs 0: give the number of processes"),
+        ("fit", ["--cache", tmp_path], f"{tmp_path}: is a folder; a store is a file, such as"),
+        ("fit", ["--out", tmp_path], f"{tmp_path}: is a folder; --out names a file"),
+        (
+            "fit",
+            ["--out", tmp_path / "file" / "m.skops"],
+            f"m.skops: cannot be written, for {tmp_path}/file is",
+        ),
+        ("fit", ["--out", "/proc/none/m.skops"], "/proc/none/m.skops: cannot be written ("),
+        ("study", ["--out", tmp_path / "file"], f"{tmp_path}/file: is a file; --out names a folder"),
+        ("study", ["--device", "cuda:99"], "device='cuda:99' was asked for, but torch sees"),
+    ):
+        arguments = common[:1] + common[3:] if command == "extract" else common
+        result = run(command, *arguments, *wrong)
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith("error: ") and words in result.stderr
+    assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts(folder, tmp_path):
+def test_an_interrupted_command_says_what_it_keeps(folder, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    cache = tmp_path / "new.h5"
+    common = [*data(folder)[:3], "--cache", cache]
+    monkeypatch.setattr("musiceval_sk.evaluation.study_plan.run_study", interrupt)
+    result = run("study", *common, "--out", tmp_path / "study")
+    assert result.exit_code == 130
+    fits = tmp_path / "study" / "fits"
+    words = f"interrupted: what was finished is kept: finished fits in {fits}, vectors in {cache}"
+    assert result.stderr.splitlines()[-1] == words
+    assert cache.with_name("new.h5.parts").is_dir()
+    monkeypatch.setattr("musiceval_sk.evaluation.metrics.evaluate", interrupt)
+    table = tmp_path / "scores.csv"
+    table.write_text("clip_id,impression\na,1\nb,2\n")
+    result = run("score", table, "--truth", table)
+    assert (result.exit_code, result.stderr) == (130, "interrupted: nothing was written\n")
+
+
+def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts(folder, tmp_path, torch):
     narrow = [f"A,{clip},3" for clip in pd.read_csv(folder / "test" / "clips.csv")["clip_id"]]
     narrow[0] = narrow[0].replace(",3", ",3.5")
     (tmp_path / "r.csv").write_text("rater,clip_id,alignment\n" + "\n".join(narrow) + "\n")
@@ -309,8 +350,22 @@ def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts
     assert "16 of 16 clips have no prompt" in result.stderr
 
 
-def test_predict_keeps_its_cache_where_this_machine_keeps_it(folder, tmp_path, monkeypatch):
+def test_predict_keeps_its_cache_where_this_machine_keeps_it(folder, tmp_path, monkeypatch, torch):
     run("fit", *data(folder), "--out", tmp_path / "m.skops", "--target", "impression", "--max-iter", 2000)
     monkeypatch.setenv("MUSICEVAL_CACHE", str(tmp_path / "mine.h5"))
     assert run("predict", tmp_path / "m.skops", folder / "test" / "clips.csv").exit_code == 0
     assert (tmp_path / "mine.h5").exists()
+
+
+def test_a_list_in_a_cell_is_named_and_an_audiofolder_is_read(tmp_path, write_sounds):
+    write_sounds(1.0, 1.0, folder=tmp_path / "d")
+    (tmp_path / "list.jsonl").write_text('{"path": "d/clip0.wav", "prompt": ["calm", "piano"]}\n')
+    result = run("extract", tmp_path / "list.jsonl", "--cache", tmp_path / "e.h5")
+    assert result.exit_code == 2
+    assert "list.jsonl: line 1: column 'prompt' holds a list" in result.stderr
+    (tmp_path / "d" / "metadata.csv").write_text("file_name,text\nclip0.wav,calm\nclip1.wav,loud\n")
+    result = run("extract", tmp_path / "d" / "metadata.csv", "--cache", tmp_path / "e.h5")
+    assert result.exit_code == 0, result.output
+    assert (
+        "metadata.csv: column 'file_name' taken as 'path'; column 'text' taken as 'prompt'" in result.stderr
+    )

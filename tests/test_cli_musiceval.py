@@ -137,3 +137,26 @@ def test_check_prints_differences_and_says_so_by_its_exit_status(made, tmp_path)
 def test_check_refuses_what_is_no_musiceval(tmp_path):
     result = run("check", tmp_path)
     assert result.exit_code == 2 and "not one MusicEval folder" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["system,impression\nS1,2\nS2,4\nS3,3\n", "S1,2\nS2,4\nS3,3\n", "S1,2,1\nS2,4,1\nS3,3,1\n"]
+)
+def test_system_truth_of_one_target(tmp_path, text):
+    (tmp_path / "t.csv").write_text("clip_id,system,impression,alignment\na,S1,1,1\nb,S2,2,2\nc,S3,3,3\n")
+    (tmp_path / "s.csv").write_text(text)
+    command = [
+        "score",
+        tmp_path / "t.csv",
+        "--truth",
+        tmp_path / "t.csv",
+        "--system-truth",
+        tmp_path / "s.csv",
+    ]
+    result = run(*command, "--target", "impression")
+    assert result.exit_code == 0, result.output
+    # By hand: errors 1, 2 and 0 of three systems.
+    assert table_of(result.stdout)["impression"]["S_MSE"] == pytest.approx(5 / 3, abs=1e-4)
+    if "1\n" not in text:
+        refused = run(*command)
+        assert refused.exit_code == 2 and "alignment" in refused.stderr

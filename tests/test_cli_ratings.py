@@ -67,3 +67,37 @@ def test_bad_probes_are_named_by_line(folder, tmp_path, line, words):
     assert result.exit_code == 2
     assert "probes.csv: line 2" in result.stderr
     assert words in result.stderr
+
+
+TWO = "rater,clip_id,impression\nr1,a,3\nr2,a,4\nr1,b,2\nr2,b,1\nr1,c,5\nr2,c,4\n"
+
+
+@pytest.mark.parametrize("clips", ["clip_id,system\na,S1\nb,S2\nc,S2\n", "path\na.wav\nb.wav\nc.wav\n"])
+def test_clips_need_no_path_and_match_without_suffix(tmp_path, clips):
+    (tmp_path / "clips.csv").write_text(clips)
+    (tmp_path / "r.csv").write_text(TWO.replace(",a,", ",a.wav,").replace(",b,", ",b.mp3,"))
+    result = run(tmp_path / "r.csv", "--clips", tmp_path / "clips.csv", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(tmp_path / "mos.csv").set_index("clip_id")["impression"].to_dict() == {
+        "a": 3.5,
+        "b": 1.5,
+        "c": 4.5,
+    }
+
+
+def test_how_a_table_was_understood_is_said_once(tmp_path):
+    text = TWO.replace(",", ";").replace("3\n", "3,5\n").replace("clip_id", "Clip ID")
+    (tmp_path / "r.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    result = run(tmp_path / "r.csv", "--same-share", 1)
+    assert result.exit_code == 0, result.output
+    note = f"note: {tmp_path / 'r.csv'}: semicolons between cells; column 'Clip ID' taken as 'clip_id'; decimal commas in"
+    assert result.stderr.count("note: ") == 1 and note in result.stderr
+    assert "3 clips by mean; mean of all: impression 3.250" in result.stdout
+
+
+def test_an_unknown_target_is_named(tmp_path):
+    (tmp_path / "r.csv").write_text(TWO.replace("impression", "MOS"))
+    result = run(tmp_path / "r.csv")
+    assert result.exit_code == 2
+    assert "looked for impression, alignment; columns of numbers found: MOS" in result.stderr
+    assert run(tmp_path / "r.csv", "--target", "mos").exit_code == 0

@@ -94,7 +94,7 @@ class MusicEvalFiles:
         """Clips of one list or of all, in the order of the lists, with ``split``; doubled clips once."""
         names = [split] if split in PARTS else list(self.lists)
         tables = [self.lists[name].assign(split=name if name in PARTS else "") for name in names]
-        table = pd.concat(tables).drop_duplicates("clip_id").reset_index(drop=True)
+        table = pd.concat(tables, ignore_index=True).drop_duplicates("clip_id").reset_index(drop=True)
         return table.join(names_of(table["clip_id"]))
 
     def prompt_texts(self, clips: pd.DataFrame) -> pd.Series:

@@ -57,7 +57,7 @@ def read_ratings(
             f"{source_of(table)}no target columns; looked for {listed(TARGETS)}{how_to_name(unused_scores(table, []))}"
         )
     require_columns(table, chosen)
-    if targets is None:
+    if not targets:
         warn_of_unused_scores(
             table.drop(columns=[*others, rater or "", *items], errors="ignore"), chosen, scale
         )

@@ -1,12 +1,10 @@
 """Reading tables of text so that every complaint can name file, line and column."""
 
-import csv
 import io
-import json
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,12 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets._table_text import (
     DELIMITER_NAMES,
     DELIMITERS,
+    delimited_rows,
     delimiter_of,
     first_cells,
     is_header,
+    json_rows,
     kind_of,
-    rows_of,
     text_of,
 )
 from musiceval_sk.datasets.ids import bare
@@ -44,10 +43,10 @@ def read_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.Dat
     path = Path(path)
     text, kind, notes = text_of(path), kind_of(path), []
     if kind == ".jsonl" or (kind in DELIMITERS and text.lstrip().startswith("{")):
-        rows, delimiter = dict(_json_rows(path, text)), ","
+        rows, delimiter = dict(json_rows(path, text)), ","
     elif kind in DELIMITERS:
         delimiter = delimiter_of(text, DELIMITERS[kind])
-        rows = _delimited_rows(path, text, delimiter)
+        rows = delimited_rows(path, text, delimiter)
         if delimiter != DELIMITERS[kind]:
             notes.append(f"{DELIMITER_NAMES.get(delimiter, repr(delimiter))} between cells")
     else:
@@ -91,7 +90,7 @@ def read_headerless(
     """
     path = Path(path)
     text = text_of(path)
-    delimiter = delimiter or delimiter_of(text, ",")
+    delimiter = delimiter or delimiter_of(text, ";")  # a;3,5 has as many cells by either
     rows, broken = {}, []
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         cells = [
@@ -207,8 +206,9 @@ def how_to_name(names: Sequence[str]) -> str:
 def warn_of_unused_scores(
     table: pd.DataFrame, chosen: Sequence[str], scale: tuple[float, float] | None
 ) -> None:
-    """Warn of columns that look like scores on the scale and are passed over, for nobody named them."""
-    names = [] if scale is None else unused_scores(table, chosen, scale)
+    """Warn of columns that look like scores on the scale and are passed over, where a usual target is lacking."""
+    complete = scale is None or {"impression", "alignment"} <= set(chosen)
+    names = [] if complete else unused_scores(table, chosen, scale)
     if names:
         warnings.warn(
             f"{source_of(table)}columns are not taken as scores, for their names are unknown{how_to_name(names)}",
@@ -225,57 +225,6 @@ def source_of(table: pd.DataFrame) -> str:
 def place_of(table: pd.DataFrame, row: Any) -> str:
     """Where a row stands, in words."""
     return f"line {row}" if "path" in table.attrs else f"row {row!r}"
-
-
-def _delimited_rows(path: Path, text: str, delimiter: str) -> dict[int, dict[str, str]]:
-    rows: dict[int, list[str]] = {}
-    try:
-        for line, cells in rows_of(text, delimiter):
-            rows[line] = cells
-    except csv.Error as error:
-        raise ClipsTableError(f"{path}: line {max(rows, default=0) + 1} cannot be read: {error}") from error
-    if not rows:
-        return {}
-    header = [name.strip() for name in rows.pop(min(rows))]
-    named = max((place for place, name in enumerate(header, start=1) if name), default=0)
-    used = max([named, *(_width(cells) for cells in rows.values())])
-    for line, cells in rows.items():
-        if _width(cells) > len(header) or len(cells) < named:
-            raise ClipsTableError(
-                f"{path}: line {line} has {len(cells)} cells where the header has {len(header)}"
-            )
-    header = header[:used]
-    if len(set(header)) < len(header):
-        raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header, most=12)}")
-    blank = [""] * used
-    return {line: dict(zip(header, [*cells, *blank][:used], strict=True)) for line, cells in rows.items()}
-
-
-def _width(cells: list[str]) -> int:
-    """Count cells without the empty ones at the end."""
-    return max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
-
-
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line_number, line in enumerate(io.StringIO(text), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ClipsTableError(f"{path}: line {line_number} is no JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ClipsTableError(
-                f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}"
-            )
-        for column, cell in row.items():
-            if isinstance(cell, list | dict):
-                kind = "a list" if isinstance(cell, list) else "an object"
-                raise ClipsTableError(
-                    f"{path}: line {line_number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is "
-                    "one text or number"
-                )
-        yield line_number, row
 
 
 def _with_known_names(

@@ -343,7 +343,7 @@ def _finish(
     clip_times(table)
     for name in table.columns.intersection(TIMES):
         table[name] = numbers(table, name)
-    if targets is None:
+    if not targets:
         warn_of_unused_scores(table, chosen, scale)
     for name in ("prompt", "system"):
         if name in table:

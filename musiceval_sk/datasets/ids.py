@@ -159,7 +159,7 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
     Raises
     ------
     ClipsTableError
-        If two different ids stand for one of those offered.
+        If one of those offered is there twice, or two different ids stand for it.
 
     Examples
     --------
@@ -171,7 +171,10 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
         found = offered.get_indexer(wanted)
         if (found >= 0).all():
             return found
-    exact = {id_text(name): place for place, name in enumerate(offered)}
+    texts = pd.Index([id_text(name) for name in offered], dtype=object)
+    if not texts.is_unique:
+        raise ClipsTableError(f"ids repeat: {listed(texts[texts.duplicated()].unique())}")
+    exact = {name: place for place, name in enumerate(texts)}
     bares = pd.Series([bare(name) for name in exact])
     unique = ~bares.duplicated(keep=False)
     without: dict[str, int] = dict(
@@ -227,11 +230,14 @@ def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:
     str
         ``"; 'A' and 'a' differ in upper and lower case only"`` for up to three pairs, with what to do; "" for none.
     """
+    names = dict.fromkeys(map(id_text, lacking))
+    if not names:
+        return ""
     by_form: dict[str, list[str]] = {}
     for name in dict.fromkeys(map(id_text, offered)):
         by_form.setdefault(_form(name), []).append(name)
     pairs = []
-    for name in dict.fromkeys(map(id_text, lacking)):
+    for name in names:
         others = [other for other in by_form.get(_form(name), []) if other != name]
         if len(others) > 1:
             pairs.append(f"{name!r} may be any of {listed(map(repr, others))}")
@@ -242,6 +248,7 @@ def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:
 
 
 def _form(name: str, but: str = "") -> str:
+    name = bare(name)
     for kind, alike in _DIFFERENCES.items():
-        name = bare(name) if kind == but else alike(bare(name))
-    return name
+        name = name if kind == but else alike(name)
+    return bare(name)

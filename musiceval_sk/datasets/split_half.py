@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.stats import rankdata
 
 from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
@@ -299,7 +298,7 @@ def _spearman(first: np.ndarray, second: np.ndarray, counts: np.ndarray) -> np.n
 
 
 def _ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    codes = rankdata(values, method="dense") - 1
+    codes = np.unique(values, return_inverse=True)[1]
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(codes.max() + 1))
     weights = np.add.reduceat(counts[:, order], starts, axis=1)

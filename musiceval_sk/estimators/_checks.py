@@ -1,65 +1,47 @@
 """What `MOSRegressor` checks before it trains or predicts: its parameters, and whose embeddings X holds."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils._param_validation import InvalidParameterError
 
 from musiceval_sk.exceptions import ModelFileError
 
 FINGERPRINT = "encoder_fingerprint"
 
 
-def check_parameters(regressor: Any) -> None:
-    """Raise unless every parameter is in its range."""
-    from musiceval_sk.estimators._mlp import ACTIVATIONS, LOSSES
-
-    choices = {"activation": ACTIVATIONS, "loss": tuple(LOSSES), "dtype": ("float32", "float64")}
-    for name, allowed in choices.items():
-        if getattr(regressor, name) not in allowed:
-            raise ValueError(
-                f"{name}={getattr(regressor, name)!r} is unknown; choose from {', '.join(allowed)}"
-            )
-    for name, least in {
-        "batch_size": 1,
-        "max_iter": 1,
-        "n_iter_no_change": 1,
-        "n_ensemble": 1,
-        "n_bins": 2,
-    }.items():
-        if getattr(regressor, name) < least:
-            raise ValueError(f"{name}={getattr(regressor, name)!r} must be at least {least}")
-    if np.min(regressor.hidden_layer_sizes, initial=1) < 1:
-        raise ValueError(f"hidden_layer_sizes={regressor.hidden_layer_sizes!r} must all be at least 1")
-    for name in ("learning_rate_init", "bin_sigma"):
-        if not getattr(regressor, name) > 0:
-            raise ValueError(f"{name}={getattr(regressor, name)!r} must be above 0")
-    if not 0 <= regressor.momentum < 1:
-        raise ValueError(f"momentum={regressor.momentum!r} must lie in [0, 1)")
-    if regressor.early_stopping and not 0 < regressor.validation_fraction < 1:
-        raise ValueError(f"validation_fraction={regressor.validation_fraction!r} must lie in (0, 1)")
-    for name in ("alpha", "tol", "rank_weight", "rank_margin"):
-        if not getattr(regressor, name) >= 0:
-            raise ValueError(f"{name}={getattr(regressor, name)!r} must not be negative")
-    if not 1 <= regressor.rank_quality < np.inf:
-        raise ValueError(f"rank_quality={regressor.rank_quality!r} must be at least 1, and finite")
-    for name in ("scale", "clip"):
-        _check_interval(name, getattr(regressor, name))
-    if regressor.loss == "soft_bins" and regressor.scale is None:
-        raise ValueError(
-            "loss='soft_bins' lays its bins over the scale, but scale=None; set it to (lowest, highest) score"
-        )
+@contextmanager
+def kept_on_failure(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was, fitted or not, if the block fails: no mixture of an old and a new fit."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
-def _check_interval(name: str, interval: Any) -> None:
+def check_widths(widths: Any) -> None:
+    """Raise unless hidden layers have whole widths of at least 1."""
+    found = np.asarray(widths)
+    if found.ndim > 1 or (found.size and (found.dtype.kind not in "iu" or found.min() < 1)):
+        raise InvalidParameterError(f"hidden_layer_sizes={widths!r} must be whole numbers, each at least 1")
+
+
+def check_interval(name: str, interval: Any) -> None:
+    """Raise unless a parameter is an interval, or None."""
     if interval is None:
         return
     ends = np.asarray(interval, dtype=object).ravel()
-    try:
-        sound = len(ends) == 2 and -np.inf < float(ends[0]) < float(ends[1]) < np.inf
-    except (TypeError, ValueError):
-        sound = False
-    if not sound:
-        raise ValueError(f"{name}={interval!r} must be two finite numbers, the lower first, or None")
+    numbers = len(ends) == 2 and all(isinstance(end, Real) for end in ends)
+    if not numbers or not -np.inf < ends[0] < ends[1] < np.inf:
+        raise InvalidParameterError(
+            f"{name}={interval!r} must be two finite numbers, the lower first, or None"
+        )
 
 
 def fingerprint_of(X: Any) -> str | None:

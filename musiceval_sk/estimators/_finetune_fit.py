@@ -1,5 +1,6 @@
 """The road of `CLAPFineTuneRegressor.fit`: clips to vectors, vectors to a plan, the plan to trained weights."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,18 +8,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.estimators._checks import check_validation
 from musiceval_sk.estimators._data import names_of
 from musiceval_sk.estimators._finetune_batches import Sounds, Vectors, embed_all
 from musiceval_sk.estimators._finetune_checkpoint import Checkpoint, identity_of
 from musiceval_sk.estimators._finetune_clips import Clips, column_names, towers_for
 from musiceval_sk.estimators._finetune_loop import Plan, Training
-from musiceval_sk.estimators._finetune_modes import MODES
 from musiceval_sk.estimators._mlp import Trained, draw_layers, layer_sizes
 from musiceval_sk.estimators._module import MOSModule
 from musiceval_sk.estimators._regressor_parts import parameters_as_json
 from musiceval_sk.features.encoders.base import Encoder, Modality
-
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass
@@ -42,21 +42,27 @@ class Start:
         }
 
 
-def check_parameters(regressor: Any) -> None:
-    """Raise unless the parameters that `MOSRegressor` does not have are in their range."""
-    for name, known in (("train", MODES), ("precision", PRECISIONS)):
-        if getattr(regressor, name) not in known:
-            raise ValueError(
-                f"{name}={getattr(regressor, name)!r} is unknown; choose from {', '.join(known)}"
-            )
-    for name in ("n_blocks", "lora_rank", "checkpoint_every"):
-        if getattr(regressor, name) < 1:
-            raise ValueError(f"{name}={getattr(regressor, name)!r} must be at least 1")
-    if not regressor.lora_alpha > 0:
-        raise ValueError(f"lora_alpha={regressor.lora_alpha!r} must be above 0")
-    most = regressor.max_batch_memory
-    if most is not None and not most > 0:
-        raise ValueError(f"max_batch_memory={most!r} must be a positive number of bytes, or None")
+def check_inputs(
+    regressor: Any,
+    clips: pd.DataFrame,
+    y: Any,
+    sample_weight: Any,
+    groups: Any,
+    clips_val: pd.DataFrame | None,
+    y_val: Any,
+) -> None:
+    """Raise what would be raised once the clips are embedded: the training is laid out with numbers for vectors."""
+    heads = regressor._heads(0)
+    check_validation(heads, clips, clips_val, y_val, None, name="clips_val")
+    tables = [clips] if clips_val is None else [clips, clips_val]
+    columns = ["path", "prompt"] if "text" in towers_for(names_of(y) or [""]) else ["path"]
+    for table in tables:
+        check_clips(table, columns=columns, filled=True)
+    numbered = [np.arange(len(table), dtype=float)[:, np.newaxis] for table in tables]
+    val = {} if clips_val is None else {"X_val": numbered[1], "y_val": y_val}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the fit itself warns
+        heads._plan(numbered[0], y, sample_weight, groups, **val)
 
 
 def prepare(
@@ -70,14 +76,11 @@ def prepare(
     y_val: Any,
 ) -> Start:
     """Decode and embed the clips, lay out what `MOSRegressor` would do with the vectors, and choose weights to train."""
-    from musiceval_sk.estimators._checks import check_validation
-
+    network = encoder.trainable()
     heads = regressor._heads(0)
-    check_validation(heads, clips, clips_val, y_val, None, name="clips_val")
     towers = towers_for(names_of(y) or [""])
     tables = [clips] if clips_val is None else [clips, clips_val]
     decoded = Clips(tables, encoder, "text" in towers, regressor.sounds_dir)
-    network = encoder.trainable()
     identity = identity_of(
         regressor,
         parameters_as_json(regressor),

@@ -8,7 +8,6 @@ import torch
 
 from musiceval_sk._optional import import_optional
 
-MODES = ("frozen", "last_blocks", "full", "lora")
 _FIRST_OF_ALL = (float("-inf"), 0.0)
 
 Weights = dict[str, torch.nn.Parameter]

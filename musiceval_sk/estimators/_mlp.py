@@ -18,10 +18,9 @@ import numpy as np
 import torch
 
 from musiceval_sk.estimators._mlp_group import Group
-from musiceval_sk.estimators._mlp_losses import ACTIVATIONS, LOSSES
 from musiceval_sk.estimators._mlp_task import Layers, Schedule, Task, Trained, bytes_needed, layer_sizes
 
-__all__ = ["ACTIVATIONS", "LOSSES", "Schedule", "Task", "Trained", "bytes_needed", "draw_layers", "train"]
+__all__ = ["Schedule", "Task", "Trained", "bytes_needed", "draw_layers", "train"]
 
 Tensor = torch.Tensor
 # On a CPU a group has so many tasks at most, and fewer where their weights and momenta would leave a core's cache.

@@ -54,9 +54,6 @@ class Loss:
         return outputs.softmax(-1).sub_(self._softened(targets))
 
 
-LOSSES = ("l1", "mse", "huber", "soft_bins")
-
-
 def _l1(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).abs_()
 

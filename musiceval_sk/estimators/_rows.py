@@ -7,6 +7,7 @@ of their summed weight, and the rest have an order of their own, whatever order 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
 from musiceval_sk._text import listed
@@ -32,13 +33,19 @@ def check_weights(sample_weight: Any, n_rows: int, name: str = "sample_weight") 
 
 
 def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
-    """Turn group labels into an array, [shape=(n_rows,)]."""
+    """Turn group labels into their numbers in sorted order, [shape=(n_rows,)]."""
     if groups is None:
         return None
-    groups = np.asarray(groups)
-    if len(groups) != n_rows:
-        raise ValueError(f"groups has {len(groups)} entries for {n_rows} rows")
-    return groups
+    labels = np.asarray(groups, dtype=object)
+    if labels.shape != (n_rows,):
+        raise ValueError(f"groups has shape {labels.shape}; expected ({n_rows},), one group a row of X")
+    numbers = pd.factorize(labels, sort=True)[0]
+    missing = np.flatnonzero(numbers < 0)
+    if len(missing):
+        raise ValueError(
+            f"groups must name a group for every row, but has None or nan in rows {listed(missing)}"
+        )
+    return numbers
 
 
 def distinct_rows(
@@ -52,8 +59,8 @@ def distinct_rows(
         The clips.
     weights : np.ndarray [shape=(n,)]
         Rows of weight 0 are left out.
-    groups : np.ndarray [shape=(n,)] or None
-        Rows of different groups are never one.
+    groups : np.ndarray of int [shape=(n,)] or None
+        Rows of different groups are never one; see `check_groups`.
 
     Returns
     -------
@@ -74,7 +81,7 @@ def distinct_rows(
         return rows, merged
     parts = [X[kept], Y[kept]]
     if groups is not None:
-        parts.append(np.unique(groups, return_inverse=True)[1].reshape(-1, 1)[kept])
+        parts.append(groups[kept].reshape(-1, 1))
     values = np.hstack(parts).astype(">f8")
     values += 0.0  # -0.0 equals 0.0, but its bytes do not
     keys = np.ascontiguousarray(values).view(np.dtype((np.void, values.shape[1] * 8))).ravel()

@@ -4,7 +4,7 @@ A look-up of the clip's system scores well on any split that shares systems betw
 leakage, not listening, so these are rows of every table.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,8 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
     [3.0, 3.0, 5.0]
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"labels": [pd.Series]}
+
     def __init__(self, labels: pd.Series):
         self.labels = labels
 
@@ -68,8 +70,9 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a clip has no label.
+            If `labels` is no Series, or a clip has no label. An earlier fit is then left as it was.
         """
+        self._validate_params()
         scores = pd.Series(np.asarray(y, dtype=float))
         self.means_ = scores.groupby(self._labels_of(X)).mean()
         self.global_mean_ = float(scores.mean())

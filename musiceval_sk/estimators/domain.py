@@ -1,14 +1,19 @@
 """Where training's clips lay, so that clips unlike them are told apart when a model meets them later."""
 
 from collections.abc import Iterator
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.metrics import pairwise_distances
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from musiceval_sk.estimators._checks import kept_on_failure
+from musiceval_sk.estimators._rows import check_groups
 
 _FEWEST_CLIPS = 3
 
@@ -65,6 +70,13 @@ class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
     [False, True]
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "level": [Interval(Real, 0, 1, closed="neither")],
+        "max_clips": [Interval(Integral, _FEWEST_CLIPS, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self, n_neighbors: int = 10, *, level: float = 0.05, max_clips: int = 2000, random_state: Any = 0
     ):
@@ -93,20 +105,20 @@ class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Raises
         ------
         ValueError
-            If a parameter is out of range, or there are too few different clips.
+            If a parameter is of the wrong type or out of range, clips have no group, or there are too few different clips.
+            An earlier fit is then left as it was.
         """
-        self._check_parameters()
-        values = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=_FEWEST_CLIPS)
-        labels = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
-        if len(labels) != len(values):
-            raise ValueError(f"groups names {len(labels)} clips, but X holds {len(values)}")
-        if labels.max() == 0:
-            labels = np.arange(len(values))
-        drawn = self._draw(len(values))
-        self.reference_ = {
-            part: self._remember(values[:, columns], columns, labels, drawn, part)
-            for part, columns in self._parts()
-        }
+        self._validate_params()
+        with kept_on_failure(self):
+            values = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=_FEWEST_CLIPS)
+            labels = check_groups(groups, len(values))
+            if labels is None or labels.max() == 0:
+                labels = np.arange(len(values))
+            drawn = self._draw(len(values))
+            self.reference_ = {
+                part: self._remember(values[:, columns], columns, labels, drawn, part)
+                for part, columns in self._parts()
+            }
         return self
 
     def transform(self, X: Any) -> Any:
@@ -185,13 +197,6 @@ class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)
-
-    def _check_parameters(self) -> None:
-        for name, least in {"n_neighbors": 1, "max_clips": _FEWEST_CLIPS}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be at least {least}")
-        if not 0 < self.level < 1:
-            raise ValueError(f"level={self.level!r} must lie in (0, 1)")
 
     def _draw(self, n: int) -> np.ndarray:
         if n <= self.max_clips:

@@ -1,15 +1,18 @@
 """`CLAPFineTuneRegressor`: the paper's own protocol, CLAP's towers trained end to end under the prediction heads."""
 
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk.estimators import _training
+from musiceval_sk.estimators._checks import kept_on_failure
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import Modality
@@ -135,6 +138,23 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
     64
     """
 
+    # What MOSRegressor has, too, it checks itself.
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "encoder": [str, HasMethods(["trainable", "describe"])],
+        "encoder_options": [dict, None],
+        "train": [StrOptions({"frozen", "last_blocks", "full", "lora"})],
+        "n_blocks": [Interval(Integral, 1, None, closed="left")],
+        "lora_rank": [Interval(Integral, 1, None, closed="left")],
+        "lora_alpha": [Interval(Real, 0, None, closed="neither")],
+        "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
+        "max_batch_memory": [Interval(Integral, 1, None, closed="left"), None],
+        "checkpoint": [str, Path, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
+        "sounds_dir": [str, Path, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         encoder: str | Encoder = "laion-clap",
@@ -227,8 +247,9 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, the encoder has nothing to train, data are not finite or of the wrong shape,
-            `max_batch_memory` does not hold one clip, or training diverges.
+            If a parameter is of the wrong type or out of range, data are not finite or of the wrong shape, clips have no
+            group (all this before the encoder is made), the encoder has nothing to train, `max_batch_memory` does not hold
+            one clip, or training diverges. An earlier fit is then left as it was.
         AudioError
             If clips cannot be read: leave them out before.
         ClipsTableError
@@ -249,20 +270,22 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         """
         from musiceval_sk.estimators import _finetune_fit as road
 
-        road.check_parameters(self)
+        self._validate_params()
+        road.check_inputs(self, clips, y, sample_weight, groups, clips_val, y_val)
         encoder = get_encoder(self.encoder, **(self.encoder_options or {}))
-        start = road.prepare(self, encoder, clips, y, sample_weight, groups, clips_val, y_val)
-        heads, job = start.heads, start.job
-        results = road.train(self, start)
-        tuned = start.tuned()
-        self._settle(encoder, start.towers, tuned)
-        heads.encoder_fingerprint_ = provenance(self.fingerprint_, "mean")
-        _training.keep_history(heads, _training.keep_weights(heads, results))
-        self.heads_, self.target_names_ = heads, heads.target_names_
-        self.loss_curve_, self.validation_scores_ = heads.loss_curve_, heads.validation_scores_
-        self.n_iter_, self.best_iteration_ = heads.n_iter_, results[0].best_iteration
-        self.n_rows_ = {"learning": len(job.tasks[0].rows), "judging": len(job.tasks[0].validation_rows)}
-        self._network = start.network
+        with kept_on_failure(self):
+            start = road.prepare(self, encoder, clips, y, sample_weight, groups, clips_val, y_val)
+            heads, job = start.heads, start.job
+            results = road.train(self, start)
+            tuned = start.tuned()
+            self._settle(encoder, start.towers, tuned)
+            heads.encoder_fingerprint_ = provenance(self.fingerprint_, "mean")
+            _training.keep_history(heads, _training.keep_weights(heads, results))
+            self.heads_, self.target_names_ = heads, heads.target_names_
+            self.loss_curve_, self.validation_scores_ = heads.loss_curve_, heads.validation_scores_
+            self.n_iter_, self.best_iteration_ = heads.n_iter_, results[0].best_iteration
+            self.n_rows_ = {"learning": len(job.tasks[0].rows), "judging": len(job.tasks[0].validation_rows)}
+            self._network = start.network
         return self
 
     def predict(self, clips: pd.DataFrame) -> np.ndarray:
@@ -406,6 +429,10 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
             lora_alpha=self.lora_alpha,
             seed=seed,
         )
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        self._heads(0)._validate_params()
 
     def _heads(self, seed: int) -> MOSRegressor:
         """`MOSRegressor` of the same parameters, which lays out the training and takes in its result."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import skops.io
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
 
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
@@ -47,7 +49,17 @@ def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = N
     -------
     Path
         The file.
+
+    Raises
+    ------
+    ValueError
+        If the model is a search, or a pipeline that ends in one.
     """
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if isinstance(last, BaseSearchCV):
+        raise ValueError(
+            f"{type(last).__name__} is a search, and a file holds one model: save its best_estimator_, made with refit=True"
+        )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {

@@ -1,15 +1,23 @@
 """`MOSRegressor`: the paper's prediction heads as a scikit-learn estimator."""
 
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from musiceval_sk.estimators import _training
-from musiceval_sk.estimators._checks import check_fingerprint, check_parameters, check_validation
+from musiceval_sk.estimators._checks import (
+    check_fingerprint,
+    check_interval,
+    check_validation,
+    check_widths,
+    kept_on_failure,
+)
 from musiceval_sk.estimators._data import Data, joint_range, take, warn_of_scores
 from musiceval_sk.estimators._heads import head_columns
 from musiceval_sk.estimators._outputs import bin_centres
@@ -162,6 +170,36 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({"relu", "gelu", "identity"})],
+        "loss": [StrOptions({"l1", "mse", "huber", "soft_bins"})],
+        "n_bins": [Interval(Integral, 2, None, closed="left")],
+        "bin_sigma": [Interval(Real, 0, None, closed="neither")],
+        "rank_weight": [Interval(Real, 0, None, closed="left")],
+        "rank_margin": [Interval(Real, 0, None, closed="left")],
+        "rank_quality": [Interval(Real, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "nesterovs_momentum": ["boolean"],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Real],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "stop_together": ["boolean"],
+        "n_ensemble": [Interval(Integral, 1, None, closed="left")],
+        "bootstrap": ["boolean"],
+        "warm_start": ["boolean"],
+        "device": [str],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
     encoder_fingerprint_: str | None
     loss_curve_: list[float]
     target_range_: np.ndarray
@@ -271,8 +309,8 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, data are not finite or of the wrong shape, or too few rows or groups are
-            there to hold some out.
+            If a parameter is of the wrong type or out of range, data are not finite or of the wrong shape, rows have no
+            group, or too few rows or groups are there to hold some out. An earlier fit is then left as it was.
         ModelFileError
             If X_val comes from another encoder than X.
 
@@ -283,12 +321,13 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         ConvergenceWarning
             If `max_iter` epochs passed before training stopped by itself.
         """
-        job = self._plan(
-            X, y, sample_weight, groups, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val
-        )
-        trained = _training.keep_weights(self, _training.run(job, self.verbose))
-        self._forget_partial_fits()
-        _training.keep_history(self, trained)
+        with kept_on_failure(self):
+            job = self._plan(
+                X, y, sample_weight, groups, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val
+            )
+            trained = _training.keep_weights(self, _training.run(job, self.verbose))
+            self._forget_partial_fits()
+            _training.keep_history(self, trained)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MOSRegressor":
@@ -318,12 +357,16 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         ModelFileError
             If X comes from another encoder than the heads were trained on.
         """
-        check_parameters(self)
+        with kept_on_failure(self):
+            return self._train_one_epoch(X, y, sample_weight)
+
+    def _train_one_epoch(self, X: Any, y: Any, sample_weight: Any) -> "MOSRegressor":
+        self._validate_params()
         begun = hasattr(self, "coefs_")
         if begun:
             check_fingerprint(self.encoder_fingerprint_, X)
         data = take(self, X, y, anew=not begun)
-        warn_of_scores(data.Y, data.names, self.scale, stacklevel=3)
+        warn_of_scores(data.Y, data.names, self.scale, stacklevel=4)
         columns = self._columns(data)
         layers = _training.layers_to_go_on_from(self, columns, "partial_fit") if begun else None
         rows, weights = distinct_rows(data.X, data.Y, check_weights(sample_weight, len(data.X)), None)
@@ -458,7 +501,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         sample_weight_val: Any = None,
     ) -> Any:
         """Check everything that `fit` is given and lay out the training, one job for all heads and members."""
-        check_parameters(self)
+        self._validate_params()
         check_validation(self, X, X_val, y_val, sample_weight_val)
         goes_on = self.warm_start and hasattr(self, "coefs_")
         data = take(self, X, y, anew=not goes_on)
@@ -480,6 +523,24 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         start = Start(rows, judging, weights, seeds, draw_rows(self, rows, seeds), layers)
         self._settle(data, columns)
         return _training.lay_out(self, inputs, targets, start)
+
+    def _validate_params(self) -> None:
+        """Check each parameter, then those that depend on one another or on this machine."""
+        from musiceval_sk._device import resolve_device
+
+        super()._validate_params()
+        check_widths(self.hidden_layer_sizes)
+        if self.early_stopping and not 0 < self.validation_fraction < 1:
+            raise InvalidParameterError(
+                f"validation_fraction={self.validation_fraction!r} must lie in (0, 1)"
+            )
+        for name in ("scale", "clip"):
+            check_interval(name, getattr(self, name))
+        if self.loss == "soft_bins" and self.scale is None:
+            raise InvalidParameterError(
+                "loss='soft_bins' lays its bins over the scale, but scale=None; set it to (lowest, highest) score"
+            )
+        resolve_device(self.device)
 
     def _columns(self, data: Data) -> list[np.ndarray]:
         names = getattr(self, "feature_names_in_", None)

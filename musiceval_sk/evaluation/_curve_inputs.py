@@ -9,6 +9,7 @@ from sklearn.linear_model import Ridge
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._ratings import of_known_clips, read_ratings
+from musiceval_sk.datasets._tables import how_to_name, unused_scores
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.ids import systems_if_named
 from musiceval_sk.datasets.raters import aggregate_ratings
@@ -56,7 +57,9 @@ def with_scores(
         )
     names = list(asked or [name for name in TARGETS if name in clips])
     if not names:
-        raise ClipsTableError(f"the clips table has no scores; looked for {listed(TARGETS)}. Give ratings=")
+        raise ClipsTableError(
+            f"the clips table has no scores; looked for {listed(TARGETS)}. Give ratings={how_to_name(unused_scores(clips, []))}"
+        )
     check_clips(clips, columns=names)
     return clips, None, names
 

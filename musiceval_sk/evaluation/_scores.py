@@ -23,18 +23,7 @@ class Clips(NamedTuple):
 
 
 def clips_of(**arguments: Any) -> Clips | None:
-    """Find the clips that arguments are about.
-
-    Parameters
-    ----------
-    **arguments : array-like or None
-        Scores, systems or the like, by the name of the argument.
-
-    Returns
-    -------
-    Clips or None
-        Of the first Series or DataFrame; None where all go by position.
-    """
+    """Find the clips that arguments are about."""
     for name, values in arguments.items():
         if isinstance(values, pd.Series | pd.DataFrame):
             return Clips(name, values.index)
@@ -42,29 +31,7 @@ def clips_of(**arguments: Any) -> Clips | None:
 
 
 def in_order_of(clips: Clips | None, values: Any, argument: str, *, more: bool = False) -> Any:
-    """Bring labelled values into the order of the clips; those without labels stay in theirs.
-
-    Parameters
-    ----------
-    clips : Clips or None
-        As from `clips_of`.
-    values : array-like
-        Scores, systems or the like.
-    argument : str
-        Their name, for messages.
-    more : bool, default=False
-        Whether they may hold other clips besides.
-
-    Returns
-    -------
-    array-like
-        Values of the clips, in their order.
-
-    Raises
-    ------
-    ValueError
-        If the two are about different clips, or repeat clip ids and differ in order.
-    """
+    """Bring labelled values into the order of the clips; those without labels stay in theirs."""
     if clips is None or not isinstance(values, pd.Series | pd.DataFrame) or values.index.equals(clips.index):
         return values
     asked = [(argument, values.index), *([] if more else [clips])]
@@ -90,29 +57,7 @@ def in_order_of(clips: Clips | None, values: Any, argument: str, *, more: bool =
 def matched(
     y_true: Any, y_pred: Any, systems: Any, clips: Clips | None = None, argument: str = "y_pred"
 ) -> tuple[list[tuple[Any, np.ndarray, np.ndarray]], np.ndarray | None]:
-    """Bring truth, predictions and systems into one order, target by target.
-
-    Parameters
-    ----------
-    y_true, y_pred, systems : array-like
-        As `evaluate` takes them.
-    clips : Clips, default=None
-        The order; by default that of the first argument with an index.
-    argument : str, default="y_pred"
-        What messages call y_pred.
-
-    Returns
-    -------
-    targets : list of (name, np.ndarray, np.ndarray)
-        Truth and prediction of each target; the name is None where y_true has one dimension.
-    systems : np.ndarray or None
-        The system of each clip.
-
-    Raises
-    ------
-    ValueError
-        If shapes or clips differ, values are not finite, or a clip has no system.
-    """
+    """Bring truth, predictions and systems into one order, target by target."""
     clips = clips or clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
     truth, prediction = _score_arrays(y_true, y_pred, clips, argument)
     if truth.shape != prediction.shape:
@@ -128,48 +73,12 @@ def matched(
 
 
 def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Hold the inputs of a metric to the contract.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted scores.
-
-    Returns
-    -------
-    tuple of np.ndarray
-        Both as float arrays, in the order of y_true or, where that has no index, of y_pred.
-
-    Raises
-    ------
-    ValueError
-        If they are not one-dimensional, empty, of different length or clips, or not finite.
-    """
+    """Hold the inputs of a metric to the contract."""
     return _checked(*_score_arrays(y_true, y_pred, clips_of(y_true=y_true, y_pred=y_pred)))
 
 
 def systems_in_order(clips: Clips | None, systems: Any, n: int) -> np.ndarray:
-    """Find the system of each clip.
-
-    Parameters
-    ----------
-    clips : Clips or None
-        As from `clips_of`.
-    systems : array-like or pandas.Series
-        Systems, as for `evaluate`.
-    n : int
-        Number of clips.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,)]
-        The systems, in the order of the clips.
-
-    Raises
-    ------
-    ValueError
-        If a clip has none, or there are not n.
-    """
+    """Find the system of each clip."""
     labels = np.asarray(in_order_of(clips, systems, "systems", more=True), dtype=object)
     if labels.shape != (n,):
         raise ValueError(f"systems has shape {labels.shape} for {n} clips")
@@ -213,27 +122,7 @@ def _checked(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def kept_clips(systems: np.ndarray | None, n: int, **choice: Any) -> np.ndarray:
-    """Apply a choice of systems where there are any.
-
-    Parameters
-    ----------
-    systems : np.ndarray [shape=(n,)] or None
-        The system of each clip.
-    n : int
-        Number of clips.
-    **choice : dict
-        Options of `select_systems`.
-
-    Returns
-    -------
-    np.ndarray of bool [shape=(n,)]
-        True for the clips to keep.
-
-    Raises
-    ------
-    ValueError
-        If a choice is made and no systems are given.
-    """
+    """Apply a choice of systems where there are any."""
     made = {name: value for name, value in choice.items() if value not in (None, 1)}
     if systems is None:
         if made:
@@ -245,27 +134,7 @@ def kept_clips(systems: np.ndarray | None, n: int, **choice: Any) -> np.ndarray:
 
 
 def folds_of(folds: Any, clips: Clips | None, kept: np.ndarray) -> np.ndarray | None:
-    """Find the fold of each clip that is kept.
-
-    Parameters
-    ----------
-    folds : array-like [shape=(n,)] or None
-        The fold in which each clip was tested.
-    clips : Clips or None
-        As from `clips_of`.
-    kept : np.ndarray of bool [shape=(n,)]
-        As from `kept_clips`.
-
-    Returns
-    -------
-    np.ndarray or None
-        Numbers of folds; None without folds.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or a clip has no fold.
-    """
+    """Find the fold of each clip that is kept."""
     if folds is None:
         return None
     names = np.asarray(in_order_of(clips, folds, "folds", more=True))
@@ -278,20 +147,7 @@ def folds_of(folds: Any, clips: Clips | None, kept: np.ndarray) -> np.ndarray | 
 
 
 def warn_of_few(systems: np.ndarray | None, stacklevel: int) -> None:
-    """Warn where there are too few systems for S metrics to mean much.
-
-    Parameters
-    ----------
-    systems : np.ndarray or None
-        The system of each clip, or of each mean.
-    stacklevel : int
-        As of `warnings.warn`, counted from here.
-
-    Warns
-    -----
-    FewSystemsWarning
-        If there are fewer than five systems.
-    """
+    """Warn where there are too few systems for S metrics to mean much."""
     n = ENOUGH_SYSTEMS if systems is None else pd.unique(pd.Series(systems)).size
     if n < ENOUGH_SYSTEMS:
         warnings.warn(
@@ -303,51 +159,16 @@ def warn_of_few(systems: np.ndarray | None, stacklevel: int) -> None:
 
 
 def system_means(values: Any, systems: Any) -> pd.Series:
-    """Average clips over their system.
-
-    Parameters
-    ----------
-    values : array-like [shape=(n,)]
-        Scores of clips.
-    systems : array-like [shape=(n,)]
-        The system of each clip.
-
-    Returns
-    -------
-    pandas.Series
-        Mean by system, sorted by system.
-    """
+    """Average clips over their system."""
     return pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(systems)).mean()
 
 
 def is_constant(values: np.ndarray) -> bool:
-    """Whether values differ by no more than their rounding, which is no ranking.
-
-    Parameters
-    ----------
-    values : np.ndarray [shape=(n,)]
-        Scores of clips, or means of systems.
-
-    Returns
-    -------
-    bool
-        True for a single value.
-    """
+    """Whether values differ by no more than their rounding, which is no ranking."""
     return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max())
 
 
 def settled(means: Any) -> Any:
-    """Round means so that equal ones are equal: a sum's last bits depend on the order of its clips.
-
-    Parameters
-    ----------
-    means : np.ndarray or pandas.Series
-        Means of systems.
-
-    Returns
-    -------
-    np.ndarray or pandas.Series
-        Means to twelve digits of the largest, for ranking.
-    """
+    """Round means so that equal ones are equal: a sum's last bits depend on the order of its clips."""
     largest = np.nanmax(np.abs(np.asarray(means)))
     return np.round(means, 11 - int(np.floor(np.log10(largest)))) if largest > 0 else means

@@ -8,6 +8,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import read_table
+from musiceval_sk.datasets.ids import id_texts
 from musiceval_sk.exceptions import AudioError, ClipsTableError
 
 _OWN = ("encoder", "modality", "pooling")
@@ -40,7 +41,7 @@ def read_features(path: str | Path) -> tuple[pd.DataFrame, str]:
         raise ClipsTableError(
             f"{path}: lines without a number in every column: {listed(table.index[broken])}"
         )
-    return cells.set_axis(pd.Index(table["clip_id"], name="clip_id")).astype(float), f"table {path}"
+    return cells.set_axis(pd.Index(id_texts(table["clip_id"]), name="clip_id")).astype(float), f"table {path}"
 
 
 def embed_features(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets._tables import how_to_name, unused_scores
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.ids import near_misses, under_ids_of
 from musiceval_sk.evaluation.study_result import NO_FEATURES
@@ -40,6 +41,7 @@ def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list
     if not chosen:
         raise ClipsTableError(
             f"the clips table has no scores; looked for {listed(TARGETS)}. Join the ratings first"
+            f"{how_to_name(unused_scores(clips, []))}"
         )
     return chosen
 

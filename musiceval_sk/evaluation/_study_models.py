@@ -30,7 +30,7 @@ def make_model(name: str, given: Mapping[str, Any], random_state: int | None) ->
     Raises
     ------
     ValueError
-        If the estimator or a parameter is unknown.
+        If the estimator or a parameter is unknown, or a parameter's value is of the wrong type or out of range.
     """
     given = dict(mapping_of(given, f"model {name!r}"))
     if "estimator" not in given:
@@ -44,6 +44,7 @@ def make_model(name: str, given: Mapping[str, Any], random_state: int | None) ->
     made.set_params(
         **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     )
+    made._validate_params()
     return scaled(made) if is_scaled else made
 
 

@@ -62,10 +62,8 @@ class TunedTowers:
     _sounds: Any = None
 
     def __post_init__(self) -> None:
-        from musiceval_sk.estimators._finetune_fit import check_parameters
-
         _check(self.protocol, self.mode, self.options)
-        check_parameters(CLAPFineTuneRegressor(train=self.mode, **self.options))
+        CLAPFineTuneRegressor(train=self.mode, **self.options)._validate_params()
         if self.mode == "lora":
             import_optional("peft", extra="finetune", purpose="finetune='lora'")
         self._encoders = self._make_encoders()

@@ -57,6 +57,7 @@ class _FusedSearch(BaseSearchCV):
         """
         from musiceval_sk.evaluation._fused_plan import last_step
 
+        self._validate_params()
         name = type(self).__name__
         if y is None:
             raise ValueError(f"{name} needs y, the scores to learn, but y is None")

@@ -45,7 +45,7 @@ def score_learning_curve(
     ratings: str | Path | pd.DataFrame | None = None,
     targets: str | list[str] | None = None,
     metrics: Collection[str] | None = None,
-    n_splits: int = 5,
+    n_splits: int | None = None,
     n_repeats: int = 10,
     n_resamples: int = 1000,
     confidence: float = 0.95,
@@ -89,8 +89,8 @@ def score_learning_curve(
         Score columns; by default those of impression and alignment that are there.
     metrics : collection of str, default=None
         Names of `METRICS`; by default S_SRCC and U_SRCC, or U_SRCC where clips do not name their systems.
-    n_splits : int, default=5
-        Number of folds.
+    n_splits : int, default=None
+        Number of folds, see `make_split`.
     n_repeats : int, default=10
         Random parts of each size. Within a repeat, a smaller part lies within a larger one. Where nothing is left out, one fit a fold
         stands for all repeats.

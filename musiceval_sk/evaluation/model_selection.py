@@ -14,6 +14,8 @@ from musiceval_sk.datasets.ids import is_missing
 from musiceval_sk.evaluation.splitters import OfficialSplit, SystemPromptKFold
 from musiceval_sk.exceptions import ClipsTableError
 
+_FOLDS = 5
+
 
 @dataclass(frozen=True)
 class Split:
@@ -66,7 +68,9 @@ SPLITS = {
 }
 
 
-def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state: int | None = 0) -> Split:
+def make_split(
+    cv: Any, clips: pd.DataFrame, *, n_splits: int | None = None, random_state: int | None = 0
+) -> Split:
     """Make a split of a clips table from its name.
 
     Parameters
@@ -77,8 +81,8 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
         `OfficialSplit` the column ``split`` and `SystemPromptKFold` systems and prompts.
     clips : pandas.DataFrame
         Clips table with the columns that the split goes by.
-    n_splits : int, default=5
-        Number of folds, at most one a group; "system+prompt" deals 3 by 3, or fewer.
+    n_splits : int, default=None
+        Number of folds; by default 5, or one a group where there are fewer. "system+prompt" deals 3 by 3, or fewer.
     random_state : int or None, default=0
         Deals clips or groups into folds.
 
@@ -92,9 +96,9 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     ClipsTableError
         If the table lacks a column, or has fewer than two groups.
     ValueError
-        If the name is unknown.
+        If the name is unknown, or there are more folds than groups or clips to deal.
     """
-    if n_splits < 2:
+    if n_splits is not None and n_splits < 2:
         raise ValueError(f"n_splits={n_splits} must be at least 2")
     if not isinstance(cv, str):
         given = check_cv(cv)
@@ -105,7 +109,9 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
         raise ValueError(f"unknown split {cv!r}; choose from {', '.join(SPLITS)}")
     if cv == "random":
         return Split(
-            cv, SPLITS[cv], KFold(min(n_splits, len(clips)), shuffle=True, random_state=random_state)
+            cv,
+            SPLITS[cv],
+            KFold(_folds(n_splits, len(clips), "clip"), shuffle=True, random_state=random_state),
         )
     if cv == "85/15":
         return Split(cv, SPLITS[cv], ShuffleSplit(1, test_size=0.15, random_state=random_state))
@@ -116,10 +122,21 @@ def make_split(cv: Any, clips: pd.DataFrame, *, n_splits: int = 5, random_state:
     columns = cv.split("+")
     counts = [_count_groups(clips, column, cv) for column in columns]
     if len(columns) == 2:
-        splitter: Any = SystemPromptKFold(min(3, n_splits, *counts), random_state=random_state or 0)
+        splitter: Any = SystemPromptKFold(min(3, n_splits or 3, *counts), random_state=random_state or 0)
         return Split(cv, SPLITS[cv], splitter, clips[columns], clips[columns[0]])
-    splitter = GroupKFold(min(n_splits, *counts), shuffle=True, random_state=random_state)
+    splitter = GroupKFold(_folds(n_splits, counts[0], cv), shuffle=True, random_state=random_state)
     return Split(cv, SPLITS[cv], splitter, clips[columns[0]], clips[columns[0]])
+
+
+def _folds(n_splits: int | None, count: int, unit: str) -> int:
+    """Count the folds that so many units are dealt into."""
+    if n_splits is None:
+        return min(_FOLDS, count)
+    if n_splits > count:
+        raise ValueError(
+            f"n_splits={n_splits}, but there are {count} {unit}s to deal; give at most {count}, or none for the default"
+        )
+    return n_splits
 
 
 def _groups_for(splitter: Any, clips: pd.DataFrame) -> Any:

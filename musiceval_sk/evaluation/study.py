@@ -32,7 +32,7 @@ def run_study(
     cv: Any = "system",
     *,
     targets: str | list[str] | None = None,
-    n_splits: int = 5,
+    n_splits: int | None = None,
     random_state: int | None = 0,
     features: str | Mapping[str, str] = "as given",
     ratings: Any = None,
@@ -63,8 +63,8 @@ def run_study(
         See `make_split`; of a list, all are run.
     targets : str or list of str, default=None
         Score columns; by default those of impression and alignment that are there.
-    n_splits : int, default=5
-        Number of folds.
+    n_splits : int, default=None
+        Number of folds, see `make_split`.
     random_state : int or None, default=0
         Seed of folds, default models and resamples.
     features : str or mapping of str to str, default="as given"

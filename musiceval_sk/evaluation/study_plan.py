@@ -77,7 +77,7 @@ class StudyPlan:
     pattern: str | None = None
     prompts: str | Path | None = None
     scale: tuple[float, float] = (1, 5)
-    n_splits: int = 5
+    n_splits: int | None = None
     random_state: int | None = 0
     n_resamples: int = 1000
     memory: str | Path | None = None

@@ -49,7 +49,7 @@ _KINDS = {
 class Sound:
     """A sound file, or the part of it between two times; prints as it is named in messages.
 
-    Parameters
+    Attributes
     ----------
     path : str
         The file.

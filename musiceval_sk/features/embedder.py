@@ -103,8 +103,10 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
             raise ValueError(f"unknown modality {self.modality!r}; choose from audio, text, both")
         check_pooling(self.pooling)
         check_clips(clips, columns=self.input_columns())
-        self.encoder_ = get_encoder(self.encoder, **(self.encoder_options or {}))
-        self.description_ = {modality: self.encoder_.describe(modality) for modality in self._modalities()}
+        encoder = get_encoder(self.encoder, **(self.encoder_options or {}))
+        description = {modality: encoder.describe(modality) for modality in self._modalities()}
+        # Settled only now: a failed refit leaves the old fit.
+        self.encoder_, self.description_ = encoder, description
         self.fingerprint_ = self._fingerprint()
         self.feature_names_in_ = np.asarray(clips.columns, dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)

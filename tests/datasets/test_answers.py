@@ -197,3 +197,47 @@ def test_a_musiceval_folder_is_a_truth(tmp_path, write):
     with pytest.warns(SkippedWarning, match="12 clips have no true score"):
         true, _, _ = match_answers(answers, phase1.folder)
     assert set(phase1.clips.loc[true.index, "split"]) == {"dev"}
+
+
+def test_results_of_versa_are_answers(write):
+    answers = write("versa.jsonl", '{"key": "a", "utmos": 3.5}\n{"key": "b", "utmos": 2.0}\n')
+    truth = write("t.csv", "clip_id,utmos\nb.wav,2\na.wav,3\n")
+    true, predicted, _ = match_answers(answers, truth, targets=["utmos"])
+    assert true["utmos"].to_dict() == {"b.wav": 2, "a.wav": 3}
+    assert predicted["utmos"].to_dict() == {"b.wav": 2, "a.wav": 3.5}
+    with pytest.raises(ClipsTableError, match=r"found: utmos\. If they are scores, give targets=\['utmos'\]"):
+        match_answers(answers, truth)
+
+
+def test_a_column_that_is_not_compared_is_named(write, truth):
+    with pytest.warns(UserWarning, match=r"p\.csv: columns are not compared, .* found: alignement\. If"):
+        match_answers(write("p.csv", "clip_id,impression,alignement\na,1,1\nb,2,2\nc,3,3\n"), truth)
+
+
+def test_ids_that_almost_match_are_named(write, truth):
+    with (
+        pytest.warns(
+            SkippedWarning, match="clips have no prediction: a; 'A' and 'a' differ in upper and lower"
+        ),
+        pytest.warns(
+            SkippedWarning, match="clips have no true score: A; 'A' and 'a' differ in upper and lower"
+        ),
+    ):
+        match_answers(write("p.txt", "A,1,1\nb,2,2\nc,3,3\n"), truth)
+    with pytest.raises(
+        ClipsTableError, match=r"no clip is in both tables; .*differ in slashes only: write them alike"
+    ):
+        match_answers(write("p.txt", "S1\\a,1,1\n"), write("t.csv", "clip_id,impression\nS1/a,1\n"))
+
+
+def test_answers_of_no_clip_are_named(write):
+    with pytest.raises(ClipsTableError, match=r"p\.csv: column 'clip_id' is empty in line\(s\) 3"):
+        read_answers(write("p.csv", "clip_id,impression\na,1\n-,2\n"))
+
+
+@pytest.mark.parametrize("text", ["a;1,5;2\nb;2;3,5\n", "clip_id;impression;alignment\na;1,5;2\nb;2;3,5\n"])
+def test_answers_with_decimal_commas(write, text):
+    assert read_answers(write("p.txt", text)).to_dict("list") == {
+        "impression": [1.5, 2],
+        "alignment": [2, 3.5],
+    }

@@ -387,3 +387,38 @@ def test_check_clips_returns_the_table_itself():
 def test_check_clips_holds_a_table_to_the_contract(clips, words):
     with pytest.raises(ClipsTableError, match=words):
         check_clips(clips, columns=["path"])
+
+
+def test_an_audiofolder_is_a_clips_table(folder):
+    root = folder("a.wav", "b.wav")
+    (root / "metadata.csv").write_text("file_name,text\na.wav,calm piano\nb.wav,NA\n")
+    clips = load_clips(root / "metadata.csv")
+    assert clips["path"].tolist() == [str(root / "a.wav"), str(root / "b.wav")]
+    assert clips["prompt"].to_dict() == {"a": "calm piano", "b": "NA"}
+
+
+def test_a_table_need_not_name_sounds_where_nobody_listens(write):
+    clips = load_clips(write([{"clip_id": "a", "system": "S1"}]), require_path=False)
+    assert clips["system"].to_dict() == {"a": "S1"} and "path" not in clips
+    by_path = load_clips(write([{"path": "a.wav", "system": "S1"}]), require_path=False)
+    assert by_path.index.tolist() == ["a"]
+    with pytest.raises(ClipsTableError, match=r"missing column\(s\) path; found: system"):
+        load_clips(write([{"system": "S1"}]), require_path=False)
+
+
+def test_a_column_that_may_be_a_score_is_named(write):
+    path = write([{"path": "a.wav", "MOS": "3.5", "tempo": "120"}])
+    with pytest.warns(UserWarning, match=r"names are unknown; .* found: MOS\. .* targets=\['MOS'\]"):
+        load_clips(path)
+    assert load_clips(path, targets=["mos"])["mos"].tolist() == [3.5]
+
+
+def test_side_rows_that_almost_match_are_named(folder, write):
+    side = write([{"clip_id": "A", "prompt": "x"}, {"clip_id": "b", "prompt": "y"}], "side.csv")
+    with (
+        pytest.warns(
+            SkippedWarning, match="1 of 2 clips are not in .*: a; 'a' and 'A' differ in upper and lower"
+        ),
+        pytest.warns(SkippedWarning, match="1 rows of .* belong to no clip: A$"),
+    ):
+        load_clips(folder("a.wav", "b.wav"), prompts=side)

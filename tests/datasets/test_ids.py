@@ -43,6 +43,12 @@ def test_two_ids_never_stand_for_one_clip():
         match_ids(["a.wav", "a"], ["a", "b"])
 
 
+@pytest.mark.parametrize("offered", [["a", "b", "a"], ["b", 1, "1"], ["1", 1.0]], ids=str)
+def test_repeated_ids_are_named(offered):
+    with pytest.raises(ClipsTableError, match=r"^ids repeat: (a|1)$"):
+        match_ids(["c"], offered)
+
+
 @pytest.mark.parametrize(
     "lacking, offered, words",
     [

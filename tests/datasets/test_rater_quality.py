@@ -355,3 +355,14 @@ def test_thresholds_out_of_range_are_refused(rule, words):
 def test_times_in_words_are_an_error(ratings):
     with pytest.raises(ClipsTableError, match="column 'seconds' holds no number of seconds"):
         screen_ratings(ratings.assign(seconds="quick"), [TooFast(5)])
+
+
+def test_rules_name_clips_with_and_without_suffix(ratings):
+    rules = [RealMusicProbe(["real.wav"]), DuplicateProbe([("x.wav", "x2.mp3")])]
+    expected, found = screen_ratings(ratings, PAPER), screen_ratings(ratings, rules)
+    pd.testing.assert_frame_equal(found.units, expected.units)
+    pd.testing.assert_frame_equal(found.kept, expected.kept)
+    with pytest.raises(
+        ClipsTableError, match="nobody rated: REAL; .*'REAL' and 'real' differ in upper and lower"
+    ):
+        screen_ratings(ratings, [RealMusicProbe(["REAL"])])

@@ -144,3 +144,68 @@ def test_another_scale_may_be_given(write, scale):
 def test_other_targets_may_be_asked_for():
     scores = aggregate_ratings(RATINGS.rename(columns={"alignment": "clarity"}), targets=["clarity"])
     assert list(scores.columns) == ["clarity", "clarity_count", "clarity_se"]
+
+
+def test_ratings_meet_clips_with_and_without_suffix(write):
+    text = "rater,clip_id,impression\nA,x.wav,2\nB,x.wav,4\nA,y.mp3,5\n"
+    scores = aggregate_ratings(write(text), clips=CLIPS)
+    assert scores["impression"].to_dict() == {"x": 3, "y": 5}
+    named = CLIPS.set_axis(["x.wav", "y.wav"], axis=0)
+    assert aggregate_ratings(RATINGS, clips=named)["impression"].to_dict() == {"x.wav": 3, "y.wav": 1}
+
+
+@pytest.mark.parametrize(
+    "index", [[1, 2], [1.0, 2.0], ["1", "2"], ["1.wav", "2.wav"], ["1.0", "2.0"]], ids=str
+)
+@pytest.mark.parametrize("names", [[1, 2, 1], [1.0, 2.0, 1.0], ["1", "2.wav", "1"]], ids=str)
+def test_numbers_match_their_text(index, names):
+    ratings = pd.DataFrame({"rater": ["A", "A", "B"], "clip_id": names, "impression": [1, 5, 2]})
+    scores = aggregate_ratings(ratings, clips=pd.DataFrame(index=index))
+    assert scores["impression"].to_dict() == {index[0]: 1.5, index[1]: 5}  # under the clips' own ids
+
+
+def test_a_clip_with_and_without_suffix_in_one_table_is_refused(write):
+    text = "rater,clip_id,impression\nA,x,2\nB,x,4\nA,x.wav,5\n"
+    with pytest.raises(
+        ClipsTableError, match=r"with and without its suffix: 'x' \(line 2\), 'x\.wav' \(line 4\)"
+    ):
+        aggregate_ratings(write(text))
+
+
+def test_ids_that_almost_match_are_named():
+    ratings = RATINGS.assign(clip_id=["Y", "X", "x", "X"])
+    with pytest.warns(
+        SkippedWarning,
+        match=r"3 ratings of 2 unknown clips: Y, X; 'Y' and 'y' differ in upper and lower case only",
+    ):
+        aggregate_ratings(ratings, clips=CLIPS)
+    composed = pd.DataFrame(index=["caf\u00e9"])
+    with pytest.raises(
+        ClipsTableError, match=r"no rating belongs to a clip .*differ in Unicode normalisation"
+    ):
+        aggregate_ratings(RATINGS.assign(clip_id="cafe\u0301"), clips=composed)
+
+
+@pytest.mark.parametrize("blank", ["", " ", None, np.nan])
+def test_ratings_of_no_clip_are_named(blank):
+    with pytest.raises(ClipsTableError, match="1 ratings name no clip: row 1"):
+        aggregate_ratings(RATINGS.assign(clip_id=["y", blank, "x", "x"]))
+
+
+def test_names_of_columns_may_be_written_otherwise():
+    ratings = RATINGS.rename(columns={"rater": "Rater", "clip_id": " Clip ID", "impression": "IMPRESSION"})
+    pd.testing.assert_frame_equal(aggregate_ratings(ratings), aggregate_ratings(RATINGS))
+
+
+def test_columns_that_may_be_scores_are_not_dropped_without_a_word(write):
+    with pytest.raises(
+        ClipsTableError, match=r"columns of numbers found: mos.*targets=\['mos'\] \(--target mos\)"
+    ):
+        aggregate_ratings(write("rater,clip_id,mos,note\nA,x,3,fine\n"))
+    with pytest.warns(
+        UserWarning, match="not taken as scores, for their names are unknown.* found: allignment"
+    ):
+        aggregate_ratings(RATINGS.rename(columns={"alignment": "allignment"}))
+    # Off the scale, or asked for by name: no score, and no word.
+    aggregate_ratings(RATINGS[["rater", "clip_id", "impression"]].assign(age=30))
+    aggregate_ratings(RATINGS.rename(columns={"alignment": "allignment"}), targets=["impression"])

@@ -1,9 +1,11 @@
 """What becomes of damaged tables, whichever reader meets them."""
 
+import gzip
+
 import pandas as pd
 import pytest
 
-from musiceval_sk.datasets._tables import numbers, read_table
+from musiceval_sk.datasets._tables import numbers, read_headerless, read_table, require_unique
 from musiceval_sk.exceptions import ClipsTableError
 
 
@@ -94,3 +96,133 @@ def test_numbers_shows_five_offenders_and_counts_the_rest():
     made_by_hand = pd.DataFrame({"score": list("abcdefg")}, index=[0, 1, 2, 3, 4, 5, 5])
     with pytest.raises(ClipsTableError, match=r"^column 'score'.*'e' \(row 4\) \(\+2 more\)$"):
         numbers(made_by_hand, "score")
+
+
+PLAIN = [{"clip_id": "a", "impression": "3.5"}, {"clip_id": "b", "impression": "2"}]
+
+
+@pytest.mark.parametrize(
+    "text, name, understood",
+    [
+        ("clip_id,impression\na,3.5\nb,2\n", "t.csv", None),
+        ("clip_id;impression\na;3,5\nb;2\n", "t.csv", "semicolons between cells; decimal commas in column 'imp"),
+        ("\ufeffclip_id;impression\r\na;3,5\r\nb;2\r\n", "t.csv", "semicolons between cells; decimal commas"),
+        ("clip_id;impression\na;3.5\nb;2\n", "t.tsv", "semicolons between cells"),
+        ("clip_id\timpression\na\t3.5\nb\t2\n", "t.csv", "tabs between cells"),
+        ("clip_id\timpression\na\t3,5\nb\t2\n", "t.tsv", "decimal commas in column 'impression'"),
+        ("clip_id,impression\na,3.5\nb,2\n", "t.tsv", "commas between cells"),
+        ("sep=;\nclip_id;impression\na;3,5\nb;2\n", "t.csv", "semicolons between cells"),
+        ('"sep=|"\r\nclip_id|impression\r\na|3.5\r\nb|2\r\n', "t.csv", "'|' between cells"),
+        ("clip_id\timpression\na\t3.5\nb\t2\n".encode("utf-16"), "t.csv", "tabs between cells"),
+        (b"\xfe\xff" + "clip_id,impression\na,3.5\nb,2\n".encode("utf-16-be"), "t.csv", None),
+        (gzip.compress(b"clip_id,impression\na,3.5\nb,2\n"), "t.csv.gz", None),
+        (gzip.compress(b"clip_id\timpression\na\t3.5\nb\t2\n"), "t.tsv.gz", None),
+        (gzip.compress(b'{"clip_id": "a", "impression": "3.5"}\n{"clip_id": "b", "impression": "2"}'), "t.jsonl.gz", None),
+        ('{"clip_id": "a", "impression": "3.5"}\n{"clip_id": "b", "impression": "2"}', "t.txt", None),
+        ("clip_id,impression,,\na,3.5,,\nb,2,,\n,,,\n,,,\n", "t.csv", None),
+        ("clip_id,impression\na,3.5,\nb,2,,\n", "t.csv", None),
+        (" Clip ID , Impression\na,3.5\nb,2\n", "t.csv", "column 'Clip ID' taken as 'clip_id'; column 'Impression' taken"),
+        ("clip-id,IMPRESSION\na,3.5\nb,2\n", "t.csv", "column 'clip-id' taken as 'clip_id'"),
+        ('{"key": "a", "impression": "3.5"}\n{"key": "b", "impression": "2"}', "t.jsonl", "column 'key' taken as 'clip_id'"),
+    ],
+)  # fmt: skip
+def test_tables_of_other_forms_are_read_and_it_is_said_how(table, caplog, text, name, understood):
+    caplog.set_level("INFO", logger="musiceval_sk")
+    assert read_table(table(text, name)).to_dict("records") == PLAIN
+    if understood is None:
+        assert caplog.messages == []
+    else:
+        assert len(caplog.messages) == 1 and f"{name}: {understood}" in caplog.text
+
+
+def test_lines_are_counted_in_the_file_that_was_given(table):
+    assert read_table(table("sep=;\n\na;b\n1;2\n;\n3;4\n")).index.tolist() == [4, 6]
+
+
+def test_commas_that_are_no_decimal_ones_stay(table):
+    read = read_table(table("prompt;path;note;mixed;score\n1,5;2,5;3,5 or so;1,5;-1,5e1\n2;3;4;1.5;,5\n"))
+    assert read.to_dict("records") == [
+        {"prompt": "1,5", "path": "2,5", "note": "3,5 or so", "mixed": "1,5", "score": "-1.5e1"},
+        {"prompt": "2", "path": "3", "note": "4", "mixed": "1.5", "score": ".5"},
+    ]
+    with pytest.raises(ClipsTableError, match=r"column 'mixed' must hold numbers, but has: '1,5' \(line 2\)"):
+        numbers(read, "mixed")
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "N/A", "-", "null", "None", "#N/A"])
+def test_words_for_missing_cells_count_where_names_and_numbers_stand(table, caplog, word):
+    caplog.set_level("INFO", logger="musiceval_sk")
+    read = read_table(table(f"clip_id,system,prompt,impression\na,{word},{word},{word}\n{word},S1,x,3\n"))
+    assert read[["clip_id", "system"]].values.tolist() == [["a", ""], ["", "S1"]]
+    assert numbers(read, "impression").isna().tolist() == [True, False]
+    assert read["prompt"].tolist() == [word, "x"]  # a prompt is taken as it is
+    assert f"{word!r} taken as missing in column 'clip_id'" in caplog.text
+    assert f"{word!r} taken as missing in column 'impression'" in caplog.text
+
+
+def test_names_of_other_tools_are_taken_only_where_ours_are_lacking(table):
+    folder = read_table(table("file_name,text\na.wav,calm\n"))
+    assert folder.to_dict("records") == [{"path": "a.wav", "prompt": "calm"}]
+    ours = read_table(table("path,prompt,key,file_name,text\na.wav,calm,C minor,b.wav,loud\n"))
+    assert list(ours.columns) == ["path", "prompt", "key", "file_name", "text"]
+    # A target is called what the user calls it.
+    assert list(read_table(table("clip_id,mos\na,3\n"), ["MOS"]).columns) == ["clip_id", "MOS"]
+    assert list(read_table(table("path,key\na.wav,3\n"), ["key"]).columns) == ["path", "key"]
+
+
+@pytest.mark.parametrize(
+    "text, name, words",
+    [
+        (
+            '{"a": 1}\n{"a": ["x", "y"]}',
+            "t.jsonl",
+            r't\.jsonl: line 2: column \'a\' holds a list, \["x", "y"\]',
+        ),
+        (
+            '{"a": {"b": 1}}',
+            "t.jsonl",
+            r"t\.jsonl: line 1: column 'a' holds an object, .* one text or number",
+        ),
+        (
+            "Clip ID,clip-id\na,b\n",
+            "t.csv",
+            r"t\.csv: columns 'Clip ID', 'clip-id' all stand for 'clip_id'; keep",
+        ),
+        (gzip.compress(b"a,b\n1,2\n")[:-9], "t.csv.gz", r"t\.csv\.gz: cannot be unpacked: "),
+        (b"a,b\n", "t.csv.gz", r"t\.csv\.gz: cannot be unpacked: "),
+        (
+            "a,b\n".encode("utf-16-le"),
+            "t.csv",
+            r"t\.csv: holds NUL characters, as UTF-16 without its mark does",
+        ),
+        ("a;b\n1;2\n1;2;3\n", "t.csv", r"t\.csv: line 3 has 3 cells where the header has 2"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_with_its_line(table, text, name, words):
+    with pytest.raises(ClipsTableError, match=words):
+        read_table(table(text, name))
+
+
+def test_an_index_that_was_written_along_is_a_column_without_a_name(table):
+    assert read_table(table(",clip_id\n0,a\n1,b\n"))["clip_id"].tolist() == ["a", "b"]
+
+
+def test_a_truth_value_is_no_number(table):
+    read = read_table(table('{"score": true}\n{"score": 2}\n', "t.jsonl"))
+    with pytest.raises(ClipsTableError, match=r"column 'score' must hold numbers, but has: True \(line 1\)"):
+        numbers(read, "score")
+
+
+def test_a_value_with_and_without_a_suffix_is_one_value_twice(table):
+    read = read_table(table("clip_id\na\nb.wav\na.wav\n"))
+    with pytest.raises(
+        ClipsTableError, match=r"with and without its suffix: 'a' \(line 2\), 'a\.wav' \(line 4\)"
+    ):
+        require_unique(read, "clip_id")
+    require_unique(read_table(table("clip_id\na.wav\na.mp3\n")), "clip_id")
+
+
+def test_headerless_lists_share_the_forms(table):
+    for text in ("a;3,5\n\nb;2,0\n;\n", "clip;score\na;3,5\nb;2,0\n"):
+        read, broken = read_headerless(table(text.encode("utf-16"), "t.txt"), ["clip_id", "impression"])
+        assert read.to_dict("list") == {"clip_id": ["a", "b"], "impression": ["3.5", "2.0"]} and not broken

@@ -20,7 +20,7 @@ from musiceval_sk import (
     load_model,
     save_model,
 )
-from musiceval_sk.estimators.baselines import scaled
+from musiceval_sk.estimators.baselines import look_ups, scaled
 
 
 @pytest.fixture
@@ -75,6 +75,15 @@ def test_x_without_clip_ids_is_refused(clips, y, X):
         LookupRegressor(clips["system"]).fit(X, y)
 
 
+def test_a_failed_refit_leaves_the_old_means(clips, y):
+    lookup = LookupRegressor(clips["system"]).fit(clips, y)
+    with pytest.raises(ValueError, match="no label is known"):
+        lookup.fit(clips.rename({"a": "z"}), y + 1)
+    assert lookup.means_["S1"] == 1.5
+    with pytest.raises(ValueError, match="'labels' parameter of LookupRegressor must be .*Series.* Got None"):
+        LookupRegressor(None).fit(clips, y)
+
+
 def test_unfitted(clips):
     for method in ("predict", "known"):
         with pytest.raises(NotFittedError):
@@ -110,7 +119,7 @@ def test_scaled_keeps_names_and_scales_on_training(clips):
     assert pipeline[:-1].transform(X + 2).to_numpy().tolist() == [[1.0, -0.8], [3.0, 1.2]]
 
 
-def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_path):
+def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_path, torch):
     X = pd.DataFrame(rng.normal(size=(40, 4)), columns=[f"audio_{i}" for i in range(4)])
     y = np.clip(3 + X["audio_0"], 1, 5)
     ours, theirs = X.copy(), X.copy()
@@ -139,3 +148,21 @@ def test_behind_a_scaler_the_regressor_still_refuses_other_embeddings(rng, tmp_p
 @parametrize_with_checks([TableScaler()])
 def test_scaler_passes_the_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("blank", ["", " ", None, np.nan], ids=repr)
+def test_no_label_is_no_label(clips, y, blank):
+    labels = clips["system"].mask(clips.index == "f", blank)
+    with pytest.raises(ValueError, match="no label is known for clips: f$"):
+        LookupRegressor(labels).fit(clips, y)
+    assert "system mean" not in look_ups(clips.assign(system=labels))
+
+
+def test_labels_are_found_with_and_without_suffix(clips, y):
+    expected = LookupRegressor(clips["system"]).fit(clips, y).predict(clips)
+    named = clips["system"].rename(lambda clip: f"{clip}.wav")
+    assert LookupRegressor(named).fit(clips, y).predict(clips).tolist() == expected.tolist()
+    with pytest.raises(ValueError, match="'A' and 'a' differ in upper and lower case only"):
+        LookupRegressor(clips["system"]).fit(clips, y).predict(pd.DataFrame(index=["A"]))
+    with pytest.raises(ValueError, match="ids repeat: a$"):
+        LookupRegressor(pd.concat([clips["system"], clips["system"][["a"]]])).fit(clips, y)

@@ -115,9 +115,10 @@ def test_it_lets_tables_through_a_pipeline_and_comes_back_from_a_file_to_the_bit
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"n_neighbors": 0}, "n_neighbors=0 must be at least 1"),
-        ({"level": 1.0}, r"level=1\.0 must lie in \(0, 1\)"),
-        ({"max_clips": 2}, "max_clips=2 must be at least 3"),
+        ({"n_neighbors": 0}, r"'n_neighbors' .* must be an int in the range \[1, inf\). Got 0"),
+        ({"n_neighbors": "10"}, "'n_neighbors' .* Got '10'"),
+        ({"level": 1.0}, r"'level' .* \(0.0, 1.0\). Got 1.0"),
+        ({"max_clips": 2}, r"'max_clips' .* \[3, inf\). Got 2"),
     ],
 )
 def test_wrong_parameters(parameters, words, rng):
@@ -126,7 +127,20 @@ def test_wrong_parameters(parameters, words, rng):
 
 
 def test_wrong_data(rng):
-    with pytest.raises(ValueError, match="groups names 3 clips, but X holds 10"):
+    with pytest.raises(ValueError, match=r"groups has shape \(3,\); expected \(10,\)"):
         TrainingDomain().fit(rng.normal(size=(10, 2)), groups=[1, 2, 3])
+    with pytest.raises(ValueError, match="has None or nan in rows 9"):
+        TrainingDomain().fit(rng.normal(size=(10, 2)), groups=[*"aabbccdde", None])
     with pytest.raises(ValueError, match="found 1 different clips, but it takes at least 3"):
         TrainingDomain().fit(np.ones((10, 2)))
+
+
+def test_a_failed_refit_leaves_the_old_fit_or_none(rng):
+    X = rng.normal(size=(10, 2))
+    old, new = TrainingDomain().fit(X), TrainingDomain()
+    before = old.measure(X)
+    for domain in (old, new):
+        with pytest.raises(ValueError, match="different clips"):
+            domain.fit(np.ones((10, 3)))
+    pd.testing.assert_frame_equal(old.measure(X), before)
+    assert not [name for name in vars(new) if name.endswith("_")]

@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_predict
 
 from musiceval_sk import CLAPFineTuneRegressor, ClipEmbedder, MOSRegressor
-from musiceval_sk.estimators import _finetune_batches, _finetune_fit, _finetune_memory
+from musiceval_sk.estimators import _finetune_batches, _finetune_fit, _finetune_memory, _training, finetune
 from musiceval_sk.exceptions import AudioError, ClipsTableError, ModelFileError
 from musiceval_sk.features.encoders.hf_clap import HfClapEncoder
 from tests.clap_files import write_clap_checkpoint, write_roberta_tokenizer, write_transformers_folder
@@ -604,13 +604,13 @@ class TestErrors:
     @pytest.mark.parametrize(
         "parameters, words",
         [
-            ({"train": "all"}, "train='all' is unknown; choose from frozen, last_blocks, full, lora"),
-            ({"precision": "int8"}, "precision='int8' is unknown"),
-            ({"n_blocks": 0}, "n_blocks=0 must be at least 1"),
+            ({"train": "all"}, "'train' .* must be a str among .*'lora'.* Got 'all'"),
+            ({"precision": "int8"}, "'precision' .* Got 'int8'"),
+            ({"n_blocks": 0}, r"'n_blocks' .* \[1, inf\). Got 0"),
             ({"train": "last_blocks", "n_blocks": 9}, "the audio tower has 5 blocks"),
-            ({"lora_alpha": 0}, "lora_alpha=0 must be above 0"),
-            ({"max_batch_memory": 0}, "max_batch_memory=0 must be a positive number"),
-            ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+            ({"lora_alpha": 0}, r"'lora_alpha' .* \(0.0, inf\). Got 0"),
+            ({"max_batch_memory": 0}, r"'max_batch_memory' .* \[1, inf\) or None. Got 0"),
+            ({"batch_size": 0}, r"'batch_size' .* \[1, inf\). Got 0"),
             ({"encoder": "spectral"}, "'spectral' has no towers that could be trained"),
         ],
     )
@@ -628,3 +628,28 @@ class TestErrors:
             make().fit(clips, y, clips_val=clips)
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
             make("frozen").fit(clips, y[:5])
+
+    def test_all_is_checked_before_the_encoder_is_made(self, data, monkeypatch):
+        clips, y = data
+        monkeypatch.setattr(finetune, "get_encoder", lambda *_, **__: pytest.fail("the encoder was made"))
+        regressor = CLAPFineTuneRegressor("laion-clap", encoder_options={"checkpoint": "none.pt"})
+        with pytest.raises(ValueError, match="'max_iter' .* Got '5'"):
+            clone(regressor).set_params(max_iter="5").fit(clips, y)
+        with pytest.raises(ClipsTableError, match="prompt"):
+            regressor.fit(clips.drop(columns="prompt"), y)
+        with pytest.raises(ValueError, match="Input y contains NaN"):
+            regressor.fit(clips, y.mask(y == y.iloc[0, 0]))
+        with pytest.raises(ValueError, match="has None or nan in rows 8"):
+            regressor.fit(clips, y, groups=[*"aabbccdd", None])
+        with pytest.raises(ValueError, match="y_val has 1 columns, but y has 2"):
+            regressor.fit(clips, y, clips_val=clips, y_val=y["impression"])
+
+    def test_a_failed_refit_leaves_the_old_fit(self, make, data, monkeypatch):
+        clips, y = data
+        regressor = make("frozen", max_iter=2).fit(clips, y)
+        before = regressor.predict(clips)
+        monkeypatch.setattr(_training, "keep_history", lambda *_: pytest.fail("no memory"))
+        with pytest.raises(pytest.fail.Exception, match="no memory"):
+            regressor.fit(clips, y["impression"])
+        assert regressor.target_names_ == ["impression", "alignment"]
+        assert np.array_equal(regressor.predict(clips), before)

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 import skops.io
 from sklearn.linear_model import Ridge
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from musiceval_sk import LookupRegressor, ModelFileError, MOSRegressor, default_models, load_model, save_model
 from musiceval_sk.estimators.baselines import scaled
@@ -65,7 +67,7 @@ def quick(**parameters):
     )
 
 
-def test_two_targets_and_ensemble_come_back_to_the_bit(X, y, tmp_path):
+def test_two_targets_and_ensemble_come_back_to_the_bit(X, y, tmp_path, torch):
     Y = pd.DataFrame({"impression": y, "alignment": X["text_0"]})
     model = scaled(quick(n_ensemble=2, head_inputs={"alignment": slice(0, 3)})).fit(X, Y)
     path = save_model(model, tmp_path / "new folder" / "model.skops")
@@ -80,7 +82,7 @@ def test_two_targets_and_ensemble_come_back_to_the_bit(X, y, tmp_path):
     assert loaded[-1].target_names_ == ["impression", "alignment"]
 
 
-def test_every_default_model_comes_back_to_the_bit(X, y, clips, tmp_path):
+def test_every_default_model_comes_back_to_the_bit(X, y, clips, tmp_path, torch):
     models = default_models(clips)
     models["MOSRegressor"] = scaled(quick())
     for name, model in models.items():
@@ -90,7 +92,7 @@ def test_every_default_model_comes_back_to_the_bit(X, y, clips, tmp_path):
     assert load_model(tmp_path / "system mean.skops").known(X).all()
 
 
-def test_a_loaded_regressor_trains_on(X, y, tmp_path):
+def test_a_loaded_regressor_trains_on(X, y, tmp_path, torch):
     loaded = load_model(save_model(quick().fit(X, y), tmp_path / "model.skops"))
     assert np.array_equal(loaded.fit(X, y).predict(X), quick().fit(X, y).predict(X))
 
@@ -206,3 +208,13 @@ def test_lookup_with_labels_from_elsewhere(X, y, tmp_path):
     loaded = load_model(save_model(lookup, tmp_path / "model.skops"))
     assert loaded.predict(X).tobytes() == lookup.predict(X).tobytes()
     assert loaded.known(X).sum() == 20
+
+
+def test_a_search_is_refused_when_it_is_saved(X, y, tmp_path):
+    search = GridSearchCV(Ridge(), {"alpha": [1.0, 10.0]}, cv=2).fit(X, y)
+    for model in (search, make_pipeline(StandardScaler(), search)):
+        with pytest.raises(ValueError, match="GridSearchCV is a search, .* save its best_estimator_"):
+            save_model(model, tmp_path / "model.skops")
+    assert not (tmp_path / "model.skops").exists()
+    loaded = load_model(save_model(search.best_estimator_, tmp_path / "model.skops"))
+    assert np.array_equal(loaded.predict(X), search.predict(X))

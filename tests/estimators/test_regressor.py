@@ -251,8 +251,11 @@ def test_without_early_stopping_all_rows_are_learned(X, Y, seen_jobs):
 
 
 def test_groups_errors(X, Y):
-    with pytest.raises(ValueError, match="groups has 3 entries for 90 rows"):
+    with pytest.raises(ValueError, match=r"groups has shape \(3,\); expected \(90,\), one group a row of X"):
         quick().fit(X, Y, groups=["a", "b", "c"])
+    for missing in (None, np.nan, pd.NA):
+        with pytest.raises(ValueError, match="groups .* has None or nan in rows 3, 89"):
+            quick().fit(X, Y, groups=["a", 1, "b", missing, *["c"] * 85, missing])
     with pytest.raises(ValueError, match=r"only 1 sample \(1 groups\); set early_stopping=False"):
         quick().fit(X, Y, groups=["a"] * 90)
     with pytest.raises(ValueError, match=r"only 1 sample \(1 distinct rows\); set early_stopping=False"):
@@ -366,37 +369,75 @@ def test_grid_written_for_mlpregressor_serves(X, Y):
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"activation": "tanh"}, "activation='tanh' is unknown; choose from relu, gelu, identity"),
-        ({"loss": "l2"}, "loss='l2' is unknown; choose from l1, mse, huber, soft_bins"),
-        ({"dtype": "float16"}, "dtype='float16' is unknown; choose from float32, float64"),
-        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
-        ({"max_iter": 0}, "max_iter=0 must be at least 1"),
-        ({"n_iter_no_change": -1}, "n_iter_no_change=-1 must be at least 1"),
-        ({"n_ensemble": 0}, "n_ensemble=0 must be at least 1"),
-        ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes=\(8, 0\) must all be at least 1"),
-        ({"learning_rate_init": 0.0}, "learning_rate_init=0.0 must be above 0"),
-        ({"learning_rate_init": np.nan}, "learning_rate_init=nan must be above 0"),
-        ({"momentum": 1.0}, r"momentum=1.0 must lie in \[0, 1\)"),
-        ({"momentum": -0.1}, r"momentum=-0.1 must lie in \[0, 1\)"),
+        ({"activation": "tanh"}, "'activation' .* must be a str among .*'relu'.* Got 'tanh'"),
+        ({"loss": "l2"}, "'loss' .* must be a str among .*'soft_bins'.* Got 'l2'"),
+        ({"dtype": "float16"}, "'dtype' .* must be a str among .*'float64'.* Got 'float16'"),
+        ({"batch_size": 0}, r"'batch_size' .* must be an int in the range \[1, inf\). Got 0"),
+        ({"max_iter": "5"}, r"'max_iter' .* must be an int in the range \[1, inf\). Got '5'"),
+        ({"max_iter": 2.5}, r"'max_iter' .* must be an int in the range \[1, inf\). Got 2.5"),
+        ({"n_iter_no_change": -1}, r"'n_iter_no_change' .* \[1, inf\). Got -1"),
+        ({"n_ensemble": None}, r"'n_ensemble' .* \[1, inf\). Got None"),
+        ({"hidden_layer_sizes": "8"}, "'hidden_layer_sizes' .* must be an array-like or an int .* Got '8'"),
+        ({"hidden_layer_sizes": None}, "'hidden_layer_sizes' .* must be an array-like or an int .* Got None"),
+        (
+            {"hidden_layer_sizes": (8.5,)},
+            r"hidden_layer_sizes=\(8.5,\) must be whole numbers, each at least 1",
+        ),
+        ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes=\(8, 0\) must be whole numbers"),
+        ({"hidden_layer_sizes": ("8",)}, r"hidden_layer_sizes=\('8',\) must be whole numbers"),
+        ({"learning_rate_init": 0.0}, r"'learning_rate_init' .* \(0.0, inf\). Got 0.0"),
+        ({"learning_rate_init": np.nan}, r"'learning_rate_init' .* \(0.0, inf\). Got nan"),
+        ({"momentum": 1.0}, r"'momentum' .* \[0.0, 1.0\). Got 1.0"),
+        ({"momentum": -0.1}, r"'momentum' .* \[0.0, 1.0\). Got -0.1"),
         ({"validation_fraction": 1.0}, r"validation_fraction=1.0 must lie in \(0, 1\)"),
-        ({"alpha": -1e-9}, "alpha=-1e-09 must not be negative"),
-        ({"alpha": np.nan}, "alpha=nan must not be negative"),
-        ({"tol": -0.5}, "tol=-0.5 must not be negative"),
-        ({"rank_weight": -1.0}, "rank_weight=-1.0 must not be negative"),
-        ({"rank_margin": -1.0}, "rank_margin=-1.0 must not be negative"),
-        ({"rank_quality": 0.5}, "rank_quality=0.5 must be at least 1, and finite"),
-        ({"n_bins": 1}, "n_bins=1 must be at least 2"),
-        ({"bin_sigma": 0.0}, "bin_sigma=0.0 must be above 0"),
+        ({"validation_fraction": "0.1"}, "'validation_fraction' .* Got '0.1'"),
+        ({"alpha": -1e-9}, r"'alpha' .* \[0.0, inf\). Got -1e-09"),
+        ({"alpha": np.nan}, r"'alpha' .* \[0.0, inf\). Got nan"),
+        ({"tol": -0.5}, r"'tol' .* \[0.0, inf\). Got -0.5"),
+        ({"rank_weight": -1.0}, r"'rank_weight' .* \[0.0, inf\). Got -1.0"),
+        ({"rank_margin": -1.0}, r"'rank_margin' .* \[0.0, inf\). Got -1.0"),
+        ({"rank_quality": 0.5}, r"'rank_quality' .* \[1.0, inf\). Got 0.5"),
+        ({"n_bins": 1}, r"'n_bins' .* \[2, inf\). Got 1"),
+        ({"bin_sigma": 0.0}, r"'bin_sigma' .* \(0.0, inf\). Got 0.0"),
+        ({"shuffle": "yes"}, "'shuffle' .* Got 'yes'"),
+        ({"device": None}, "'device' .* must be an instance of 'str'. Got None"),
+        ({"random_state": "0"}, "'random_state' .* Got '0'"),
         ({"scale": (5, 1)}, r"scale=\(5, 1\) must be two finite numbers, the lower first, or None"),
         ({"scale": (1, 3, 5)}, r"scale=\(1, 3, 5\) must be two finite numbers"),
+        ({"scale": ("1", "5")}, r"scale=\('1', '5'\) must be two finite numbers"),
         ({"clip": (1, np.inf)}, r"clip=\(1, inf\) must be two finite numbers"),
         ({"clip": "narrow"}, "clip='narrow' must be two finite numbers"),
         ({"loss": "soft_bins", "scale": None}, "lays its bins over the scale, but scale=None; set it to"),
     ],
 )
 def test_parameters_out_of_range(X, Y, parameters, words):
-    with pytest.raises(ValueError, match=words):
-        quick(**parameters).fit(X, Y)
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match=words):
+            getattr(quick(**parameters), method)(X, Y)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_failed_refit_leaves_the_old_fit_or_none(X, Y, monkeypatch, method, error):
+    def fail(*_):
+        raise error("no memory")
+
+    old, new = quick().fit(X, Y["impression"]), quick()
+    before = old.predict(X)
+    with monkeypatch.context() as patched:
+        patched.setattr(_jobs, "train_job", fail)
+        for regressor in (old, new):
+            with pytest.raises(error, match="no memory"):
+                getattr(regressor, method)(X, Y["impression"])
+            with pytest.raises(ValueError, match="groups" if method == "fit" else "learning_rate_init"):
+                if method == "fit":
+                    regressor.fit(X.iloc[:, :2], Y, groups=[None] * 90)
+                else:
+                    regressor.set_params(learning_rate_init="high").partial_fit(X, Y["impression"])
+    assert old.target_names_ == ["impression"] and np.array_equal(old.predict(X), before)
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+    assert not [name for name in vars(new) if name.endswith("_")]
 
 
 def test_validation_fraction_is_not_asked_without_early_stopping(X, Y):

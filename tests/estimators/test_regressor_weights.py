@@ -93,7 +93,7 @@ def test_distinct_rows_by_hand():
     # Rows 0 and 2 are one, of which the lighter comes first; rows 1 and 3 differ in y; row 4 weighs nothing.
     assert rows.tolist() == [1, 3, 2]
     assert merged.tolist() == [0.0, 1.0, 0.75, 1.0, 0.0]
-    rows, merged = distinct_rows(X, Y, np.ones(5), np.array(["b", "a", "a", "a", "a"]))
+    rows, merged = distinct_rows(X, Y, np.ones(5), np.array([1, 0, 0, 0, 0]))
     assert sorted(rows) == [0, 1, 2, 3, 4]
     assert merged.tolist() == [1.0] * 5
 

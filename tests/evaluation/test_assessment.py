@@ -88,3 +88,15 @@ def test_the_interval_holds_new_systems_at_the_nominal_rate(rng):
         new = 3 + 0.5 * rng.normal(size=100) + 0.8 * rng.normal(size=(4, 100)).mean(axis=0)
         held.append(np.mean(np.abs(new - 3) <= error_margin(found, "y", 4)))
     assert 0.92 < np.mean(held) < 0.98
+
+
+def test_tables_are_matched_by_clip_and_every_clip_has_a_system(table):
+    X, systems = table
+    Y = pd.DataFrame({"y": np.arange(20.0) ** 2}, X.index)
+    expected = assess_error(DummyRegressor(), X, Y, systems)
+    assert assess_error(DummyRegressor(), X[::-1], Y, systems.sample(frac=1, random_state=0)) == expected
+    with pytest.raises(ValueError, match="Y and X are about different clips"):
+        assess_error(DummyRegressor(), X.reset_index(drop=True), Y, systems)
+    for blank in ("", None, np.nan):
+        with pytest.raises(ValueError, match="no system is known for clips: c3"):
+            assess_error(DummyRegressor(), X, Y, systems.mask(systems.index == "c3", blank))

@@ -272,3 +272,39 @@ def test_folds_that_rank_nothing_are_the_reason(data):
         warnings.simplefilter("ignore")
         table = compare_predictors(truth, predictions, systems=systems, folds=pairs, n_resamples=10)
     assert set(table["note"]) == {"no fold holds 3 systems"}
+
+
+def test_predictors_and_systems_are_matched_by_clip(data):
+    truth, predictions, systems = data
+    options = {"n_resamples": 20, "random_state": 0}
+    expected = compare_predictors(truth, predictions, systems=systems, **options)
+    folds = pd.Series(np.arange(96) % 2, index=truth.index)
+    in_folds = compare_predictors(truth, predictions, systems=systems, folds=folds, **options)
+    mixed = {name: values.sample(frac=1, random_state=1) for name, values in predictions.items()}
+    suffixed = {name: values.rename(lambda clip: f"{clip}.wav") for name, values in mixed.items()}
+    for given in (mixed, suffixed):
+        found = compare_predictors(truth, given, systems=systems.iloc[::-1], **options)
+        pd.testing.assert_frame_equal(found, expected)
+    found = compare_predictors(truth, mixed, systems=systems[::-1], folds=folds[::-1], **options)
+    pd.testing.assert_frame_equal(found, in_folds)
+    # Without an index of the truth, the first predictor's tells which clips these are.
+    found = compare_predictors(
+        truth.to_numpy(), {**predictions, "poor": mixed["poor"]}, systems=systems, **options
+    )
+    assert found["difference"].tolist() == expected["difference"].tolist()
+
+
+def test_a_predictor_of_other_clips_is_named(data):
+    truth, predictions, systems = data
+    numbered = predictions | {"fair": predictions["fair"].reset_index(drop=True)}
+    words = r"y_true and predictions\['fair'\] are about different clips .* give predictions\['fair'\]\.to_numpy\(\)"
+    with pytest.raises(ValueError, match=words):
+        compare_predictors(truth, numbered, systems=systems)
+    doubled = predictions | {"poor": predictions["poor"].rename({"clip1": "clip0"})}
+    with pytest.raises(ValueError, match=r"^predictions\['poor'\] repeats clip ids: clip0$"):
+        compare_predictors(truth, doubled, systems=systems)
+    named = {
+        "systems": predictions["good"],
+        "y_true": predictions["fair"],
+    }  # names of arguments are names as good as any
+    assert len(compare_predictors(truth, named, systems=systems, n_resamples=2)) == 2

@@ -101,3 +101,11 @@ def test_digests_of_an_earlier_extraction_are_recalled(sets, tmp_path, monkeypat
 def test_tables_are_checked(sets):
     with pytest.raises(ClipsTableError, match="the clips table is empty"):
         leakage_report(sets[0], sets[1].iloc[:0])
+
+
+def test_no_system_is_never_shared_however_it_is_written():
+    train = pd.DataFrame({"system": ["A", None]}, index=["a.wav", "b"])
+    test = pd.DataFrame({"system": ["A", "", np.nan, " "]}, index=["a", "d", "e", "f"])
+    table = leakage_report(train, test).table
+    assert table.loc["system", ["in_train", "in_test", "shared", "test_clips"]].tolist() == [1, 1, 1, 1]
+    assert table.loc["clip", "test_clips"] == 1  # a.wav is a

@@ -255,7 +255,7 @@ def test_result_does_not_depend_on_jobs_or_other_sizes(clips, X):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_networks_get_the_groups_of_their_part(clips, X):
+def test_networks_get_the_groups_of_their_part(clips, X, torch):
     model = MOSRegressor(max_iter=3, random_state=0)
     found = score_learning_curve(clips, X, model, grows="systems", sizes=[3], **(QUICK | {"n_repeats": 1}))
     assert np.isfinite(found.table["score"]).all()

@@ -9,7 +9,24 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from musiceval_sk import METRICS, evaluate, s_ktau, s_lcc, s_mse, s_srcc, u_ktau, u_lcc, u_mse, u_srcc
+from musiceval_sk import (
+    METRICS,
+    LookupRegressor,
+    bootstrap_metrics,
+    compare_predictors,
+    evaluate,
+    evaluate_without,
+    pairwise_accuracy,
+    s_ktau,
+    s_lcc,
+    s_mse,
+    s_srcc,
+    select_systems,
+    u_ktau,
+    u_lcc,
+    u_mse,
+    u_srcc,
+)
 from musiceval_sk.evaluation._scores import clips_of, system_means, systems_in_order
 
 NAMES = ["U_MSE", "U_LCC", "U_SRCC", "U_KTAU", "S_MSE", "S_LCC", "S_SRCC", "S_KTAU"]
@@ -125,9 +142,8 @@ def test_real_labels_against_scipy(labels, target):
 
 def test_real_labels_two_targets_at_once(labels):
     targets = ["impression", "alignment"]
-    found = evaluate(
-        labels[targets], labels[[f"{target} predicted" for target in targets]], systems=labels["system"]
-    )
+    predicted = labels[[f"{target} predicted" for target in targets]].set_axis(targets, axis=1)
+    found = evaluate(labels[targets], predicted, systems=labels["system"])
     for target in targets:
         expected = by_pandas_and_scipy(labels, target)
         assert_allclose(found.loc[target], [expected[name] for name in NAMES], rtol=0, atol=1e-12)
@@ -290,3 +306,129 @@ def test_inputs_are_left_alone_and_no_warning_is_given():
         evaluate(truth, prediction, systems=list("ABCDEF"))
     assert truth.tolist() == TRUTH
     assert prediction.tolist() == PREDICTION
+
+
+IDS = list("uvwxyz")
+LABELLED = {
+    "y_true": pd.Series(TRUTH, IDS),
+    "y_pred": pd.Series(PREDICTION, IDS),
+    "systems": pd.Series(SYSTEMS, IDS),
+}
+
+
+@pytest.mark.parametrize("shuffled", [["y_pred"], ["systems"], ["y_true"], ["y_pred", "systems"]], ids=str)
+def test_whatever_carries_an_index_is_matched_by_it(shuffled):
+    given = LABELLED | {name: LABELLED[name].iloc[::-1] for name in shuffled}
+    assert_allclose(evaluate(**given), [FROZEN[name] for name in NAMES], rtol=0, atol=1e-12)
+    frames = given | {name: given[name].rename("impression").to_frame() for name in ("y_true", "y_pred")}
+    assert_allclose(
+        evaluate(**frames).loc["impression"], [FROZEN[name] for name in NAMES], rtol=0, atol=1e-12
+    )
+    assert s_srcc(*given.values()) == FROZEN["S_SRCC"]
+
+
+def test_without_an_index_of_the_truth_that_of_the_predictions_counts():
+    found = evaluate(TRUTH[::-1], LABELLED["y_pred"].iloc[::-1], systems=LABELLED["systems"])
+    assert_allclose(found, [FROZEN[name] for name in NAMES], rtol=0, atol=1e-12)
+    found = s_mse(TRUTH[::-1], LABELLED["y_pred"].iloc[::-1], LABELLED["systems"])
+    assert found == pytest.approx(FROZEN["S_MSE"], abs=1e-12)
+
+
+def test_clip_ids_meet_with_and_without_suffix_and_as_numbers():
+    named = pd.Series(PREDICTION, [f"{clip}.wav" for clip in IDS]).iloc[::-1]
+    assert evaluate(LABELLED["y_true"], named)["U_MSE"] == FROZEN["U_MSE"]
+    numbers = pd.Series(PREDICTION, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).iloc[::-1]
+    assert evaluate(pd.Series(TRUTH, list("123456")), numbers)["U_MSE"] == FROZEN["U_MSE"]
+
+
+@pytest.mark.parametrize(
+    "index, words",
+    [
+        (range(6), "y_true and y_pred are about different clips by their index: y_true alone has u, v, w, x, y .*; "
+                   "y_pred alone has 0, 1, .* Where rows are in one order, give y_pred.to_numpy()"),
+        (list("uvwxy_"), "y_true alone has z; y_pred alone has _"),
+        (list("Uvwxyz"), "'u' and 'U' differ in upper and lower case only: write them alike"),
+        (list("uuwxyz"), "^y_pred repeats clip ids: u$"),
+    ],
+)  # fmt: skip
+def test_indices_that_do_not_agree_are_refused(index, words):
+    for function in (evaluate, u_srcc):
+        with pytest.raises(ValueError, match=words):
+            function(LABELLED["y_true"], pd.Series(PREDICTION, index))
+
+
+def test_repeated_ids_are_those_of_the_argument_that_repeats_them():
+    doubled = LABELLED["y_true"].rename({"v": "u"})
+    with pytest.raises(ValueError, match="^y_true repeats clip ids: u$"):
+        evaluate(doubled, LABELLED["y_pred"])
+    assert evaluate(doubled, LABELLED["y_pred"].rename({"v": "u"}))["U_MSE"] == FROZEN["U_MSE"]  # row by row
+
+
+def test_columns_of_two_tables_are_matched_by_name():
+    truth = pd.DataFrame({"impression": TRUTH, "alignment": PREDICTION})
+    assert (evaluate(truth, truth[["alignment", "impression"]])["U_MSE"] == 0).all()
+    for columns in (["a", "b"], [0, 1]):
+        with pytest.raises(ValueError, match=r"y_pred .*give both the same names, .* y_pred\.to_numpy\(\)"):
+            evaluate(truth, truth.set_axis(columns, axis=1))
+
+
+@pytest.mark.parametrize("blank", ["", "  ", None, np.nan, pd.NA], ids=repr)
+def test_no_system_is_no_system_in_every_form(blank):
+    with pytest.raises(ValueError, match="no system is known for 1 clips, at rows: 2"):
+        evaluate(TRUTH, PREDICTION, systems=[*SYSTEMS[:2], blank, *SYSTEMS[3:]])
+    systems = LABELLED["systems"].mask(LABELLED["systems"].index == "w", blank)
+    for call in (
+        lambda: evaluate(LABELLED["y_true"], PREDICTION, systems=systems),
+        lambda: s_ktau(TRUTH, PREDICTION, systems),
+        lambda: bootstrap_metrics(LABELLED["y_true"], PREDICTION, systems=systems, n_resamples=2),
+        lambda: compare_predictors(TRUTH, {"a": TRUTH, "b": PREDICTION}, systems=systems, n_resamples=2),
+        lambda: evaluate_without(TRUTH, PREDICTION, ["A"], systems=systems),
+        lambda: pairwise_accuracy(TRUTH, PREDICTION, systems=systems),
+        lambda: select_systems(systems),
+        lambda: LookupRegressor(systems).fit(LABELLED["y_true"].to_frame(), TRUTH),
+    ):
+        with pytest.raises(
+            ValueError, match=r"(no system|no label is known for clips|clips have no system).*: w"
+        ):
+            call()
+
+
+def test_systems_match_as_numbers_and_text():
+    systems = [1, 1, 2, 2, 3, 3]
+    truth = pd.Series({"3": 1.0, "2": 2.0, "1": 3.0})
+    expected = evaluate(
+        TRUTH, PREDICTION, systems=SYSTEMS, system_truth=pd.Series({"A": 3.0, "B": 2.0, "C": 1.0})
+    )
+    assert_allclose(evaluate(TRUTH, PREDICTION, systems=systems, system_truth=truth), expected)
+    assert select_systems(systems, leave_out=["1"]).tolist() == [False, False, True, True, True, True]
+    assert select_systems(systems, only=[1.0]).sum() == 2
+
+
+@pytest.mark.parametrize(
+    "system_truth, words",
+    [
+        (pd.Series({"A": 1.0, "B": np.nan, "C": 2.0}), "system_truth has no finite score of systems: B"),
+        (pd.Series([1.0, 2.0, 3.0, 4.0], list("AABC")), "system_truth repeats systems: A"),
+        (
+            pd.Series({"a": 1.0, "B": 1.0, "C": 2.0}),
+            "lacks systems: A; it has a, B, C; 'A' and 'a' differ in upper",
+        ),
+        (pd.DataFrame({"x": [1.0], "y": [2.0]}, ["A"]), "a Series; got a DataFrame with x, y"),
+        ({"A": 1.0, "B": 1.0, "C": 2.0}, "for one target a Series; got a dict"),
+    ],
+)
+def test_what_is_wrong_with_a_system_truth_is_said(system_truth, words):
+    with pytest.raises(ValueError, match=words):
+        evaluate(TRUTH, PREDICTION, systems=SYSTEMS, system_truth=system_truth)
+
+
+def test_a_system_truth_that_lacks_a_target_is_refused():
+    truth = pd.DataFrame({"impression": TRUTH, "alignment": TRUTH})
+    of_systems = pd.DataFrame({"impression": [1.0, 2.0, 3.0]}, list("ABC"))
+    with pytest.raises(
+        ValueError, match="a column 'alignment', or for one target a Series; got a DataFrame with imp"
+    ):
+        evaluate(truth, truth, systems=SYSTEMS, system_truth=of_systems)
+    assert evaluate(
+        truth[["impression"]], truth[["impression"]], systems=SYSTEMS, system_truth=of_systems
+    ).shape == (1, 8)

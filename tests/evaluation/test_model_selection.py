@@ -118,8 +118,13 @@ def test_reproducible_by_seed(clips, cv):
 
 
 def test_never_more_folds_than_groups(clips):
-    assert len(make_split("system", clips, n_splits=50).folds(clips)) == 7
-    assert len(make_split("random", clips[:3], n_splits=50).folds(clips[:3])) == 3
+    assert len(make_split("system", clips).folds(clips)) == 5
+    assert len(make_split("system", clips[clips["system"] < "S3"]).folds(clips[clips["system"] < "S3"])) == 3
+    with pytest.raises(ValueError, match="n_splits=50, but there are 7 systems to deal; give at most 7"):
+        make_split("system", clips, n_splits=50)
+    assert len(make_split("random", clips[:3]).folds(clips[:3])) == 3
+    with pytest.raises(ValueError, match="n_splits=4, but there are 3 clips to deal"):
+        make_split("random", clips[:3], n_splits=4)
     few = clips[clips["system"].isin(["S1", "S2"])]
     assert len(make_split("system+prompt", few).folds(few)) == 4
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from musiceval_sk import power_of_comparison
@@ -81,3 +82,18 @@ def test_bad_input(rng):
         power_of_comparison(*scores.T, systems=systems, n_clips=0)
     with pytest.raises(ValueError, match="prediction_b is constant: it ranks nothing"):
         power_of_comparison(*scores.T[:2], np.ones(len(scores)), systems=systems)
+
+
+def test_predictions_and_systems_are_matched_by_clip(rng):
+    ids = [f"c{i}" for i in range(40)]
+    systems = pd.Series(np.repeat(np.arange(8), 5), ids)
+    truth = pd.Series(rng.normal(size=8)[systems] + rng.normal(size=40), ids)
+    a, b = truth + rng.normal(size=40), truth + 2 * rng.normal(size=40)
+    options = {"n_systems": 6, "n_clips": 2, "n_tests": 5, "n_swaps": 19, "random_state": 0}
+    expected = power_of_comparison(truth, a, b, systems=systems, **options)
+    found = power_of_comparison(
+        truth, a[::-1], b.sample(frac=1, random_state=0), systems=systems[::-1], **options
+    )
+    pd.testing.assert_frame_equal(found, expected)
+    with pytest.raises(ValueError, match="y_true and prediction_b are about different clips"):
+        power_of_comparison(truth, a, b.reset_index(drop=True), systems=systems, **options)

@@ -43,7 +43,7 @@ def cache(test):
 
 
 @pytest.fixture(scope="module")
-def fit(test, cache):
+def fit(test, cache, torch):
     def fit(*before, members=3, modality="both"):
         embedder = ClipEmbedder("spectral", modality=modality, cache=str(cache)).set_output(
             transform="pandas"

@@ -216,3 +216,65 @@ def test_routing_without_systems_says_what_to_pass(clips, X, y, routing):
 
 def test_representation_names_the_metric():
     assert repr(mos_scorer("U_MSE")).startswith("make_scorer(U_MSE, greater_is_better=False")
+
+
+DISAGREE = "X and y are not about the same clips in the same order: the index of X is "
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X: X.iloc[::-1],
+        lambda X: X.reset_index(drop=True),
+        lambda X: X.rename({X.index[0]: "stranger"}),
+        lambda X: X.set_axis(["same"] * len(X), axis=0),
+    ],
+)
+@pytest.mark.parametrize("name", ["U_LCC", "S_LCC"])
+def test_indices_of_X_and_y_that_do_not_agree_are_refused(clips, X, y, change, name):
+    scorer = mos_scorer(name, systems=clips["system"])
+    with pytest.raises(ValueError, match=DISAGREE):
+        scorer(Ridge().fit(X, y), change(X), y)
+    with pytest.raises(ValueError, match=DISAGREE):
+        cross_val_score(Ridge(), change(X), y, cv=FOLDS, scoring=scorer, error_score="raise")
+    with pytest.raises(ValueError, match=DISAGREE):
+        scoring = {"one": scorer, "other": mos_scorer("U_MSE")}
+        cross_validate(Ridge(), change(X), y, cv=FOLDS, scoring=scoring, error_score="raise")
+
+
+def test_arrays_go_by_position_and_suffixes_do_not_matter(clips, X, y):
+    scorer = mos_scorer("S_LCC", systems=clips["system"].iloc[::-1])
+    model = Ridge().fit(X, y)
+    expected = scorer(model, X, y)
+    assert scorer(Ridge().fit(X.to_numpy(), y), X.to_numpy(), y) == expected
+    assert scorer(model, X.rename(lambda clip: f"{clip}.wav"), y) == expected
+    assert scorer(model, X, y.rename(lambda clip: f"{clip}.wav")) == expected
+
+
+def test_several_scorers_share_one_prediction(clips, X, y):
+    class Counting(Ridge):
+        calls = 0
+
+        def predict(self, X):
+            Counting.calls += 1
+            return super().predict(X)
+
+    scoring = {name: mos_scorer(name, systems=clips["system"]) for name in METRICS}
+    cross_validate(Counting(), X, y, cv=FOLDS, scoring=scoring)
+    assert Counting.calls == 3  # one a fold
+
+
+def test_predictions_with_an_index_are_matched_by_it(clips, X, y):
+    class Shuffled(Ridge):
+        def predict(self, X):
+            return pd.Series(super().predict(X), index=X.index).iloc[::-1]
+
+    scorer = mos_scorer("U_LCC")
+    assert scorer(Shuffled().fit(X, y), X, y) == scorer(Ridge().fit(X, y), X, y)
+
+
+@pytest.mark.parametrize("blank", ["", " ", None, np.nan], ids=repr)
+def test_a_blank_is_no_system(clips, X, y, blank):
+    systems = clips["system"].mask(clips.index == y.index[0], blank)
+    with pytest.raises(ValueError, match=f"no system is known for clips: {y.index[0]}"):
+        mos_scorer("S_MSE", systems=systems)(Ridge().fit(X, y), X, y)

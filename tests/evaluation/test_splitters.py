@@ -1,8 +1,10 @@
+import numpy as np
+import pandas as pd
 import pytest
 from sklearn.dummy import DummyRegressor
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GroupKFold, cross_val_score
 
-from musiceval_sk import OfficialSplit
+from musiceval_sk import OfficialSplit, SystemPromptKFold, make_split
 
 LISTS = ["train", "test", "dev", "train", "test"]
 
@@ -47,3 +49,16 @@ def test_it_is_a_splitter_of_scikit_learn():
 def test_what_cannot_be_split_is_refused(splitter, lists, words):
     with pytest.raises(ValueError, match=words):
         list(splitter.split(LISTS, groups=lists))
+
+
+@pytest.mark.parametrize("blank", ["", " ", None, np.nan], ids=repr)
+def test_clips_without_system_or_prompt_are_named(blank):
+    clips = pd.DataFrame({"system": list("aabb"), "prompt": [*"xyx", blank]}, index=["c1", "c2", "c3", "c4"])
+    with pytest.raises(ValueError, match="1 clips have no prompt: c4"):
+        list(SystemPromptKFold(2).split(clips, groups=clips))
+    with pytest.raises(ValueError, match="1 clips have no prompt: 3"):
+        list(SystemPromptKFold(2).split(clips, groups=clips.to_numpy()))
+    clips = clips.rename(columns={"system": "prompt", "prompt": "system"})
+    for cv in ("system", GroupKFold(2)):
+        with pytest.raises(ValueError, match="needs a system for every clip, but there is none for: c4"):
+            make_split(cv, clips)

@@ -518,7 +518,7 @@ def test_models_are_cloned_not_touched(clips, X):
     assert not hasattr(model, "coef_")
 
 
-def test_mosregressor_is_given_groups_of_its_training_part(clips, X, monkeypatch):
+def test_mosregressor_is_given_groups_of_its_training_part(clips, X, monkeypatch, torch):
     seen, fit = [], MOSRegressor.fit
 
     def spy(self, X, y, groups=None):
@@ -589,7 +589,7 @@ def test_about(by_system, clips):
     assert about["models"]["least squares"] == "LinearRegression()"
 
 
-def test_default_models_are_compared(clips, X):
+def test_default_models_are_compared(clips, X, torch):
     study = run_study(clips, X, cv="system", n_splits=2, targets=["impression"])
     expected = ["global mean", "system mean", "prompt mean", "ridge", "SVR", "MOSRegressor"]
     assert list(study.table("impression").index) == expected

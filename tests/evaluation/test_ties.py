@@ -118,3 +118,16 @@ def test_one_clip_has_no_pairs():
 def test_bad_input(options, words):
     with pytest.raises(ValueError, match=words):
         pairwise_accuracy([1, 2], [1, 2], **options)
+
+
+def test_all_arguments_are_matched_by_clip():
+    ids = list("abc")
+    truth, prediction = pd.Series([1.0, 2.0, 3.0], ids), pd.Series([1.0, 3.0, 2.0], ids)
+    errors, systems = pd.Series([0.1, 0.1, 2.0], ids), pd.Series(["S1", "S2", "S3"], ids)
+    for options in ({"standard_errors": errors}, {"systems": systems, "standard_errors": errors}):
+        mixed = {name: values[::-1] for name, values in options.items()}
+        assert pairwise_accuracy(truth, prediction, **options) == pairwise_accuracy(
+            truth, prediction[::-1], **mixed
+        )
+    with pytest.raises(ValueError, match="no standard error is known for clips: c"):
+        pairwise_accuracy(truth, prediction, standard_errors=errors[:2])

@@ -68,6 +68,10 @@ class EmbeddingStore:
 
     def __init__(self, path: str | Path | None = None):
         self.path = Path(path) if path is not None else default_store_path()
+        if self.path.is_dir():
+            raise ValueError(
+                f"{self.path}: is a folder; a store is a file, such as {self.path / 'embeddings.h5'}"
+            )
         self.parts_folder = self.path.with_name(self.path.name + ".parts")
         self._files: dict[tuple, StoreFile] = {}
         self._indexes: dict[GroupName, GroupIndex] = {}

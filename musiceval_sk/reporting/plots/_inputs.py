@@ -10,7 +10,7 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import numbers, require_columns
 from musiceval_sk.datasets.ids import is_missing
 from musiceval_sk.datasets.raters import aggregate_ratings
-from musiceval_sk.evaluation._scores import clips_of, systems_in_order, validate
+from musiceval_sk.evaluation._scores import clips_of, in_order_of, systems_in_order, validate
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 
@@ -92,7 +92,8 @@ class FromEstimator:
         Raises
         ------
         ValueError
-            If one column of several must be named, or predictions and ``y`` have different columns.
+            If one column of several must be named, predictions and ``y`` have different columns, or X and ``y`` are about
+            different clips.
         """
         truth, column = _one_target(y, target)
         predictions = np.asarray(estimator.predict(X), dtype=float)
@@ -106,7 +107,7 @@ class FromEstimator:
                 )
             predictions = predictions[:, column]
         if isinstance(X, pd.DataFrame) and isinstance(truth, pd.Series):
-            predictions = pd.Series(predictions, index=X.index)
+            predictions = in_order_of(clips_of(y=truth), pd.Series(predictions, index=X.index), "X")
         return cls.from_predictions(truth, predictions, systems=systems, **options)  # type: ignore[attr-defined]
 
 

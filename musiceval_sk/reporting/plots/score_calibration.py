@@ -115,7 +115,7 @@ class ScoreCalibrationDisplay(FromEstimator, Display):
         ends = ends[np.isfinite(ends)].clip(middle.min() - room / 2, middle.max() + room / 2)
         limits = (ends.min() - 0.12 * room, ends.max() + 0.12 * room)
         ax.plot(limits, limits, "--", color="0.6", linewidth=1, label="a prediction means what it says")
-        error = (bins["observed"] - bins["low"], bins["high"] - bins["observed"])
+        error = np.stack([bins["observed"] - bins["low"], bins["high"] - bins["observed"]])
         ax.errorbar(
             bins["predicted"],
             bins["observed"],

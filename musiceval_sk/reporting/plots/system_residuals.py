@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from musiceval_sk.reporting.plots._inputs import FromEstimator, compared, name_of
@@ -108,7 +109,7 @@ class SystemResidualsDisplay(FromEstimator, Display):
             part = table.loc[table["system"] == system, "residual"]
             ax.plot(part, place + spread_out(len(part), 0.25), ".", color=BLUE, alpha=0.4, markersize=4)
         means = self.systems_["mean"]
-        error = (means - self.systems_["low"], self.systems_["high"] - means)
+        error = np.stack([means - self.systems_["low"], self.systems_["high"] - means])
         ax.errorbar(
             means,
             range(len(order)),

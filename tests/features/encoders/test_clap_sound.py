@@ -15,6 +15,8 @@ from tests.clap_files import (
     write_transformers_folder,
 )
 
+pytest.importorskip("transformers", reason="transformers (the extra 'hf') is not installed")
+
 LENGTH = 480_000
 SECONDS = (31.0, 30.0, 4.3)
 
