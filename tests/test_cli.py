@@ -300,7 +300,11 @@ def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monke
         ("extract", ["--jobs", 0], "--jobs 0: give the number of processes"),
         ("fit", ["--cache", tmp_path], f"{tmp_path}: is a folder; a store is a file, such as"),
         ("fit", ["--out", tmp_path], f"{tmp_path}: is a folder; --out names a file"),
-        ("fit", ["--out", tmp_path / "file" / "m.skops"], f"m.skops: cannot be written, for {tmp_path}/file is"),
+        (
+            "fit",
+            ["--out", tmp_path / "file" / "m.skops"],
+            f"m.skops: cannot be written, for {tmp_path}/file is",
+        ),
         ("fit", ["--out", "/proc/none/m.skops"], "/proc/none/m.skops: cannot be written ("),
         ("study", ["--out", tmp_path / "file"], f"{tmp_path}/file: is a file; --out names a folder"),
         ("study", ["--device", "cuda:99"], "device='cuda:99' was asked for, but torch sees"),

@@ -13,7 +13,6 @@ from musiceval_sk.datasets._tables import require_columns
 from musiceval_sk.evaluation.splitters import OfficialSplit, SystemPromptKFold
 from musiceval_sk.exceptions import ClipsTableError
 
-
 _FOLDS = 5
 
 
@@ -109,7 +108,9 @@ def make_split(
         raise ValueError(f"unknown split {cv!r}; choose from {', '.join(SPLITS)}")
     if cv == "random":
         return Split(
-            cv, SPLITS[cv], KFold(_folds(n_splits, len(clips), "clip"), shuffle=True, random_state=random_state)
+            cv,
+            SPLITS[cv],
+            KFold(_folds(n_splits, len(clips), "clip"), shuffle=True, random_state=random_state),
         )
     if cv == "85/15":
         return Split(cv, SPLITS[cv], ShuffleSplit(1, test_size=0.15, random_state=random_state))
@@ -122,12 +123,12 @@ def make_split(
     if len(columns) == 2:
         splitter: Any = SystemPromptKFold(min(3, n_splits or 3, *counts), random_state=random_state or 0)
         return Split(cv, SPLITS[cv], splitter, clips[columns], clips[columns[0]])
-    splitter = GroupKFold(_folds(n_splits, *counts, cv), shuffle=True, random_state=random_state)
+    splitter = GroupKFold(_folds(n_splits, counts[0], cv), shuffle=True, random_state=random_state)
     return Split(cv, SPLITS[cv], splitter, clips[columns[0]], clips[columns[0]])
 
 
 def _folds(n_splits: int | None, count: int, unit: str) -> int:
-    """Number of folds that so many units are dealt into."""
+    """Choose how many folds so many units are dealt into."""
     if n_splits is None:
         return min(_FOLDS, count)
     if n_splits > count:

@@ -379,7 +379,10 @@ def test_grid_written_for_mlpregressor_serves(X, Y):
         ({"n_ensemble": None}, r"'n_ensemble' .* \[1, inf\). Got None"),
         ({"hidden_layer_sizes": "8"}, "'hidden_layer_sizes' .* must be an array-like or an int .* Got '8'"),
         ({"hidden_layer_sizes": None}, "'hidden_layer_sizes' .* must be an array-like or an int .* Got None"),
-        ({"hidden_layer_sizes": (8.5,)}, r"hidden_layer_sizes=\(8.5,\) must be whole numbers, each at least 1"),
+        (
+            {"hidden_layer_sizes": (8.5,)},
+            r"hidden_layer_sizes=\(8.5,\) must be whole numbers, each at least 1",
+        ),
         ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes=\(8, 0\) must be whole numbers"),
         ({"hidden_layer_sizes": ("8",)}, r"hidden_layer_sizes=\('8',\) must be whole numbers"),
         ({"learning_rate_init": 0.0}, r"'learning_rate_init' .* \(0.0, inf\). Got 0.0"),
