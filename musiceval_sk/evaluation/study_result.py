@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, off_scale
 from musiceval_sk.evaluation.metrics import METRICS
 
 POOLED, MEAN_OF_FOLDS = KINDS = ("pooled", "mean of folds")
@@ -255,7 +255,7 @@ class StudyResult:
         return study_text(self)
 
     def cautions(self, target: str, split: str | None = None) -> list[str]:
-        """Say what the S metrics of a table cannot show.
+        """Say what the S metrics of a table cannot show, and which predictors leave the raters' scale.
 
         Parameters
         ----------
@@ -271,8 +271,13 @@ class StudyResult:
         """
         from musiceval_sk.evaluation._study_text import cautions
 
-        described = self.about["splits"][self.split_named(split)]
-        return cautions(described, described["targets"][target])
+        split = self.split_named(split)
+        described = self.about["splits"][split]
+        made = self.predictions[(self.predictions["target"] == target) & (self.predictions["split"] == split)]
+        names = pd.Index(self.predictor_names(made["features"], made["model"]))
+        found = made["prediction"].groupby(names, sort=False).apply(off_scale, self.about.get("scale"))
+        sentences = [f"{name}: {words}." for name, words in found.items() if words]
+        return [*sentences, *cautions(described, described["targets"][target])]
 
 
 def reading_kind(split: dict[str, Any]) -> str:
