@@ -323,9 +323,7 @@ class Disagreement(Rule):
         return found
 
     def _words(self, row: dict[Any, Any]) -> str:
-        return (
-            f"correlates {row['correlation']:.3f} with the other raters over {row['n']} items, below {self.least:g}"
-        )
+        return f"correlates {row['correlation']:.3f} with the other raters over {row['n']} items, below {self.least:g}"
 
     def _correlate(self, ratings: pd.DataFrame, target: str) -> pd.DataFrame:
         """Correlate each rater and batch with the mean of trusted others; no spread on either side counts as 0."""

@@ -123,7 +123,9 @@ def test_rules_may_name_a_clip_with_its_text():
     evidence = screen_ratings(table, [pair], **options).left_out["evidence"][0]
     assert evidence == "scored the two copies of (x, calm) and (x, loud) 1 and 4, more than 1 apart"
     # Only the item that was there to probe is taken out, not the clip's other text.
-    kept = screen_ratings(table, [DuplicateProbe([("y", ("x", "loud"))], most=4)], items=options["items"]).kept
+    kept = screen_ratings(
+        table, [DuplicateProbe([("y", ("x", "loud"))], most=4)], items=options["items"]
+    ).kept
     assert set(zip(kept["clip_id"], kept["prompt"], strict=True)) == {("x", "calm"), ("y", "calm")}
     with pytest.raises(ClipsTableError, match=r"nobody rated: \(x, soft\); the ratings name \(x, calm\), \("):
         failed(RealMusicProbe([("x", "soft")]))
