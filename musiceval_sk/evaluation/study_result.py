@@ -26,7 +26,7 @@ class StudyResult:
     ----------
     scores : pandas.DataFrame
         One row per split, target, features, model and kind ("pooled" or "mean of folds"): the eight metrics, and
-        ``<metric>_low`` and ``<metric>_high``, 95 % percentile intervals of a bootstrap of systems and clips. Models that hear
+        ``<metric>_low`` and ``<metric>_high``, 95 % intervals as those of `bootstrap_metrics`. Models that hear
         nothing have the features "none".
     predictions : pandas.DataFrame
         One row per split, target, features, model and tested clip: ``fold``, ``truth``, ``prediction``.
@@ -135,7 +135,7 @@ class StudyResult:
         Returns
         -------
         tuple of float
-            Bounds, by a bootstrap of systems and clips; nan where the score is undefined or nothing was resampled.
+            Bounds, as those of `bootstrap_metrics`; nan where the score is undefined or perfect, or nothing was resampled.
         """
         row = self.rows(target, kind, split=split).loc[predictor]
         return float(row.get(f"{metric}_low", float("nan"))), float(row.get(f"{metric}_high", float("nan")))
