@@ -134,15 +134,15 @@ def _check_out(out: Path, writes: str) -> None:
     try:
         there = next(place for place in (out, *out.parents) if place.exists())
         if there == out and out.is_dir() != (writes == "folder"):
-            raise ValueError(f"{out}: is a {'folder' if out.is_dir() else 'file'}; --out names a {writes}")
+            raise ValueError(f"{out}: is a {'folder' if out.is_dir() else 'file'}; name a {writes} to write")
         if there != out and not there.is_dir():
-            raise ValueError(f"{out}: cannot be written, for {there} is a file; give another --out")
+            raise ValueError(f"{out}: cannot be written, for {there} is a file; name another place")
         if there.is_file():
             there.open("ab").close()
         elif there.is_dir():
             tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        raise ValueError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
+        raise ValueError(f"{out}: cannot be written ({error.strerror}); name another place") from error
 
 
 def _kept(options: dict[str, Any]) -> str:
@@ -150,10 +150,9 @@ def _kept(options: dict[str, Any]) -> str:
     out = options.get("out")
     folders = {
         "finished fits": options.get("memory") or ("memory" in options and out and out / "fits"),
-        "rows": "batch_size" in options and out,
         "checkpoints": options.get("checkpoints")
         or (options.get("finetune") and out and out / "checkpoints"),
-        "files": "cache" not in options and out,
+        "files": ("cache" not in options or "batch_size" in options) and out and out.exists() and out,
     }
     if "cache" in options:
         folders["vectors"] = _store_at(options["cache"]).path

@@ -299,14 +299,14 @@ def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monke
         ("curve", ["--folds", 50], "n_splits=50, but there are 4 systems"),
         ("extract", ["--jobs", 0], "--jobs 0: give the number of processes"),
         ("fit", ["--cache", tmp_path], f"{tmp_path}: is a folder; a store is a file, such as"),
-        ("fit", ["--out", tmp_path], f"{tmp_path}: is a folder; --out names a file"),
+        ("fit", ["--out", tmp_path], f"{tmp_path}: is a folder; name a file to write"),
         (
             "fit",
             ["--out", tmp_path / "file" / "m.skops"],
             f"m.skops: cannot be written, for {tmp_path}/file is",
         ),
         ("fit", ["--out", "/proc/none/m.skops"], "/proc/none/m.skops: cannot be written ("),
-        ("study", ["--out", tmp_path / "file"], f"{tmp_path}/file: is a file; --out names a folder"),
+        ("study", ["--out", tmp_path / "file"], f"{tmp_path}/file: is a file; name a folder to write"),
         ("study", ["--device", "cuda:99"], "device='cuda:99' was asked for, but torch sees"),
     ):
         arguments = common[:1] + common[3:] if command == "extract" else common

@@ -101,7 +101,7 @@ def test_one_target_needs_no_list(folder, from_toml):
     pd.testing.assert_frame_equal(study.scores, from_toml.scores)
 
 
-def test_models_by_name_or_estimator(folder):
+def test_models_by_name_or_estimator(folder, torch):
     clips = pd.DataFrame({"path": "", "prompt": "p", "system": list("ab")}, index=["x", "y"])
     assert list(StudyPlan("c.csv", models=["ridge"]).models_for(clips)) == [
         "global mean",
@@ -118,6 +118,11 @@ def test_models_by_name_or_estimator(folder):
     assert isinstance(regressor, MOSRegressor)
     assert (regressor.hidden_layer_sizes, regressor.random_state) == ((8, 4), 7)
     assert isinstance(models["line"].steps[-1][1], Ridge)
+    for wrong, words in (({"max_iter": "5"}, "'max_iter' .* Got '5'"), ({"device": 3}, "'device' .* Got 3")):
+        with pytest.raises(ValueError, match=words):
+            StudyPlan("c.csv", models={"mine": given["mine"] | wrong}).models_for(clips)
+    with pytest.raises(ValueError, match="'alpha' parameter of Ridge must be .* Got 'strong'"):
+        StudyPlan("c.csv", models={"line": given["line"] | {"alpha": "strong"}}).models_for(clips)
 
 
 @pytest.mark.parametrize(
