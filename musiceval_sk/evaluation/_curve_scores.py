@@ -168,7 +168,9 @@ def _resampled(
     pooled = resampled_metrics(judged, systems, "systems", metrics).draw(n_resamples, rngs[0], None)
     folded = pooled
     if len(np.unique(folds)) > 1:
-        folded = resampled_metrics(judged, systems, "systems", metrics, folds).draw(n_resamples, rngs[1], None)
+        folded = resampled_metrics(judged, systems, "systems", metrics, folds).draw(
+            n_resamples, rngs[1], None
+        )
     return np.stack([pooled, folded], axis=2)
 
 
