@@ -82,6 +82,7 @@ def main():
                 truth,
                 prediction,
                 systems=systems,
+                level="both",
                 n_resamples=options.resamples,
                 random_state=0,
                 n_jobs=n_jobs,

@@ -1,10 +1,11 @@
 """How often 95 % intervals hold the figure that they are about, in simulated listening tests.
 
     python examples/benchmarks/coverage_of_intervals.py
+    python examples/benchmarks/coverage_of_intervals.py --against 0.4    # differences between two predictors
 
-A test has systems of 88 clips. Systems differ by a standard deviation of 0.7 in truth, clips within them by 0.6; truth is
-rounded to steps of 0.2, as means of five raters are. The predictor errs by 0.4 a system (``--system-error``) and 0.5 a clip, all normal. The figure to hold is that of
-20,000 such systems, each of 88 clips for the S metrics.
+Systems differ by a standard deviation of 0.7 in truth, clips within them by 0.6; truth is rounded to steps of 0.2, as means of
+five raters are. The predictor errs by 0.4 a system (``--system-error``) and 0.5 a clip, all normal; a second predictor
+(``--against``) by as much as it is given. The figure to hold is that of 100,000 such systems with as many clips each.
 
 Measured: see docs/statistics.md.
 """
@@ -17,43 +18,64 @@ import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
 
-from musiceval_sk import METRICS, bootstrap_metrics, evaluate
+from musiceval_sk import METRICS, bootstrap_metrics, compare_predictors, evaluate
 
-CLIPS = 88
-
-
-def listening_test(n_systems, rng, system_error):
-    systems = np.repeat(np.arange(n_systems), CLIPS)
-    merit = np.repeat(rng.normal(3, 0.7, n_systems), CLIPS)
-    clip = merit + rng.normal(0, 0.6, len(systems))
-    error = np.repeat(rng.normal(0, system_error, n_systems), CLIPS) + rng.normal(0, 0.5, len(systems))
-    return systems, np.round(clip * 5) / 5, clip + error
+# Name in the table: what is drawn, and the method.
+WAYS = {
+    "default": ("systems", "auto"),
+    "systems, percentile": ("systems", "percentile"),
+    "systems, BCa": ("systems", "bca"),
+    "both, percentile": ("both", "percentile"),
+}
 
 
-def of_all_systems(system_error):
-    systems, truth, prediction = listening_test(20_000, np.random.default_rng(1), system_error)
-    of_clips = np.arange(0, len(systems), 8)  # pairs of clips in one system are rare in either
-    figures = evaluate(truth[of_clips], prediction[of_clips])
-    means = [pd.Series(values).groupby(systems).mean() for values in (truth, prediction)]
-    by_system = evaluate(*means)
-    return np.concatenate([figures[:4], by_system[:4]])
+def listening_test(n_systems, n_clips, rng, errors):
+    """Systems, truth, and what predictors with these errors a system say."""
+    systems = np.repeat(np.arange(n_systems), n_clips)
+    clip = np.repeat(rng.normal(3, 0.7, n_systems), n_clips) + rng.normal(0, 0.6, len(systems))
+    said = [
+        clip + np.repeat(rng.normal(0, error, n_systems), n_clips) + rng.normal(0, 0.5, len(systems))
+        for error in errors
+    ]
+    return systems, np.round(clip * 5) / 5, said
 
 
-def one(n_systems, seed, options):
-    """Intervals of one test, by level and method."""
-    systems, truth, prediction = listening_test(
-        n_systems, np.random.default_rng([2, n_systems, seed]), options.system_error
+def of_all_systems(n_clips, errors):
+    """Figures of 100,000 systems; of two predictors the difference."""
+    systems, truth, said = listening_test(100_000, n_clips, np.random.default_rng(1), errors)
+    some = np.random.default_rng(2).choice(len(truth), 200_000, replace=False)
+    figures = []
+    for prediction in said:
+        means = [pd.Series(values).groupby(systems).mean() for values in (truth, prediction)]
+        of_clips, of_systems = evaluate(truth[some], prediction[some]), evaluate(*means)
+        figures.append(np.concatenate([of_clips[:4], of_systems[:4]]))
+    if len(said) == 1:
+        return figures[0]
+    return (figures[0] - figures[1]) * (errors[0] != errors[1])
+
+
+def one(n_systems, n_clips, seed, errors, options):
+    """Intervals of one test, in each way."""
+    rng = np.random.default_rng([2, n_systems, n_clips, seed])
+    systems, truth, said = listening_test(n_systems, n_clips, rng, errors)
+    common = {"systems": systems, "n_resamples": options.resamples, "random_state": seed}
+    if len(said) == 2:
+        pair = dict(zip("ab", said, strict=True))
+        return {
+            way: compare_predictors(truth, pair, metrics=list(METRICS), method=method, **common)
+            for way, (level, method) in WAYS.items()
+            if level == "systems" and way in options.ways
+        }
+    drawn = {
+        level: bootstrap_metrics(truth, *said, level=level, **common)
+        for level in {WAYS[way][0] for way in options.ways}
+    }
+    tables = {way: drawn[WAYS[way][0]].table(method=WAYS[way][1]) for way in options.ways}
+    first = next(iter(tables.values()))
+    formula = first.drop(columns=["low", "high"]).rename(
+        columns={"analytic_low": "low", "analytic_high": "high"}
     )
-    found = {}
-    for level in options.levels:
-        boot = bootstrap_metrics(
-            truth, prediction, systems=systems, level=level, n_resamples=options.resamples, random_state=seed
-        )
-        for method in ("basic", "bca", "percentile"):
-            table = boot.table(method=method).set_index("metric")
-            found[level, method] = table[["low", "high"]].to_numpy()
-        found["formula", ""] = table[["analytic_low", "analytic_high"]].to_numpy()
-    return found
+    return tables | {"formula": formula}
 
 
 def main():
@@ -61,29 +83,31 @@ def main():
     options.add_argument("--tests", type=int, default=400)
     options.add_argument("--resamples", type=int, default=1000)
     options.add_argument("--system-error", type=float, default=0.4)
-    options.add_argument("--levels", nargs="*", default=["both", "systems", "clips"])
+    options.add_argument("--against", type=float)
+    options.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
     options.add_argument("--systems", type=int, nargs="*", default=[12, 31])
+    options.add_argument("--clips", type=int, nargs="*", default=[5, 13, 20, 88])
+    options.add_argument("--jobs", type=int, default=2)
     options = options.parse_args()
     warnings.simplefilter("ignore", stats.ConstantInputWarning)
-    truth = of_all_systems(options.system_error)
-    print("figures of all systems:", dict(zip(METRICS, truth.round(3), strict=True)))
+    errors = [options.system_error] + ([] if options.against is None else [options.against])
+    print(f"| systems x clips | interval | {' | '.join(METRICS)} |\n|---|---|{'---|' * len(METRICS)}")
     for n_systems in options.systems:
-        results = Parallel(n_jobs=2)(delayed(one)(n_systems, seed, options) for seed in range(options.tests))
-        print(
-            f"\n{n_systems} systems, {options.tests} tests of {options.resamples} resamples: % held, and mean width"
-        )
-        print(f"{'drawn':10s}{'method':12s}" + "".join(f"{name:>14s}" for name in METRICS))
-        for key in results[0]:
-            bounds = np.stack([result[key] for result in results])
-            held = np.mean((bounds[:, :, 0] <= truth) & (truth <= bounds[:, :, 1]), axis=0)
-            width = np.mean(bounds[:, :, 1] - bounds[:, :, 0], axis=0)
-            cells = "".join(
-                f"{100 * share:7.1f} {size:6.3f}" if np.isfinite(size) else f"{'-':>14s}"
-                for share, size in zip(held, width, strict=True)
+        for n_clips in options.clips:
+            figures = of_all_systems(n_clips, errors)
+            tests = Parallel(n_jobs=options.jobs)(
+                delayed(one)(n_systems, n_clips, seed, errors, options) for seed in range(options.tests)
             )
-            print(f"{key[0]:10s}{key[1]:12s}{cells}")
-        worst = 100 * np.sqrt(0.05 * 0.95 / options.tests)
-        print(f"standard error of a share near 95 %: {worst:.1f}", flush=True)
+            for way in tests[0]:
+                low, high = (np.stack([test[way][end] for test in tests]) for end in ("low", "high"))
+                held = 100 * np.mean((low <= figures) & (figures <= high), axis=0)
+                width = np.mean(high - low, axis=0)
+                cells = [
+                    f"{share:.1f} ({size:.3f})" if np.isfinite(size) else "-"
+                    for share, size in zip(held, width, strict=True)
+                ]
+                print(f"| {n_systems} x {n_clips} | {way} | {' | '.join(cells)} |", flush=True)
+    print(f"standard error of a share near 95 %: {100 * np.sqrt(0.05 * 0.95 / options.tests):.1f}")
 
 
 if __name__ == "__main__":

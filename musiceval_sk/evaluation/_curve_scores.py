@@ -23,7 +23,7 @@ class Curve(NamedTuple):
     scores : np.ndarray [shape=(n_designs, 2, 8)]
         Mean over repeats, by kind and metric.
     samples : np.ndarray [shape=(n_designs, n_resamples, 2, 8)]
-        The same in resamples of test systems, test clips and repeats; all designs share their resamples.
+        The same in resamples of test systems and repeats; all designs share their resamples.
     judged : np.ndarray of int [shape=(n_designs, 2, 8)]
         Number of repeats with a score.
     notes : list of str
@@ -165,10 +165,12 @@ def _resampled(
     judged = [Judged(cell.found["truth"].to_numpy(), cell.found["prediction"].to_numpy()) for cell in every]
     systems = target.labels(every[0].found)
     folds = every[0].found["fold"].to_numpy()
-    pooled = resampled_metrics(judged, systems, "both", metrics).draw(n_resamples, rngs[0], None)
+    pooled = resampled_metrics(judged, systems, "systems", metrics).draw(n_resamples, rngs[0], None)
     folded = pooled
     if len(np.unique(folds)) > 1:
-        folded = resampled_metrics(judged, systems, "both", metrics, folds).draw(n_resamples, rngs[1], None)
+        folded = resampled_metrics(judged, systems, "systems", metrics, folds).draw(
+            n_resamples, rngs[1], None
+        )
     return np.stack([pooled, folded], axis=2)
 
 

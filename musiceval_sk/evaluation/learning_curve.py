@@ -136,8 +136,8 @@ def score_learning_curve(
 
     Notes
     -----
-    An interval is a percentile of `n_resamples` resamples, each of which draws test systems with replacement, then test clips within them,
-    then repeats; all sizes and models share what is drawn. So it holds what other test systems, other test clips and other parts
+    An interval is a percentile of `n_resamples` resamples, each of which draws test systems with replacement and then
+    repeats; all sizes and models share what is drawn. So it holds what other test systems with their clips and other parts
     of *this* training data would change. What another training set of the full size would change is not in it.
 
     A clip with fewer ratings than a size asks for keeps all it has; the column ``ratings`` tells the mean.

@@ -142,7 +142,7 @@ class ScoreLearningCurve:
             f"Split {about['split']!r}: {about['meaning']}; {about['folds']} fold(s), the same test clips at every size",
             f"Features: {about['features']}",
             f"Scores are means over {about['n_repeats']} random parts of the training data; [{about['confidence']:.0%} interval]: other test "
-            f"systems, test clips and parts, percentile of {about['n_resamples']} resamples",
+            f"systems and parts, percentile of {about['n_resamples']} resamples",
         ]
         for target, facts in about["targets"].items():
             of_systems = f" of {facts['systems']} systems" if facts["systems"] else ""

@@ -173,7 +173,7 @@ def test_steps_are_paired(clips, X):
     )
     table = compare_predictors(
         y.iloc[test], {"large": large, "small": small}, systems=clips["system"], metrics=["U_LCC"],
-        n_resamples=4000, random_state=1,
+        method="percentile", n_resamples=4000, random_state=1,
     )  # fmt: skip
     for _, step in found.steps.iterrows():
         assert step["gain"] == pytest.approx(table["difference"][0], abs=1e-12)

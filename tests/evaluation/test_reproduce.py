@@ -54,7 +54,12 @@ def test_one_seed_has_one_interval(made, tmp_path):
     for target in TARGETS:
         seed, ours = wide.loc[target, "seed 0"], wide.loc[target, "frozen, mean of 1 seed"]
         pd.testing.assert_frame_equal(seed, ours.loc[seed.index])
-        assert (seed["low"] < seed["high"]).all()
+        has_interval = seed["low"] < seed["high"]
+        # The test list is four clips of three systems. Without S002 its alignment is 2.0 throughout, which has no correlation, so
+        # that two systems are left to leave out.
+        correlations = ["U_LCC", "U_SRCC", "U_KTAU", "S_LCC", "S_SRCC"]
+        assert has_interval.drop(correlations).all()
+        assert (has_interval[correlations] == (target == "impression")).all()
     assert "range over seeds" not in str(found)
     assert str(found).startswith("MusicEval, protocol 'frozen': FROZEN SPECTRAL, NOT THE PAPER'S")
     assert "the look-up of the system mean hears nothing" in str(found)
