@@ -42,9 +42,7 @@ from .evaluation.bootstrap import MetricBootstrap as MetricBootstrap
 from .evaluation.bootstrap import bootstrap_metrics as bootstrap_metrics
 from .evaluation.comparison import compare_predictors as compare_predictors
 from .evaluation.comparison import holm as holm
-from .evaluation.dependent_correlations import steiger_test as steiger_test
 from .evaluation.dependent_correlations import williams_test as williams_test
-from .evaluation.dependent_correlations import zou_interval as zou_interval
 from .evaluation.fused_search import FusedGridSearchCV as FusedGridSearchCV
 from .evaluation.fused_search import FusedRandomizedSearchCV as FusedRandomizedSearchCV
 from .evaluation.influence import evaluate_without as evaluate_without

@@ -1,6 +1,7 @@
-"""Wording shared by error messages."""
+"""Wording that several modules share."""
 
 from collections.abc import Iterable
+from typing import Any
 
 
 def printable(text: object) -> str:
@@ -13,3 +14,16 @@ def listed(offenders: Iterable[object], most: int = 5, separator: str = ", ") ->
     names = [printable(offender) for offender in offenders]
     shown = separator.join(names[:most])
     return f"{shown} (+{len(names) - most} more)" if len(names) > most else shown
+
+
+def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
+    """Say how many predictions no rater could give, and by how much; empty if none, or if no scale is known."""
+    if scale is None:
+        return ""
+    beyond = (scores - scores.clip(*scale)).abs()
+    if not beyond.any():
+        return ""
+    return (
+        f"{(beyond > 0).sum()} of {len(scores)} predictions lie off the raters' scale, {scale[0]:g} to {scale[1]:g}, "
+        f"by up to {beyond.max():.2f}"
+    )

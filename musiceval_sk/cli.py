@@ -196,7 +196,7 @@ def score(
     ] = None,
     system_truth: SystemTruth = "clips",
     ci: Annotated[
-        bool, typer.Option("--ci", help="Also bootstrap systems, then clips: 95 % intervals of all figures.")
+        bool, typer.Option("--ci", help="Also 95 % intervals of all figures, for other systems.")
     ] = False,
     seed: Seed = 0,
 ) -> None:

@@ -137,7 +137,9 @@ def fit_and_assess(
             stacklevel=2,
         )
         return model, about
-    about["assessment"] = assess_error(model[2:], embedder.transform(clips), clips[targets], systems)
+    about["assessment"] = assess_error(
+        model[2:], embedder.transform(clips), clips[targets], systems, scale=regressor.scale
+    )
     for name, error in about["assessment"]["targets"].items():
         typer.echo(
             f"on systems left out, {name}: root mean square error {error['clip_rmse']:.3f} a clip, "

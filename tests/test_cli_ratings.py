@@ -1,5 +1,8 @@
 """``musiceval ratings`` as a user meets it."""
 
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -101,3 +104,25 @@ def test_an_unknown_target_is_named(tmp_path):
     assert result.exit_code == 2
     assert "looked for impression, alignment; columns of numbers found: MOS" in result.stderr
     assert run(tmp_path / "r.csv", "--target", "mos").exit_code == 0
+
+
+@pytest.mark.parametrize("extra", [[], ["--halves", "rater"], ["--clips", "clips.csv"], ["--method", "bias"]])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"a": (5, 4), "b": (2, 1)},
+        {"a": (1, 2), "b": (3, 4), "c": (5, 1), "d": (2, 3), "e": (4, 5)},
+        {"a": (1, 5), "b": (2, 4), "c": (4, 2), "d": (5, 1)},
+    ],
+    ids=["two clips", "halves that disagree", "raters of opposite minds"],
+)
+def test_small_tests_end_in_figures_or_reasons(tmp_path, monkeypatch, rows, extra):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"r{n},{clip},{score}" for clip, scores in rows.items() for n, score in enumerate(scores)]
+    Path("r.csv").write_text("\n".join(["rater,clip_id,impression", *lines, ""]))
+    Path("clips.csv").write_text("clip_id,path,system\na,a.wav,S1\nb,b.wav,S2\n")  # few clips are left
+    result = run("r.csv", *extra)
+    assert result.exit_code == ("left out" in result.output), result.output
+    assert f"{2 if '--clips' in extra else len(rows)} clips by" in result.stdout
+    assert "Krippendorff's alpha" in result.stdout and "no S_LCC; S_SRCC: impression:" in result.stdout
+    assert not re.search(r"-[1-9]\.\d*[1-9]", result.stdout.split("impression:")[0])  # below -1

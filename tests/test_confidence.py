@@ -13,7 +13,6 @@ from musiceval_sk import (
     pairwise_accuracy,
     spearman_interval,
     split_half,
-    zou_interval,
 )
 
 RATINGS = pd.DataFrame(
@@ -33,7 +32,6 @@ TRUTH = np.arange(12.0)
         lambda: pairwise_accuracy(TRUTH, TRUTH, confidence=95),
         lambda: spearman_interval(0.5, 20, confidence=95),
         lambda: split_half(RATINGS, confidence=95),
-        lambda: zou_interval(0.5, 0.4, 0.3, 20, confidence=95),
     ],
 )
 def test_confidence_in_per_cent_is_refused(call):

@@ -1,10 +1,10 @@
-"""Bootstrap intervals of figures over clips, systems or raters."""
+"""Intervals of figures: items or raters are resampled; systems, where they are known, are left out in turn."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from musiceval_sk._bca import bca_bounds
+from musiceval_sk._bounds import FISHER, LEAST_UNITS, bca_bounds, jackknife_bounds
 from musiceval_sk._confidence import require_confidence
 
 _CELLS_AT_ONCE = 2_000_000
@@ -20,22 +20,29 @@ def draw_counts(n_units: int, n_draws: int, random: np.random.Generator) -> Iter
         yield np.bincount(drawn.ravel(), minlength=draws * n_units).reshape(draws, n_units).astype(float)
 
 
-def bootstrap_interval(
+def interval_of(
     n_units: int,
     figure: Callable[[np.ndarray], np.ndarray],
     confidence: float,
     n_bootstrap: int,
     random_state: int | None,
+    systems: np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """Bias-corrected and accelerated interval, units resampled; nan below three units or without draws.
+    """Interval of a figure; nan below three units, or systems, or without draws.
 
-    ``figure`` takes how often each unit counts, shape=(draws, n_units), and gives one value a draw. The jackknife leaves
-    out one unit at a time, or one of 200 groups where there are more units: sums of squares and cubes of the influence of
-    groups have the expectation of those of units.
+    ``figure`` takes how often each unit counts, shape=(draws, n_units), and gives one value a draw. Units of one system are not
+    independent, so where ``systems``, shape=(n_units,), are known the interval is the jackknife's over systems. Else units
+    are resampled, bias-corrected and accelerated; that jackknife leaves out one unit at a time, or one of 200 groups where there
+    are more units: sums of squares and cubes of the influence of groups have the expectation of those of units.
     """
     require_confidence(confidence)
-    if n_bootstrap < 1 or n_units < 3:
+    if n_bootstrap < 1 or n_units < LEAST_UNITS:
         return float("nan"), float("nan")
+    if systems is not None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            left_out = figure((systems != np.unique(systems)[:, None]).astype(float))
+            value = float(figure(np.ones((1, n_units)))[0])
+        return jackknife_bounds(value, left_out, confidence, FISHER)
     random = np.random.default_rng(random_state)
     group = random.permutation(n_units) % _MOST_GROUPS
     left_in = (group != np.arange(min(n_units, _MOST_GROUPS))[:, None]).astype(float)

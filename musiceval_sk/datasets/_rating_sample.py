@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.datasets._bootstrap import bootstrap_interval
+from musiceval_sk.datasets._bootstrap import interval_of
 from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, read_ratings, warn_of_slots
 from musiceval_sk.exceptions import RatingDesignError
 
@@ -36,14 +36,15 @@ def figure_of_sums(
     confidence: float,
     n_bootstrap: int,
     random_state: int | None,
+    systems: np.ndarray | None = None,
 ) -> Figure:
-    """Work out a figure from sums over units, one row a unit, and resample the units."""
+    """Work out a figure from sums over units, one row a unit, with its interval over units, or over their systems."""
     n_units = len(summands)
 
     def of_counts(counts: np.ndarray) -> np.ndarray:
         return figure(counts @ summands)
 
-    interval = bootstrap_interval(n_units, of_counts, confidence, n_bootstrap, random_state)
+    interval = interval_of(n_units, of_counts, confidence, n_bootstrap, random_state, systems)
     return Figure(float(figure(summands.sum(0)[None])[0]), *interval, n_units)
 
 

@@ -162,3 +162,12 @@ def systems_of_items(
     else:
         return None
     return None if is_missing(system).any() else np.array(id_texts(system), dtype=object)
+
+
+def several_systems(
+    table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
+) -> np.ndarray | None:
+    """Find the number of each item's system; None where one is unnamed, or all are the same."""
+    systems = systems_of_items(table, clips, items, codes)
+    numbers = np.zeros(1, dtype=int) if systems is None else pd.factorize(systems)[0]
+    return numbers if numbers.any() else None

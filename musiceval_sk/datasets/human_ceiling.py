@@ -31,6 +31,10 @@ _METRICS: dict[str, dict[str, Any]] = {
     "S_SRCC": {"level": "system", "correlation": "spearman"},
 }
 _BOUNDS = ("value", "low", "high")
+_COLUMNS = ["target", "figure", "value", "low", "high", "n", "lowest", "highest", "note"]
+_NO_INTERVAL = (
+    "no interval: fewer than 3 systems (where unknown, items or raters) to go by, or perfect agreement"
+)
 _NOTHING = Figure(float("nan"), float("nan"), float("nan"), 0)
 
 
@@ -43,7 +47,7 @@ class HumanCeiling:
     table : pandas.DataFrame
         One row a target and figure: ``target``, ``figure``, ``value``, ``low``, ``high``, ``n`` (items, systems or
         raters), ``lowest`` and ``highest`` (range over random splits, where there are any) and ``note``, which holds
-        the reason where the design cannot carry the figure and its value is nan.
+        the reason where a figure that the ratings cannot carry, or its interval, is nan.
     raters : dict of str to pandas.DataFrame
         By target, the table that `rater_table` makes; empty where raters are unknown.
     confidence : float
@@ -126,9 +130,11 @@ class HumanCeiling:
             refused = rows["value"].isna()
             width = rows["figure"].str.len().max()
             lines += [f"  {row.figure:<{width}}  {_words(row)}" for row in rows[~refused].itertuples()]
+            metrics = rows["figure"].str.split(", ").str[0]
+            in_part = metrics.isin(metrics[~refused])  # halves stand, and nothing can be made of them
             for reason, missing in rows[refused].groupby("note", sort=False):
-                names = dict.fromkeys(missing["figure"].str.split(", ").str[0])
-                lines.append(f"  no {', '.join(names)}: {reason}")
+                names = dict.fromkeys(missing["figure"].where(in_part, metrics))
+                lines.append(f"  no {'; '.join(names)}: {reason}")
         return "\n".join(lines)
 
 
@@ -170,7 +176,7 @@ def human_ceiling(
     confidence : float in (0, 1), default=0.95
         Nominal coverage of the intervals.
     n_bootstrap : int, default=1000
-        Number of bootstrap draws; 0 gives no intervals.
+        Number of bootstrap draws, where systems are unknown; 0 gives no intervals.
     random_state : int or None, default=0
         Seed.
 
@@ -205,11 +211,12 @@ def human_ceiling(
     table = of_known_clips(table, clips, quiet=True)
     options = {
         "items": items,
+        "clips": clips,
         "confidence": confidence,
         "n_bootstrap": n_bootstrap,
         "random_state": random_state,
     }
-    halving = {"by": by, "clips": clips, "rater": rater, "n_splits": n_splits}
+    halving = {"by": by, "rater": rater, "n_splits": n_splits}
     rows, raters, panels = [], {}, {}
     for target in chosen:
         rows += [{"target": target, **row} for row in _figures(table, target, rater, options, halving)]
@@ -221,7 +228,11 @@ def human_ceiling(
         counts = table[table[target].notna()].groupby(items).size()
         if (counts > 1).any():
             panels[target] = float(counts[counts > 1].mean())
-    return HumanCeiling(pd.DataFrame(rows), raters, confidence, panels)
+    found = pd.DataFrame(rows, columns=_COLUMNS)
+    if n_bootstrap:
+        alone = found["value"].notna() & found["low"].isna()
+        found.loc[alone, "note"] = [f"{note}; {_NO_INTERVAL}".lstrip("; ") for note in found["note"][alone]]
+    return HumanCeiling(found, raters, confidence, panels)
 
 
 def _figures(
@@ -231,17 +242,17 @@ def _figures(
     options: dict[str, Any],
     halving: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
+    of_raters = {name: value for name, value in options.items() if name != "clips"}
     for name, figure in (
         ("Krippendorff's alpha", lambda: krippendorff_alpha(table, target, **options)),
         ("ICC(1,1)", lambda: intraclass_correlation(table, target, **options)),
         ("ICC(1,k)", lambda: intraclass_correlation(table, target, k=None, **options)),
-        ("leave one rater out", lambda: leave_one_rater_out(table, target, rater=rater, **options)),
+        ("leave one rater out", lambda: leave_one_rater_out(table, target, rater=rater, **of_raters)),
     ):
         found, note = _or_reason(figure)
-        row = {"figure": name, **(found or _NOTHING)._asdict(), "note": note}
         if name == "ICC(1,k)" and found:
-            row["note"] = f"k = {_ratings_an_item(table, target, options['items']):.2f}"
-        yield row
+            note = f"k = {_ratings_an_item(table, target, options['items']):.2f}"
+        yield {"figure": name, **(found or _NOTHING)._asdict(), "note": note}
     for metric, level in _METRICS.items():
         halves, note = _or_reason(functools.partial(split_half, table, target, **level, **halving, **options))
         yield from _ceiling_rows(metric, halves, note)
@@ -255,13 +266,14 @@ def _ceiling_rows(metric: str, halves: SplitHalf | None, note: str) -> Iterator[
         return
     spread = {"lowest": halves.lowest, "highest": halves.highest}
     yield {"figure": f"{metric}, halves", **halves.halves._asdict(), **spread, "note": ""}
-    yield {"figure": f"{metric}, {ANOTHER_PANEL}", **halves.panel._asdict(), "note": ""}
-    value, low, high = (float(np.sqrt(np.maximum(0, bound))) for bound in halves.panel[:3])
-    yield {
-        "figure": f"{metric}, {PERFECT}",
-        **Figure(value, low, high, halves.panel.n)._asdict(),
-        "note": "",
-    }
+    if np.isnan(halves.panel.value):
+        note = (
+            f"halves correlate {halves.halves.value:.3f}, which leaves no reliability to step up to a panel"
+        )
+    value, low, high = (float(np.sqrt(bound)) for bound in halves.panel[:3])
+    perfect = Figure(value, low, high, halves.panel.n)
+    for who, figure in ((ANOTHER_PANEL, halves.panel), (PERFECT, perfect)):
+        yield {"figure": f"{metric}, {who}", **figure._asdict(), "note": note}
 
 
 def _or_reason(figure: Callable[[], Any]) -> tuple[Any, str]:

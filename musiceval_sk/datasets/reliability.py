@@ -20,6 +20,7 @@ from musiceval_sk.datasets._rating_sample import (
     require_pairs,
     sample_of,
 )
+from musiceval_sk.datasets._ratings import columns_of, several_systems
 from musiceval_sk.exceptions import RatingDesignError
 
 
@@ -28,6 +29,7 @@ def krippendorff_alpha(
     target: str = "impression",
     *,
     items: Sequence[str] = ("clip_id",),
+    clips: pd.DataFrame | None = None,
     confidence: float = 0.95,
     n_bootstrap: int = 1000,
     random_state: int | None = 0,
@@ -46,6 +48,8 @@ def krippendorff_alpha(
         Score column; empty cells are ratings not given.
     items : sequence of str, default=("clip_id",)
         Columns that together name what was rated.
+    clips : pandas.DataFrame, default=None
+        Clips table with ``system``; without it the ratings' own column ``system``, if there is one.
     confidence : float in (0, 1), default=0.95
         Nominal coverage of the interval.
     n_bootstrap : int, default=1000
@@ -56,8 +60,9 @@ def krippendorff_alpha(
     Returns
     -------
     Figure
-        ``value``, ``low``, ``high`` and ``n``, the number of items used. The interval is the bias-corrected and accelerated
-        bootstrap over items: it speaks of other items and the same panel.
+        ``value``, ``low``, ``high`` and ``n``, the number of items used. Where the systems of all items are known, the interval
+        is the jackknife's over systems (Student's t on Fisher's z; nan below three): it speaks of other systems and the same panel.
+        Else it is the bias-corrected and accelerated bootstrap over items, which takes items for independent.
 
     Raises
     ------
@@ -86,7 +91,9 @@ def krippendorff_alpha(
     within = count * (squares - total**2 / count) / (count - 1)
 
     summands = np.column_stack([count, total, squares, within])
-    return figure_of_sums(summands, _alpha, confidence, n_bootstrap, random_state)
+    systems = several_systems(sample.table, clips, columns_of(items), sample.items)
+    systems = None if systems is None else systems[paired]
+    return figure_of_sums(summands, _alpha, confidence, n_bootstrap, random_state, systems)
 
 
 def intraclass_correlation(
@@ -95,6 +102,7 @@ def intraclass_correlation(
     *,
     k: float | None = 1,
     items: Sequence[str] = ("clip_id",),
+    clips: pd.DataFrame | None = None,
     confidence: float = 0.95,
     n_bootstrap: int = 1000,
     random_state: int | None = 0,
@@ -114,6 +122,8 @@ def intraclass_correlation(
         Number of ratings that a score averages; None takes the design's own, see Notes.
     items : sequence of str, default=("clip_id",)
         Columns that together name what was rated.
+    clips : pandas.DataFrame, default=None
+        Clips table with ``system``; without it the ratings' own column ``system``, if there is one.
     confidence : float in (0, 1), default=0.95
         Nominal coverage of the interval.
     n_bootstrap : int, default=1000
@@ -124,13 +134,14 @@ def intraclass_correlation(
     Returns
     -------
     Figure
-        ``value``, ``low``, ``high`` and ``n``, the number of items. The interval is the bias-corrected and accelerated
-        bootstrap over items. The value may be negative, where ratings of one item differ more than those of different items.
+        ``value``, ``low``, ``high`` and ``n``, the number of items; the interval is as that of `krippendorff_alpha`. The value
+        of a single rating may be negative, where ratings of one item differ more than those of different items.
 
     Raises
     ------
     RatingDesignError
-        If no item has two ratings, there are not two items, or all ratings are the same.
+        If no item has two ratings, there are not two items, all ratings are the same, or a negative figure would have to be
+        stepped up from one rating to several.
     ValueError
         If `k` is not positive, or confidence is not between 0 and 1.
 
@@ -162,7 +173,15 @@ def intraclass_correlation(
         )
 
     summands = np.column_stack([np.ones(len(count)), count, total, squares, count**2, total**2 / count])
-    return figure_of_sums(summands, functools.partial(_icc, k=k), confidence, n_bootstrap, random_state)
+    of_one = float(_icc(summands.sum(0)[None], 1)[0])
+    if k != 1 and of_one < 0:
+        raise RatingDesignError(
+            f"{target}: ratings of one item differ more than those of different items (ICC(1,1) = {of_one:.3f}), so there is no "
+            "reliability that a mean of several could step up"
+        )
+    systems = several_systems(sample.table, clips, columns_of(items), sample.items)
+    figure = functools.partial(_icc, k=k)
+    return figure_of_sums(summands, figure, confidence, n_bootstrap, random_state, systems)
 
 
 def leave_one_rater_out(
@@ -311,6 +330,8 @@ def _icc(sums: np.ndarray, k: float | None) -> np.ndarray:
     between = (of_means - x**2 / n) / (n_items - 1)
     within = (xx - of_means) / (n - n_items)
     of_items = (between - within) / k0
+    if k != 1:
+        of_items = np.maximum(of_items, 0)
     return of_items / (of_items + within / (k0 if k is None else k))
 
 

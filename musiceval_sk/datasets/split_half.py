@@ -9,9 +9,9 @@ from scipy import sparse
 
 from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
-from musiceval_sk.datasets._bootstrap import bootstrap_interval
+from musiceval_sk.datasets._bootstrap import interval_of
 from musiceval_sk.datasets._rating_sample import Figure, RatingSample, require_pairs, sample_of
-from musiceval_sk.datasets._ratings import systems_of_items
+from musiceval_sk.datasets._ratings import columns_of, several_systems, systems_of_items
 from musiceval_sk.exceptions import RatingDesignError
 
 # Splits that a bootstrap draw averages. Fewer than all keep it quick, and leave the interval a little wide.
@@ -28,7 +28,8 @@ class SplitHalf(NamedTuple):
     lowest, highest : float
         Its range over the splits.
     panel : Figure
-        The same stepped up by Spearman and Brown: how a second panel as large as the first would correlate with it.
+        The same stepped up by Spearman and Brown: how a second panel as large as the first would correlate with it; nan where
+        halves correlate below 0, which leaves nothing to step up.
     factor : float
         How much longer than a half the panel is: 2 where halves are equal.
     """
@@ -72,7 +73,7 @@ def split_half(
         another panel. "rater" puts each rater into one half with all his ratings: right where the same few raters
         rate everything, because what one of them likes in a system is then noise, not reliability.
     clips : pandas.DataFrame, default=None
-        Clips table with ``system``, for ``level="system"``; without it the ratings must have that column.
+        Clips table with ``system``; without it the ratings' own column ``system``. ``level="system"`` needs one of them.
     rater : str or None, default="rater"
         Column of raters, for ``by="rater"``.
     items : sequence of str, default=("clip_id",)
@@ -82,15 +83,15 @@ def split_half(
     confidence : float in (0, 1), default=0.95
         Nominal coverage of the intervals.
     n_bootstrap : int, default=1000
-        Number of bootstrap draws of items, or of systems with all of theirs; 0 gives no interval.
+        Number of bootstrap draws of items, where systems are unknown; 0 gives no interval.
     random_state : int or None, default=0
         Seed of splits and bootstrap.
 
     Returns
     -------
     SplitHalf
-        Correlation of the halves, its range, and what it is for the whole panel, with bias-corrected and accelerated
-        bootstrap intervals.
+        Correlation of the halves, its range, and what it is for the whole panel. Intervals are as those of `krippendorff_alpha`:
+        over systems with all their items, or, where systems are unknown, over items. For the panel they end at 0.
 
     Raises
     ------
@@ -123,9 +124,10 @@ def split_half(
         raise ValueError(f"n_splits={n_splits}: at least one split is needed")
     sample = sample_of(ratings, target, items, rater, "halving by raters" if by == "rater" else "")
     require_pairs(np.bincount(sample.items) > 1, target, "the correlation of two halves")
-    units = None
+    units, systems = None, several_systems(sample.table, clips, columns_of(items), sample.items)
     if level == "system":
         units = _systems(target, clips, items, sample)
+        systems = np.arange(units.max() + 1)
     random = np.random.default_rng(random_state)
     splits = [_halve(sample, by, random) for _ in range(n_splits)]
     pairs = [_average(first, second, units) for first, second, _ in splits]
@@ -141,12 +143,13 @@ def split_half(
         raise RatingDesignError(f"{target}: a half without any spread cannot be correlated with the other")
     value, factor = float(np.mean(figures)), float(np.mean([factor for *_, factor in splits]))
     figure = _figure(correlate, pairs[:_SPLITS_A_DRAW])
-    interval = bootstrap_interval(len(pairs[0][0]), figure, confidence, n_bootstrap, random_state)
+    interval = interval_of(len(pairs[0][0]), figure, confidence, n_bootstrap, random_state, systems)
     low, high = _recentred(interval, float(np.mean(figures[:_SPLITS_A_DRAW])), value)
     halves = Figure(value, low, high, n)
-    value, low, high = (spearman_brown(r, factor) for r in (value, low, high))
-    panel = Figure(value, low, high, n)
-    return SplitHalf(halves, float(min(figures)), float(max(figures)), panel, factor)
+    whole, low, high = (
+        spearman_brown(bound, factor) if value >= 0 else np.nan for bound in (value, np.maximum(low, 0), high)
+    )
+    return SplitHalf(halves, float(min(figures)), float(max(figures)), Figure(whole, low, high, n), factor)
 
 
 def spearman_brown(correlation: float, factor: float = 2.0) -> float:
@@ -154,22 +157,22 @@ def spearman_brown(correlation: float, factor: float = 2.0) -> float:
 
     Parameters
     ----------
-    correlation : float in [-1, 1]
-        Reliability of the measurement as it is.
+    correlation : float in [0, 1]
+        Reliability of the measurement as it is, a share of variance.
     factor : float, default=2.0
         How many times as long the other one is.
 
     Returns
     -------
     float
-        ``factor * correlation / (1 + (factor - 1) * correlation)``.
+        ``factor * correlation / (1 + (factor - 1) * correlation)``; nan below 0, where the formula has no meaning.
 
     Examples
     --------
     >>> spearman_brown(0.5)
     0.6666666666666666
     """
-    return factor * correlation / (1 + (factor - 1) * correlation)
+    return factor * correlation / (1 + (factor - 1) * correlation) if correlation >= 0 else float("nan")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -269,9 +272,9 @@ def _collapse(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _recentred(interval: tuple[float, float], around: float, value: float) -> tuple[float, float]:
     """Move an interval of the splits that draws averaged to the mean of all splits, on Fisher's scale."""
-    if value >= 1 or around >= 1:
+    if abs(value) >= 1 or abs(around) >= 1:
         return interval
-    bounds = np.minimum(interval, 1 - 1e-12)
+    bounds = np.clip(interval, 1e-12 - 1, 1 - 1e-12)
     low, high = np.tanh(np.arctanh(bounds) + np.arctanh(value) - np.arctanh(around))
     return float(low), float(high)
 

@@ -10,7 +10,7 @@ from scipy.stats import ConstantInputWarning
 
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.ids import systems_if_named
-from musiceval_sk.evaluation.bootstrap import MetricBootstrap, bootstrap_metrics
+from musiceval_sk.evaluation.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
 from musiceval_sk.evaluation.metrics import METRICS, evaluate
 from musiceval_sk.evaluation.protocols import ReproductionProtocol
 from musiceval_sk.evaluation.published import published_results
@@ -30,7 +30,6 @@ COLUMNS = [
     "source",
 ]
 _OURS = "this run"
-_DRAWN = {"both": "systems, then clips within them", "clips": "clips"}
 
 
 def tabulate(
@@ -129,9 +128,8 @@ class _Intervals:
         found = self._of_clips
         return {
             "confidence": 0.95,
-            "method": "percentile",
             "drawn": found.level,
-            "drawn_in_words": _DRAWN[found.level],
+            "drawn_in_words": HOW[found.level],
             "resamples": len(found.distribution),
         }
 
@@ -144,6 +142,6 @@ def _averaged(found: MetricBootstrap, names: list[str]) -> MetricBootstrap:
     places = [found.targets.index(name) for name in names]
     parts = {
         name: getattr(found, name)[..., places, :].mean(axis=-2, keepdims=True)
-        for name in ("estimates", "distribution", "left_out")
+        for name in ("estimates", "distribution", "left_out", "least_variances")
     }
     return replace(found, targets=[None], notes=[found.notes[places[0]]], **parts)

@@ -109,7 +109,7 @@ def _section(study: "StudyResult", split: str, target: str) -> list[str]:
     lines += _ceiling(study.about["human_ceiling"].get(target, {}), width)
     lines += _notes(study, split, target)
     lines += _tests(study, split, target)
-    return [*lines, *(f"  {caution}" for caution in cautions(described, facts))]
+    return [*lines, *(f"  {caution}" for caution in study.cautions(target, split))]
 
 
 def _row(name: str, kind: str, row: pd.Series, width: int) -> str:

@@ -41,7 +41,13 @@ def group_parameters(model: Any, groups: Any) -> dict[str, Any]:
 
 
 def assess_error(
-    model: Any, X: Any, Y: pd.DataFrame, systems: pd.Series, *, n_splits: int = 5
+    model: Any,
+    X: Any,
+    Y: pd.DataFrame,
+    systems: pd.Series,
+    *,
+    n_splits: int = 5,
+    scale: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     """Measure a model's error on systems left out of training, per clip and per system.
 
@@ -61,11 +67,13 @@ def assess_error(
         System of each clip.
     n_splits : int, default=5
         Trainings; at most as many as systems.
+    scale : (float, float), default=None
+        Lowest and highest score that raters can give, to be kept: intervals of new systems end there.
 
     Returns
     -------
     dict
-        JSON values: ``n_systems``, ``n_clips``, ``n_splits`` and, per target, ``clip_rmse``, ``system_rmse`` (of means over a
+        JSON values: ``n_systems``, ``n_clips``, ``n_splits``, ``scale`` if given, and, per target, ``clip_rmse``, ``system_rmse`` (of means over a
         system's clips), ``clip_sd`` and ``system_sd``, the standard deviations of the two parts.
 
     Raises
@@ -91,7 +99,8 @@ def assess_error(
         predicted = np.reshape(fold.predict(X.iloc[test]), (len(test), -1))
         residuals.iloc[test] = Y.iloc[test].to_numpy() - predicted
     errors = {str(name): _errors(residuals[name], systems) for name in residuals}
-    return {"n_systems": int(count), "n_clips": len(Y), "n_splits": n_splits, "targets": errors}
+    kept = {} if scale is None else {"scale": [float(end) for end in scale]}
+    return {"n_systems": int(count), "n_clips": len(Y), "n_splits": n_splits, "targets": errors, **kept}
 
 
 def _errors(residuals: pd.Series, systems: pd.Series) -> dict[str, float]:

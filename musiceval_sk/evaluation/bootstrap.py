@@ -1,4 +1,4 @@
-"""All metrics with intervals: a bootstrap that draws systems, and then clips within them."""
+"""All metrics with intervals that hold for other systems: by leaving systems out, and by drawing them anew."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ import pandas as pd
 from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._folded_metrics import NO_FOLD_RANKS, folds_are_small, resampled_metrics
-from musiceval_sk.evaluation._intervals import METHODS, interval
+from musiceval_sk.evaluation._intervals import METHODS, interval, least_variances, method_of
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import LEVELS
 from musiceval_sk.evaluation._scores import (
@@ -24,8 +24,15 @@ from musiceval_sk.evaluation._scores import (
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.stats import fisher_interval, spearman_interval
 
-_DRAWN = {"both": "systems, then clips within them", "systems": "whole systems", "clips": "clips"}
-_ANALYTIC = {"LCC": fisher_interval, "SRCC": spearman_interval}
+_NO_INTERVAL = "no interval: a perfect figure, or too few systems"
+# How "auto" makes intervals, by level.
+HOW = {
+    "systems": "leaving out a system at a time; S_KTAU: percentiles of resampled systems",
+    "both": "leaving out a system at a time; S_KTAU: percentiles of resampled systems and clips",
+    "clips": "percentiles of resampled clips",
+}
+# Of systems alone: clips of one system are not independent of one another.
+_ANALYTIC = {"S_LCC": fisher_interval, "S_SRCC": spearman_interval}
 
 
 def bootstrap_metrics(
@@ -34,7 +41,7 @@ def bootstrap_metrics(
     *,
     systems: Any = None,
     folds: Any = None,
-    level: str = "both",
+    level: str = "systems",
     n_resamples: int = 10_000,
     min_clips: int = 1,
     only: Any = None,
@@ -42,7 +49,7 @@ def bootstrap_metrics(
     random_state: Any = None,
     n_jobs: int | None = None,
 ) -> "MetricBootstrap":
-    """Compute all eight metrics of each target, and how they would vary with other systems and clips.
+    """Compute all eight metrics of each target, and how they would vary with other systems.
 
     Parameters
     ----------
@@ -56,9 +63,10 @@ def bootstrap_metrics(
         The fold in which each clip was tested (a Series by clip id, as for systems): metrics are computed fold by
         fold and averaged. Folds with fewer than three systems are left out of correlations of systems. Folds that share no
         system are resampled each by itself; where folds share systems, a system is drawn for all of them at once.
-    level : {"both", "systems", "clips"}, default="both"
-        What is drawn with replacement: systems and then clips within each; whole systems; or clips within the systems as they
-        are, which asks how the figure would vary for these very systems.
+    level : {"systems", "clips", "both"}, default="systems"
+        What is drawn with replacement: whole systems; clips within the systems as they are, which asks how the figure would
+        vary for these very systems; or systems and then clips within each, which counts the noise within systems twice: it is
+        in the drawn systems' means already.
     n_resamples : int, default=10_000
         Number of resamples.
     min_clips : int, default=1
@@ -87,7 +95,8 @@ def bootstrap_metrics(
 
     Notes
     -----
-    A system that is drawn twice counts as two systems, with clips drawn for each. All targets share their resamples.
+    A system that is drawn twice counts as two systems. All targets share their resamples. S metrics are about means of as many
+    clips a system as these have: with more clips systems are told apart better, and the figure itself is another.
 
     Examples
     --------
@@ -118,6 +127,7 @@ def bootstrap_metrics(
         estimates=resampled.as_they_are(),
         distribution=resampled.draw(n_resamples, random_state, n_jobs),
         left_out=resampled.leaving_out(),
+        least_variances=np.stack([_least_variances(one, labels, level) for one in judged]),
         n_clips=int(kept.sum()),
         n_systems=0 if labels is None else len(set(labels)),
         n_folds=1 if tested_in is None else len(set(tested_in)),
@@ -139,7 +149,9 @@ class MetricBootstrap:
     distribution : np.ndarray [shape=(n_resamples, n_targets, 8)]
         The metrics of each resample; nan where one was undefined.
     left_out : np.ndarray [shape=(n_units, n_targets, 8)]
-        The metrics without each system (or part of the clips), for BCa.
+        The metrics without each system (or part of the clips), for the jackknife and BCa.
+    least_variances : np.ndarray [shape=(n_targets, 8)]
+        Variances of the logarithms of U_MSE and S_MSE that errors of systems from a normal distribution would give; else 0.
     n_clips, n_systems, n_folds : int
         What the estimates rest on.
     level : {"both", "systems", "clips"}
@@ -152,6 +164,7 @@ class MetricBootstrap:
     estimates: np.ndarray
     distribution: np.ndarray
     left_out: np.ndarray
+    least_variances: np.ndarray
     n_clips: int
     n_systems: int
     n_folds: int
@@ -159,7 +172,7 @@ class MetricBootstrap:
     notes: list[dict[str, str]]
 
     def interval(
-        self, metric: str, target: Any = None, *, method: str = "percentile", confidence: float = 0.95
+        self, metric: str, target: Any = None, *, method: str = "auto", confidence: float = 0.95
     ) -> tuple[float, float]:
         """Interval of one figure.
 
@@ -169,18 +182,20 @@ class MetricBootstrap:
             One of `METRICS`.
         target : str, default=None
             The target; needed only where there are several.
-        method : {"percentile", "bca", "basic"}, default="percentile"
-            Method. In simulation percentile intervals held correlations most often, and were not wider; BCa held errors
-            about as often or a little more. The basic interval is taken on Fisher's z scale for correlations and on the
-            logarithm for errors, so that it stays within the metric's range.
+        method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
+            "auto" is what held the metric most nearly as often as it says in simulation (docs/statistics.md): the
+            jackknife, but percentiles of the resamples for S_KTAU, and for level="clips". The jackknife leaves out one system at
+            a time and takes Student's t, on Fisher's z scale for correlations and on the logarithm for errors; of S_SRCC, whose
+            jackknife is cautious by itself, it takes the normal distribution; of errors the variance is at least that which errors of
+            systems from a normal distribution would give. The basic interval is taken on the same scales.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
 
         Returns
         -------
         tuple of float
-            Lower and upper bound; nan where the figure is undefined, where a basic interval has a perfect score to
-            mirror, and where BCa has all resamples on one side or fewer than three systems.
+            Lower and upper bound; nan where the figure is undefined or perfect, where there are fewer than three systems for
+            the jackknife or BCa, and where BCa has all resamples on one side.
 
         Raises
         ------
@@ -192,12 +207,14 @@ class MetricBootstrap:
         require_confidence(confidence)
         row, column = self._place(metric, target)
         return interval(
-            method,
+            method_of(method, metric, self.level),
             self.distribution[:, row, column],
             self.estimates[row, column],
             self.left_out[:, row, column],
             "error" if metric.endswith("MSE") else "correlation",
             confidence,
+            least_variance=self.least_variances[row, column],
+            normal=metric == "S_SRCC",
         )
 
     def samples(self, metric: str, target: Any = None) -> np.ndarray:
@@ -223,12 +240,12 @@ class MetricBootstrap:
         row, column = self._place(metric, target)
         return self.distribution[:, row, column]
 
-    def table(self, *, method: str = "percentile", confidence: float = 0.95) -> pd.DataFrame:
+    def table(self, *, method: str = "auto", confidence: float = 0.95) -> pd.DataFrame:
         """All figures with their intervals, one row a figure.
 
         Parameters
         ----------
-        method : {"percentile", "bca", "basic"}, default="percentile"
+        method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
             As of `interval`.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
@@ -236,9 +253,10 @@ class MetricBootstrap:
         Returns
         -------
         pandas.DataFrame
-            ``target, metric, value, low, high``; ``standard_error`` and ``n_undefined`` over resamples;
-            ``analytic_low, analytic_high``: Fisher's interval of LCC and `spearman_interval` of SRCC, which take
-            clips (U) or systems (S) for independent, and which means of folds do not have; ``n``, the number of these; ``note``, why a figure is missing.
+            ``target, metric, value, low, high``; ``method``, that of the interval; ``standard_error`` and ``n_undefined`` over
+            resamples; ``analytic_low, analytic_high``: Fisher's interval of S_LCC and `spearman_interval` of S_SRCC, for systems from
+            a normal population, which means of folds do not have; ``n``, the number of clips (U) or systems (S); ``note``, why a
+            figure or its interval is missing.
         """
         rows = []
         for place, target in enumerate(self.targets):
@@ -249,23 +267,32 @@ class MetricBootstrap:
                 n = self.n_systems if metric.by_system else self.n_clips
                 low, high = self.interval(name, target, method=method, confidence=confidence)
                 row = {"target": target, "metric": name, "value": value, "low": low, "high": high}
+                row["method"] = method_of(method, name, self.level)
                 row["standard_error"] = finite.std(ddof=1) if len(finite) > 1 else np.nan
-                formula = _no_formula if self.n_folds > 1 else _ANALYTIC.get(name[2:], _no_formula)
+                formula = _no_formula if self.n_folds > 1 else _ANALYTIC.get(name, _no_formula)
                 row["analytic_low"], row["analytic_high"] = formula(value, n, confidence=confidence)
                 row |= {"n": n, "n_undefined": len(samples) - len(finite)}
-                row["note"] = "" if np.isfinite(value) else self.notes[place].get(name[0], "")
+                row["note"] = (
+                    self.notes[place].get(name[0], "")
+                    if np.isnan(value)
+                    else ""
+                    if low <= high
+                    else _NO_INTERVAL
+                )
                 rows.append(row)
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
         table = self.table()
         lines = [
-            f"{self.n_clips} clips of {self.n_systems} systems{_mean_of(self.n_folds)}; 95 % intervals (percentile) of {len(self.distribution)} resamples, "
-            f"drawn: {_DRAWN[self.level]}"
+            f"{self.n_clips} clips of {self.n_systems} systems{_mean_of(self.n_folds)}; 95 % intervals: "
+            f"{HOW[self.level]}, {len(self.distribution)} resamples"
         ]
         for _, row in table.iterrows():
             name = row["metric"] if row["target"] is None else f"{row['target']} {row['metric']}"
             found = f"{row['value']:7.3f}  [{row['low']:6.3f}, {row['high']:6.3f}]"
+            if np.isnan(row["low"]):
+                found = f"{row['value']:7.3f}  {row['note']}"
             lines.append(f"{name:24s}{found if np.isfinite(row['value']) else '      -  ' + row['note']}")
         return "\n".join(lines)
 
@@ -277,6 +304,12 @@ class MetricBootstrap:
         if target not in self.targets:
             raise ValueError(f"unknown target {target!r}; targets are {listed(self.targets)}")
         return self.targets.index(target), list(METRICS).index(metric)
+
+
+def _least_variances(judged: Judged, systems: np.ndarray | None, level: str) -> np.ndarray:
+    if systems is None or level == "clips":
+        return np.zeros(len(METRICS))
+    return least_variances(judged.truth, judged.prediction, systems)
 
 
 def _mean_of(n_folds: int) -> str:

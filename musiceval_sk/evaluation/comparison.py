@@ -17,7 +17,7 @@ from musiceval_sk.evaluation._folded_metrics import (
     folds_are_small,
     resampled_metrics,
 )
-from musiceval_sk.evaluation._intervals import METHODS, interval
+from musiceval_sk.evaluation._intervals import METHODS, interval, method_of
 from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import generators
@@ -31,7 +31,7 @@ from musiceval_sk.evaluation._scores import (
     system_means,
     warn_of_few,
 )
-from musiceval_sk.evaluation.dependent_correlations import steiger_test, williams_test, zou_interval
+from musiceval_sk.evaluation.dependent_correlations import williams_test
 from musiceval_sk.evaluation.metrics import METRICS
 
 
@@ -43,7 +43,7 @@ def compare_predictors(
     metrics: str | Collection[str] | None = None,
     baseline: str | None = None,
     folds: Any = None,
-    method: str = "percentile",
+    method: str = "auto",
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     min_clips: int = 1,
@@ -71,13 +71,14 @@ def compare_predictors(
         fold and averaged, as `bootstrap_metrics` does. Folds with fewer than three systems are left out of correlations of
         systems. Folds that share no system are resampled each by itself; where folds share systems, a system is drawn for all
         of them at once.
-    method : {"percentile", "bca", "basic"}, default="percentile"
-        Method of the interval. In simulation percentile and basic intervals of a difference kept to their level or were
-        cautious; BCa left out a true difference of 0 twice as often as it should.
+    method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
+        Method of the interval. "auto" is what held the difference most nearly as often as it says in simulation
+        (docs/statistics.md): percentiles of resampled systems for S_SRCC and S_KTAU, and else the jackknife, which leaves out one
+        system at a time and takes Student's t; without systems, percentiles of resampled clips.
     confidence : float in (0, 1), default=0.95
         Nominal coverage of intervals.
     n_resamples : int, default=10_000
-        Number of resamples, and of swaps.
+        Number of resamples of whole systems (of clips, without systems), and of swaps.
     min_clips : int, default=1
         Leave out systems with fewer clips.
     only, leave_out : iterable, default=None
@@ -93,11 +94,10 @@ def compare_predictors(
         One row a target, metric and pair:
 
         - ``target, metric, a, b, value_a, value_b``, and ``difference``, a minus b. For errors less is better.
-        - ``low, high``: interval of the difference by a bootstrap of systems and clips that both share.
+        - ``low, high``: interval of the difference, both predictors with the same systems and clips; ``method``, its own.
         - ``p_value``: of a permutation test that swaps both predictors' predictions, for all clips of a system at once; without
           systems, clip by clip; with ``folds``, in all folds at once. ``p_holm``: the same after Holm's correction over the pairs of this target and metric.
-        - ``p_williams, p_steiger, zou_low, zou_high``: of LCC, by formula, without ``folds``. For U_LCC they take clips for independent and
-          claim too much where clips of a system resemble one another.
+        - ``p_williams``: of S_LCC, by formula (`williams_test`), without ``folds``.
         - ``n``: number of clips (U) or systems (S). ``note``: why a figure is missing.
 
     Raises
@@ -159,10 +159,11 @@ def compare_predictors(
         "difference",
         "low",
         "high",
+        "method",
         "p_value",
         "p_holm",
     ]
-    return pd.DataFrame(rows)[[*columns, "p_williams", "p_steiger", "zou_low", "zou_high", "n", "note"]]
+    return pd.DataFrame(rows)[[*columns, "p_williams", "n", "note"]]
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -207,7 +208,8 @@ class _Compared:
     ):
         self._judged, self._systems, self._folds = judged, systems, folds
         self._n_resamples, self._rng = n_resamples, rng
-        resampled = resampled_metrics(list(judged.values()), systems, "both", metrics, folds)
+        self._level = "clips" if systems is None else "systems"
+        resampled = resampled_metrics(list(judged.values()), systems, self._level, metrics, folds)
         self._estimates = resampled.as_they_are()
         self._samples = resampled.draw(n_resamples, rng, n_jobs)
         self._left_out = resampled.leaving_out()
@@ -221,6 +223,7 @@ class _Compared:
         samples, left_out = (
             of[:, first, column] - of[:, second, column] for of in (self._samples, self._left_out)
         )
+        method = method_of(method, metric, self._level, difference=True)
         low, high = interval(method, samples, difference, left_out, "difference", confidence)
         parts = self._parts(metric, a, b)
         whole = parts[0] if self._folds is None else self._parts(metric, a, b, whole=True)[0]
@@ -231,7 +234,7 @@ class _Compared:
             if is_constant(values_of)
         ]
         row = {"metric": metric, "a": a, "b": b, "value_a": values[0], "value_b": values[1]}
-        row |= {"difference": difference, "low": low, "high": high, "n": len(scores[0])}
+        row |= {"difference": difference, "low": low, "high": high, "method": method, "n": len(scores[0])}
         row["p_value"] = self._p_value(metric, parts)
         undefined = constant and not np.isfinite(difference)
         row["note"] = f"constant: {listed(constant)}" if undefined else ""
@@ -241,7 +244,9 @@ class _Compared:
             and folds_are_small(self._systems, self._folds)
         ):
             row["note"] = NO_FOLD_RANKS
-        return row | _by_formula(metric, scores if self._folds is None else None, confidence)
+        by_formula = metric == "S_LCC" and self._folds is None and not constant
+        row["p_williams"] = _williams(scores) if by_formula else np.nan
+        return row
 
     def _parts(self, metric: str, a: str, b: str, *, whole: bool = False) -> list[Swapped]:
         """Truth and both predictions, of clips or of systems, all at once or fold by fold."""
@@ -280,16 +285,9 @@ def _of_systems(truth: np.ndarray, a: np.ndarray, b: np.ndarray, units: np.ndarr
     return Swapped(means[0], (means[1], means[2]), names)
 
 
-def _by_formula(metric: str, scores: list[np.ndarray] | None, confidence: float) -> dict[str, float]:
-    """By formula, which means of folds do not have."""
-    names = ("p_williams", "p_steiger", "zou_low", "zou_high")
-    if scores is None or not metric.endswith("LCC") or any(is_constant(values) for values in scores):
-        return dict.fromkeys(names, np.nan)
-    correlations = np.corrcoef(scores)
-    three = float(correlations[0, 1]), float(correlations[0, 2]), float(correlations[1, 2])
-    n = len(scores[0])
-    p_values = williams_test(*three, n).p_value, steiger_test(*three, n).p_value
-    return dict(zip(names, (*p_values, *zou_interval(*three, n, confidence=confidence)), strict=True))
+def _williams(scores: list[np.ndarray]) -> float:
+    correlations = np.clip(np.corrcoef(scores), -1, 1)
+    return williams_test(correlations[0, 1], correlations[0, 2], correlations[1, 2], len(scores[0])).p_value
 
 
 def _checked(

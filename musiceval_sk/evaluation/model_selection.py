@@ -129,7 +129,7 @@ def make_split(
 
 
 def _folds(n_splits: int | None, count: int, unit: str) -> int:
-    """Count the folds that so many units are dealt into."""
+    """Choose how many folds so many units are dealt into."""
     if n_splits is None:
         return min(_FOLDS, count)
     if n_splits > count:

@@ -83,7 +83,8 @@ def predict_clips(
     Warns
     -----
     UserWarning
-        If clips lie far from training's, predictions leave the range of training's scores, prompts are missing, or another
+        If clips lie far from training's, predictions leave the range of training's scores or the raters' scale (that of the
+        assessment, else that of a `MOSRegressor`), prompts are missing, or another
         encoder is allowed and there.
     SkippedWarning
         If clips could not be read; with their count.
@@ -115,6 +116,7 @@ def predict_clips(
         domain=scorer.domain,
         assessment=scorer.assessment,
         ranges=scorer.ranges,
+        scale=scorer.scale,
         skipped=scorer.skipped,
         alarms=scorer.alarms,
     )
@@ -220,6 +222,7 @@ class _Scorer:
         self.domain = self._parts.domain
         self.assessment = assessment or about.get("assessment")
         self.ranges = getattr(self._parts.regressor, "target_range_", None)
+        self.scale = (self.assessment or {}).get("scale") or getattr(self._parts.regressor, "scale", None)
         self.targets = _target_names(self._parts.regressor, about)
         self.skipped = pd.DataFrame(columns=["path", "reason"])
         # Both for all batches: reading them anew for each would take the longer the more there is.

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import binom
 from scipy.stats import t as student_t
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, off_scale
 from musiceval_sk.datasets.ids import is_missing
 from musiceval_sk.evaluation.assessment import error_margin
 
@@ -31,7 +31,7 @@ class ClipPredictions:
     systems : pandas.DataFrame
         Indexed by system, the best first: number of ``clips``; per target the mean, and intervals of 95 %:
         ``_sampling_low`` and ``_sampling_high`` for which clips were drawn, ``_raters_low`` and ``_raters_high`` for what
-        raters would give these clips; ``sound_far``, the share of clips whose sound is far from training.
+        raters would give these clips, within their scale where that is known; ``sound_far``, the share of clips whose sound is far from training.
     notes : list of str
         What the figures cover and what they do not.
     warnings : list of str
@@ -67,6 +67,7 @@ def summarise(
     domain: Any = None,
     assessment: dict[str, Any] | None = None,
     ranges: Any = None,
+    scale: tuple[float, float] | None = None,
     skipped: pd.DataFrame | None = None,
     alarms: Sequence[str] = (),
 ) -> ClipPredictions:
@@ -84,6 +85,9 @@ def summarise(
         The model's error on new systems, from `assess_error`.
     ranges : array-like [shape=(n_targets, 2)], default=None
         Lowest and highest score of training.
+    scale : (float, float), default=None
+        Lowest and highest score that raters can give. Raters' intervals are kept within it, around means that are brought
+        into it; predictions are left as they are, and those off the scale are pointed out.
     skipped : pandas.DataFrame, default=None
         Clips that could not be read.
     alarms : sequence of str, default=()
@@ -100,19 +104,21 @@ def summarise(
         systems = systems.join(_intervals(clips[target], labels))
         if assessment is not None:
             margin = error_margin(assessment, target, systems["clips"], confidence=CONFIDENCE)
-            systems[f"{target}_raters_low"] = systems[target] - margin
-            systems[f"{target}_raters_high"] = systems[target] + margin
+            ends = (-np.inf, np.inf) if scale is None else scale
+            middle = systems[target].clip(*ends)
+            systems[f"{target}_raters_low"] = (middle - margin).clip(*ends)
+            systems[f"{target}_raters_high"] = (middle + margin).clip(*ends)
     if "sound_far" in clips:
         systems["sound_far"] = clips["sound_far"].groupby(labels).mean()
     systems = systems.sort_values(targets[0], ascending=False).rename_axis("system")
     notes = [
         _sampling_note(systems),
-        _raters_note(assessment),
+        _raters_note(assessment, scale),
         _spread_note(clips, targets),
         _distance_note(domain),
     ]
     found = [*alarms, *_far_systems(clips, labels, domain), *_far_prompts(clips, domain)]
-    found += _extrapolations(clips[targets], ranges)
+    found += _extrapolations(clips[targets], ranges, scale)
     kept = {} if skipped is None else {"skipped": skipped}
     return ClipPredictions(clips, systems, notes, found, **kept)
 
@@ -163,17 +169,21 @@ def _sampling_note(systems: pd.DataFrame) -> str:
     return note + (f"; none for {single} systems of one clip" if single else "")
 
 
-def _raters_note(assessment: dict[str, Any] | None) -> str:
+def _raters_note(assessment: dict[str, Any] | None, scale: tuple[float, float] | None) -> str:
     if assessment is None:
         return (
             "no interval for what raters would say: the model's error on new systems was not measured (musiceval fit "
             "--assess does, given five systems or more)"
         )
     errors = ", ".join(f"{name} {error['system_rmse']:.2f}" for name, error in assessment["targets"].items())
+    ends = (
+        "may pass the ends of their scale, which is not known"
+        if scale is None
+        else f"ends with their scale, {scale[0]:g} to {scale[1]:g}"
+    )
     return (
         f"_raters: where raters' mean of these clips lies (95 %), from the model's error on {assessment['n_systems']} training "
-        f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training, and may pass the ends "
-        "of their scale, which it does not know"
+        f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training, and {ends}"
     )
 
 
@@ -246,14 +256,20 @@ def _far_prompts(clips: pd.DataFrame, domain: Any) -> list[str]:
     ]
 
 
-def _extrapolations(scores: pd.DataFrame, ranges: Any) -> list[str]:
-    """Say how many predictions lie beyond the scores that training had."""
+def _extrapolations(scores: pd.DataFrame, ranges: Any, scale: tuple[float, float] | None) -> list[str]:
+    """Say how many predictions lie beyond the scores that training had, and how many beyond those that raters can give."""
     found = []
-    for name, (low, high) in zip(scores.columns, ranges if ranges is not None else (), strict=False):
-        beyond = int(((scores[name] < low) | (scores[name] > high)).sum())
-        if beyond:
-            found.append(
-                f"{name}: {beyond} of {len(scores)} predictions lie outside the scores of training, {low:.2f} to {high:.2f}: "
-                "these clips may be unlike those that the model knows"
-            )
+    for place, name in enumerate(scores):
+        parts = [off_scale(scores[name], scale)]
+        if ranges is not None:
+            low, high = ranges[place]
+            beyond = int(((scores[name] < low) | (scores[name] > high)).sum())
+            if beyond:
+                parts.insert(
+                    0,
+                    f"{beyond} of {len(scores)} predictions lie outside the scores of training, {low:.2f} to {high:.2f}: "
+                    "these clips may be unlike those that the model knows",
+                )
+        if any(parts):
+            found.append(f"{name}: {'; '.join(filter(None, parts))}")
     return found

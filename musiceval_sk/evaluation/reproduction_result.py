@@ -121,8 +121,8 @@ class ReproductionResult:
             *self._encoders(),
             *self._training(),
             f"Seeds {seeds[0]} to {seeds[-1]}; best epochs {self._epochs()}",
-            f"Intervals: {about['intervals']['confidence']:.0%}, bootstrap of {about['intervals']['drawn_in_words']}, "
-            f"{about['intervals']['resamples']} resamples ({about['intervals']['method']})",
+            f"Intervals: {about['intervals']['confidence']:.0%}, {about['intervals']['drawn_in_words']}, "
+            f"{about['intervals']['resamples']} resamples",
         ]
         return "\n".join(lines)
 

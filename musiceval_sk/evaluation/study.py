@@ -36,6 +36,7 @@ def run_study(
     random_state: int | None = 0,
     features: str | Mapping[str, str] = "as given",
     ratings: Any = None,
+    scale: tuple[float, float] | None = (1, 5),
     n_resamples: int = 1000,
     memory: Any = None,
     n_jobs: int | None = None,
@@ -71,6 +72,9 @@ def run_study(
         What X is, for the header; for several, by their name.
     ratings : str, Path or pandas.DataFrame, default=None
         Single ratings, for `human_ceiling`.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest score that raters can give: the study says which predictions lie off it. None: not known, as where
+        the scores themselves leave it.
     n_resamples : int, default=1000
         Resamples for intervals, and swaps for tests, see `bootstrap_metrics` and `compare_predictors`; 0 for neither.
     memory : str, Path or joblib.Memory, default=None
@@ -150,6 +154,7 @@ def run_study(
         },
         "models": {name: " ".join(repr(model).split()) for name, model in models.items() if hears(model)},
         "resamples": n_resamples,
+        "scale": _scale_of(clips[targets], scale),
         "human_ceiling": {} if ratings is None else _ceiling(ratings, clips, targets, random_state),
         "random_state": random_state,
         **provenance(),
@@ -166,6 +171,13 @@ def _described(tables: dict[str, pd.DataFrame], features: str | Mapping[str, str
     if unknown:
         raise ValueError(f"features describes {listed(unknown)}, but X holds {listed(tables)}")
     return {name: features.get(name, "as given") for name in tables}
+
+
+def _scale_of(scores: pd.DataFrame, scale: tuple[float, float] | None) -> list[float] | None:
+    """Give the scale as JSON holds it; None where scores leave it, for it is not theirs."""
+    if scale is None or (scores < scale[0]).any(axis=None) or (scores > scale[1]).any(axis=None):
+        return None
+    return [float(end) for end in scale]
 
 
 def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:

@@ -204,6 +204,7 @@ class StudyPlan:
             random_state=self.random_state,
             features=described,
             ratings=single_ratings(self.clips, self.ratings),
+            scale=self.scale,
             n_resamples=self.n_resamples,
             memory=self.memory,
             n_jobs=self.n_jobs,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, off_scale
 from musiceval_sk.evaluation.metrics import METRICS
 
 POOLED, MEAN_OF_FOLDS = KINDS = ("pooled", "mean of folds")
@@ -26,7 +26,7 @@ class StudyResult:
     ----------
     scores : pandas.DataFrame
         One row per split, target, features, model and kind ("pooled" or "mean of folds"): the eight metrics, and
-        ``<metric>_low`` and ``<metric>_high``, 95 % percentile intervals of a bootstrap of systems and clips. Models that hear
+        ``<metric>_low`` and ``<metric>_high``, 95 % intervals as those of `bootstrap_metrics`. Models that hear
         nothing have the features "none".
     predictions : pandas.DataFrame
         One row per split, target, features, model and tested clip: ``fold``, ``truth``, ``prediction``.
@@ -135,7 +135,7 @@ class StudyResult:
         Returns
         -------
         tuple of float
-            Bounds, by a bootstrap of systems and clips; nan where the score is undefined or nothing was resampled.
+            Bounds, as those of `bootstrap_metrics`; nan where the score is undefined or perfect, or nothing was resampled.
         """
         row = self.rows(target, kind, split=split).loc[predictor]
         return float(row.get(f"{metric}_low", float("nan"))), float(row.get(f"{metric}_high", float("nan")))
@@ -255,7 +255,7 @@ class StudyResult:
         return study_text(self)
 
     def cautions(self, target: str, split: str | None = None) -> list[str]:
-        """Say what the S metrics of a table cannot show.
+        """Say what the S metrics of a table cannot show, and which predictors leave the raters' scale.
 
         Parameters
         ----------
@@ -271,8 +271,13 @@ class StudyResult:
         """
         from musiceval_sk.evaluation._study_text import cautions
 
-        described = self.about["splits"][self.split_named(split)]
-        return cautions(described, described["targets"][target])
+        split = self.split_named(split)
+        described = self.about["splits"][split]
+        made = self.predictions[(self.predictions["target"] == target) & (self.predictions["split"] == split)]
+        names = pd.Index(self.predictor_names(made["features"], made["model"]))
+        found = made["prediction"].groupby(names, sort=False).apply(off_scale, self.about.get("scale"))
+        sentences = [f"{name}: {words}." for name, words in found.items() if words]
+        return [*sentences, *cautions(described, described["targets"][target])]
 
 
 def reading_kind(split: dict[str, Any]) -> str:

@@ -234,6 +234,68 @@ def test_spearman_brown():
     assert spearman_brown(0.25, 4) == pytest.approx(4 / 7)
 
 
+def test_nothing_is_stepped_up_from_disagreement():
+    assert np.isnan(spearman_brown(-0.5)) and np.isnan(spearman_brown(-1.0))
+    assert spearman_brown(0.0) == 0
+    # Two raters of opposite minds: halves by rater correlate -1, where 2 r / (1 + r) would divide by zero.
+    opposed = long([[1, 5], [2, 4], [4, 2], [5, 1]])
+    found = split_half(opposed, by="rater", n_splits=3)
+    assert found.halves.value == pytest.approx(-1)
+    assert np.isnan(found.panel[:3]).all()
+    # Four items of mean 3: nothing lies between them, so ICC(1,1) = -1 / (k - 1) = -1 and a panel of two has none.
+    assert intraclass_correlation(opposed, n_bootstrap=0).value == pytest.approx(-1)
+    with pytest.raises(
+        RatingDesignError, match=r"differ more than .* \(ICC\(1,1\) = -1.000\), so there is no"
+    ):
+        intraclass_correlation(opposed, k=None)
+    table = human_ceiling(opposed, by="rater").table.set_index("figure")
+    assert table.loc["U_LCC, halves", "value"] == pytest.approx(-1)
+    assert table.loc["U_LCC, another panel", "note"].startswith("halves correlate -1.000, which leaves no")
+    assert "no U_LCC, another panel; U_LCC, perfect predictor; U_SRCC" in str(
+        human_ceiling(opposed, by="rater")
+    )
+
+
+DESIGNS = {
+    "two clips": long([[5, 4], [2, 1]]),
+    "one clip": long([[5, 4, 3]]),
+    "one rater": long([[1], [2], [3], [4]]),
+    "one rating a clip": SINGLE,
+    "two raters": long([[1, 2], [3, 3], [5, 4], [2, 2]]),
+    "opposed": long([[1, 5], [2, 4], [4, 2], [5, 1]]),
+    "halves that disagree": long([[1, 2], [3, 4], [5, 1], [2, 3], [4, 5]]),
+    "one score": long([[3, 3], [3, 3], [3, 3]]),
+    "clips alike": long([[1, 5], [1, 5], [1, 5], [5, 1]]),
+    "perfect": long([[1, 1], [2, 2], [3, 3], [5, 5]]),
+    "one rated twice": long([[1, 2], [3, _], [4, _], [_, 5]]),
+}
+
+
+@pytest.mark.parametrize("by", ["rating", "rater"])
+@pytest.mark.parametrize("n_systems", [None, 1, 2, 3])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_small_and_odd_designs_have_figures_or_reasons(design, n_systems, by):
+    ratings = DESIGNS[design]
+    if n_systems:
+        ratings = ratings.assign(
+            system=[
+                f"S{int(clip[1:]) % n_systems}" if clip[0] == "c" else "S0" for clip in ratings["clip_id"]
+            ]
+        )
+    ceiling = human_ceiling(ratings, by=by, n_splits=4, n_bootstrap=20)
+    table = ceiling.table
+    assert (table["note"][table["value"].isna()] != "").all()
+    assert (table["note"][table["low"].isna()] != "").all()
+    assert table[["value", "low", "high"]].abs().max().max() <= 1 + 1e-9 or table["value"].isna().all()
+    assert (table["low"].isna() == table["high"].isna()).all()
+    bounded = table.dropna(subset="low")
+    assert ((bounded["low"] <= bounded["value"]) & (bounded["value"] <= bounded["high"])).all()
+    assert "impression" in str(ceiling)
+    steps = ceiling.by_ratings([1, 20])
+    assert steps["value"].dropna().between(0, 1).all()
+    assert len(ceiling.metrics()) == 2
+
+
 def test_the_same_seed_gives_the_same_figures(rng):
     ratings = simulated(rng, n_clips=50)
     assert split_half(ratings, random_state=3) == split_half(ratings, random_state=3)
@@ -252,7 +314,7 @@ def test_human_ceiling_lists_figures_and_reasons(rng):
     )
     assert np.isnan(table.loc["S_SRCC, halves", "value"])
     assert "need the system of every clip" in table.loc["S_SRCC, halves", "note"]
-    assert "no S_LCC, S_SRCC: impression: halves of systems need" in str(ceiling)
+    assert "no S_LCC; S_SRCC: impression: halves of systems need" in str(ceiling)
     assert list(ceiling.metrics().columns) == ["U_LCC", "U_SRCC", "S_LCC", "S_SRCC"]
     assert ceiling.metrics().index.tolist() == [
         ("impression", "another panel"),

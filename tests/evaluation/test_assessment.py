@@ -48,6 +48,8 @@ def test_errors_by_hand(table):
     # Each system was left out once, whole.
     assert sorted(map(len, Recorder.seen)) == [4] * 5
     assert set.intersection(*Recorder.seen) == set()
+    assert "scale" not in found
+    assert assess_error(Recorder(), X, residuals.to_frame(), systems, scale=(1, 5))["scale"] == [1.0, 5.0]
     margin = error_margin(found, "impression", [4, 1])
     assert margin == pytest.approx(stats.t.ppf(0.975, 5) * np.sqrt([1.2, 1.2 - 1 / 3 + 4 / 3]))
 

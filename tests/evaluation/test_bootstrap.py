@@ -11,7 +11,7 @@ from musiceval_sk import (
     fisher_interval,
     spearman_interval,
 )
-from musiceval_sk.evaluation._intervals import interval
+from musiceval_sk.evaluation._intervals import interval, least_variances
 
 
 @pytest.fixture
@@ -51,13 +51,69 @@ def test_the_whole_distribution_is_there(found):
     assert found.table()["standard_error"][14] == pytest.approx(samples.std(ddof=1))
 
 
-def test_analytic_intervals_stand_beside(found):
+def test_analytic_intervals_of_systems_stand_beside(found):
     rows = found.table(confidence=0.9).set_index(["target", "metric"])
-    for metric, formula, n in (("U_LCC", fisher_interval, 96), ("S_SRCC", spearman_interval, 8)):
+    for metric, formula in (("S_LCC", fisher_interval), ("S_SRCC", spearman_interval)):
         row = rows.loc[("impression", metric)]
-        expected = formula(row["value"], n, confidence=0.9)
+        expected = formula(row["value"], 8, confidence=0.9)
         assert (row["analytic_low"], row["analytic_high"]) == pytest.approx(expected)
-    assert rows.loc[("impression", "U_MSE"), ["analytic_low", "analytic_high"]].isna().all()
+    # Clips of one system are not independent, so U metrics have no formula.
+    others = rows.loc["impression"].drop(["S_LCC", "S_SRCC"])
+    assert others[["analytic_low", "analytic_high"]].isna().all(axis=None)
+
+
+def test_the_default_leaves_out_a_system_at_a_time(data, found):
+    y, predictions, systems = data
+    y, prediction = y["impression"], predictions["impression"]
+    whole = evaluate(y, prediction, systems=systems)
+    without = [
+        evaluate(y[kept], prediction[kept], systems=systems[kept])
+        for kept in (systems != name for name in systems.unique())
+    ]
+    variances = 7 / 8 * ((pd.DataFrame(without) - pd.DataFrame(without).mean()) ** 2).sum()
+    table = found.table().set_index(["target", "metric"]).loc["impression"]
+    for metric, quantile in (
+        ("U_LCC", stats.t.ppf(0.975, 7)),
+        ("S_LCC", stats.t.ppf(0.975, 7)),
+        ("S_SRCC", 1.959964),
+    ):
+        half = quantile * np.sqrt(variances[metric]) / (1 - whole[metric] ** 2)
+        expected = np.tanh(np.arctanh(whole[metric]) + np.array([-half, half]))
+        assert table.loc[metric, ["low", "high"]].tolist() == pytest.approx(expected.tolist())
+    assert table["method"].tolist() == ["jackknife"] * 7 + ["percentile"]
+    expected = np.quantile(found.samples("S_KTAU", "impression"), [0.025, 0.975])
+    assert table.loc["S_KTAU", ["low", "high"]].tolist() == pytest.approx(expected.tolist())
+    assert str(found).startswith(
+        "96 clips of 8 systems; 95 % intervals: leaving out a system at a time; S_KTAU"
+    )
+
+
+def test_errors_vary_at_least_as_squares_of_normal_ones_do():
+    # Mean errors of three systems: 1, -1, 3, mean 1 and variance 4; squares of normal ones vary by
+    # 2 * 4² + 4 * 4 * max(1 - 4 / 3, 0) = 32. S_MSE is 11 / 3, U_MSE with one clip a system the same.
+    found = least_variances(np.zeros(3), np.array([1.0, -1.0, 3.0]), np.arange(3))
+    assert found[list(METRICS).index("S_MSE")] == pytest.approx(32 / 3 / (11 / 3) ** 2)
+    assert found[list(METRICS).index("U_MSE")] == pytest.approx(32 / 3 / (11 / 3) ** 2)
+    assert np.count_nonzero(found) == 2
+    # Errors alike in size have no jackknife variance, and still an interval.
+    truth, systems = np.arange(12.0), np.repeat(np.arange(6), 2)
+    errors = np.repeat([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], 2)
+    low, high = bootstrap_metrics(truth, truth + errors, systems=systems, n_resamples=5).interval("S_MSE")
+    half = stats.t.ppf(0.975, 5) * np.sqrt(2 * 1.2**2 / 6)
+    assert (low, high) == pytest.approx((np.exp(-half), np.exp(half)))
+    assert not least_variances(truth, truth, np.zeros(12)).any()
+
+
+def test_a_perfect_ranking_has_no_interval(data):
+    y, _, systems = data
+    found = bootstrap_metrics(y["impression"], y["impression"] * 2, systems=systems, n_resamples=20)
+    table = found.table().set_index("metric")
+    assert (
+        table.loc["S_SRCC", ["low", "high"]].isna().all()
+        and table.loc["S_KTAU", ["low", "high"]].isna().all()
+    )
+    assert table.loc["S_SRCC", "note"] == "no interval: a perfect figure, or too few systems"
+    assert "no interval: a perfect figure" in str(found)
 
 
 def test_seed_threads_and_order_of_clips(data, found):
@@ -149,7 +205,9 @@ def test_bad_questions(found):
         found.interval("SRCC", "impression")
     with pytest.raises(ValueError, match="unknown target None; targets are impression, alignment"):
         found.interval("S_SRCC")
-    with pytest.raises(ValueError, match="method must be one of bca, basic, percentile; got 'normal'"):
+    with pytest.raises(
+        ValueError, match="method must be one of auto, bca, basic, jackknife, percentile; got 'normal'"
+    ):
         found.table(method="normal")
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1, such as 0.95; got 95"):
         found.table(confidence=95)

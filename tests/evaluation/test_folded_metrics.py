@@ -143,7 +143,7 @@ def test_swaps_in_all_folds_against_all_one_by_one(rng, metric):
     )
     assert table["p_value"].item() == pytest.approx(all_swaps(metric, truth, a, b, systems, folds), abs=1e-12)
     assert table["value_a"].item() == pytest.approx(by_hand(systems, truth, a, folds)[metric], abs=1e-12)
-    assert table[["p_williams", "p_steiger", "zou_low", "zou_high"]].isna().all(axis=None)
+    assert table["p_williams"].isna().all()
     assert table["n"].item() == (6 if metric[0] == "S" else 24)
 
 

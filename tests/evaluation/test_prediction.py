@@ -154,7 +154,26 @@ def test_intervals_by_hand():
     assert "9 training systems left out (root mean square impression 0.70)" in text
     assert "not a confidence interval of its score" in text
     assert "distance from training unknown: the model was saved without TrainingDomain" in text
+    assert "may pass the ends of their scale, which is not known" in text
     assert found.warnings == []
+
+
+def test_intervals_keep_to_the_scale_and_predictions_off_it_are_counted():
+    clips = pd.DataFrame({"system": list("aabc"), "impression": [2.0, 4.0, 6.44, 4.9]}, index=list("wxyz"))
+    errors = {"clip_rmse": 1.0, "system_rmse": 0.7, "clip_sd": 0.0, "system_sd": 0.5}
+    assessment = {"n_systems": 9, "targets": {"impression": errors}}
+    found = summarise(clips, ["impression"], assessment=assessment, scale=(1, 5))
+    half = 0.5 * stats.t.ppf(0.975, 9)
+    bounds = found.systems[["impression_raters_low", "impression_raters_high"]]
+    # b's mean of 6.44 is brought to 5 before its interval is laid around it.
+    assert bounds.loc["a"].tolist() == pytest.approx([3 - half, 3 + half])
+    assert bounds.loc["b"].tolist() == pytest.approx([5 - half, 5])
+    assert bounds.loc["c"].tolist() == pytest.approx([4.9 - half, 5])
+    assert found.systems.loc["b", "impression"] == 6.44
+    assert "ends with their scale, 1 to 5" in found.table()
+    assert found.warnings == [
+        "impression: 1 of 4 predictions lie off the raters' scale, 1 to 5, by up to 1.44"
+    ]
 
 
 def test_what_is_missing_is_said(fit, test, cache):

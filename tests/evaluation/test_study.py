@@ -81,6 +81,25 @@ def at_random(clips, X, models):
     return run_study(clips, X, models, "random", n_splits=3, random_state=0)
 
 
+def test_predictions_off_the_raters_scale_are_counted(clips):
+    class Shout(DummyRegressor):
+        def predict(self, X):
+            return np.where(np.arange(len(X)) == 0, 6.44, 3.0)
+
+    scored = clips.assign(impression=clips["impression"].clip(1, 5))
+    words = f"Shout: 3 of {len(clips)} predictions lie off the raters' scale, 1 to 5, by up to 1.44"
+    options = {"targets": "impression", "n_splits": 3, "n_resamples": 0}
+    study = run_study(scored, np.zeros((len(clips), 1)), {"Shout": Shout()}, **options)
+    assert study.cautions("impression")[0] == f"{words}."
+    assert words in str(study)
+    # Scores that leave a scale are on another one.
+    scored.iloc[0, scored.columns.get_loc("impression")] = 7.0
+    for other in ({}, {"scale": None}):
+        assert "scale" not in str(
+            run_study(scored, np.zeros((len(clips), 1)), {"Shout": Shout()}, **options, **other)
+        )
+
+
 def out_of_fold(clips, X, target, columns, cv="system"):
     """Predict every clip by least squares, with the folds of `make_split` and a plain loop."""
     inputs, truth = X.loc[clips.index, columns], clips[target]

@@ -196,6 +196,14 @@ def test_splits_features_intervals_and_tests_of_a_study_are_shown(clips, tmp_pat
     assert "<dt>Split prompt</dt>" in text
 
 
+def test_predictions_off_the_raters_scale_are_counted_on_the_page(clips, tmp_path, without_figures):
+    study = made_study(clips, {"ridge": np.where(np.arange(len(clips)) < 2, 6.44, quality(clips) / 4 + 1)})
+    study = replace(study, about=study.about | {"scale": [1.0, 5.0]})
+    page = write_report(study, tmp_path / "report.html", clips=clips).read_text(encoding="utf-8")
+    words = "<li>ridge: 2 of 48 predictions lie off the raters&#39; scale, 1 to 5, by up to 1.44.</li>"
+    assert words in page
+
+
 def test_the_scatters_title_is_the_score_that_decides(clips, monkeypatch):
     titles = []
     monkeypatch.setattr(
