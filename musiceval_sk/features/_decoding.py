@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -45,23 +46,22 @@ def decode_file(
         file.seek(position)
         if found.fault:
             raise AudioError(found.fault)
-        mix = _Mix(rate, sample_rate)
         begin = round(start_time * rate)
         end = opened.frames if end_time == math.inf else round(end_time * rate)
+        least = found.least_frames if end_time == math.inf else min(found.least_frames, end)
         heard = 0
-        for block in _blocks(opened, min(end, opened.frames)):
-            mix.add(block[max(begin - heard, 0) :])
-            heard += len(block)
-    least = found.least_frames if end_time == math.inf else min(found.least_frames, end)
-    if heard < least:
-        raise AudioError(
-            f"{heard / rate:.2f} s are read of at least {least / rate:.2f} s that the file is said to hold: it is truncated, "
-            "of several streams, or does not say its length; write it anew"
-        )
-    if end_time < math.inf and heard < end - _TIME_ROUNDING * rate or heard < begin:
-        raise AudioError(f"ends before that, after {heard / rate:.2f} s")
-    remarks = [found.remark] if found.remark else []
-    return mix.finish(), remarks + mix.remarks
+        with closing(_Mix(rate, sample_rate)) as mix:
+            for block in _blocks(opened, min(end, opened.frames)):
+                mix.add(block[max(begin - heard, 0) :])
+                heard += len(block)
+            if heard < least:
+                raise AudioError(
+                    f"{heard / rate:.2f} s are read of at least {least / rate:.2f} s that the file is said to hold: it is "
+                    "truncated, of several streams, or does not say its length; write it anew"
+                )
+            if end_time < math.inf and heard < end - _TIME_ROUNDING * rate or heard < begin:
+                raise AudioError(f"ends before that, after {heard / rate:.2f} s")
+            return mix.finish(), [found.remark] * bool(found.remark) + mix.remarks
 
 
 def _blocks(opened: Any, frames: int) -> Iterator[np.ndarray]:
@@ -101,6 +101,10 @@ class _Mix:
         self._power += float(np.vdot(mono, mono))
         self._power_of_channels += float(np.vdot(block, block)) / block.shape[1]
         self._samples += self._stream.resample_chunk(mono).tobytes()
+
+    def close(self) -> None:
+        """Let go of what an error that is kept would keep, too."""
+        del self._stream, self._samples
 
     def finish(self) -> np.ndarray:
         if self._frames < MINIMUM_SECONDS * self._rate:
