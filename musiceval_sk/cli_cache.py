@@ -53,8 +53,8 @@ def verify(cache: Cache = None) -> None:
     typer.echo(report)
     if len(report.damaged):
         typer.echo(
-            "warning: musiceval cache prune --damaged drops items that are not what was stored; a file that cannot be "
-            "opened is to be deleted. The next musiceval extract computes what was lost",
+            "warning: musiceval cache prune --damaged drops items that are not what was stored; delete a file that cannot be "
+            "opened. The next musiceval extract computes what was lost",
             err=True,
         )
         raise typer.Exit(1)
@@ -102,11 +102,12 @@ def prune(
     pattern: Pattern = None,
     prompts: Prompts = None,
     damaged: Annotated[
-        bool, typer.Option("--damaged", help="Drop what fails its digest, so that it is computed anew.")
+        bool,
+        typer.Option("--damaged", help="Drop items that fail their digest, of files that can be opened."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be dropped.")] = False,
 ) -> None:
-    """Drop encoders, clips and prompts that are in no clips table any more, or what is damaged."""
+    """Drop one of three: encoders (--fingerprint), what is in no clips table (--keep), or what is --damaged."""
     from musiceval_sk import load_clips
     from musiceval_sk.features.store.maintain import prune_store
 

@@ -16,6 +16,7 @@ from filelock import FileLock
 from musiceval_sk import EmbeddingStore, StoreError, merge_stores, prune_store, verify_store
 from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.store import default_store_path
+from musiceval_sk.features.store import file as store_file
 from musiceval_sk.features.store import write as store_write
 from tests.features.writers import DESCRIPTION, append, check, key_of, vectors_of
 
@@ -175,18 +176,19 @@ def test_a_reader_never_takes_another_file_for_the_one_it_indexed(store):
     store.compact()
     reader = EmbeddingStore(store.path)
     check(reader, range(10), FINGERPRINT)
-    look = reader._refresh
+    look = reader.look
 
     def look_then_others_work():
         # Between the reader's look at the folder and its reading, rows of the main file move.
-        look()
-        reader._refresh = look
+        found = look()
+        reader.look = look
         writer = EmbeddingStore(store.path)
         prune_store(writer, fingerprints=[digest_of({"name": "other"})])
         append(writer, *range(100, 150))
         writer.compact()
+        return found
 
-    reader._refresh = look_then_others_work
+    reader.look = look_then_others_work
     check(reader, range(5, 10), FINGERPRINT)
 
 
@@ -222,7 +224,7 @@ def test_parts_are_not_folded_while_another_process_holds_the_lock(store):
             append(store, number)
     assert len(parts(store)) == 40
     append(store, 40)
-    assert len(parts(store)) == 1
+    assert len(parts(store)) == 41 - 32 + 1
     check(store, range(41), FINGERPRINT)
 
 
@@ -261,6 +263,17 @@ def test_files_that_vanish_while_they_are_looked_at_are_no_harm(store):
             "1 of 2 items have no vector; nothing was stored",
         ),
         ([key_of(0)], [np.array([1, np.nan])], "vectors must be finite; nothing was stored"),
+        (
+            [key_of(0)],
+            [np.ones((1, 0))],
+            r"of one length each .*got audio of shapes \(n, 0\); nothing was stored",
+        ),
+        ([key_of(0)], [np.ones((1, 2, 3))], r"got audio of shapes \(n, 2, 3\); nothing was stored"),
+        (
+            [key_of(0), key_of(1)],
+            [np.ones(2), np.ones(3)],
+            r"got audio of shapes \(n, 2, 3\); nothing was stored",
+        ),
         ([key_of(0)], [np.array([1, -np.inf])], "vectors must be finite; nothing was stored"),
     ],
 )
@@ -278,14 +291,14 @@ def test_what_is_not_stored_cannot_be_read(store):
         store.read("audio", FINGERPRINT, [key_of(0), key_of(1), key_of(2)])
 
 
-@pytest.mark.parametrize("failing", ["_sync", "_fill_group"])
+@pytest.mark.parametrize("failing", ["os.fsync", "_fill_group"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
 def test_a_full_or_forbidden_disk_costs_only_the_batch(store, monkeypatch, failing, number):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
     append(store, 0)
-    monkeypatch.setattr(store_write, failing, fail)
+    monkeypatch.setattr(f"musiceval_sk.features.store.write.{failing}", fail)
     words = rf"{os.strerror(number)}\); what was stored is intact"
     with pytest.raises(StoreError, match=r"embeddings\.h5: cannot store embeddings \(.*" + words):
         append(store, 1)
@@ -520,7 +533,8 @@ def place_of(path, name="vectors"):
         return dataset.id.get_offset(), dataset.nbytes
 
 
-def test_zeros_and_swapped_vectors_fail_their_digest(store):
+def test_zeros_and_swapped_vectors_fail_their_digest(store, monkeypatch):
+    monkeypatch.setattr(store_file, "_BLOCK_BYTES", 16)  # blocks of one row
     append(store, 0, 3, 6)  # one window of sixteen bytes each
     store.compact()
     whole, (begin, size) = store.path.read_bytes(), place_of(store.path)
@@ -598,6 +612,33 @@ def test_zeroed_and_flipped_chunks_of_the_first_format_are_found(first_format):
     check(first_format, [*range(128), *range(257, 300)], FINGERPRINT)
 
 
+def test_a_chunk_that_the_first_format_never_wrote_costs_its_items(first_format):
+    with h5py.File(first_format.path, "a") as file:
+        group = file["audio"][FINGERPRINT]
+        vectors = group["vectors"][()]
+        del group["vectors"]
+        made = group.create_dataset("vectors", vectors.shape, "f4", chunks=(256, 4), fletcher32=True)
+        made[:256], made[512:] = vectors[:256], vectors[512:]
+    with pytest.raises(StoreError, match="damaged"):
+        check(EmbeddingStore(first_format.path), range(300), FINGERPRINT)
+    assert prune_store(first_format, damaged=True)["dropped"].tolist() == [129]
+    check(first_format, [*range(128), *range(257, 300)], FINGERPRINT)
+
+
+def test_a_few_zeros_of_the_first_format_are_what_was_stored(first_format):
+    with h5py.File(first_format.path, "a") as file:
+        group = file.copy(file["audio"][FINGERPRINT], file.create_group("text"), FINGERPRINT)
+        group = file["text"][FINGERPRINT]
+        replace(group, "keys", group["keys"][:2])
+        replace(group, "offsets", np.array([0, 1, 2]))
+        replace(group, "vectors", np.zeros((2, 4), "f4"), chunks=(2, 4), fletcher32=True)
+    keys = [key_of(0), key_of(1)]
+    assert not first_format.read("text", FINGERPRINT, keys)[0].any()
+    append(first_format, 300)
+    first_format.compact()
+    assert not first_format.read("text", FINGERPRINT, keys)[0].any()
+
+
 def replace(group, name, data, **options):
     del group[name]
     group.create_dataset(name, data=data, **options)
@@ -651,13 +692,38 @@ MALFORMED = {
         lambda group, _: replace(group, "keys", np.zeros(96, np.uint8)),
         "'keys' is not of the format's",
     ),
-    "key length": (lambda group, _: replace(group, "keys", np.zeros((3, 31), np.uint8)), "not of one length"),
+    "other keys": (
+        lambda group, _: replace(group, "keys", np.ones((3, 32), np.uint8)),
+        "keys and offsets are not what",
+    ),
+    "no numbers": (
+        lambda group, _: replace(group, "vectors", np.ones((6, 0), "f4")),
+        "or vectors of 0 numbers",
+    ),
+    "offsets past all numbers": (
+        lambda group, _: replace(group, "offsets", np.array([0, 2**63 - 1, -(2**63), 6])),
+        "do not cover the vectors in asc",
+    ),
+    "fewer digests": (
+        lambda group, _: replace(group, "digests", np.zeros(0, np.uint64)),
+        "0 digests for 6 vectors",
+    ),
+    "version 0": (lambda group, _: group.file.attrs.__setitem__("version", 0), "format 0 without its id"),
+    "no id": (lambda group, _: group.file.attrs.__delitem__("id"), "format 2 without its id"),
+    "a dataset for a group": (
+        lambda group, _: group.file.__setitem__("text", np.ones(2)),
+        "'text' is a Dataset, not a",
+    ),
+    "key length": (
+        lambda group, _: replace(group, "keys", np.zeros((3, 31), np.uint8)),
+        "keys of 31 bytes or",
+    ),
     "absurd": (absurd, "'keys' should take 35184372088832 bytes and has 0"),
     "descending": (
         lambda group, _: replace(group, "offsets", np.array([0, 3, 1, 6])),
         "do not cover the vectors in asc",
     ),
-    "short": (lambda group, _: replace(group, "offsets", np.array([0, 1, 3])), "not of one length"),
+    "short": (lambda group, _: replace(group, "offsets", np.array([0, 1, 3])), "3 keys and 3 offsets"),
     "compressed": (
         lambda group, _: replace(group, "vectors", np.zeros((6, 4), "f4"), compression="gzip"),
         "'vectors' is compressed",
@@ -681,6 +747,63 @@ def test_malformed_files_are_refused(store, tmp_path, change, words):
     with pytest.raises(StoreError, match=words):
         EmbeddingStore(store.path).groups()
     assert len(verify_store(store).damaged) == 1
+
+
+def test_what_is_no_file_is_not_waited_for(store):
+    os.mkfifo(store.path)
+    with pytest.raises(StoreError, match=r"embeddings\.h5: not a file"):
+        store.groups()
+
+
+def test_a_folder_of_parts_that_cannot_be_searched_is_not_an_empty_one(store):
+    store.parts_folder.write_bytes(b"")
+    with pytest.raises(StoreError, match=r"embeddings\.h5\.parts: cannot be searched \(Not a directory\)"):
+        store.groups()
+
+
+@pytest.mark.parametrize(
+    "layout", [np.asfortranarray, lambda rows: np.repeat(rows, 2, axis=1)[:, ::2], np.float64]
+)
+def test_vectors_may_lie_in_any_way(store, layout):
+    rows = vectors_of(2)
+    store.append("audio", DESCRIPTION, [key_of(2)], [layout(rows)])
+    check(store, [2], FINGERPRINT)
+
+
+def test_a_damaged_part_does_not_keep_others_from_being_folded(store):
+    for number in range(100):
+        append(store, number)
+        if number == 0:
+            damage = bytearray(parts(store)[0].read_bytes())
+            damage[damage.index(vectors_of(0).tobytes())] ^= 1
+            parts(store)[0].write_bytes(damage)
+    assert len(parts(store)) < 64
+    check(store, range(1, 100), FINGERPRINT)
+
+
+def test_a_length_is_remembered_no_longer_than_it_is_stored(store, monkeypatch):
+    append(store, 0)
+    prune_store(EmbeddingStore(store.path), fingerprints=[FINGERPRINT])
+    store.append("audio", DESCRIPTION, [key_of(1)], [np.ones(5)])
+    assert store.read("audio", FINGERPRINT, [key_of(1)])[0].shape == (1, 5)
+
+
+@pytest.mark.parametrize("columns", [512, 3, 1])
+def test_any_rows_of_many_blocks_are_found(store, rng, columns):
+    counts = rng.integers(1, 4, 3000)
+    items = [rng.normal(size=(count, columns)).astype(np.float32) for count in counts]
+    keys = [key_of(number) for number in range(len(items))]
+    fingerprint = store.append("audio", DESCRIPTION, keys, items)
+    for chosen in (
+        np.arange(3000),
+        np.arange(17, 2900),
+        rng.permutation(3000),
+        rng.integers(0, 3000, 500),
+        [2999, 0],
+    ):
+        vectors, _ = store.read("audio", fingerprint, [keys[i] for i in chosen])
+        np.testing.assert_array_equal(vectors, np.concatenate([items[i] for i in chosen]))
+    assert len(verify_store(store).damaged) == 0
 
 
 def test_vectors_of_another_length_are_refused_at_append(store):

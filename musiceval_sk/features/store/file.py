@@ -1,14 +1,16 @@
 """One HDF5 file of a store, as readers know it: it never changes once it has its name, so they need no lock.
 
-Every item carries a digest of its vectors, which is checked whenever it is read, and a reader that knows a file by its index
-notices when another has taken its name. All of a file's content must lie in it, in the format's types.
+Vectors lie in blocks, each with a digest that is checked whenever any of it is read, and a reader that knows a file by its
+index notices when another has taken its name. All of a file's content must lie in it, in the format's types.
 """
 
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,17 @@ from musiceval_sk.features.encoders.base import MODALITIES, Modality, digest_of
 
 FORMAT, VERSION = "musiceval-embeddings", 2
 KEY_BYTES = 32
+_BLOCK_BYTES = 1 << 16
 _READ_THROUGH_ROWS = 1024
-_BLOCK_BYTES = 1 << 26
-_DATASETS = {
+_SPAN_BYTES = 1 << 26
+_TYPES = {
     "keys": (np.uint8, 2),
     "offsets": (np.int64, 1),
     "vectors": (np.float32, 2),
     "digests": (np.uint64, 1),
 }
+# So many rows of zeros as a whole block of format 1 are a lost block, which its checksum passes; fewer may be what was stored.
+_ROWS_NEVER_ALL_ZERO = 16
 
 GroupName = tuple[Modality, str]
 
@@ -41,23 +46,49 @@ class _Group:
     """The index of one group of a file, held to the format."""
 
     def __init__(self, name: GroupName, group: h5py.Group, version: int, file_bytes: int):
+        self.name = name
         self.description = _description(group, name)
-        found = {
-            member: _dataset(group, member, file_bytes)
-            for member in _DATASETS
-            if version > 1 or member != "digests"
-        }
-        self.keys, self.offsets = found["keys"][()], found["offsets"][()]
-        self.digests: np.ndarray | None = found["digests"][()] if version > 1 else None
-        n, (n_rows, self.dim) = len(self.keys), found["vectors"].shape
-        if (self.keys.shape[1], len(self.offsets), n if self.digests is None else len(self.digests)) != (
-            KEY_BYTES,
-            n + 1,
-            n,
+        vectors = _dataset(
+            group, "vectors", 4 * file_bytes if version == 1 else file_bytes, missing=version == 1
+        )
+        self.keys, self.offsets = (_dataset(group, member, file_bytes)[()] for member in ("keys", "offsets"))
+        n_rows, self.dim = vectors.shape
+        if self.keys.shape[1] != KEY_BYTES or self.dim < 1:
+            raise ValueError(f"keys of {self.keys.shape[1]} bytes or vectors of {self.dim} numbers")
+        if len(self.offsets) != len(self.keys) + 1:
+            raise ValueError(f"{len(self.keys)} keys and {len(self.offsets)} offsets")
+        if (
+            self.offsets[0] != 0
+            or self.offsets[-1] != n_rows
+            or (self.offsets[1:] <= self.offsets[:-1]).any()
         ):
-            raise ValueError("keys, offsets and digests are not of one length")
-        if self.offsets[0] != 0 or self.offsets[-1] != n_rows or (np.diff(self.offsets) < 1).any():
             raise ValueError("offsets do not cover the vectors in ascending order")
+        self.digests: np.ndarray | None = None
+        self.block_rows = block_rows(self.dim)
+        if version == 1:
+            self.block_rows = vectors.chunks[0] if vectors.chunks else max(n_rows, 1)
+            return
+        self.digests = _dataset(group, "digests", file_bytes)[()]
+        if len(self.digests) != -(-n_rows // self.block_rows):
+            raise ValueError(f"{len(self.digests)} digests for {n_rows} vectors")
+        if group.attrs["index_digest"] != index_digest(name, self.keys, self.offsets):
+            raise ValueError("keys and offsets are not what was stored")
+
+    def sound(self, first: int, vectors: np.ndarray) -> np.ndarray:
+        """Tell which blocks from the ``first`` on are what was stored, given all of their vectors."""
+        if self.digests is not None:
+            return (
+                block_digests(self.name, first, vectors)
+                == self.digests[first:][: -(-len(vectors) // self.block_rows)]
+            )
+        begins = np.arange(0, len(vectors), self.block_rows)
+        filled = np.logical_or.reduceat(vectors.any(axis=1), begins)
+        return filled | (np.diff(np.append(begins, len(vectors))) < _ROWS_NEVER_ALL_ZERO)
+
+    def of_blocks(self, blocks: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Tell which items have vectors in one of these ascending blocks."""
+        first, last = self.offsets[items] // self.block_rows, (self.offsets[items + 1] - 1) // self.block_rows
+        return np.searchsorted(blocks, first) < np.searchsorted(blocks, last, side="right")
 
 
 class StoreFile:
@@ -66,6 +97,8 @@ class StoreFile:
     def __init__(self, path: Path):
         self.path = path
         self.identity: tuple = ()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StoreError(f"{path}: not a file")
         with self._open() as file:
             self.identity = _identity(file)
             if _text(file.attrs.get("format")) != FORMAT:
@@ -78,121 +111,84 @@ class StoreFile:
                     f"{path}: written in store format {self.version}, this version of musiceval_sk reads up to {VERSION}; "
                     "upgrade musiceval_sk to open it"
                 )
+            if self.version < 1 or (self.version > 1 and "id" not in file.attrs):
+                raise ValueError(f"format {self.version} without its id")
             file_bytes = file.id.get_filesize()
             self.groups: dict[GroupName, _Group] = {}
             for modality in file:
-                for fingerprint in _own(file, modality):
+                for fingerprint in _own(file, modality, h5py.Group):
                     name = (modality, fingerprint)
-                    self.groups[name] = _Group(
-                        name, _own(file[modality], fingerprint), self.version, file_bytes
-                    )
+                    group = _own(file[modality], fingerprint, h5py.Group)
+                    self.groups[name] = _Group(name, group, self.version, file_bytes)
 
     def counts(self, group: GroupName, items: np.ndarray) -> np.ndarray:
         """Windows of each of these items [shape=(n,)]."""
         offsets = self.groups[group].offsets
         return offsets[items + 1] - offsets[items]
 
-    def read(
-        self, group: GroupName, items: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield ``(some of the items, their vectors, their digests)`` for ascending items, a bounded number of bytes at a time."""
-        for some in self._slices(group, items):
-            vectors, counts = self._load(group, some)
-            digests = self.groups[group].digests
-            self._refuse(group, ~self._sound(group, some, vectors, np.cumsum(counts) - counts))
-            yield (
-                some,
-                vectors,
-                digests_of(group, self.groups[group].keys[some], vectors, counts)
-                if digests is None
-                else digests[some],
-            )
+    def read(self, group: GroupName, items: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the vectors of ascending items, one item after another, a bounded number of bytes at a time."""
+        where = self.groups[group].offsets[items] * 4 * self.groups[group].dim // _SPAN_BYTES
+        for some in np.split(items, np.flatnonzero(np.diff(where)) + 1):
+            counts = self.counts(group, some)
+            begins = np.cumsum(counts) - counts
+            vectors = np.empty((counts.sum(), self.groups[group].dim), dtype=np.float32)
+            try:
+                self.read_into(vectors, group, some, begins)
+            except DamagedFileError:  # perhaps only what lies between the items
+                if len(some) == 1:
+                    raise
+                for i in range(len(some)):
+                    self.read_into(vectors, group, some[i : i + 1], begins[i : i + 1])
+            yield vectors
 
     def read_into(self, out: np.ndarray, group: GroupName, items: np.ndarray, places: np.ndarray) -> None:
         """Fill ``out[places[i] : places[i] + windows of item i]`` for each item; neighbours on disk are read at once."""
-        self._fill(out, group, items, places)
-        self._refuse(group, ~self._sound(group, items, out, places))
-
-    def faulty(self, group: GroupName) -> np.ndarray:
-        """Read a whole group and find the items that fail their digest or are not finite [shape=(n,)], bool."""
-        faulty = np.zeros(len(self.groups[group].keys), dtype=bool)
-        for some in self._slices(group, np.arange(len(faulty))):
-            try:
-                vectors, counts = self._load(group, some)
-            except StoreError:  # a checksum of format 1 or the disk: which item, only one by one can tell
-                faulty[some] = [not self._readable(group, item) for item in some]
-                continue
-            begins = np.cumsum(counts) - counts
-            finite = np.logical_and.reduceat(np.isfinite(vectors).all(axis=1), begins)
-            faulty[some] = ~(finite & self._sound(group, some, vectors, begins))
-        return faulty
-
-    def _slices(self, group: GroupName, items: np.ndarray) -> list[np.ndarray]:
-        """Cut ascending items into runs whose vectors, and what lies between them in the file, fit into memory."""
-        known = self.groups[group]
-        where = known.offsets[items] * 4 * known.dim // _BLOCK_BYTES
-        return [some for some in np.split(items, np.flatnonzero(np.diff(where)) + 1) if len(some)]
-
-    def _load(self, group: GroupName, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        counts = self.counts(group, items)
-        vectors = np.empty((counts.sum(), self.groups[group].dim), dtype=np.float32)
-        begins = np.cumsum(counts) - counts
-        try:
-            self._fill(vectors, group, items, begins)
-        except StoreError:  # perhaps only what lies between the items cannot be read
-            for i in range(len(items)) if len(items) > 1 else ():
-                self._fill(vectors, group, items[i : i + 1], begins[i : i + 1])
-            if len(items) == 1:
-                raise
-        return vectors, counts
-
-    def _readable(self, group: GroupName, item: int) -> bool:
-        try:
-            next(self.read(group, np.array([item])))
-        except StoreError:
-            return False
-        return True
-
-    def _sound(
-        self, group: GroupName, items: np.ndarray, vectors: np.ndarray, begins: np.ndarray
-    ) -> np.ndarray:
-        """Tell which items are what was stored; format 1 cannot tell a window of zeros, which no encoder gives, from a lost block."""
-        known, counts = self.groups[group], self.counts(group, items)
-        if known.digests is not None:
-            return digests_of(group, known.keys[items], vectors, counts, begins) == known.digests[items]
-        spans = zip(begins, begins + counts, strict=True)
-        return np.array([vectors[begin:end].any(axis=1).all() for begin, end in spans], dtype=bool)
-
-    def _refuse(self, group: GroupName, faulty: np.ndarray) -> None:
-        if faulty.any():
-            raise _damaged(
-                self.path, f"{faulty.sum()} of {len(faulty)} {group[0]} items are not what was stored"
-            )
-
-    def _fill(self, out: np.ndarray, group: GroupName, items: np.ndarray, places: np.ndarray) -> None:
-        order = np.argsort(items, kind="stable")
-        offsets = self.groups[group].offsets
-        begins, ends = offsets[items[order]], offsets[items[order] + 1]
-        places = places[order]
-        row_bytes = 4 * self.groups[group].dim
+        known, order = self.groups[group], np.argsort(items, kind="stable")
+        begins, ends, places = known.offsets[items[order]], known.offsets[items[order] + 1], places[order]
         far = begins[1:] - ends[:-1] > _READ_THROUGH_ROWS
-        breaks = np.flatnonzero(far | (np.diff(begins * row_bytes // _BLOCK_BYTES) > 0)) + 1
+        spans = np.diff(begins * 4 * known.dim // _SPAN_BYTES) > 0
+        bad: list[int] = []
         with self._open() as file:
             vectors = file["/".join(group)]["vectors"]
-            for run in np.split(np.arange(len(order)), breaks):
+            for run in np.split(np.arange(len(order)), np.flatnonzero(far | spans) + 1):
                 begin, end, counts = begins[run[0]], ends[run].max(), ends[run] - begins[run]
                 if (np.diff(begins[run]) == counts[:-1]).all() and (
                     np.diff(places[run]) == counts[:-1]
                 ).all():
-                    first = places[run[0]]
-                    vectors.read_direct(out, np.s_[begin:end], np.s_[first : first + end - begin])
+                    bad += _read_rows(vectors, known, begin, end, out[places[run[0]] :][: end - begin])
                 else:
-                    _scatter(
-                        vectors[begin:end],
-                        _ranges(begins[run] - begin, counts),
-                        out,
-                        _ranges(places[run], counts),
-                    )
+                    span = np.empty((end - begin, known.dim), dtype=np.float32)
+                    bad += _read_rows(vectors, known, begin, end, span)
+                    _scatter(span, _ranges(begins[run] - begin, counts), out, _ranges(places[run], counts))
+        faulty = known.of_blocks(np.unique(bad), items)
+        if faulty.any():
+            raise DamagedFileError(
+                f"{self.path}: damaged ({faulty.sum()} of {len(items)} {group[0]} items are not what was stored). "
+                "musiceval cache prune --damaged drops them, so that the next musiceval extract computes them anew"
+            )
+
+    def faulty(self, group: GroupName) -> np.ndarray:
+        """Read a whole group and find the items that are not what was stored [shape=(n,)], bool."""
+        known, bad = self.groups[group], []
+        n_rows, step = (
+            int(known.offsets[-1]),
+            max(1, _SPAN_BYTES // (4 * known.dim * known.block_rows)) * known.block_rows,
+        )
+        spans = [(begin, min(begin + step, n_rows)) for begin in range(0, n_rows, step)]
+        while spans:
+            begin, end = spans.pop()
+            span = np.empty((end - begin, known.dim), dtype=np.float32)
+            try:
+                with self._open() as file:
+                    bad += _read_rows(file["/".join(group)]["vectors"], known, begin, end, span)
+            except DamagedFileError:  # a checksum of format 1
+                if end - begin <= known.block_rows:
+                    bad.append(begin // known.block_rows)
+                else:
+                    cuts = [*range(begin, end, known.block_rows), end]
+                    spans += pairwise(cuts)
+        return known.of_blocks(np.unique(bad), np.arange(len(known.keys)))
 
     @contextmanager
     def _open(self) -> Iterator[h5py.File]:
@@ -209,62 +205,95 @@ class StoreFile:
                 raise FileNotFoundError(errno.ENOENT, "removed meanwhile", str(self.path)) from error
             if isinstance(error, OSError) and error.errno:
                 raise StoreError(f"{self.path}: cannot be read ({os.strerror(error.errno)})") from error
-            raise _damaged(self.path, error) from error
+            raise DamagedFileError(
+                f"{self.path}: damaged ({error}). Delete this one file and extract again: only the vectors that it held are "
+                "computed anew"
+            ) from error
 
 
-def digests_of(
-    group: GroupName,
-    keys: np.ndarray,
-    vectors: np.ndarray,
-    counts: np.ndarray,
-    begins: np.ndarray | None = None,
-) -> np.ndarray:
-    """Digest each item's vectors (XXH3, 64 bits), seeded by group and key: zeros, or another item's vectors, do not pass."""
-    begins = np.cumsum(counts) - counts if begins is None else begins
-    seeds = keys[:, :8].copy().view("<u8").ravel() ^ np.uint64(xxh3_64_intdigest("/".join(group).encode()))
-    row_bytes, buffer = 4 * vectors.shape[1], vectors.data.cast("B")
-    spans = zip(
-        (begins * row_bytes).tolist(), ((begins + counts) * row_bytes).tolist(), seeds.tolist(), strict=True
+def block_rows(dim: int) -> int:
+    """Rows of a block: as many as fit into 64 KiB, at least one."""
+    return max(1, _BLOCK_BYTES // (4 * dim))
+
+
+def block_digests(group: GroupName, first: int, vectors: np.ndarray) -> np.ndarray:
+    """Digest blocks from the ``first`` on (XXH3, 64 bits), seeded by group and number: zeros, or other blocks, do not pass."""
+    step, buffer = (
+        block_rows(vectors.shape[1]) * 4 * vectors.shape[1],
+        vectors.reshape(-1).view(np.uint8).data,
     )
-    return np.fromiter((xxh3_64_intdigest(buffer[i:j], seed) for i, j, seed in spans), np.uint64, len(keys))
+    seed = _seed(group) + first
+    digests = [
+        xxh3_64_intdigest(buffer[at : at + step], seed + i)
+        for i, at in enumerate(range(0, len(buffer), step))
+    ]
+    return np.array(digests, dtype=np.uint64)
+
+
+def index_digest(group: GroupName, keys: np.ndarray, offsets: np.ndarray) -> np.uint64:
+    """Digest what says where each item is (XXH3, 64 bits), seeded by group."""
+    return np.uint64(
+        xxh3_64_intdigest(np.ascontiguousarray(keys).tobytes() + offsets.tobytes(), _seed(group))
+    )
+
+
+def _seed(group: GroupName) -> int:
+    return xxh3_64_intdigest("/".join(group).encode()) >> 1  # leaves room to add numbers of blocks
+
+
+def _read_rows(vectors: h5py.Dataset, known: _Group, begin: int, end: int, out: np.ndarray) -> list[int]:
+    """Read rows into ``out``, whole blocks directly; return the numbers of blocks that are not what was stored."""
+    size, n_rows, bad = known.block_rows, int(known.offsets[-1]), []
+    inner = (-(-begin // size) * size, n_rows if end == n_rows else end // size * size)
+    cuts = (begin, *inner, end) if inner[0] < inner[1] else (begin, end)
+    for lower, upper in pairwise(cuts):
+        if lower == upper:
+            continue
+        part = out[lower - begin : upper - begin]
+        first = lower // size
+        low, high = first * size, min(-(-upper // size) * size, n_rows)
+        if (low, high) == (lower, upper):
+            vectors.read_direct(part, np.s_[low:high])
+            span = part
+        else:
+            span = vectors[low:high]
+            part[:] = span[lower - low : upper - low]
+        bad += (first + np.flatnonzero(~known.sound(first, span))).tolist()
+    return bad
 
 
 def _description(group: h5py.Group, name: GroupName) -> str:
     text = _text(group.attrs["encoder"])
-    if name[0] not in MODALITIES or digest_of(json.loads(text)) != name[1]:
+    description = json.loads(text)
+    if name[0] not in MODALITIES or not isinstance(description, dict) or digest_of(description) != name[1]:
         raise ValueError(f"the description of {'/'.join(name)} does not belong to its fingerprint")
     return text
 
 
-def _own(group: h5py.Group, name: str) -> Any:
+def _own(group: h5py.Group, name: str, kind: type) -> Any:
     """Look a member up; it must lie in this very file."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{name!r} is a link to elsewhere, or missing")
-    return group[name]
+    member = group[name]
+    if not isinstance(member, kind):
+        raise ValueError(f"{name!r} is a {type(member).__name__}, not a {kind.__name__}")
+    return member
 
 
-def _dataset(group: h5py.Group, name: str, file_bytes: int) -> h5py.Dataset:
-    """Look a dataset up; its type must be the format's and every byte of it must lie in this very file."""
-    dataset, (dtype, ndim) = _own(group, name), _DATASETS[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != dtype or dataset.ndim != ndim:
+def _dataset(group: h5py.Group, name: str, most_bytes: int, *, missing: bool = False) -> h5py.Dataset:
+    """Look a dataset up; its type must be the format's, and all of its bytes must lie in this file, unless some may be missing."""
+    dataset, (dtype, ndim) = _own(group, name, h5py.Dataset), _TYPES[name]
+    if dataset.dtype != dtype or dataset.ndim != ndim:
         raise ValueError(f"{name!r} is not of the format's type and shape")
     if dataset.is_virtual or dataset.external:
         raise ValueError(f"{name!r} takes its numbers from another file")
     plan = dataset.id.get_create_plist()
     if {plan.get_filter(i)[0] for i in range(plan.get_nfilters())} - {h5py.h5z.FILTER_FLETCHER32}:
         raise ValueError(f"{name!r} is compressed, which the format does not know")
-    if not dataset.nbytes <= dataset.id.get_storage_size() <= file_bytes:
-        raise ValueError(
-            f"{name!r} should take {dataset.nbytes} bytes and has {dataset.id.get_storage_size()}"
-        )
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > most_bytes or (stored < dataset.nbytes and not missing):
+        raise ValueError(f"{name!r} should take {dataset.nbytes} bytes and has {stored}")
     return dataset
-
-
-def _damaged(path: Path, reason: Any) -> DamagedFileError:
-    return DamagedFileError(
-        f"{path}: damaged ({reason}). Delete this one file and extract again: only the vectors that it held are computed "
-        "anew; or let musiceval cache prune --damaged drop what fails its digest"
-    )
 
 
 def _identity(file: h5py.File) -> tuple:

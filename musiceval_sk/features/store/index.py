@@ -1,4 +1,4 @@
-"""Where each item of a group lies: sorted digests over several files, a million of them in a fraction of a second."""
+"""Where each item of a group lies: sorted keys over several files, a million of them in a fraction of a second."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,21 +17,22 @@ def all_items(file: StoreFile, group: GroupName) -> np.ndarray:
 
 
 class GroupIndex:
-    """Digests of one group over all files that hold it, each once; where files repeat one, the first file counts."""
+    """Keys of one group over all files that hold it, each once; where files repeat one, the first file counts."""
 
     def __init__(self, group: GroupName, files: Sequence[StoreFile], keep: Keep = all_items):
-        self.files = list(files)
-        self.dim = files[0].groups[group].dim
-        odd = next((file for file in files if file.groups[group].dim != self.dim), None)
-        if odd is not None:
+        items = {file: np.flatnonzero(keep(file, group)) for file in files if group in file.groups}
+        self.files = [file for file, some in items.items() if len(some)]
+        dims = {file.groups[group].dim: file for file in self.files}
+        if len(dims) > 1:
+            (first, one), (second, other), *_ = dims.items()
             raise StoreError(
-                f"{odd.path}: vectors of {'/'.join(group)} have length {odd.groups[group].dim}, but {self.dim} in {files[0].path}; "
-                "one of the two was written by an encoder that hid a change from its description: delete one of the files"
+                f"{other.path}: vectors of {'/'.join(group)} have length {second}, but {first} in {one.path}: the encoder's "
+                f"description hid a change; drop both by musiceval cache prune --fingerprint {group[1][:8]}, or delete one file"
             )
-        items = [np.flatnonzero(keep(file, group)) for file in files]
-        keys = np.concatenate(
-            [_as_words(file.groups[group].keys[some]) for file, some in zip(files, items, strict=True)]
-        )
+        self.dim = next(iter(dims), 0)
+        chosen = [items[file] for file in self.files]
+        found = [file.groups[group].keys[some] for file, some in zip(self.files, chosen, strict=True)]
+        keys = _as_words(np.concatenate([np.empty((0, KEY_BYTES), dtype=np.uint8), *found]))
         order = np.argsort(keys[:, 0], kind="stable")
         if _misplaced(keys[order]):
             order = np.lexsort(keys.T[::-1])
@@ -39,14 +40,14 @@ class GroupIndex:
         first = np.ones(len(keys), dtype=bool)
         first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
         self._keys, self._leading = keys[first], np.ascontiguousarray(keys[first, 0])
-        self._file_of = np.repeat(np.arange(len(files)), [*map(len, items)])[order][first]
-        self._item_of = np.concatenate(items)[order][first]
+        self._file_of = np.repeat(np.arange(len(chosen)), [*map(len, chosen)])[order][first]
+        self._item_of = np.concatenate([np.empty(0, dtype=int), *chosen])[order][first]
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def find(self, keys: Sequence[bytes]) -> np.ndarray:
-        """Find digests, as positions for `locate`; -1 where one is not there."""
+        """Find keys, as positions for `locate`; -1 where one is not there."""
         wanted = _as_words(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
         places = np.searchsorted(self._leading, wanted[:, 0])
         found = np.full(len(wanted), -1)
@@ -75,6 +76,6 @@ def _as_words(keys: np.ndarray) -> np.ndarray:
 
 
 def _misplaced(keys: np.ndarray) -> bool:
-    """Whether different digests that begin alike stand between equal ones, which sorting by the beginning allows."""
+    """Whether different keys that begin alike stand between equal ones, which sorting by the beginning allows."""
     alike = keys[1:, 0] == keys[:-1, 0]
     return bool((keys[1:][alike] != keys[:-1][alike]).any())

@@ -3,11 +3,12 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,20 +120,14 @@ def store_info(store: EmbeddingStore) -> StoreInfo:
     for group in sorted({group for file in files for group in file.groups}):
         holding = [file for file in files if group in file.groups]
         description = json.loads(holding[0].groups[group].description)
-        items = GroupIndex(group, holding).items()
+        dims = sorted({file.groups[group].dim for file in holding})
+        items = GroupIndex(group, [file for file in holding if file.groups[group].dim == dims[0]]).items()
         dates = pd.to_datetime([_written_at(file.path) for file in holding], unit="s", utc=True)
+        n_items, n_windows = _count(group, items)
+        checkpoint = str(description.get("checkpoint_sha256") or "")
+        name = description.get("name", "")
         rows.append(
-            (
-                group[0],
-                description.get("name", ""),
-                group[1],
-                description.get("checkpoint_sha256") or "",
-                sum(map(len, items.values())),
-                sum(int(file.counts(group, some).sum()) for file, some in items.items()),
-                holding[0].groups[group].dim,
-                dates.min(),
-                dates.max(),
-            )
+            (group[0], name, group[1], checkpoint, n_items, n_windows, dims[0], dates.min(), dates.max())
         )
     sizes = {path: size_of(path) for path in looked}
     main_bytes = sizes.pop(store.path, 0)
@@ -181,36 +176,33 @@ def verify_store(store: EmbeddingStore) -> VerifyReport:
     Returns
     -------
     VerifyReport
-        What is damaged. Items of a format-1 file, which has no digests, count as damaged where its checksums fail or they are all
-        zero.
+        What is damaged. In a file of format 1, which has no digests, blocks count as damaged whose checksums fail, or that are of 16
+        vectors or more and all zero.
 
     Raises
     ------
     StoreError
         If a file may not be read, is no store's, or is of a newer format: none of these is damage.
     """
-    checked: dict[tuple, tuple[int, str, str]] = {}
-    for _ in range(_ATTEMPTS):
+    checked: dict[tuple, tuple[int, str, str]] = {}  # files that others leave alone meanwhile are read once
+
+    def report() -> VerifyReport:
         looked = _look(store)
         for file in looked.values():
             if isinstance(file, StoreError) and not isinstance(file, DamagedFileError):
                 raise file
-        with suppress(
-            FileNotFoundError
-        ):  # another process folded files; those that are as before need no second check
-            findings = {path: _check(file, checked) for path, file in looked.items()}
-            rows = {str(path): finding[1:] for path, finding in findings.items() if finding[1]}
-            table = pd.DataFrame.from_dict(rows, orient="index", columns=["problem", "held"]).rename_axis(
-                "path"
-            )
-            return VerifyReport(len(looked), sum(finding[0] for finding in findings.values()), table)
-    raise StoreError(f"{store.path}: files vanished while reading, {_ATTEMPTS} times in a row")
+        findings = {path: _check(file, checked) for path, file in looked.items()}
+        rows = {str(path): finding[1:] for path, finding in findings.items() if finding[1]}
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["problem", "held"]).rename_axis("path")
+        return VerifyReport(len(looked), sum(finding[0] for finding in findings.values()), table)
+
+    return _while_files_vanish(store, report)
 
 
 def _check(file: StoreFile | StoreError, checked: dict[tuple, tuple[int, str, str]]) -> tuple[int, str, str]:
     """Count the items; say in words what is wrong and what the file held."""
     if isinstance(file, StoreError):
-        return 0, str(file), "what can no longer be told"
+        return 0, str(file).split(": ", 1)[1], "what can no longer be told"
     if file.identity not in checked:
         problems, held = [], []
         for group, known in file.groups.items():
@@ -324,19 +316,21 @@ def prune_store(
         raise ValueError(
             "give fingerprints of encoders to drop, or clips tables to keep, or damaged=True, one of the three"
         )
-    choice: Keep = cache(lambda file, group: ~file.faulty(group))
-    if len(keep):
-        choice = _only(_keys_of(keep, FileIndex(f"{store.path}.files.npy")))
     if not exists(store):
         return pd.DataFrame(columns=_PRUNE_COLUMNS)
-    if len(fingerprints):
+    if damaged:
+        choice: Keep = cache(lambda file, group: ~file.faulty(group))
+    elif len(keep):
+        choice = _only(_keys_of(keep, FileIndex(f"{store.path}.files.npy")))
+    else:
         choice = _all_but(fingerprints, store.groups())
     if dry_run:
-        return _prune_report(store, choice)
+        return _while_files_vanish(store, lambda: _prune_report(store.look(), choice))
     try:
         with store.locked("prune", timeout):
-            report = _prune_report(store, choice)
-            if not all(choice(file, group).all() for group in store.groups() for file in store.items(group)):
+            files = store.look()
+            report = _prune_report(files, choice)
+            if not all(choice(file, group).all() for file in files for group in file.groups):
                 store.rewrite(choice)
     except TimeoutError as error:
         raise StoreError(
@@ -361,12 +355,17 @@ def exists(store: EmbeddingStore) -> bool:
     return store.path.exists() or store.parts_folder.is_dir()
 
 
+def _while_files_vanish(store: EmbeddingStore, work: Callable[[], Any]) -> Any:
+    """Do work on files anew when another process folds them between our looking and our reading."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError):
+            return work()
+    raise StoreError(f"{store.path}: files vanished while reading, {_ATTEMPTS} times in a row")
+
+
 def _look(store: EmbeddingStore) -> dict[Path, StoreFile | StoreError]:
     """Open every file of a store, or say why it cannot be."""
-    for _ in range(_ATTEMPTS):
-        with suppress(FileNotFoundError):  # another process folded files between our looking and our opening
-            return {path: _opened(path) for path in store.files()}
-    raise StoreError(f"{store.path}: files vanished while reading, {_ATTEMPTS} times in a row")
+    return _while_files_vanish(store, lambda: {path: _opened(path) for path in store.files()})
 
 
 def _opened(path: Path) -> StoreFile | StoreError:
@@ -451,16 +450,22 @@ def _comparable(keys: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(keys).view(f"S{KEY_BYTES}").ravel()
 
 
-def _prune_report(store: EmbeddingStore, keep: Keep) -> pd.DataFrame:
+def _prune_report(files: Sequence[StoreFile], keep: Keep) -> pd.DataFrame:
     rows = []
-    for group in store.groups():
-        before = store.items(group)
-        after = GroupIndex(group, list(before), keep).items()
-        kept, there = (sum(map(len, items.values())) for items in (after, before))
-        windows = [
-            sum(int(file.counts(group, some).sum()) for file, some in items.items())
-            for items in (before, after)
-        ]
-        name = json.loads(next(iter(before)).groups[group].description).get("name", "")
-        rows.append((*group, name, kept, there - kept, windows[0] - windows[1]))
+    for group in sorted({group for file in files for group in file.groups}):
+        holding = [file for file in files if group in file.groups]
+        keys = np.concatenate([_comparable(file.groups[group].keys) for file in holding])
+        counts = np.concatenate([np.diff(file.groups[group].offsets) for file in holding])
+        stays = np.isin(keys, keys[np.concatenate([keep(file, group) for file in holding])])
+        first = np.unique(keys, return_index=True)[1]
+        lost = first[~stays[first]]
+        name = json.loads(holding[0].groups[group].description).get("name", "")
+        rows.append((*group, name, len(first) - len(lost), len(lost), int(counts[lost].sum())))
     return pd.DataFrame(rows, columns=_PRUNE_COLUMNS)
+
+
+def _count(group: GroupName, items: dict[StoreFile, np.ndarray]) -> tuple[int, int]:
+    """Count items and their windows."""
+    return sum(map(len, items.values())), sum(
+        int(file.counts(group, some).sum()) for file, some in items.items()
+    )

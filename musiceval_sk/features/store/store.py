@@ -8,6 +8,7 @@ shared folder, append without a lock. The layout is described in ``cache/README.
 
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._text import listed
 from musiceval_sk.exceptions import StoreError
-from musiceval_sk.features.encoders.base import Modality, digest_of
-from musiceval_sk.features.store.file import KEY_BYTES, GroupName, StoreFile, digests_of
+from musiceval_sk.features.encoders.base import MODALITIES, Modality, digest_of
+from musiceval_sk.features.store.file import KEY_BYTES, GroupName, StoreFile
 from musiceval_sk.features.store.index import GroupIndex, Keep, all_items
 from musiceval_sk.features.store.write import Contents, write_store_file
 
@@ -75,7 +77,7 @@ class EmbeddingStore:
         self.parts_folder = self.path.with_name(self.path.name + ".parts")
         self._files: dict[tuple, StoreFile] = {}
         self._indexes: dict[GroupName, GroupIndex] = {}
-        self._dims: dict[GroupName, int] = {}
+        self._parts_to_fold = _PARTS_OF_A_SIZE
 
     def __repr__(self) -> str:
         return f"EmbeddingStore({str(self.path)!r})"
@@ -108,24 +110,26 @@ class EmbeddingStore:
         Raises
         ------
         ValueError
-            If keys and items do not match, a key is not 32 bytes long, or vectors are not finite.
+            If keys and items do not match, a key is not 32 bytes long, vectors are not finite, or the modality is unknown.
         StoreError
             If vectors of another length are stored under this fingerprint, or the folder cannot be written.
         """
         fingerprint = digest_of(description)
         group = (modality, fingerprint)
         contents = _contents_of(group, description, keys, items)
-        self._check_dim(group, contents.dim)
+        dims = {file.groups[group].dim for file in self.look() if group in file.groups}
+        if dims - {contents.dim}:
+            raise StoreError(
+                f"{self.path}: vectors of {'/'.join(group)} have length {contents.dim}, but {min(dims - {contents.dim})} where they "
+                "are stored: an encoder must say in its description what changes its vectors; nothing was stored"
+            )
         try:
             write_store_file(self._new_part(), {group: contents})
         except OSError as error:
             raise StoreError(
                 f"{self.path}: cannot store embeddings ({_reason(error)}); what was stored is intact"
             ) from error
-        with suppress(
-            OSError, StoreError
-        ):  # the batch is stored; whoever reads is told what is wrong elsewhere
-            self._fold_parts_of_asize_of()
+        self._fold_parts_of_a_size()
         return fingerprint
 
     def contains(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> np.ndarray:
@@ -145,9 +149,7 @@ class EmbeddingStore:
         np.ndarray [shape=(n_keys,)], bool
             True where the item is stored.
         """
-        self._refresh()
-        index = self._indexes.get((modality, fingerprint))
-        return np.zeros(len(keys), dtype=bool) if index is None else index.find(keys) >= 0
+        return self._index((modality, fingerprint)).find(keys) >= 0
 
     def read(
         self, modality: Modality, fingerprint: str, keys: Sequence[bytes]
@@ -214,12 +216,12 @@ class EmbeddingStore:
         pandas.DataFrame
             One row a modality and fingerprint: number of items and windows, and the encoder's description.
         """
-        self._refresh()
         rows = []
-        for group, index in sorted(self._indexes.items()):
-            items = index.items()
-            windows = sum(int(file.counts(group, chosen).sum()) for file, chosen in items.items())
-            rows.append((*group, len(index), windows, json.loads(index.files[0].groups[group].description)))
+        for group in self.groups():
+            items = self.items(group)
+            windows = sum(int(file.counts(group, some).sum()) for file, some in items.items())
+            description = json.loads(next(iter(items)).groups[group].description) if items else {}
+            rows.append((*group, sum(map(len, items.values())), windows, description))
         return pd.DataFrame(rows, columns=["modality", "fingerprint", "items", "windows", "encoder"])
 
     def needs_compaction(self) -> bool:
@@ -257,8 +259,7 @@ class EmbeddingStore:
             return True
         try:
             with self.locked("compact", timeout):
-                self._refresh()
-                if any(path != self.path for path, *_ in self._files):
+                if any(file.path != self.path for file in self.look()):
                     self.rewrite(all_items)
                 self._clear_leftovers()
         except TimeoutError:
@@ -296,44 +297,51 @@ class EmbeddingStore:
             ) from error
 
     def rewrite(self, keep: Keep) -> None:
-        """Write what is worth keeping into a new main file, and delete what it was made of; to be called while `locked`.
+        """Write what is worth keeping of the files of the last `look` into a new main file, and delete them; while `locked`.
 
         Parameters
         ----------
         keep : callable
             ``keep(file, group)`` tells for each item of a file's group whether to keep it [shape=(n,)], bool.
         """
-        self._refresh()
-        self._fold(list(self._files.values()), self.path, keep)
+        self._fold(dict(self._files), self.path, keep)
 
-    def _fold(self, files: Sequence[StoreFile], target: Path, keep: Keep = all_items) -> None:
-        """Write what these files hold into one, and delete them once that is on disk and reads back as it was meant."""
-        seen = _stamp_or_none(self.path)
+    def _fold(self, files: dict[tuple, StoreFile], target: Path, keep: Keep = all_items) -> None:
+        """Write what these files hold into one, and delete them once that is on disk and reads back the same."""
         contents = {}
-        for group in sorted({group for file in files for group in file.groups}):
-            index = GroupIndex(group, [file for file in files if group in file.groups], keep)
+        for group in sorted({group for file in files.values() for group in file.groups}):
+            index = GroupIndex(group, list(files.values()), keep)
             if len(index):
                 contents[group] = _contents(group, index.items())
-        # The lock keeps compactions apart where the file system honours it; this catches most of the rest.
-        if contents and not write_store_file(
-            target, contents, unless=lambda: _stamp_or_none(self.path) != seen
-        ):
+        mine = next((stamp for stamp, file in files.items() if file.path == target), None)
+        # The lock keeps compactions apart where the file system honours it; comparing stamps catches most of the rest.
+        if contents and not write_store_file(target, contents, unless=lambda: _stamp_or_none(target) != mine):
             return
-        for file in files:
-            if file.path != target or not contents:
+        for stamp, file in files.items():
+            if _stamp_or_none(file.path) == stamp:
                 file.path.unlink(missing_ok=True)
 
-    def _fold_parts_of_asize_of(self) -> None:
+    def _fold_parts_of_a_size(self) -> None:
         """Make one part of many that are alike in size, so that a store of any age is opened in a moment."""
         parts = self._parts()
+        if len(parts) < self._parts_to_fold:
+            return
         sizes: dict[int, list[Path]] = {}
-        for part in parts if len(parts) >= _PARTS_OF_A_SIZE else ():
+        for part in parts:
             step = max(0, int(np.log(max(1, size_of(part)) / _SMALLEST_SIZE) // np.log(_SIZE_STEP)) + 1)
             sizes.setdefault(step, []).append(part)
-        many = next((sizes[step] for step in sorted(sizes) if len(sizes[step]) >= _PARTS_OF_A_SIZE), None)
-        if many:
-            with self.locked("fold parts", timeout=0):
-                self._fold([StoreFile(part) for part in many], self._new_part())
+        many = next((sizes[step] for step in sorted(sizes) if len(sizes[step]) >= _PARTS_OF_A_SIZE), [])
+        try:
+            if many:
+                with self.locked("fold parts", timeout=0):
+                    newest = many[-_PARTS_OF_A_SIZE:]
+                    self._fold({_stamp(part): StoreFile(part) for part in newest}, self._new_part())
+            self._parts_to_fold = _PARTS_OF_A_SIZE
+        except TimeoutError:
+            pass  # another process folds them
+        except (OSError, StoreError):
+            # What was to be appended is stored. Whoever reads is told what is wrong with a file; newer parts will be folded.
+            self._parts_to_fold = len(parts) + _PARTS_OF_A_SIZE
 
     def _clear_leftovers(self) -> None:
         for aside in (*self.parts_folder.glob("*.tmp"), *self.path.parent.glob(f"{self.path.name}.*.tmp")):
@@ -359,7 +367,13 @@ class EmbeddingStore:
             seen = main, parts
 
     def _parts(self) -> list[Path]:
-        return sorted(self.parts_folder.glob("part-*.h5")) if self.parts_folder.exists() else []
+        try:
+            names = os.listdir(self.parts_folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.parts_folder}: cannot be searched ({_reason(error)})") from error
+        return sorted(self.parts_folder / name for name in names if re.fullmatch(r"part-.*\.h5", name))
 
     def groups(self) -> list[GroupName]:
         """List modality and fingerprint of every group that the store holds.
@@ -369,8 +383,7 @@ class EmbeddingStore:
         list of (str, str)
             Sorted.
         """
-        self._refresh()
-        return sorted(self._indexes)
+        return sorted({group for file in self.look() for group in file.groups})
 
     def items(self, group: GroupName) -> dict[StoreFile, np.ndarray]:
         """Find where the items of a group lie, each once however often it was stored.
@@ -385,28 +398,16 @@ class EmbeddingStore:
         dict of StoreFile to np.ndarray of int
             Per file the positions of its items, ascending.
         """
-        self._refresh()
-        return self._indexes[group].items() if group in self._indexes else {}
+        return self._index(group).items()
 
     def _new_part(self) -> Path:
         return self.parts_folder / f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.h5"
 
-    def _check_dim(self, group: GroupName, dim: int) -> None:
-        if group not in self._dims:
-            self._refresh()
-            self._dims[group] = self._indexes[group].dim if group in self._indexes else dim
-        if self._dims[group] != dim:
-            raise StoreError(
-                f"{self.path}: vectors of {'/'.join(group)} have length {dim}, but {self._dims[group]} where they are stored: "
-                "an encoder must say in its description what changes its vectors; nothing was stored"
-            )
-
     def _read(self, group: GroupName, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        self._refresh()
-        index = self._indexes.get(group)
-        positions = np.full(len(keys), -1) if index is None else index.find(keys)
+        index = self._index(group)
+        positions = index.find(keys)
         missing = int((positions < 0).sum())
-        if index is None or missing or not len(keys):
+        if missing or not len(keys):
             raise StoreError(
                 f"{self.path}: {missing} of {len(keys)} {group[0]} items are not stored for {group[1]}"
             )
@@ -421,29 +422,39 @@ class EmbeddingStore:
             index.files[i].read_into(vectors, group, items[wanted], offsets[wanted])
         return vectors, offsets
 
-    def _refresh(self) -> None:
-        """Look at the folder again, and open what is new there."""
+    def look(self) -> list[StoreFile]:
+        """Look at the folder again, and open what is new there.
+
+        Returns
+        -------
+        list of StoreFile
+            The main file, if there is one, and the parts from the oldest to the newest.
+
+        Raises
+        ------
+        StoreError
+            If a file is damaged or cannot be opened.
+        """
         opened, lost = dict(self._files), ""
         for _ in range(_ATTEMPTS):
             try:
                 stamps = {_stamp(path): path for path in self.files()}
-                if stamps.keys() == self._files.keys():
-                    return
-                for stamp, path in stamps.items():
-                    opened[stamp] = opened.get(stamp) or StoreFile(path)
+                if stamps.keys() != self._files.keys():
+                    for stamp, path in stamps.items():
+                        opened[stamp] = opened.get(stamp) or StoreFile(path)
+                    self._files, self._indexes = {stamp: opened[stamp] for stamp in stamps}, {}
+                return list(self._files.values())
             except (
                 FileNotFoundError
             ) as error:  # another process folded files between our looking and our opening
                 lost = error.filename
-                continue
-            files = [opened[stamp] for stamp in stamps]
-            groups = {group for file in files for group in file.groups}
-            self._indexes = {
-                group: GroupIndex(group, [file for file in files if group in file.groups]) for group in groups
-            }
-            self._files = dict(zip(stamps, files, strict=True))
-            return
         raise StoreError(f"{lost}: listed, but cannot be opened, {_ATTEMPTS} times in a row")
+
+    def _index(self, group: GroupName) -> GroupIndex:
+        files = self.look()
+        if group not in self._indexes:
+            self._indexes[group] = GroupIndex(group, files)
+        return self._indexes[group]
 
 
 def _reason(error: OSError) -> str:
@@ -461,6 +472,8 @@ def _stamp_or_none(path: Path) -> tuple | None:
         return _stamp(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be looked at ({_reason(error)})") from error
 
 
 def size_of(path: Path) -> int:
@@ -482,16 +495,22 @@ def _contents_of(
             f"keys must be {KEY_BYTES} bytes long, got lengths {sorted({len(key) for key in keys})}"
         )
     tables = [np.atleast_2d(item) for item in items]
+    shapes = sorted({table.shape[1:] for table in tables})
+    if group[0] not in MODALITIES or len(shapes) > 1 or len(shapes[0]) != 1 or shapes[0] == (0,):
+        raise ValueError(
+            f"items must be audio or text vectors of one length each [shape=(n_windows, dim)], got {group[0]} of shapes "
+            f"(n, {listed(str(shape)[1:-1].strip(',') for shape in shapes)}); nothing was stored"
+        )
     counts = np.array([len(table) for table in tables])
     if not counts.all():
         raise ValueError(f"{(counts == 0).sum()} of {len(items)} items have no vector; nothing was stored")
-    vectors = np.concatenate(tables, dtype=np.float32, casting="unsafe")
+    vectors = np.ascontiguousarray(np.concatenate(tables, dtype=np.float32, casting="unsafe"))
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite; nothing was stored")
-    digests = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
-    described = json.dumps(description, sort_keys=True, ensure_ascii=False)
-    blocks = [(vectors, digests_of(group, digests, vectors, counts))]
-    return Contents(described, digests, counts, vectors.shape[1], blocks)
+    rows = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+    return Contents(
+        json.dumps(description, sort_keys=True, ensure_ascii=False), rows, counts, vectors.shape[1], [vectors]
+    )
 
 
 def _contents(group: GroupName, items: dict[StoreFile, np.ndarray]) -> Contents:
@@ -502,5 +521,5 @@ def _contents(group: GroupName, items: dict[StoreFile, np.ndarray]) -> Contents:
         np.concatenate([file.groups[group].keys[some] for file, some in items.items()]),
         np.concatenate([file.counts(group, some) for file, some in items.items()]),
         first.dim,
-        (block[1:] for file, some in items.items() for block in file.read(group, some)),
+        (vectors for file, some in items.items() for vectors in file.read(group, some)),
     )

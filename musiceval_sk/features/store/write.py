@@ -11,18 +11,27 @@ import h5py
 import numpy as np
 
 from musiceval_sk.exceptions import StoreError
-from musiceval_sk.features.store.file import FORMAT, VERSION, DamagedFileError, GroupName, StoreFile
+from musiceval_sk.features.store.file import (
+    FORMAT,
+    VERSION,
+    DamagedFileError,
+    GroupName,
+    StoreFile,
+    block_digests,
+    block_rows,
+    index_digest,
+)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a group is to hold: ``blocks`` yields the vectors of its items in order, each block with its items' digests."""
+    """What a group is to hold: ``blocks`` yields the vectors of its items in order, however they are cut."""
 
     description: str
     keys: np.ndarray
     counts: np.ndarray
     dim: int
-    blocks: Iterable[tuple[np.ndarray, np.ndarray]]
+    blocks: Iterable[np.ndarray]
 
 
 def write_store_file(
@@ -39,12 +48,9 @@ def write_store_file(
             with h5py.File(sink, "w", libver=("v110", "v110")) as file:
                 file.attrs["format"], file.attrs["version"] = np.bytes_(FORMAT), VERSION
                 file.attrs["id"] = np.bytes_(uuid.uuid4().hex)
-                digests = {
-                    name: _fill_group(file.create_group("/".join(name)), contents, sink)
-                    for name, contents in groups.items()
-                }
+                digests = {name: _fill_group(file, name, contents, sink) for name, contents in groups.items()}
             sink.check()
-            _sync(raw.fileno())
+            os.fsync(raw.fileno())
         _compare(aside, groups, digests)
         if unless():
             return False
@@ -87,19 +93,26 @@ class _Sink:
             return None
 
 
-def _fill_group(group: h5py.Group, contents: Contents, sink: _Sink) -> np.ndarray:
-    """Write a group; return the digests of its items."""
+def _fill_group(file: h5py.File, name: GroupName, contents: Contents, sink: _Sink) -> np.ndarray:
+    """Write a group; return the digests of its blocks."""
+    group = file.create_group("/".join(name))
+    offsets = np.concatenate([[0], np.cumsum(contents.counts)]).astype(np.int64)
     group.attrs["encoder"] = np.bytes_(contents.description.encode())
-    group["keys"] = contents.keys
-    group["offsets"] = np.concatenate([[0], np.cumsum(contents.counts)]).astype(np.int64)
-    shape = (int(contents.counts.sum()), contents.dim)
-    vectors = group.create_dataset("vectors", shape, np.float32, fill_time="never")
-    digests, row = [], 0
-    for block, of_block in contents.blocks:
-        vectors[row : row + len(block)] = block
+    group.attrs["index_digest"] = index_digest(name, contents.keys, offsets)
+    group["keys"], group["offsets"] = contents.keys, offsets
+    vectors = group.create_dataset("vectors", (offsets[-1], contents.dim), np.float32, fill_time="never")
+    size, row = block_rows(contents.dim), 0
+    digests: list[np.ndarray] = []
+    rest = np.empty((0, contents.dim), dtype=np.float32)
+    for some in contents.blocks:
+        vectors[row : row + len(some)] = some
         sink.check()
-        digests.append(of_block)
-        row += len(block)
+        row += len(some)
+        pending = np.concatenate([rest, some])
+        whole = len(pending) // size * size
+        digests.append(block_digests(name, sum(len(some) for some in digests), pending[:whole]))
+        rest = pending[whole:].copy()
+    digests.append(block_digests(name, sum(len(some) for some in digests), rest))
     group["digests"] = together = np.concatenate(digests)
     return together
 
@@ -110,11 +123,11 @@ def _compare(path: Path, groups: dict[GroupName, Contents], digests: dict[GroupN
         written = StoreFile(path)
         for name, contents in groups.items():
             found = written.groups[name]
-            meant = (contents.keys, digests[name])
-            if not all(map(np.array_equal, (found.keys, found.digests), meant)) or written.faulty(name).any():
-                raise DamagedFileError(f"{'/'.join(name)} is another")
+            same = np.array_equal(found.keys, contents.keys) and np.array_equal(found.digests, digests[name])  # type: ignore[arg-type]
+            if not same or written.faulty(name).any():
+                raise DamagedFileError(f"{path}: {'/'.join(name)} differs")
     except StoreError as error:
-        raise OSError(f"what was written does not read back as it was meant: {error}") from error
+        raise OSError(f"what was written does not read back the same: {error}") from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -129,10 +142,6 @@ def _sync_folder(path: Path) -> None:
     if os.name == "posix":
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            _sync(descriptor)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
