@@ -82,7 +82,7 @@ def _ogg_fault(data: bytes) -> str:
         if header[5] & _BEGINS and plays:
             return _FURTHER.format(f"{begin:,} of {len(data):,} bytes")
         plays |= not header[5] & _BEGINS
-        lengths = data[begin + _OGG_HEADER :][: header[26]]
+        lengths = data[begin + _OGG_HEADER : begin + _OGG_HEADER + header[26]]
         end = begin + _OGG_HEADER + header[26] + sum(lengths)
         whole = bool(header[5] & _ENDS) and end <= len(data)
         begin = data.find(b"OggS\0", end)
