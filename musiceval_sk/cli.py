@@ -207,7 +207,7 @@ def score(
 
     if ci and system_truth != "clips":
         raise ValueError(
-            f"--ci draws the clips that system means are made of, so it goes with --system-truth clips, not {system_truth}"
+            f"--ci takes the truth of systems from their clips, so it goes with --system-truth clips, not {system_truth}"
         )
     true, predicted, systems = match_answers(
         predictions, truth, ratings=ratings, targets=target, scale=scale, split=split

@@ -42,6 +42,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def default_store(tmp_path_factory):
+    """A store of the tests' own wherever nobody names one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUSICEVAL_CACHE", str(tmp_path_factory.mktemp("cache") / "embeddings.h5"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def torch():
     return pytest.importorskip("torch", reason="torch is not installed to train with")

@@ -237,7 +237,7 @@ def test_score_bootstraps_intervals(tmp_path):
     assert run(*command).stdout == result.stdout
     refused = run(*command, "--system-truth", "table.csv")
     assert refused.exit_code == 2
-    assert "--ci draws the clips that system means are made of" in refused.stderr
+    assert "--ci takes the truth of systems from their clips" in refused.stderr
 
 
 @pytest.mark.parametrize(

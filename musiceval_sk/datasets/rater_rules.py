@@ -368,7 +368,20 @@ def _of_items(ratings: pd.DataFrame, items: Iterable[Any], name: str) -> pd.Data
 
 
 def named_among(ratings: pd.DataFrame, items: Iterable[Item]) -> pd.Series:
-    """Tell which ratings are of one of these clips or items."""
+    """Tell which ratings are of one of these clips or items.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        With ``clip_id`` and ``item_name``.
+    items : iterable of str or tuple
+        Clip ids, or items.
+
+    Returns
+    -------
+    pandas.Series of bool
+        One value a rating.
+    """
     wanted = set(_as_rated(ratings, items))
     return ratings["clip_id"].isin(wanted) | ratings["item_name"].isin(wanted)
 
