@@ -21,7 +21,7 @@ from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys, text_key
 from musiceval_sk.features.store.file import KEY_BYTES, DamagedFileError, GroupName, StoreFile
 from musiceval_sk.features.store.index import GroupIndex, Keep, all_items
-from musiceval_sk.features.store.store import EmbeddingStore, size_of
+from musiceval_sk.features.store.store import EmbeddingStore
 
 _INFO_COLUMNS = [
     "modality",
@@ -129,7 +129,7 @@ def store_info(store: EmbeddingStore) -> StoreInfo:
         rows.append(
             (group[0], name, group[1], checkpoint, n_items, n_windows, dims[0], dates.min(), dates.max())
         )
-    sizes = {path: size_of(path) for path in looked}
+    sizes = {path: path.stat().st_size for path in looked if path.exists()}
     main_bytes = sizes.pop(store.path, 0)
     return StoreInfo(
         str(store.path),
@@ -186,7 +186,7 @@ def verify_store(store: EmbeddingStore) -> VerifyReport:
     """
     checked: dict[tuple, tuple[int, str, str]] = {}  # files that others leave alone meanwhile are read once
 
-    def report() -> VerifyReport:
+    def _report() -> VerifyReport:
         looked = _look(store)
         for file in looked.values():
             if isinstance(file, StoreError) and not isinstance(file, DamagedFileError):
@@ -196,7 +196,7 @@ def verify_store(store: EmbeddingStore) -> VerifyReport:
         table = pd.DataFrame.from_dict(rows, orient="index", columns=["problem", "held"]).rename_axis("path")
         return VerifyReport(len(looked), sum(finding[0] for finding in findings.values()), table)
 
-    return _while_files_vanish(store, report)
+    return _while_files_vanish(store, _report)
 
 
 def _check(file: StoreFile | StoreError, checked: dict[tuple, tuple[int, str, str]]) -> tuple[int, str, str]:

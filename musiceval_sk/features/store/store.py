@@ -232,7 +232,7 @@ class EmbeddingStore:
         bool
             By this rule each byte is rewritten a bounded number of times while the store grows.
         """
-        return sum(map(size_of, self._parts())) > size_of(self.path)
+        return sum(map(_size, self._parts())) > _size(self.path)
 
     def compact(self, *, timeout: float = -1) -> bool:
         """Fold all parts into the main file, by rewrite and rename.
@@ -328,7 +328,7 @@ class EmbeddingStore:
             return
         sizes: dict[int, list[Path]] = {}
         for part in parts:
-            step = max(0, int(np.log(max(1, size_of(part)) / _SMALLEST_SIZE) // np.log(_SIZE_STEP)) + 1)
+            step = max(0, int(np.log(max(1, _size(part)) / _SMALLEST_SIZE) // np.log(_SIZE_STEP)) + 1)
             sizes.setdefault(step, []).append(part)
         many = next((sizes[step] for step in sorted(sizes) if len(sizes[step]) >= _PARTS_OF_A_SIZE), [])
         try:
@@ -476,7 +476,7 @@ def _stamp_or_none(path: Path) -> tuple | None:
         raise StoreError(f"{path}: cannot be looked at ({_reason(error)})") from error
 
 
-def size_of(path: Path) -> int:
+def _size(path: Path) -> int:
     """Size on disk; 0 where there is no such file, or another process has just removed it."""
     stamp = _stamp_or_none(path)
     return stamp[2] if stamp else 0
