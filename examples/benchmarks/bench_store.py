@@ -4,10 +4,11 @@
 
 Prints ratios and times of one run; the median of five where a step is short.
 
-Measured on 2 shared CPU cores, ranges over three runs: reading X takes 1.12 to 1.23 times one h5py slice of the same bytes (1.57 to
-1.71 shuffled), 1/23 to 1/24 of a `.npy` per clip (0.34 to 0.35 s) and 1/57 to 1/59 of joblib.Memory. One run: a million items open in
-0.8 s, membership of all takes 0.8 s, appending 0.97 times what it takes to an empty store; streaming peaks at 247 MiB for 100,000
-items and 323 MiB for 1,000,000, the difference being the list of keys.
+Measured on 2 CPU cores, one run: reading X takes 1.00 times one h5py slice of the same bytes (1.49 shuffled), 1/28 of a `.npy` per
+clip (0.19 s) and 1/88 of joblib.Memory. Digests cost 9 % of that (0.6 ms of 6.9 ms for 17 MB, near what the memory gives); they replaced
+Fletcher-32, with which the same read took 14.3 ms. 10,000 batches appended one by one leave 49 files, which open in 0.08 s and are compacted in
+0.37 s. A million items open in 0.1 s, membership of all takes 0.8 s, appending 1.08 times what it takes to an empty store; streaming
+peaks at 309 MiB for 100,000 items and 385 MiB for 1,000,000, the difference being the list of keys.
 """
 
 import argparse
