@@ -7,6 +7,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t
 
 LEAST_UNITS = 3
+_ROUNDING = 1e-20
 # There, back, and the slope there.
 Scale = tuple[Callable, Callable, Callable]
 FISHER: Scale = np.arctanh, np.tanh, lambda value: 1 / (1 - value**2)
@@ -41,7 +42,7 @@ def jackknife_bounds(
     Returns
     -------
     tuple of float
-        Lower and upper bound; nan below three units, and for a figure at the end of its range.
+        Lower and upper bound; nan below three units, for a figure at the end of its range, and for one that no unit changes.
 
     References
     ----------
@@ -54,9 +55,11 @@ def jackknife_bounds(
         return float("nan"), float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):
         centre, variance = forth(value), slope(np.float64(value)) ** 2 * (n - 1) * left_out.var()
-    if not np.isfinite([centre, variance]).all():
+    variance = max(variance, least_variance)
+    # A figure that no unit changes, as of a few ranks, is not a certain one; but two that are the same differ by 0 surely.
+    if not np.isfinite([centre, variance]).all() or (variance < _ROUNDING and value != 0):
         return float("nan"), float("nan")
-    half = t.ppf((1 + confidence) / 2, np.inf if normal else n - 1) * np.sqrt(max(variance, least_variance))
+    half = t.ppf((1 + confidence) / 2, np.inf if normal else n - 1) * np.sqrt(variance)
     return float(back(centre - half)), float(back(centre + half))
 
 

@@ -32,9 +32,7 @@ _METRICS: dict[str, dict[str, Any]] = {
 }
 _BOUNDS = ("value", "low", "high")
 _COLUMNS = ["target", "figure", "value", "low", "high", "n", "lowest", "highest", "note"]
-_NO_INTERVAL = (
-    "no interval: fewer than 3 systems (where unknown, items or raters) to go by, or perfect agreement"
-)
+_NO_INTERVAL = "no interval: fewer than 3 systems (where unknown, items or raters) to go by, perfect agreement, or a figure that none changes"
 _NOTHING = Figure(float("nan"), float("nan"), float("nan"), 0)
 
 

@@ -118,8 +118,8 @@ def _row(name: str, kind: str, row: pd.Series, width: int) -> str:
     bounds = f"  [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else ""
     if row[list(METRICS)].isna().all():
         bounds = "  cannot be judged"
-    elif not bounds and abs(row["S_SRCC"]) == 1:
-        bounds = "  none where perfect"
+    elif not bounds and np.isfinite(row["S_SRCC"]):
+        bounds = "  no interval"  # of a perfect ranking, or one that no system changes
     return f"{name:{width}s}{kind:{_KIND_WIDTH}s}{cells}{bounds}".rstrip()
 
 

@@ -88,6 +88,13 @@ def test_the_default_leaves_out_a_system_at_a_time(data, found):
     )
 
 
+def test_a_figure_that_no_system_changes_has_no_interval():
+    assert np.isnan(interval("jackknife", np.ones(9), 0.9, np.full(3, 0.8), "correlation", 0.95)).all()
+    assert np.isnan(interval("jackknife", np.ones(9), 0.3, np.full(3, 0.2), "difference", 0.95)).all()
+    # Two predictors that say the same differ by 0 on any systems.
+    assert interval("jackknife", np.zeros(9), 0.0, np.zeros(3), "difference", 0.95) == (0, 0)
+
+
 def test_errors_vary_at_least_as_squares_of_normal_ones_do():
     # Mean errors of three systems: 1, -1, 3, mean 1 and variance 4; squares of normal ones vary by
     # 2 * 4² + 4 * 4 * max(1 - 4 / 3, 0) = 32. S_MSE is 11 / 3, U_MSE with one clip a system the same.

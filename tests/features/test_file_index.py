@@ -94,7 +94,9 @@ def test_what_is_no_file_is_never_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     paths = [tmp_path / "pipe.wav", "/dev/zero", "a\0.wav", "\ud800.wav"]
     errors = FileIndex(tmp_path / "files.npy").digests(paths)
-    for error, words in zip(errors, ("pipe, not", "device, not", "embedded null", "not allowed"), strict=True):
+    for error, words in zip(
+        errors, ("pipe, not", "device, not", "embedded null", "not allowed"), strict=True
+    ):
         assert isinstance(error, AudioError)
         assert words in str(error)
         str(error).encode()
