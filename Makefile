@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 OUT ?= demo-out
 WORKERS ?= 2
 
-# The newest Python of pyenv or the path; nothing where that is PYTHON itself.
+# The newest Python of pyenv or the path, from 3.12 on.
 NEWEST_PYTHON ?= $(shell for minor in 14 13 12; do \
 	ls $(HOME)/.pyenv/versions/3.$$minor.*/bin/python3.$$minor 2>/dev/null || command -v python3.$$minor; done | head -1)
 

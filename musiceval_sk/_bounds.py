@@ -7,7 +7,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t
 
 LEAST_UNITS = 3
-_ROUNDING = 1e-20
+_ROUNDING = 1e-10
 # There, back, and the slope there.
 Scale = tuple[Callable, Callable, Callable]
 FISHER: Scale = np.arctanh, np.tanh, lambda value: 1 / (1 - value**2)
@@ -42,7 +42,7 @@ def jackknife_bounds(
     Returns
     -------
     tuple of float
-        Lower and upper bound; nan below three units, for a figure at the end of its range, and for one that no unit changes.
+        Lower and upper bound; nan below three units, for a figure at the end of its range, and for one but 0 that no unit changes.
 
     References
     ----------
@@ -57,7 +57,7 @@ def jackknife_bounds(
         centre, variance = forth(value), slope(np.float64(value)) ** 2 * (n - 1) * left_out.var()
     variance = max(variance, least_variance)
     # A figure that no unit changes, as of a few ranks, is not a certain one; but two that are the same differ by 0 surely.
-    if not np.isfinite([centre, variance]).all() or (variance < _ROUNDING and value != 0):
+    if not np.isfinite([centre, variance]).all() or (variance < _ROUNDING**2 and abs(value) > _ROUNDING):
         return float("nan"), float("nan")
     half = t.ppf((1 + confidence) / 2, np.inf if normal else n - 1) * np.sqrt(variance)
     return float(back(centre - half)), float(back(centre + half))

@@ -21,9 +21,10 @@ def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
     if scale is None:
         return ""
     beyond = (scores - scores.clip(*scale)).abs()
-    if not beyond.any():
+    beyond = beyond[beyond >= 0.005]
+    if beyond.empty:
         return ""
     return (
-        f"{(beyond > 0).sum()} of {len(scores)} predictions lie off the raters' scale, {scale[0]:g} to {scale[1]:g}, "
+        f"{len(beyond)} of {len(scores)} predictions lie off the raters' scale, {scale[0]:g} to {scale[1]:g}, "
         f"by up to {beyond.max():.2f}"
     )

@@ -187,7 +187,8 @@ def unused_scores(
     names = []
     for column in table.columns:
         derived = any(str(column).startswith(f"{target}_") for target in chosen)
-        if column in _KNOWN or column in chosen or derived:
+        is_number = getattr(table[column].dtype, "kind", "O") not in "bmM"  # neither yes and no nor a date
+        if column in _KNOWN or column in chosen or derived or not is_number:
             continue
         cells = table[column][~(table[column].isna() | _is_word_for_missing(table[column]))]
         values = pd.to_numeric(cells[cells.astype(str).str.strip() != ""], errors="coerce").astype(float)

@@ -393,17 +393,29 @@ def _as_text(item: Any) -> Item:
 def _as_rated(ratings: pd.DataFrame, items: Iterable[Any]) -> list[Item]:
     """Name clips or items with the clip ids of the ratings."""
     named = [_as_text(item) for item in items]
-    parts = list(
-        dict.fromkeys(part for item in named for part in ([item] if isinstance(item, str) else item))
+    at = _place_of_clip_id(ratings)
+    ids = list(
+        dict.fromkeys(
+            item if isinstance(item, str) else item[at]
+            for item in named
+            if isinstance(item, str) or at < len(item)
+        )
     )
     clips = ratings["clip_id"].unique()
-    own = {
-        part: clips[place] for part, place in zip(parts, match_ids(parts, clips), strict=True) if place >= 0
-    }
+    own = {name: clips[place] for name, place in zip(ids, match_ids(ids, clips), strict=True) if place >= 0}
     return [
-        own.get(item, item) if isinstance(item, str) else tuple(own.get(part, part) for part in item)
+        own.get(item, item)
+        if isinstance(item, str)
+        else tuple(own.get(part, part) if place == at else part for place, part in enumerate(item))
         for item in named
     ]
+
+
+def _place_of_clip_id(ratings: pd.DataFrame) -> int:
+    """Find which part of an item's name is its clip id."""
+    pairs = list(zip(ratings["item_name"], ratings["clip_id"], strict=True))
+    places = range(len(pairs[0][0])) if pairs and isinstance(pairs[0][0], tuple) else []
+    return next((at for at in places if all(name[at] == clip for name, clip in pairs)), 0)
 
 
 def _words_of(item: Any) -> str:

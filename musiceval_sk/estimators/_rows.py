@@ -36,14 +36,15 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
     """Turn group labels into their numbers in sorted order, [shape=(n_rows,)]."""
     if groups is None:
         return None
-    labels = np.asarray(groups, dtype=object)
+    labels = np.array(groups, dtype=object)
     if labels.shape != (n_rows,):
         raise ValueError(f"groups has shape {labels.shape}; expected ({n_rows},), one group a row of X")
+    labels[np.array([isinstance(label, str) and not label.strip() for label in labels], dtype=bool)] = None
     numbers = pd.factorize(labels, sort=True)[0]
     missing = np.flatnonzero(numbers < 0)
     if len(missing):
         raise ValueError(
-            f"groups must name a group for every row, but has None or nan in rows {listed(missing)}"
+            f"groups must name a group for every row, but has None, nan or an empty text in rows {listed(missing)}"
         )
     return numbers
 

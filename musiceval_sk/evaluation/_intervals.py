@@ -10,6 +10,7 @@ import pandas as pd
 from musiceval_sk._bounds import FISHER, Scale, bca_bounds, jackknife_bounds
 from musiceval_sk.evaluation.metrics import METRICS
 
+_ROUNDING = 1e-12
 METHODS = ("auto", "bca", "basic", "jackknife", "percentile")
 # Scales on which a metric's distribution has about the same shape everywhere, and whose limits are the metric's own.
 SCALES: dict[str, Scale] = {
@@ -63,7 +64,11 @@ def interval(
         Lower and upper bound; nan where there is none, as for a perfect correlation.
     """
     samples, left_out = samples[np.isfinite(samples)], left_out[np.isfinite(left_out)]
-    if not np.isfinite(estimate) or not len(samples) or (scale == "correlation" and abs(estimate) == 1):
+    if (
+        not np.isfinite(estimate)
+        or not len(samples)
+        or (scale == "correlation" and abs(estimate) > 1 - _ROUNDING)
+    ):
         return np.nan, np.nan
     if method == "jackknife":
         return jackknife_bounds(
@@ -76,6 +81,10 @@ def interval(
         low, high = _basic(samples, estimate, SCALES[scale], tails)
     else:
         low, high = _bca(samples, estimate, left_out, tails)
+    if (
+        high - low < _ROUNDING < abs(estimate)
+    ):  # a figure of a few ranks that no resample changes is not a certain one
+        return np.nan, np.nan
     return float(low), float(high)
 
 

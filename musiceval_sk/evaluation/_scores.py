@@ -94,6 +94,8 @@ def _score_arrays(
     y_true: Any, y_pred: Any, clips: Clips | None, argument: str = "y_pred"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Truth and prediction as arrays, rows in the order of the clips and columns in that of y_true."""
+    if isinstance(y_true, pd.DataFrame) and not y_true.columns.is_unique:
+        raise ValueError(f"y_true repeats the names of targets: {listed(y_true.columns)}")
     if isinstance(y_true, pd.DataFrame) and isinstance(y_pred, pd.DataFrame):
         if set(y_true.columns) != set(y_pred.columns):
             raise ValueError(
@@ -123,7 +125,11 @@ def _checked(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.
 
 def kept_clips(systems: np.ndarray | None, n: int, **choice: Any) -> np.ndarray:
     """Apply a choice of systems where there are any."""
-    made = {name: value for name, value in choice.items() if value not in (None, 1)}
+    made = {
+        name: value
+        for name, value in choice.items()
+        if value is not None and not (name == "min_clips" and value == 1)
+    }
     if systems is None:
         if made:
             raise ValueError(

@@ -13,7 +13,7 @@ from sklearn.metrics._scorer import _Scorer
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.ids import match_ids, near_misses
-from musiceval_sk.evaluation._scores import clips_of, in_order_of, systems_in_order
+from musiceval_sk.evaluation._scores import clips_of, in_order_of, matched, systems_in_order
 from musiceval_sk.evaluation.metrics import METRICS
 
 
@@ -119,15 +119,19 @@ class _Score:
         labels: tuple[np.ndarray, ...] = ()
         if metric.by_system:
             labels = (self._labels(y_true, systems),)
-        y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions")
-        truth, prediction = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
+        if np.ndim(y_pred) != np.ndim(y_true) and np.size(y_pred) == np.size(y_true):
+            y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions")
+            y_pred = np.reshape(np.asarray(y_pred), np.shape(y_true))
+        targets, _ = matched(y_true, y_pred, None)
         named = getattr(y_true, "name", None)
-        if truth.ndim == 1 and self.target is not None and named is not None and named != self.target:
+        if np.ndim(y_true) == 1 and self.target is not None and named not in (None, self.target):
             raise ValueError(f"target {self.target!r} was asked for, but y is {named!r}")
-        if truth.ndim == 1:
-            return metric.function(truth, prediction.reshape(truth.shape), *labels)
-        names = list(getattr(y_true, "columns", range(truth.shape[1])))
-        if self.target is not None and self.target not in names:
+        names = [name for name, *_ in targets]
+        if np.ndim(y_true) > 1 and self.target is not None and self.target not in names:
             raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
-        chosen = range(len(names)) if self.target is None else [names.index(self.target)]
-        return float(np.mean([metric.function(truth[:, i], prediction[:, i], *labels) for i in chosen]))
+        scores = [
+            metric.function(*pair, *labels)
+            for name, *pair in targets
+            if name in (None, self.target) or self.target is None
+        ]
+        return float(np.mean(scores))

@@ -96,7 +96,8 @@ class SystemPromptKFold(BaseCrossValidator):
         for column, what in enumerate(("system", "prompt")):
             missing = is_missing(labels[:, column])
             if missing.any():
-                rows = getattr(groups, "index", np.arange(len(labels)))[missing]
+                named = hasattr(groups, "iloc")
+                rows = groups.index[missing] if named else np.flatnonzero(missing)
                 raise ValueError(f"{missing.sum()} clips have no {what}: {listed(rows)}")
         folds = np.stack([_deal(labels[:, i], self.n_splits, random_state) for i in (0, 1)])
         for system_fold in range(self.n_splits):

@@ -55,7 +55,7 @@ def select_systems(
     for argument, named in (("only", only), ("leave_out", leave_out)):
         if isinstance(named, str):
             raise ValueError(f"{argument} must be a list of systems, such as [{named!r}]; got {named!r}")
-        names = list(named or ())
+        names = [] if named is None else list(named)
         places = match_ids(names, known)
         strangers = [name for name, place in zip(names, places, strict=True) if place < 0]
         if strangers:

@@ -62,8 +62,8 @@ class Sound:
     end_time: float = math.inf
 
     def __str__(self) -> str:
-        end = "the end" if self.end_time == math.inf else f"{self.end_time:g} s"
-        part = "" if self._is_whole else f" from {self.start_time:g} s to {end}"
+        end = "the end" if self.end_time == math.inf else f"{self.end_time:.12g} s"
+        part = "" if self._is_whole else f" from {self.start_time:.12g} s to {end}"
         return f"{printable(self.path)}{part}"
 
     @property

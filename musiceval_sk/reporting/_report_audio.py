@@ -107,7 +107,7 @@ def _fragment(start: float, end: float) -> str:
     """Say which part of a sound to play, in the words of W3C's Media Fragments."""
     if (start, end) == (0, math.inf):
         return ""
-    return f"#t={start:g}" if end == math.inf else f"#t={start:g},{end:g}"
+    return f"#t={start:.12g}" if end == math.inf else f"#t={start:.12g},{end:.12g}"
 
 
 def relative_url(path: Path, page: Path) -> str:

@@ -366,3 +366,11 @@ def test_rules_name_clips_with_and_without_suffix(ratings):
         ClipsTableError, match="nobody rated: REAL; .*'REAL' and 'real' differ in upper and lower"
     ):
         screen_ratings(ratings, [RealMusicProbe(["REAL"])])
+
+
+def test_only_the_clip_of_an_item_is_read_as_a_clip_id():
+    rows = [(r, clip, prompt, 4) for r in ("r1", "r2") for clip, prompt in (("a.wav", "b"), ("b.wav", "a"))]
+    ratings = pd.DataFrame(rows, columns=["rater", "clip_id", "prompt", "impression"])
+    for probe in (("a.wav", "b"), ("a", "b"), ("b", "a")):
+        screening = screen_ratings(ratings, [RealMusicProbe([probe])], items=["clip_id", "prompt"])
+        assert len(screening.kept) == 2  # those of the other clip, which was no probe

@@ -639,7 +639,7 @@ class TestErrors:
             regressor.fit(clips.drop(columns="prompt"), y)
         with pytest.raises(ValueError, match="Input y contains NaN"):
             regressor.fit(clips, y.mask(y == y.iloc[0, 0]))
-        with pytest.raises(ValueError, match="has None or nan in rows 8"):
+        with pytest.raises(ValueError, match="has None, nan or an empty text in rows 8"):
             regressor.fit(clips, y, groups=[*"aabbccdd", None])
         with pytest.raises(ValueError, match="y_val has 1 columns, but y has 2"):
             regressor.fit(clips, y, clips_val=clips, y_val=y["impression"])

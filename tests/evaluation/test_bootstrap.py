@@ -91,6 +91,8 @@ def test_the_default_leaves_out_a_system_at_a_time(data, found):
 def test_a_figure_that_no_system_changes_has_no_interval():
     assert np.isnan(interval("jackknife", np.ones(9), 0.9, np.full(3, 0.8), "correlation", 0.95)).all()
     assert np.isnan(interval("jackknife", np.ones(9), 0.3, np.full(3, 0.2), "difference", 0.95)).all()
+    assert np.isnan(interval("percentile", np.full(9, 2.0), 2.0, np.full(2, 2.0), "difference", 0.95)).all()
+    assert np.isnan(interval("percentile", np.ones(9), 1 + 2e-16, np.ones(4), "correlation", 0.95)).all()
     # Two predictors that say the same differ by 0 on any systems.
     assert interval("jackknife", np.zeros(9), 0.0, np.zeros(3), "difference", 0.95) == (0, 0)
 

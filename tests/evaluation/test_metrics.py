@@ -432,3 +432,15 @@ def test_a_system_truth_that_lacks_a_target_is_refused():
     assert evaluate(
         truth[["impression"]], truth[["impression"]], systems=SYSTEMS, system_truth=of_systems
     ).shape == (1, 8)
+
+
+def test_systems_may_be_chosen_by_an_array():
+    y, systems = np.arange(6.0), np.repeat(["x", "y", "z"], 2)
+    chosen = evaluate(y, y[::-1].copy(), systems=systems, only=np.array(["x", "y"]))
+    assert chosen["U_MSE"] == evaluate(y[:4], y[:1:-1].copy(), systems=systems[:4])["U_MSE"]
+
+
+def test_repeated_names_of_targets_are_refused():
+    y = pd.DataFrame(np.ones((3, 2)), columns=["a", "a"])
+    with pytest.raises(ValueError, match="y_true repeats the names of targets: a, a"):
+        evaluate(y, np.ones((3, 2)))

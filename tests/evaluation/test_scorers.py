@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_score, cross_validate
@@ -278,3 +279,27 @@ def test_a_blank_is_no_system(clips, X, y, blank):
     systems = clips["system"].mask(clips.index == y.index[0], blank)
     with pytest.raises(ValueError, match=f"no system is known for clips: {y.index[0]}"):
         mos_scorer("S_MSE", systems=systems)(Ridge().fit(X, y), X, y)
+
+
+class Echo(RegressorMixin, BaseEstimator):
+    """A fitted estimator that predicts what it was given."""
+
+    def __init__(self, predictions):
+        self.predictions = predictions
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return self.predictions
+
+
+def test_predicted_columns_are_matched_by_name():
+    y = pd.DataFrame({"a": [1.0, 2, 3, 5], "b": [4.0, 3, 1, 2]}, index=list("wxyz"))
+    assert mos_scorer("U_LCC")(Echo(y[["b", "a"]]), y, y) == pytest.approx(1)
+    assert mos_scorer("U_LCC", target="b")(Echo(y[["b", "a"]]), y, y) == pytest.approx(1)
+
+
+def test_one_column_of_y_may_be_predicted_as_a_line():
+    y = pd.DataFrame({"a": [1.0, 2, 3, 5]}, index=list("wxyz"))
+    assert mos_scorer("U_LCC")(Echo(y["a"].to_numpy()), y, y) == pytest.approx(1)
