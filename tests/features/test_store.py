@@ -755,6 +755,16 @@ def test_what_is_no_file_is_not_waited_for(store):
         store.groups()
 
 
+def test_a_users_own_file_is_never_called_damaged(store):
+    store.path.write_text("clip_id,path\na,a.wav\n")
+    for look in (store.groups, lambda: verify_store(store), lambda: append(store, 0)):
+        with pytest.raises(
+            StoreError, match=r"embeddings\.h5: not an embedding store, nor any HDF5 file; name another"
+        ):
+            look()
+    assert store.path.read_text() == "clip_id,path\na,a.wav\n" and not store.parts_folder.exists()
+
+
 def test_a_folder_of_parts_that_cannot_be_searched_is_not_an_empty_one(store):
     store.parts_folder.write_bytes(b"")
     with pytest.raises(StoreError, match=r"embeddings\.h5\.parts: cannot be searched \(Not a directory\)"):

@@ -99,6 +99,10 @@ class StoreFile:
         self.identity: tuple = ()
         if not stat.S_ISREG(path.stat().st_mode):
             raise StoreError(f"{path}: not a file")
+        if path.stat().st_size and not (path.name.startswith("part-") or h5py.is_hdf5(path)):
+            raise StoreError(
+                f"{path}: not an embedding store, nor any HDF5 file; name another file as the store"
+            )
         with self._open() as file:
             self.identity = _identity(file)
             if _text(file.attrs.get("format")) != FORMAT:
