@@ -28,7 +28,7 @@ def fit_bias(items: np.ndarray, raters: np.ndarray, scores: np.ndarray, names: p
 
     Items are eliminated first, so that one dense system of the size of the panel remains. Its matrix is the
     Laplacian of the raters' graph; adding the constant that sum-to-zero leaves free makes it definite.
-    Standard errors suppose equal and independent noise, and are nan where no degree of freedom is left.
+    Standard errors suppose equal and independent noise, and are nan where no degree of freedom, or no residual, is left.
     """
     _require_connection(items, raters, names)
     n_items, n_raters = items.max() + 1, raters.max() + 1
@@ -44,7 +44,8 @@ def fit_bias(items: np.ndarray, raters: np.ndarray, scores: np.ndarray, names: p
     fitted = means - shares @ biases
     freedom = len(scores) - n_items - n_raters + 1
     residuals = scores - fitted[items] - biases[raters]
-    sd = float(np.sqrt(residuals @ residuals / freedom)) if freedom else float("nan")
+    squares = residuals @ residuals
+    sd = float(np.sqrt(squares / freedom)) if freedom and squares > 1e-18 * len(scores) else float("nan")
     spread = np.concatenate(
         [
             np.asarray(rows.multiply(rows @ inverse).sum(1)).ravel()

@@ -52,7 +52,48 @@ def test_normalised_raters_keep_mean_and_spread_of_all_ratings():
     scores = aggregate_ratings(ratings, method="zscore")
     step = np.sqrt(1.5) * np.sqrt(10 / 6)
     assert scores["impression"].tolist() == pytest.approx([3 - step, 3, 3 + step])
-    assert scores["impression_se"].tolist() == pytest.approx([0, 0, 0])
+    assert scores["impression_se"].isna().all()  # raters who agree exactly once rescaled do not tell the noise
+
+
+def crossed(*raters):
+    clips = [f"c{n}" for scores in raters for n in range(len(scores))]
+    names = [f"R{n}" for n, scores in enumerate(raters) for _ in scores]
+    return pd.DataFrame({"rater": names, "clip_id": clips, "impression": np.concatenate(raters)})
+
+
+def test_error_of_normalised_scores_counts_what_was_estimated_for_each_rater():
+    # R0 1, 2, 3 is z = -g, 0, g and R1 1, 3, 2 is -g, g, 0, g = sqrt(1.5); all have spread sqrt(2/3) = 1/g: scores as before.
+    # c1: 2, 3 and c2: 3, 2, squared errors of the mean .25; sums of squares .5 + .5 over (3 - 2)(2 - 1) = 1 degree of freedom
+    # make v = 1, and 2 v / N = 1 / 3 is added.
+    errors = aggregate_ratings(crossed([1, 2, 3], [1, 3, 2]), method="zscore")["impression_se"]
+    assert errors.tolist() == pytest.approx(np.sqrt([1 / 3, 1 / 4 + 1 / 3, 1 / 4 + 1 / 3]))
+    # Two clips are z = -1, 1 whatever was heard: (2 - 2)(raters - 1) degrees of freedom.
+    for other in ([4, 1], [1, 4], [2, 3]):
+        assert aggregate_ratings(crossed([5, 2], other), method="zscore")["impression_se"].isna().all()
+
+
+def test_error_of_the_bias_model_on_two_clips_and_raters():
+    # (2 - 1)(2 - 1) = 1 degree of freedom. Both raters have mean 3.5, so no bias; clips are 4.5 and 2.5, residuals
+    # +-.5, their squares' sum 1 = v; each clip has variance v / 2.
+    errors = aggregate_ratings(crossed([5, 2], [4, 3]), method="bias")["impression_se"]
+    assert errors.tolist() == pytest.approx(np.sqrt([1 / 2, 1 / 2]))
+    # A fit without residuals leaves nothing to tell the noise by.
+    assert aggregate_ratings(crossed([5, 2], [4, 1]), method="bias")["impression_se"].isna().all()
+
+
+@pytest.mark.parametrize("method", ["zscore", "bias"])
+def test_errors_of_models_of_raters_are_those_of_repeated_tests(rng, method):
+    quality, bias = rng.normal(size=(20, 1)), 0.5 * rng.normal(size=5)
+    found = [
+        aggregate_ratings(
+            crossed(*(quality + bias + 0.8 * rng.normal(size=(20, 5))).T), method=method, scale=None
+        )
+        for _ in range(100)
+    ]
+    true = np.var([scores["impression"] for scores in found], axis=0, ddof=1).mean()
+    ratio = np.sqrt(np.mean([scores["impression_se"] ** 2 for scores in found]) / true)
+    # 100 repeats of 20 clips: the ratio's own standard error is about 1 / sqrt(2 * 2000) = 1.6 %.
+    assert 0.95 < ratio < 1.07
 
 
 def test_raters_without_spread_are_left_out_of_normalising_and_named():
