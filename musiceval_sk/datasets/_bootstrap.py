@@ -9,6 +9,7 @@ from musiceval_sk._confidence import require_confidence
 
 _CELLS_AT_ONCE = 2_000_000
 _MOST_GROUPS = 200
+_ROUNDING = 1e-10
 
 
 def draw_counts(n_units: int, n_draws: int, random: np.random.Generator) -> Iterator[np.ndarray]:
@@ -27,39 +28,51 @@ def interval_of(
     n_bootstrap: int,
     random_state: int | None,
     systems: np.ndarray | None = None,
-) -> tuple[float, float]:
-    """Interval of a figure; nan below three units, or systems, or without draws.
+    units: str = "items",
+) -> tuple[float, float, str]:
+    """Interval of a figure, and a note; nan, and the note says why, below three units or systems and where none changes the figure.
 
     ``figure`` takes how often each unit counts, shape=(draws, n_units), and gives one value a draw. Units of one system are not
     independent, so where ``systems``, shape=(n_units,), are known the interval is the jackknife's over systems. Else units
     are resampled, bias-corrected and accelerated; that jackknife leaves out one unit at a time, or one of 200 groups where there
     are more units: sums of squares and cubes of the influence of groups have the expectation of those of units.
+    Without draws there is no interval, as asked.
     """
     require_confidence(confidence)
-    if n_bootstrap < 1 or n_units < LEAST_UNITS:
-        return float("nan"), float("nan")
-    if systems is not None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            left_out = figure((systems != np.unique(systems)[:, None]).astype(float))
-            value = float(figure(np.ones((1, n_units)))[0])
-        return jackknife_bounds(value, left_out, confidence, FISHER)
-    random = np.random.default_rng(random_state)
-    group = random.permutation(n_units) % _MOST_GROUPS
-    left_in = (group != np.arange(min(n_units, _MOST_GROUPS))[:, None]).astype(float)
+    nan = float("nan")
+    if n_bootstrap < 1:
+        return nan, nan, ""
+    if systems is None:
+        random = np.random.default_rng(random_state)
+        group = random.permutation(n_units) % _MOST_GROUPS
+        n_groups = min(n_units, _MOST_GROUPS)
+    else:
+        units, group = "systems", np.unique(systems, return_inverse=True)[1]
+        n_groups = group.max() + 1
+    if n_groups < LEAST_UNITS:
+        return nan, nan, f"no interval: {n_groups} {units}, and {LEAST_UNITS} are needed"
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = figure(np.ones((1, n_units)))[0]
-        draws = np.concatenate([figure(counts) for counts in draw_counts(n_units, n_bootstrap, random)])
-        jackknife = figure(left_in)
-    return bca_interval(value, draws, jackknife, confidence)
+        value = float(figure(np.ones((1, n_units)))[0])
+        left_out = figure((group != np.arange(n_groups)[:, None]).astype(float))
+        left_out = left_out[np.isfinite(left_out)]
+        if systems is None:
+            draws = np.concatenate([figure(counts) for counts in draw_counts(n_units, n_bootstrap, random)])
+            draws = draws[np.isfinite(draws)]
+    if len(left_out) < LEAST_UNITS or (systems is None and len(draws) < 2):
+        return nan, nan, f"no interval: too few choices of the {units} have a figure"
+    if systems is None:
+        low, high = bca_interval(value, draws, left_out, confidence)
+    else:
+        low, high = jackknife_bounds(value, left_out, confidence, FISHER)
+    if not high - low > _ROUNDING:
+        return nan, nan, f"no interval: the figure does not depend on which {units} are chosen"
+    return low, high, ""
 
 
 def bca_interval(
     value: float, draws: np.ndarray, left_out: np.ndarray, confidence: float
 ) -> tuple[float, float]:
-    """Interval of Efron (1987) from bootstrap draws and the jackknife; nan where there is nothing to go by."""
-    draws, left_out = draws[np.isfinite(draws)], left_out[np.isfinite(left_out)]
-    if not np.isfinite(value) or len(draws) < 2 or len(left_out) < 2:
-        return float("nan"), float("nan")
+    """Interval of Efron (1987) from bootstrap draws and the jackknife, all finite."""
     below = (np.sum(draws < value) + np.sum(draws == value) / 2) / len(draws)
     below = np.clip(below, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1))
     low, high = bca_bounds(draws, below, left_out, np.array([1 - confidence, 1 + confidence]) / 2)

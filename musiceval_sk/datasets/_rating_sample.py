@@ -12,12 +12,13 @@ from musiceval_sk.exceptions import RatingDesignError
 
 
 class Figure(NamedTuple):
-    """A figure with its interval."""
+    """A figure with its interval, and a note on what of them there is not."""
 
     value: float
     low: float
     high: float
     n: int
+    note: str = ""
 
 
 class RatingSample(NamedTuple):
@@ -37,6 +38,7 @@ def figure_of_sums(
     n_bootstrap: int,
     random_state: int | None,
     systems: np.ndarray | None = None,
+    units: str = "items",
 ) -> Figure:
     """Work out a figure from sums over units, one row a unit, with its interval over units, or over their systems."""
     n_units = len(summands)
@@ -44,8 +46,8 @@ def figure_of_sums(
     def of_counts(counts: np.ndarray) -> np.ndarray:
         return figure(counts @ summands)
 
-    interval = interval_of(n_units, of_counts, confidence, n_bootstrap, random_state, systems)
-    return Figure(float(figure(summands.sum(0)[None])[0]), *interval, n_units)
+    low, high, note = interval_of(n_units, of_counts, confidence, n_bootstrap, random_state, systems, units)
+    return Figure(float(figure(summands.sum(0)[None])[0]), low, high, n_units, note)
 
 
 def sample_of(

@@ -32,7 +32,6 @@ _METRICS: dict[str, dict[str, Any]] = {
 }
 _BOUNDS = ("value", "low", "high")
 _COLUMNS = ["target", "figure", "value", "low", "high", "n", "lowest", "highest", "note"]
-_NO_INTERVAL = "no interval: fewer than 3 systems (where unknown, items or raters) to go by, perfect agreement, or a figure that none changes"
 _NOTHING = Figure(float("nan"), float("nan"), float("nan"), 0)
 
 
@@ -226,11 +225,7 @@ def human_ceiling(
         counts = table[table[target].notna()].groupby(items).size()
         if (counts > 1).any():
             panels[target] = float(counts[counts > 1].mean())
-    found = pd.DataFrame(rows, columns=_COLUMNS)
-    if n_bootstrap:
-        alone = found["value"].notna() & found["low"].isna()
-        found.loc[alone, "note"] = [f"{note}; {_NO_INTERVAL}".lstrip("; ") for note in found["note"][alone]]
-    return HumanCeiling(found, raters, confidence, panels)
+    return HumanCeiling(pd.DataFrame(rows, columns=_COLUMNS), raters, confidence, panels)
 
 
 def _figures(
@@ -248,8 +243,9 @@ def _figures(
         ("leave one rater out", lambda: leave_one_rater_out(table, target, rater=rater, **of_raters)),
     ):
         found, note = _or_reason(figure)
-        if name == "ICC(1,k)" and found:
-            note = f"k = {_ratings_an_item(table, target, options['items']):.2f}"
+        if found:
+            k = f"k = {_ratings_an_item(table, target, options['items']):.2f}" if name == "ICC(1,k)" else ""
+            note = "; ".join(filter(None, [k, found.note]))
         yield {"figure": name, **(found or _NOTHING)._asdict(), "note": note}
     for metric, level in _METRICS.items():
         halves, note = _or_reason(functools.partial(split_half, table, target, **level, **halving, **options))
@@ -260,18 +256,14 @@ def _ceiling_rows(metric: str, halves: SplitHalf | None, note: str) -> Iterator[
     """Halves, a whole panel, and the root of its reliability."""
     if halves is None:
         for who in ("halves", ANOTHER_PANEL, PERFECT):
-            yield {"figure": f"{metric}, {who}", **_NOTHING._asdict(), "note": note}
+            yield {"figure": f"{metric}, {who}", **_NOTHING._replace(note=note)._asdict()}
         return
     spread = {"lowest": halves.lowest, "highest": halves.highest}
-    yield {"figure": f"{metric}, halves", **halves.halves._asdict(), **spread, "note": ""}
-    if np.isnan(halves.panel.value):
-        note = (
-            f"halves correlate {halves.halves.value:.3f}, which leaves no reliability to step up to a panel"
-        )
+    yield {"figure": f"{metric}, halves", **halves.halves._asdict(), **spread}
     value, low, high = (float(np.sqrt(bound)) for bound in halves.panel[:3])
-    perfect = Figure(value, low, high, halves.panel.n)
+    perfect = halves.panel._replace(value=value, low=low, high=high)
     for who, figure in ((ANOTHER_PANEL, halves.panel), (PERFECT, perfect)):
-        yield {"figure": f"{metric}, {who}", **figure._asdict(), "note": note}
+        yield {"figure": f"{metric}, {who}", **figure._asdict()}
 
 
 def _or_reason(figure: Callable[[], Any]) -> tuple[Any, str]:

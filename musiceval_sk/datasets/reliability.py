@@ -60,14 +60,15 @@ def krippendorff_alpha(
     Returns
     -------
     Figure
-        ``value``, ``low``, ``high`` and ``n``, the number of items used. Where the systems of all items are known, the interval
-        is the jackknife's over systems (Student's t on Fisher's z; nan below three): it speaks of other systems and the same panel.
-        Else it is the bias-corrected and accelerated bootstrap over items, which takes items for independent.
+        ``value``, ``low``, ``high``, ``n``, the number of items used, and ``note``. Where the systems of all items are known, the
+        interval is the jackknife's over systems (Student's t on Fisher's z): it speaks of other systems and the same panel. Else
+        it is the bias-corrected and accelerated bootstrap over items, which takes items for independent. It is nan, and the
+        note says why, below three systems or items, and where none of them changes the figure, as in perfect agreement.
 
     Raises
     ------
     RatingDesignError
-        If no item has two ratings, or all ratings are the same.
+        If there are not two items with two ratings each, or all ratings are the same.
 
     References
     ----------
@@ -84,6 +85,11 @@ def krippendorff_alpha(
     paired = count > 1
     require_pairs(paired, target, "Krippendorff's alpha")
     count, total, squares = count[paired], total[paired], squares[paired]
+    if len(count) == 1:
+        raise RatingDesignError(
+            f"{target}: one item alone has several ratings, so none of their differences lie between items and alpha is 0 whatever "
+            "they are; it needs two items rated at least twice"
+        )
     if np.ptp(sample.scores[paired[sample.items]]) == 0:
         raise RatingDesignError(
             f"{target}: all ratings are the same, so agreement cannot be told from chance; alpha is not defined"
@@ -134,7 +140,7 @@ def intraclass_correlation(
     Returns
     -------
     Figure
-        ``value``, ``low``, ``high`` and ``n``, the number of items; the interval is as that of `krippendorff_alpha`. The value
+        ``value``, ``low``, ``high``, ``n``, the number of items, and ``note``, as those of `krippendorff_alpha`. The value
         of a single rating may be negative, where ratings of one item differ more than those of different items.
 
     Raises
@@ -168,8 +174,9 @@ def intraclass_correlation(
     count, total, squares = moments(sample)
     require_pairs(count > 1, target, "the intraclass correlation")
     if len(count) < 2 or np.ptp(sample.scores) == 0:
+        lack = "all ratings are the same" if len(count) > 1 else "there is one item"
         raise RatingDesignError(
-            f"{target}: the intraclass correlation needs two items and scores that differ"
+            f"{target}: {lack}; the intraclass correlation needs two items and scores that differ"
         )
 
     summands = np.column_stack([np.ones(len(count)), count, total, squares, count**2, total**2 / count])
@@ -219,8 +226,8 @@ def leave_one_rater_out(
     Returns
     -------
     Figure
-        Mean Pearson correlation, its interval (bias-corrected and accelerated bootstrap over raters, nan below three)
-        and ``n``, the number of raters averaged.
+        Mean Pearson correlation, its interval (bias-corrected and accelerated bootstrap over raters), ``n``, the number of
+        raters averaged, and ``note``, which says why an interval is nan.
 
     Raises
     ------
@@ -248,6 +255,7 @@ def leave_one_rater_out(
         confidence,
         n_bootstrap,
         random_state,
+        units="raters",
     )
 
 

@@ -143,13 +143,17 @@ def split_half(
         raise RatingDesignError(f"{target}: a half without any spread cannot be correlated with the other")
     value, factor = float(np.mean(figures)), float(np.mean([factor for *_, factor in splits]))
     figure = _figure(correlate, pairs[:_SPLITS_A_DRAW])
-    interval = interval_of(len(pairs[0][0]), figure, confidence, n_bootstrap, random_state, systems)
-    low, high = _recentred(interval, float(np.mean(figures[:_SPLITS_A_DRAW])), value)
-    halves = Figure(value, low, high, n)
+    low, high, note = interval_of(len(pairs[0][0]), figure, confidence, n_bootstrap, random_state, systems)
+    low, high = _recentred((low, high), float(np.mean(figures[:_SPLITS_A_DRAW])), value)
+    halves = Figure(value, low, high, n, note)
+    if value < 0:
+        note = f"halves correlate {value:.3f}, which leaves no reliability to step up to a panel"
     whole, low, high = (
         spearman_brown(bound, factor) if value >= 0 else np.nan for bound in (value, np.maximum(low, 0), high)
     )
-    return SplitHalf(halves, float(min(figures)), float(max(figures)), Figure(whole, low, high, n), factor)
+    return SplitHalf(
+        halves, float(min(figures)), float(max(figures)), Figure(whole, low, high, n, note), factor
+    )
 
 
 def spearman_brown(correlation: float, factor: float = 2.0) -> float:

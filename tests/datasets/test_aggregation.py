@@ -52,7 +52,9 @@ def test_normalised_raters_keep_mean_and_spread_of_all_ratings():
     scores = aggregate_ratings(ratings, method="zscore")
     step = np.sqrt(1.5) * np.sqrt(10 / 6)
     assert scores["impression"].tolist() == pytest.approx([3 - step, 3, 3 + step])
-    assert scores["impression_se"].isna().all()  # raters who agree exactly once rescaled do not tell the noise
+    assert (
+        scores["impression_se"].isna().all()
+    )  # raters who agree exactly once rescaled do not tell the noise
 
 
 def crossed(*raters):

@@ -183,7 +183,9 @@ def test_items_may_be_clip_and_text():
         {"clip_id": list("xxxx"), "prompt": list("aabb"), "rater": list("ABAB"), "impression": [1, 1, 5, 5]}
     )
     assert krippendorff_alpha(ratings, items=["clip_id", "prompt"], n_bootstrap=0).value == 1
-    assert krippendorff_alpha(ratings, n_bootstrap=0).n == 1
+    assert krippendorff_alpha(ratings, items=["clip_id", "prompt"], n_bootstrap=0).n == 2
+    with pytest.raises(RatingDesignError, match="one item alone has several ratings"):
+        krippendorff_alpha(ratings)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +258,64 @@ def test_nothing_is_stepped_up_from_disagreement():
     )
 
 
+@pytest.mark.parametrize("scores", [[5, 4], [5, 4, 3], [1, 5, 5]])
+def test_one_clip_has_no_agreement(scores):
+    # All pairs of ratings lie within the clip, so the disagreement observed is that expected: 0, be they alike or not.
+    with pytest.raises(RatingDesignError, match="alpha is 0 whatever they are; it needs two items rated at"):
+        krippendorff_alpha(long([scores]))
+    with pytest.raises(RatingDesignError, match="there is one item; the intraclass correlation needs two"):
+        intraclass_correlation(long([scores]))
+    others = pd.DataFrame({"rater": "A", "clip_id": ["y", "z"], "impression": [1, 2]})
+    with pytest.raises(RatingDesignError, match="one item alone has several ratings"):
+        krippendorff_alpha(pd.concat([long([scores]), others]))
+
+
+@pytest.mark.parametrize("of_systems", [False, True])
+@pytest.mark.parametrize(
+    ("scores", "alpha", "icc"),
+    [
+        # Six clips of mean 3: twelve ratings, all of whose disagreement is within clips, 1 - 2 * 11 / 12.
+        ([[1, 5], [2, 4], [4, 2], [5, 1], [2, 4], [4, 2]], -5 / 6, -1),
+        ([[1, 1], [2, 2], [4, 4], [5, 5], [2, 2], [4, 4]], 1, 1),
+    ],
+    ids=["opposed", "perfect"],
+)
+def test_what_no_choice_of_clips_or_systems_changes_has_no_interval(scores, alpha, icc, of_systems):
+    ratings = long(scores)
+    if of_systems:
+        ratings["system"] = ratings["clip_id"].map(lambda clip: f"S{int(clip[1:]) % 3}")
+    units = "systems" if of_systems else "items"
+    note = f"no interval: the figure does not depend on which {units} are chosen"
+    for figure, value in ((krippendorff_alpha, alpha), (intraclass_correlation, icc)):
+        found = figure(ratings, n_bootstrap=50)
+        assert found.value == pytest.approx(value)
+        # Without one of three systems alpha of the opposed, 1 - 2 (n - 1) / n of n ratings, is -3 / 4 each time.
+        assert np.isnan([found.low, found.high]).all() and found.note == note
+    halves = split_half(ratings, by="rater", n_splits=3, n_bootstrap=50).halves
+    assert halves.value == pytest.approx(icc)
+    assert np.isnan([halves.low, halves.high]).all() and halves.note == note
+
+
+def test_the_reason_that_holds_is_given_alone():
+    table = human_ceiling(DESIGNS["two clips"], n_bootstrap=20).table.set_index("figure")
+    assert table.loc["Krippendorff's alpha", "note"] == "no interval: 2 items, and 3 are needed"
+    assert table.loc["ICC(1,k)", "note"] == "k = 2.00; no interval: 2 items, and 3 are needed"
+    two = DESIGNS["two raters"].assign(
+        system=lambda table: table["clip_id"].map(lambda clip: clip in ("c0", "c1"))
+    )
+    assert krippendorff_alpha(two).note == "no interval: 2 systems, and 3 are needed"
+    ten = pd.concat(
+        [DESIGNS["two raters"].assign(clip_id=lambda t, n=n: t["clip_id"] + str(n)) for n in range(3)]
+    )
+    assert leave_one_rater_out(ten).note == "no interval: 2 raters, and 3 are needed"
+    assert krippendorff_alpha(ten).note == krippendorff_alpha(two, n_bootstrap=0).note == ""
+    assert human_ceiling(DESIGNS["two clips"], n_bootstrap=0).table["note"][0] == ""
+    one_draw = krippendorff_alpha(ten, n_bootstrap=1)
+    assert one_draw.note == "no interval: too few choices of the items have a figure" and np.isnan(
+        one_draw.low
+    )
+
+
 DESIGNS = {
     "two clips": long([[5, 4], [2, 1]]),
     "one clip": long([[5, 4, 3]]),
@@ -290,6 +350,7 @@ def test_small_and_odd_designs_have_figures_or_reasons(design, n_systems, by):
     assert (table["low"].isna() == table["high"].isna()).all()
     bounded = table.dropna(subset="low")
     assert ((bounded["low"] <= bounded["value"]) & (bounded["value"] <= bounded["high"])).all()
+    assert (bounded["low"] < bounded["high"]).all()
     assert "impression" in str(ceiling)
     steps = ceiling.by_ratings([1, 20])
     assert steps["value"].dropna().between(0, 1).all()
