@@ -126,3 +126,11 @@ def test_small_tests_end_in_figures_or_reasons(tmp_path, monkeypatch, rows, extr
     assert f"{2 if '--clips' in extra else len(rows)} clips by" in result.stdout
     assert "Krippendorff's alpha" in result.stdout and "no S_LCC; S_SRCC: impression:" in result.stdout
     assert not re.search(r"-[1-9]\.\d*[1-9]", result.stdout.split("impression:")[0])  # below -1
+
+
+def test_times_that_are_not_there_are_asked_for_by_their_option(tmp_path):
+    (tmp_path / "r.csv").write_text(TWO)
+    result = run(tmp_path / "r.csv", "--fastest", 5)
+    assert result.exit_code == 2
+    assert "have no column 'seconds'" in result.stderr and "--time-column" in result.stderr
+    assert "trusted" not in result.stderr

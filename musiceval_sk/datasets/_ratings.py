@@ -104,7 +104,7 @@ def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bo
 
 
 def columns_of(items: str | Sequence[str]) -> list[str]:
-    """List the columns that make an item; one may be given bare."""
+    """List the columns that make an item; one may be given as text."""
     return [items] if isinstance(items, str) else list(items)
 
 

@@ -101,8 +101,8 @@ class RealMusicProbe(Rule):
         return tuple(map(_as_text, self.clips))
 
     def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
-        heard = _scores(_of_items(ratings, self.clips, self.name), targets)
-        return heard.assign(failed=heard["score"] < self.least)
+        given = _scores(_of_items(ratings, self.clips, self.name), targets)
+        return given.assign(failed=given["score"] < self.least)
 
     def _words(self, row: dict[Any, Any]) -> str:
         return f"scored {row['score']:g} for the real clip {row['clip_id']}, below {self.least:g}"
@@ -137,7 +137,7 @@ class DuplicateProbe(Rule):
 
     def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
         if self.pairs is None:
-            heard = ratings.assign(pair=ratings["item"], words=ratings["clip_id"])
+            copies = ratings.assign(pair=ratings["item"], words=ratings["clip_id"])
         else:
             if isinstance(self.pairs, str) or any(
                 isinstance(pair, str) or len(pair) != 2 for pair in self.pairs
@@ -145,18 +145,14 @@ class DuplicateProbe(Rule):
                 raise TypeError(
                     f"rule {self.name!r} takes pairs of clip ids, such as [('S02_P04', 'S02_P04_again')]; got {self.pairs!r}"
                 )
-            _of_items(ratings, [item for pair in self.pairs for item in pair], self.name)
-            copies = pd.DataFrame(
-                [
-                    (item, n, " and ".join(map(_words_of, pair)))
-                    for n, pair in enumerate(self.pairs)
-                    for item in dict.fromkeys(_as_rated(ratings, pair))
-                ],
-                columns=["copy", "pair", "words"],
+            flat = [item for pair in self.pairs for item in pair]
+            named = pd.DataFrame({"copy": _as_rated(ratings, flat), "pair": np.arange(len(flat)) // 2})
+            named["words"] = [" and ".join(map(_words_of, pair)) for pair in self.pairs for _ in pair]
+            rated = _of_items(ratings, flat, self.name)
+            copies = pd.concat(rated.assign(copy=rated[column]) for column in ("clip_id", "item_name")).merge(
+                named.drop_duplicates(["copy", "pair"]), on="copy"
             )
-            named = [ratings.assign(copy=ratings[column]) for column in ("clip_id", "item_name")]
-            heard = pd.concat(named).merge(copies, on="copy")
-        long = _scores(heard, targets, keep=["pair", "words"])
+        long = _scores(copies, targets, keep=["pair", "words"])
         both = long.groupby([*UNIT, "target", "pair", "words"], sort=False)["score"].agg(
             ["min", "max", "size"]
         )
@@ -269,7 +265,8 @@ class TooFast(Rule):
     def _find(self, ratings: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
         if self.column not in ratings:
             raise ClipsTableError(
-                f"rule 'too fast' looks for times in a column {self.column!r}; found: {listed(ratings.columns, most=12)}"
+                f"rule 'too fast' needs the seconds that each rating took, and the ratings have no column {self.column!r}; "
+                "name the column that has them with column= (--time-column), or leave the rule (--fastest) out"
             )
         timed = ratings.assign(time=pd.to_numeric(ratings[self.column], errors="coerce")).dropna(
             subset="time"
@@ -357,12 +354,23 @@ def _of_items(ratings: pd.DataFrame, items: Iterable[Any], name: str) -> pd.Data
     if not wanted:
         raise ValueError(f"rule {name!r} names no clips")
     rated = {*ratings["clip_id"].unique(), *ratings["item_name"].unique()}
-    unheard = [item for item in wanted if item not in rated]
-    if unheard:
-        shown = ratings.drop_duplicates("item")["item_name" if isinstance(unheard[0], tuple) else "clip_id"]
+    unrated = [item for item in wanted if item not in rated]
+    if unrated:
+        shown = ratings.drop_duplicates("item")["item_name" if isinstance(unrated[0], tuple) else "clip_id"]
+        n_columns, named = (
+            len(ratings["item_name"].iloc[0]),
+            max(len(item) if isinstance(item, tuple) else 1 for item in unrated),
+        )
+        hint = ""
+        if named > 1 and named != n_columns:
+            hint = (
+                f". Names of {named} values need as many columns in items=, such as items=['clip_id', 'prompt'], "
+                f"and there {'are' if n_columns > 1 else 'is'} {n_columns}"
+            )
         raise ClipsTableError(
-            f"rule {name!r} names {len(unheard)} of {len(wanted)} clips that nobody rated: {listed(map(_words_of, unheard))}; "
-            f"the ratings name {listed(map(_words_of, shown.unique()), most=3)}{near_misses(unheard, shown.unique())}"
+            f"rule {name!r} names {len(unrated)} of {len(wanted)} clips that nobody rated: {listed(map(_words_of, unrated))}; "
+            f"the ratings name {listed(map(_words_of, shown.unique()), most=3)}"
+            f"{near_misses(unrated, shown.unique())}{hint}"
         )
     return ratings[named_among(ratings, wanted)]
 

@@ -131,6 +131,48 @@ def test_rules_may_name_a_clip_with_its_text():
         failed(RealMusicProbe([("x", "soft")]))
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RealMusicProbe([("x", "calm")]),
+        DuplicateProbe([(("x", "calm"), ("x2", "calm"))]),
+        AnchorRule(low=[("y", "a")]),
+    ],
+)
+def test_rules_that_name_a_text_ask_for_the_items(ratings, rule):
+    with pytest.raises(
+        ClipsTableError, match=r"of 2 values need as many .* items=\['clip_id', 'prompt'\], and there is 1$"
+    ):
+        screen_ratings(ratings, [rule])
+    columns = ["clip_id", "prompt"]
+    with pytest.raises(ClipsTableError, match=r"Names of 3 values need .* and there are 2$"):
+        screen_ratings(ratings.assign(prompt="calm"), [RealMusicProbe([("x", "calm", "a")])], items=columns)
+    with pytest.raises(ClipsTableError, match=r"nobody rated: \(x, loud\).*\(x, calm\)[^=]*$"):
+        screen_ratings(ratings.assign(prompt="calm"), [RealMusicProbe([("x", "loud")])], items=columns)
+
+
+def test_copies_are_matched_with_the_ratings_at_once(monkeypatch):
+    from musiceval_sk.datasets import rater_rules
+
+    names = [f"c{n}" for n in range(40)]
+    table = pd.concat([rows(rater, 1, dict.fromkeys(names, 3)) for rater in "AB"], ignore_index=True)
+    table.loc[0, "impression"] = 5  # A's c0
+
+    def matched(pairs):
+        calls = []
+        match = rater_rules.match_ids
+        with monkeypatch.context() as patch:
+            patch.setattr(rater_rules, "match_ids", lambda *names: calls.append(names) or match(*names))
+            result = screen_ratings(table, [DuplicateProbe(pairs)])
+        assert result.left_out["evidence"].tolist() == [
+            "scored the two copies of c0 and c1 3 and 5, more than 1 apart"
+        ]
+        return len(calls)
+
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    assert matched(pairs) == matched(pairs[:1])
+
+
 def test_without_batches_a_rater_loses_everything(ratings):
     result = screen_ratings(ratings.drop(columns="batch"), PAPER[:1])
     assert result.left_out[["rater", "batch"]].values.tolist() == [["B", "all"]]
@@ -217,8 +259,11 @@ def test_rating_too_fast():
     assert result.left_out[["rater", "target", "evidence"]].values.tolist() == [
         ["B", "", "took less than 5 s for 2 of 3 ratings (median 2.0 s), more than 0.5 of them"]
     ]
-    with pytest.raises(ClipsTableError, match="looks for times in a column 'time'"):
+    with pytest.raises(
+        ClipsTableError, match=r"no column 'time'; name .* column= \(--time-column\)"
+    ) as caught:
         screen_ratings(table, [TooFast(5, column="time")])
+    assert "item_name" not in str(caught.value) and "trusted" not in str(caught.value)
 
 
 @pytest.fixture
