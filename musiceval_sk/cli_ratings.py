@@ -37,7 +37,8 @@ def ratings(
     real_least: Annotated[float, typer.Option(help="Lowest score that real music may get.")] = 3,
     copies_apart: Annotated[float, typer.Option(help="Most that scores of two copies may differ.")] = 1,
     fastest: Annotated[
-        float | None, typer.Option(help="Seconds that a rating takes at least; reads the column --time-column.")
+        float | None,
+        typer.Option(help="Seconds that a rating takes at least; reads the column --time-column."),
     ] = None,
     time_column: Annotated[str, typer.Option(help="Column of times in seconds.")] = "seconds",
     same_share: Annotated[

@@ -357,10 +357,8 @@ def _of_items(ratings: pd.DataFrame, items: Iterable[Any], name: str) -> pd.Data
     unrated = [item for item in wanted if item not in rated]
     if unrated:
         shown = ratings.drop_duplicates("item")["item_name" if isinstance(unrated[0], tuple) else "clip_id"]
-        n_columns, named = (
-            len(ratings["item_name"].iloc[0]),
-            max(len(item) if isinstance(item, tuple) else 1 for item in unrated),
-        )
+        n_columns = len(ratings["item_name"].iloc[0])
+        named = max(len(item) if isinstance(item, tuple) else 1 for item in unrated)
         hint = ""
         if named > 1 and named != n_columns:
             hint = (
