@@ -189,6 +189,12 @@ def human_ceiling(
     ClipsTableError
         If the table cannot be read, or no rating is left.
 
+    Warns
+    -----
+    UserWarning
+        If some clips have no system, which are named: intervals then resample clips as if they were independent, and there are no
+        S figures.
+
     Notes
     -----
     Two ceilings are shown, and they are not the same. *Another panel* of as many raters would correlate with these scores by

@@ -112,11 +112,11 @@ def count_tested(part: pd.DataFrame, folds: list[Fold], systems: pd.Series | Non
     Parameters
     ----------
     part : pandas.DataFrame
-        Clips, with ``system`` unless systems is None.
+        Clips.
     folds : list of (np.ndarray, np.ndarray)
         Training and test rows.
     systems : pandas.Series or None
-        None where not every clip names its system.
+        By clip id; None where not every clip names its system.
 
     Returns
     -------
@@ -125,11 +125,12 @@ def count_tested(part: pd.DataFrame, folds: list[Fold], systems: pd.Series | Non
     """
     if systems is None:
         return {"clips": len(part), "systems": 0, "least_systems_in_a_fold": 0}
-    counts = [part["system"].iloc[test].nunique() for _, test in folds]
+    systems = systems.loc[part.index]
+    counts = [systems.iloc[test].nunique() for _, test in folds]
     tested = np.unique(np.concatenate([test for _, test in folds]))
     return {
         "clips": len(tested),
-        "systems": part["system"].iloc[tested].nunique(),
+        "systems": systems.iloc[tested].nunique(),
         "least_systems_in_a_fold": min(counts),
     }
 

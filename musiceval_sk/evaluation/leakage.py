@@ -7,7 +7,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.datasets.ids import bare, id_texts
+from musiceval_sk.datasets.ids import bare, id_texts, systems_if_named
 from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys
@@ -65,11 +65,18 @@ def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> 
     -------
     dict of str to float in [0, 1]
         For ``system`` and ``prompt``, where present: the share of test clips whose label training had too.
+
+    Warns
+    -----
+    UserWarning
+        If some clips have no system, which are named: no label is never shared.
     """
     shares = {}
     for column in _LABELS:
         labels = _labels(clips, column)
         if labels is not None:
+            if column == "system":
+                systems_if_named(clips, "they count as sharing none with training")
             known = [_known(labels.iloc[train], labels.iloc[test]) for train, test in folds]
             shares[column] = float(np.concatenate(known).mean())
     return shares
@@ -122,6 +129,12 @@ def leakage_report(
             notes.append(f"{column}s were not compared: no {column} is named in both tables")
         else:
             rows[column] = _compare(*pair)
+            for labels, name in zip(pair, ("training", "test"), strict=True):
+                nameless = labels.index[labels == ""]
+                if len(nameless):
+                    notes.append(
+                        f"{len(nameless)} {name} clips name no {column} and share none: {listed(nameless)}"
+                    )
     rows["clip"] = _compare(*(_ids(table) for table in (train, test)))
     pairs = pd.DataFrame(columns=["train_clip", "test_clip"])
     if "path" in train and "path" in test:

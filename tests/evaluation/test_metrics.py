@@ -413,8 +413,8 @@ def test_systems_match_as_numbers_and_text():
             pd.Series({"a": 1.0, "B": 1.0, "C": 2.0}),
             "lacks systems: A; it has a, B, C; 'A' and 'a' differ in upper",
         ),
-        (pd.DataFrame({"x": [1.0], "y": [2.0]}, ["A"]), "a Series; got a DataFrame with x, y"),
-        ({"A": 1.0, "B": 1.0, "C": 2.0}, "for one target a Series; got a dict"),
+        (pd.DataFrame({"x": [1.0], "y": [2.0]}, ["A"]), "in a Series, as .* one target; got a DataFrame with x, y"),
+        ({"A": 1.0, "B": 1.0, "C": 2.0}, r"^system_truth must be the scores by system in a Series, as pd\.Series\(\{'S1': 3\.5, 'S2': 4\.0\}\), since there is one target; got a dict$"),
     ],
 )
 def test_what_is_wrong_with_a_system_truth_is_said(system_truth, words):
@@ -426,7 +426,7 @@ def test_a_system_truth_that_lacks_a_target_is_refused():
     truth = pd.DataFrame({"impression": TRUTH, "alignment": TRUTH})
     of_systems = pd.DataFrame({"impression": [1.0, 2.0, 3.0]}, list("ABC"))
     with pytest.raises(
-        ValueError, match="a column 'alignment', or for one target a Series; got a DataFrame with imp"
+        ValueError, match="in a DataFrame with a column 'alignment'; got a DataFrame with imp"
     ):
         evaluate(truth, truth, systems=SYSTEMS, system_truth=of_systems)
     assert evaluate(
