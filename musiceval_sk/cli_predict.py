@@ -114,9 +114,7 @@ def fit_and_assess(
         held_out_share,
     )
 
-    systems = systems_if_named(
-        clips, "early stopping holds out clips and not systems"
-    )
+    systems = systems_if_named(clips, "early stopping holds out clips and not systems")
     if systems is not None and systems.nunique() < 2:
         systems = None
     count = 0 if systems is None else systems.nunique()

@@ -25,7 +25,7 @@ from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses, systems_if_named
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError, SkippedWarning
 
-_RESAMPLED = "clips are resampled as if they were independent, and intervals say nothing of other systems"
+RESAMPLED = "clips are resampled as if they were independent, and intervals say nothing of other systems"
 
 
 def read_ratings(
@@ -162,6 +162,6 @@ def several_systems(
     table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
 ) -> np.ndarray | None:
     """Find the number of each item's system; None where one is unnamed, which is warned of, or all are the same."""
-    systems = systems_if_named(systems_of_items(table, clips, items, codes), _RESAMPLED, stacklevel=2)
+    systems = systems_if_named(systems_of_items(table, clips, items, codes), RESAMPLED)
     numbers = np.zeros(1, dtype=int) if systems is None else pd.factorize(systems)[0]
     return numbers if numbers.any() else None

@@ -38,17 +38,7 @@ from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 TARGETS = ("impression", "alignment")
 TIMES = ("start_time", "end_time")
-_OTHER_TIMES = (
-    "start",
-    "end",
-    "offset",
-    "onset",
-    "begin",
-    "start_s",
-    "end_s",
-    "start_seconds",
-    "end_seconds",
-)
+_OTHER_TIMES = ("start", "end", "offset", "onset", "begin", "start_s", "end_s")
 _PLACEHOLDERS = ("system", "prompt", "prompt_id")
 
 

@@ -12,7 +12,15 @@ import pandas as pd
 from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._rating_sample import Figure
-from musiceval_sk.datasets._ratings import columns_of, of_known_clips, read_ratings
+from musiceval_sk.datasets._ratings import (
+    RESAMPLED,
+    codes_of,
+    columns_of,
+    of_known_clips,
+    read_ratings,
+    systems_of_items,
+)
+from musiceval_sk.datasets.ids import systems_if_named
 from musiceval_sk.datasets.reliability import (
     intraclass_correlation,
     krippendorff_alpha,
@@ -213,6 +221,12 @@ def human_ceiling(
     items = columns_of(items)
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
     table = of_known_clips(table, clips, quiet=True)
+    systems = systems_of_items(table, clips, items, codes_of(table, items)[0])
+    if systems_if_named(systems, RESAMPLED) is None:
+        table, clips = (
+            table.drop(columns="system", errors="ignore"),
+            None,
+        )  # warned of once, and not by each figure
     options = {
         "items": items,
         "clips": clips,

@@ -79,7 +79,7 @@ def is_missing(values: Any) -> np.ndarray:
 
 
 def systems_if_named(
-    clips: pd.DataFrame, consequence: str = "there are no system-level scores", stacklevel: int = 3
+    clips: pd.DataFrame, consequence: str = "there are no system-level scores"
 ) -> pd.Series | None:
     """Take the systems of a clips table, if every clip has one.
 
@@ -89,8 +89,6 @@ def systems_if_named(
         Clips table.
     consequence : str, default="there are no system-level scores"
         What follows where only some clips have a system, for the warning.
-    stacklevel : int, default=3
-        Of the warning, as in `warnings.warn`.
 
     Returns
     -------
@@ -110,7 +108,7 @@ def systems_if_named(
         warnings.warn(
             f"{nameless.sum()} of {len(clips)} clips name no system, so {consequence}: {listed(clips.index[nameless])}",
             UserWarning,
-            stacklevel=stacklevel,
+            stacklevel=3,
         )
     return None if nameless.any() else systems
 
