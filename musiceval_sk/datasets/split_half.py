@@ -125,11 +125,11 @@ def split_half(
         raise ValueError(f"n_splits={n_splits}: at least one split is needed")
     sample = sample_of(ratings, target, items, rater, "halving by raters" if by == "rater" else "")
     require_pairs(np.bincount(sample.items) > 1, target, "the correlation of two halves")
-    if level == "system":
-        units = _systems(target, clips, items, sample)
-        systems = np.arange(units.max() + 1)
+    units = _systems(target, clips, items, sample) if level == "system" else None
+    if units is None:
+        systems = several_systems(sample.table, clips, columns_of(items), sample.items)
     else:
-        units, systems = None, several_systems(sample.table, clips, columns_of(items), sample.items)
+        systems = np.arange(units.max() + 1)
     random = np.random.default_rng(random_state)
     splits = [_halve(sample, by, random) for _ in range(n_splits)]
     pairs = [_average(first, second, units) for first, second, _ in splits]

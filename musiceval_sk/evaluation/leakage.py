@@ -124,12 +124,12 @@ def leakage_report(
     rows: dict[str, list[object]] = {}
     notes = []
     for column in _LABELS:
-        pair = _labels(train, column), _labels(test, column)
-        if pair[0] is None or pair[1] is None:
+        ours, theirs = _labels(train, column), _labels(test, column)
+        if ours is None or theirs is None:
             notes.append(f"{column}s were not compared: no {column} is named in both tables")
         else:
-            rows[column] = _compare(*pair)
-            for labels, name in zip(pair, ("training", "test"), strict=True):
+            rows[column] = _compare(ours, theirs)
+            for labels, name in ((ours, "training"), (theirs, "test")):
                 nameless = labels.index[labels == ""]
                 if len(nameless):
                     notes.append(
