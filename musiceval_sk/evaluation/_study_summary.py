@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from musiceval_sk.evaluation._judging import judge
 from musiceval_sk.evaluation.bootstrap import bootstrap_metrics
 from musiceval_sk.evaluation.comparison import compare_predictors
-from musiceval_sk.evaluation.leakage import leakage
+from musiceval_sk.evaluation.leakage import _shares
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.model_selection import Split
 from musiceval_sk.evaluation.study_result import (
@@ -101,7 +101,7 @@ def describe_split(
     return {
         "meaning": split.meaning,
         "folds": len(folds),
-        "shared_with_training": leakage(clips, folds),
+        "shared_with_training": _shares(clips, folds),
         "targets": {target: count_tested(*part, systems) for target, part in parts.items()},
     }
 
