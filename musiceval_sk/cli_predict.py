@@ -114,7 +114,7 @@ def fit_and_assess(
         held_out_share,
     )
 
-    systems = systems_if_named(clips)
+    systems = systems_if_named(clips, "early stopping holds out clips and not systems")
     if systems is not None and systems.nunique() < 2:
         systems = None
     count = 0 if systems is None else systems.nunique()
@@ -131,7 +131,7 @@ def fit_and_assess(
         return model, about
     if count < FEWEST_SYSTEMS:
         warnings.warn(
-            f"{count or 'no'} systems are named: the error on new systems was not measured, so predict gives no interval for "
+            f"{count or 'too few'} systems are named: the error on new systems was not measured, so predict gives no interval for "
             f"what raters would say; it takes {FEWEST_SYSTEMS}",
             UserWarning,
             stacklevel=2,

@@ -18,7 +18,10 @@ def ratings(
     ],
     clips: Annotated[
         Path | None,
-        typer.Option(help="Clips table (clip_id, system) or folder of sounds; other clips are left out."),
+        typer.Option(
+            help="Clips table (clip_id, system) or folder of sounds; other clips are left out. Intervals speak of other systems "
+            "where every clip names its system; else clips are resampled as if they were independent."
+        ),
     ] = None,
     target: Targets = None,
     scale: Scale = (1, 5),

@@ -64,6 +64,16 @@ def test_few_systems_are_not_assessed_and_that_is_said(folder, tmp_path):
         "fit", tmp_path / "four.csv", *options, "--cache", folder / "e.h5", "--out", tmp_path / "m.skops"
     )
     assert fitted.exit_code == 0, fitted.output
+    four = pd.read_csv(tmp_path / "four.csv")
+    four.assign(system=four["system"].where(four.index > 0)).to_csv(tmp_path / "partly.csv", index=False)
+    partly = run(
+        "fit", tmp_path / "partly.csv", *options, "--cache", folder / "e.h5", "--out", tmp_path / "n.skops"
+    )
+    assert (
+        f"name no system, so early stopping holds out clips and not systems: {four['clip_id'][0]}"
+        in partly.stderr
+    )
+    assert "too few systems are named" in partly.stderr
     assert "4 systems are named: the error on new systems was not measured" in fitted.stderr
     result = run("predict", tmp_path / "m.skops", *new_clips(folder), "--cache", folder / "e.h5")
     assert "no spread per clip" in result.stderr and "no interval for what raters would say" in result.stderr

@@ -88,6 +88,16 @@ def test_clips_need_no_path_and_match_without_suffix(tmp_path, clips):
     }
 
 
+def test_a_clip_without_system_is_named_once(tmp_path):
+    (tmp_path / "clips.csv").write_text("clip_id,system\na,S1\nb,\nc,S2\n")
+    (tmp_path / "r.csv").write_text(TWO)
+    result = run(tmp_path / "r.csv", "--clips", tmp_path / "clips.csv")
+    assert result.exit_code == 0, result.output
+    words = "1 of 3 clips name no system, so clips are resampled as if they were independent, and intervals say nothing of other systems: b"
+    assert result.stderr.count(words) == 1
+    assert "no S_LCC; S_SRCC: impression: halves of systems need the system of every clip" in result.stdout
+
+
 def test_how_a_table_was_understood_is_said_once(tmp_path):
     text = TWO.replace(",", ";").replace("3\n", "3,5\n").replace("clip_id", "Clip ID")
     (tmp_path / "r.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())

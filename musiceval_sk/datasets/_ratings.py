@@ -11,9 +11,9 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import (
     how_to_name,
     numbers,
-    place_of,
     read_table,
     require_columns,
+    require_filled,
     require_scale,
     require_unique,
     source_of,
@@ -22,8 +22,10 @@ from musiceval_sk.datasets._tables import (
     with_known_names,
 )
 from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.datasets.ids import id_texts, is_missing, match_ids, near_misses
+from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses, systems_if_named
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError, SkippedWarning
+
+RESAMPLED = "clips are resampled as if they were independent, and intervals say nothing of other systems"
 
 
 def read_ratings(
@@ -67,11 +69,7 @@ def read_ratings(
     for item in items:
         table[item] = id_texts(table[item])
     if "clip_id" in items:
-        nameless = table.index[table["clip_id"] == ""]
-        if len(nameless):
-            raise ClipsTableError(
-                f"{source_of(table)}{len(nameless)} ratings name no clip: {listed(place_of(table, row) for row in nameless)}"
-            )
+        require_filled(table, "clip_id")
         require_unique(table.drop_duplicates("clip_id"), "clip_id")
     return table, chosen
 
@@ -115,15 +113,12 @@ def name_raters(table: pd.DataFrame, rater: str | None, purpose: str) -> pd.Seri
             f"{source_of(table)}{purpose} needs to know who gave each rating, and rater=None says that nobody does: "
             "slots of a clip are not raters, the first slot of two clips being two persons"
         )
-    names = pd.Series(id_texts(table[rater]), index=table.index)
-    nameless = names.index[names == ""]
-    if len(nameless):
-        places = listed(place_of(table, row) for row in nameless)
-        raise ClipsTableError(
-            f"{source_of(table)}{len(nameless)} ratings name no rater: {places}. Name them, leave them out, or "
-            "give rater=None where nobody knows who gave a rating"
-        )
-    return names
+    require_filled(
+        table,
+        rater,
+        ". Name the raters, leave these ratings out, or give rater=None where nobody knows who gave a rating",
+    )
+    return pd.Series(id_texts(table[rater]), index=table.index)
 
 
 def warn_of_slots(names: pd.Series, items: np.ndarray) -> None:
@@ -151,23 +146,22 @@ def codes_of(table: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, p
 
 def systems_of_items(
     table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
-) -> np.ndarray | None:
-    """Find the system of each numbered item, from the clips table or the ratings' own column; None where unnamed."""
-    _, first = np.unique(codes, return_index=True)
+) -> pd.DataFrame:
+    """Lay out ``system`` by item, in the order of their numbers, from the clips table or the ratings' own column, if any."""
+    first = table.iloc[np.unique(codes, return_index=True)[1]]
+    found = pd.DataFrame(
+        index=pd.Index(first[items[0]]) if len(items) == 1 else pd.MultiIndex.from_frame(first[items])
+    )
     if clips is not None and "system" in clips and "clip_id" in items:
-        places = match_ids(table["clip_id"].iloc[first], clips.index)
-        system = clips["system"].iloc[places].where(places >= 0)
-    elif "system" in table:
-        system = table["system"].iloc[first]
-    else:
-        return None
-    return None if is_missing(system).any() else np.array(id_texts(system), dtype=object)
+        places = match_ids(first["clip_id"], clips.index)
+        return found.assign(system=clips["system"].iloc[places].where(places >= 0).to_numpy())
+    return found.assign(system=first["system"].to_numpy()) if "system" in table else found
 
 
 def several_systems(
     table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
 ) -> np.ndarray | None:
-    """Find the number of each item's system; None where one is unnamed, or all are the same."""
-    systems = systems_of_items(table, clips, items, codes)
+    """Find the number of each item's system; None where one is unnamed, which is warned of, or all are the same."""
+    systems = systems_if_named(systems_of_items(table, clips, items, codes), RESAMPLED)
     numbers = np.zeros(1, dtype=int) if systems is None else pd.factorize(systems)[0]
     return numbers if numbers.any() else None

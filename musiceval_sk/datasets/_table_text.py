@@ -19,6 +19,7 @@ from musiceval_sk.exceptions import ClipsTableError
 DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
 DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _DECLARED = re.compile(r'"?sep=(.)"?\r?(?:\n|$)', re.IGNORECASE)
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def kind_of(path: Path) -> str:
@@ -126,8 +127,10 @@ def json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}: line {line_number} must be a JSON object, not {type(row).__name__}"
             )
         for column, cell in row.items():
-            if isinstance(cell, list | dict):
-                kind = "a list" if isinstance(cell, list) else "an object"
+            kind = "a list" if isinstance(cell, list) else "an object" if isinstance(cell, dict) else ""
+            if _HALF_CHARACTER.search(f"{column}{cell}"):
+                kind = "half a character (a surrogate without its pair)"
+            if kind:
                 raise ClipsTableError(
                     f"{path}: line {line_number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is "
                     "one text or number"

@@ -23,7 +23,7 @@ from musiceval_sk.datasets._table_text import (
     kind_of,
     text_of,
 )
-from musiceval_sk.datasets.ids import bare
+from musiceval_sk.datasets.ids import bare, is_missing
 from musiceval_sk.exceptions import ClipsTableError
 
 _LOGGER = logging.getLogger(__name__)
@@ -130,7 +130,17 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
         )
 
 
-def require_unique(table: pd.DataFrame, column: str) -> None:
+def require_filled(table: pd.DataFrame, column: str, what_to_do: str = "") -> None:
+    """Raise if a cell of ``column`` is missing."""
+    blank = is_missing(table[column])
+    if blank.any():
+        unit = "line(s)" if "path" in table.attrs else "row(s)"
+        raise ClipsTableError(
+            f"{source_of(table)}column {column!r} is empty in {unit} {listed(table.index[blank])}{what_to_do}"
+        )
+
+
+def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> None:
     """Raise if a value stands in ``column`` more than once, or once with and once without a sound's suffix."""
     values = table[column]
     doubled = values.duplicated(keep=False)
@@ -141,7 +151,7 @@ def require_unique(table: pd.DataFrame, column: str) -> None:
         what = "holds a value with and without its suffix"
     if doubled.any():
         offenders = (f"{value!r} ({place_of(table, row)})" for row, value in values[doubled].items())
-        raise ClipsTableError(f"{source_of(table)}column {column!r} {what}: {listed(offenders)}")
+        raise ClipsTableError(f"{source_of(table)}column {column!r} {what}: {listed(offenders)}{what_to_do}")
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series:

@@ -17,6 +17,7 @@ from musiceval_sk.datasets._tables import (
     read_headerless,
     read_table,
     require_columns,
+    require_filled,
     require_unique,
     unused_scores,
 )
@@ -55,9 +56,7 @@ def read_answers(path: str | Path, *, targets: Sequence[str] | None = None) -> p
         table = _read_answer_file(path)
     require_columns(table, ["clip_id"])
     table["clip_id"] = id_texts(table["clip_id"])
-    nameless = table.index[table["clip_id"] == ""]
-    if len(nameless):
-        raise ClipsTableError(f"{path}: column 'clip_id' is empty in line(s) {listed(nameless)}")
+    require_filled(table, "clip_id")
     require_unique(table, "clip_id")
     for target in targets or TARGETS:
         if target in table:

@@ -20,6 +20,7 @@ from musiceval_sk.datasets._tables import (
     place_of,
     read_table,
     require_columns,
+    require_filled,
     require_scale,
     require_unique,
     source_of,
@@ -29,7 +30,6 @@ from musiceval_sk.datasets.ids import (
     SOUND_SUFFIXES,
     UNREAD_SUFFIXES,
     id_texts,
-    is_missing,
     match_ids,
     near_misses,
     without_suffix,
@@ -38,6 +38,7 @@ from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 TARGETS = ("impression", "alignment")
 TIMES = ("start_time", "end_time")
+_OTHER_TIMES = ("start", "end", "offset", "onset", "begin", "start_s", "end_s")
 _PLACEHOLDERS = ("system", "prompt", "prompt_id")
 
 
@@ -90,7 +91,8 @@ def load_clips(
         If files are sounds of a kind that is not read, links to nothing, or do not match ``pattern``, or clips and the side
         table do not meet; with the count.
     UserWarning
-        If columns of numbers on the scale are no targets, because their names are unknown.
+        If columns of numbers on the scale are no targets, or columns such as ``start``, ``end`` and ``offset`` no times, because
+        their names are unknown.
 
     Notes
     -----
@@ -201,14 +203,22 @@ def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 def _read_clips(path: Path, targets: Sequence[str] | None, require_path: bool) -> pd.DataFrame:
     table = read_table(path, targets)
     require_columns(table, ["path"] if require_path or "clip_id" not in table else [])
-    if "clip_id" not in table:
+    unnamed = "clip_id" not in table
+    for column in table.columns.intersection(["path", "clip_id"] if require_path or unnamed else ["clip_id"]):
+        require_filled(table, column)
+    if unnamed:
         table.insert(0, "clip_id", _texts(map(without_suffix, table["path"]), table.index))
-    for column in table.columns.intersection(["path", "clip_id"]) if require_path else ["clip_id"]:
-        blank = is_missing(table[column])
-        if blank.any():
-            raise ClipsTableError(
-                f"{path}: column {column!r} is empty in line(s) {listed(table.index[blank])}"
-            )
+        require_unique(
+            table, "clip_id", "; it was made of 'path': add a column 'clip_id' with a name for each clip"
+        )
+    times = [name for name in table if str(name).strip().casefold() in _OTHER_TIMES]
+    if times and "path" in table and not {*TIMES} & {*table}:
+        warnings.warn(
+            f"{path}: columns are not read: {listed(map(repr, times))}; where clips are parts of their files, name the columns "
+            "start_time and end_time, in seconds",
+            UserWarning,
+            stacklevel=3,
+        )
     if "path" in table:
         table["path"] = _texts((path.parent.absolute() / str(value) for value in table["path"]), table.index)
     return table

@@ -12,7 +12,15 @@ import pandas as pd
 from musiceval_sk._confidence import require_confidence
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._rating_sample import Figure
-from musiceval_sk.datasets._ratings import columns_of, of_known_clips, read_ratings
+from musiceval_sk.datasets._ratings import (
+    RESAMPLED,
+    codes_of,
+    columns_of,
+    of_known_clips,
+    read_ratings,
+    systems_of_items,
+)
+from musiceval_sk.datasets.ids import systems_if_named
 from musiceval_sk.datasets.reliability import (
     intraclass_correlation,
     krippendorff_alpha,
@@ -188,6 +196,12 @@ def human_ceiling(
     ClipsTableError
         If the table cannot be read, or no rating is left.
 
+    Warns
+    -----
+    UserWarning
+        If some clips have no system, which are named: intervals then resample clips as if they were independent, and there are no
+        S figures.
+
     Notes
     -----
     Two ceilings are shown, and they are not the same. *Another panel* of as many raters would correlate with these scores by
@@ -206,6 +220,12 @@ def human_ceiling(
     items = columns_of(items)
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
     table = of_known_clips(table, clips, quiet=True)
+    systems = systems_of_items(table, clips, items, codes_of(table, items)[0])
+    if systems_if_named(systems, RESAMPLED) is None:
+        table, clips = (
+            table.drop(columns="system", errors="ignore"),
+            None,
+        )  # warned of once, and not by each figure
     options = {
         "items": items,
         "clips": clips,

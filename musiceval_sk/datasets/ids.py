@@ -78,18 +78,22 @@ def is_missing(values: Any) -> np.ndarray:
     return (names.isna() | names.astype(str).str.strip().eq("")).to_numpy(dtype=bool)
 
 
-def systems_if_named(clips: pd.DataFrame) -> pd.Series | None:
+def systems_if_named(
+    clips: pd.DataFrame, consequence: str = "there are no system-level scores"
+) -> pd.Series | None:
     """Take the systems of a clips table, if every clip has one.
 
     Parameters
     ----------
     clips : pandas.DataFrame
         Clips table.
+    consequence : str, default="there are no system-level scores"
+        What follows where only some clips have a system, for the warning.
 
     Returns
     -------
     pandas.Series or None
-        The column ``system``; None where it is not there or a clip has none.
+        The column ``system`` as text; None where it is not there or a clip has none.
 
     Warns
     -----
@@ -98,15 +102,15 @@ def systems_if_named(clips: pd.DataFrame) -> pd.Series | None:
     """
     if "system" not in clips:
         return None
-    nameless = is_missing(clips["system"])
+    systems = pd.Series(id_texts(clips["system"]), index=clips.index, name="system")
+    nameless = systems == ""
     if nameless.any() and not nameless.all():
         warnings.warn(
-            f"{nameless.sum()} of {len(clips)} clips name no system, so there are no system-level scores: "
-            f"{listed(clips.index[nameless])}",
+            f"{nameless.sum()} of {len(clips)} clips name no system, so {consequence}: {listed(clips.index[nameless])}",
             UserWarning,
             stacklevel=3,
         )
-    return None if nameless.any() else clips["system"]
+    return None if nameless.any() else systems
 
 
 def without_suffix(name: Any) -> str:
@@ -167,7 +171,7 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
     [1, 2, -1]
     """
     wanted, offered = pd.Index(wanted), pd.Index(offered)
-    if offered.is_unique:
+    if offered.is_unique and offered.inferred_type in ("string", "integer"):  # and so their texts are, too
         found = offered.get_indexer(wanted)
         if (found >= 0).all():
             return found
@@ -242,8 +246,9 @@ def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:
         if len(others) > 1:
             pairs.append(f"{name!r} may be any of {listed(map(repr, others))}")
         elif others:
+            alike = "their suffix" if bare(name) == bare(others[0]) else "Unicode"
             kinds = [kind for kind in _DIFFERENCES if _form(name, but=kind) != _form(others[0], but=kind)]
-            pairs.append(f"{name!r} and {others[0]!r} differ in {' and '.join(kinds) or 'Unicode'} only")
+            pairs.append(f"{name!r} and {others[0]!r} differ in {' and '.join(kinds) or alike} only")
     return f"; {listed(pairs, most=3)}: write them alike" if pairs else ""
 
 

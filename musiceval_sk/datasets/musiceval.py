@@ -21,6 +21,7 @@ from musiceval_sk.datasets._tables import (
     read_headerless,
     read_table,
     require_columns,
+    require_filled,
     require_unique,
 )
 from musiceval_sk.datasets.clips import TARGETS
@@ -289,9 +290,7 @@ def read_system_table(path: str | Path, targets: Sequence[str] | None = None) ->
         chosen = wanted
         require_columns(table, chosen)
     table["system"] = id_texts(table["system"])
-    nameless = table.index[table["system"] == ""]
-    if len(nameless):
-        raise ClipsTableError(f"{path}: column 'system' is empty in line(s) {listed(nameless)}")
+    require_filled(table, "system")
     require_unique(table, "system")
     return table.assign(**{target: numbers(table, target) for target in chosen}).set_index("system")
 

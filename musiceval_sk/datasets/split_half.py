@@ -12,6 +12,7 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets._bootstrap import interval_of
 from musiceval_sk.datasets._rating_sample import Figure, RatingSample, require_pairs, sample_of
 from musiceval_sk.datasets._ratings import columns_of, several_systems, systems_of_items
+from musiceval_sk.datasets.ids import id_texts, is_missing
 from musiceval_sk.exceptions import RatingDesignError
 
 # Splits that a bootstrap draw averages. Fewer than all keep it quick, and leave the interval a little wide.
@@ -124,9 +125,10 @@ def split_half(
         raise ValueError(f"n_splits={n_splits}: at least one split is needed")
     sample = sample_of(ratings, target, items, rater, "halving by raters" if by == "rater" else "")
     require_pairs(np.bincount(sample.items) > 1, target, "the correlation of two halves")
-    units, systems = None, several_systems(sample.table, clips, columns_of(items), sample.items)
-    if level == "system":
-        units = _systems(target, clips, items, sample)
+    units = _systems(target, clips, items, sample) if level == "system" else None
+    if units is None:
+        systems = several_systems(sample.table, clips, columns_of(items), sample.items)
+    else:
         systems = np.arange(units.max() + 1)
     random = np.random.default_rng(random_state)
     splits = [_halve(sample, by, random) for _ in range(n_splits)]
@@ -187,13 +189,15 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 def _systems(
     target: str, clips: pd.DataFrame | None, items: Sequence[str], sample: RatingSample
 ) -> np.ndarray:
-    systems = systems_of_items(sample.table, clips, items, sample.items)
-    if systems is None:
+    found = systems_of_items(sample.table, clips, columns_of(items), sample.items)
+    nameless = is_missing(found["system"]) if "system" in found else np.array([True])
+    if nameless.any():
+        which = "" if nameless.all() else f"; there is none of: {listed(found.index[nameless])}"
         raise RatingDesignError(
             f"{target}: halves of systems need the system of every clip; give clips= with a column 'system' that "
-            "names all of them, or ratings that have one"
+            f"names all of them, or ratings that have one{which}"
         )
-    return pd.factorize(systems)[0]
+    return pd.factorize(np.array(id_texts(found["system"]), dtype=object))[0]
 
 
 def _halve(

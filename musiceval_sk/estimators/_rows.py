@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.ids import id_texts
 
 
 def check_weights(sample_weight: Any, n_rows: int, name: str = "sample_weight") -> np.ndarray:
@@ -33,20 +34,20 @@ def check_weights(sample_weight: Any, n_rows: int, name: str = "sample_weight") 
 
 
 def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
-    """Turn group labels into their numbers in sorted order, [shape=(n_rows,)]."""
+    """Turn group labels into numbers in the order of their texts, [shape=(n_rows,)]."""
     if groups is None:
         return None
-    labels = np.array(groups, dtype=object)
+    # Of a list of tuples each is a name, not a row of a table.
+    labels = np.asarray(pd.Series(groups) if isinstance(groups, list | tuple) else groups, dtype=object)
     if labels.shape != (n_rows,):
         raise ValueError(f"groups has shape {labels.shape}; expected ({n_rows},), one group a row of X")
-    labels[np.array([isinstance(label, str) and not label.strip() for label in labels], dtype=bool)] = None
-    numbers = pd.factorize(labels, sort=True)[0]
-    missing = np.flatnonzero(numbers < 0)
+    names = np.array(id_texts(labels), dtype=object)
+    missing = np.flatnonzero(names == "")
     if len(missing):
         raise ValueError(
             f"groups must name a group for every row, but has None, nan or an empty text in rows {listed(missing)}"
         )
-    return numbers
+    return pd.factorize(names, sort=True)[0]
 
 
 def distinct_rows(

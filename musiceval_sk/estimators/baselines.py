@@ -17,7 +17,7 @@ from sklearn.svm import SVR
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.ids import is_missing, match_ids, near_misses
+from musiceval_sk.datasets.ids import id_texts, is_missing, match_ids, near_misses
 from musiceval_sk.estimators.regressor import MOSRegressor
 
 _SERIES = ("labels", "means_")
@@ -125,8 +125,8 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
                 f"LookupRegressor finds labels by X's index, but X is a {type(X).__name__} without one"
             )
         places = match_ids(X.index, self.labels.index)
-        found = self.labels.iloc[places].to_numpy()
-        unknown = (places < 0) | is_missing(found)
+        found = np.array([*id_texts(self.labels), ""], dtype=object)[places]  # the last where there is none
+        unknown = found == ""
         if unknown.any():
             near = near_misses(X.index[places < 0], self.labels.index)
             raise ValueError(f"no label is known for clips: {listed(X.index[unknown])}{near}")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.evaluation.leakage import leakage
+from musiceval_sk.evaluation.leakage import _shares
 from musiceval_sk.evaluation.model_selection import make_split
 from musiceval_sk.evaluation.protocols import ReproductionProtocol
 
@@ -88,7 +88,7 @@ def describe(clips: pd.DataFrame, parts: Parts, protocol: ReproductionProtocol) 
         "test_stops_training": parts.development is not None
         and bool(parts.development.index.isin(parts.test.index).any()),
         "test_systems": int(parts.test["system"].nunique()) if "system" in parts.test else 0,
-        "shared_with_training": leakage(clips, [(rows[0], rows[1])]),
+        "shared_with_training": _shares(clips, [(rows[0], rows[1])]),
     }
 
 

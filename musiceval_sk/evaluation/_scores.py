@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.ids import is_missing, match_ids, near_misses
+from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses
 from musiceval_sk.evaluation.subsets import select_systems
 from musiceval_sk.exceptions import FewSystemsWarning
 
@@ -30,8 +30,13 @@ def clips_of(**arguments: Any) -> Clips | None:
     return None
 
 
-def in_order_of(clips: Clips | None, values: Any, argument: str, *, more: bool = False) -> Any:
-    """Bring labelled values into the order of the clips; those without labels stay in theirs."""
+def in_order_of(
+    clips: Clips | None, values: Any, argument: str, *, more: bool = False, otherwise: str | None = None
+) -> Any:
+    """Bring labelled values into the order of the clips; those without labels stay in theirs.
+
+    ``otherwise`` says what to do where they do not meet; by default, to give an array.
+    """
     if clips is None or not isinstance(values, pd.Series | pd.DataFrame) or values.index.equals(clips.index):
         return values
     asked = [(argument, values.index), *([] if more else [clips])]
@@ -41,7 +46,8 @@ def in_order_of(clips: Clips | None, values: Any, argument: str, *, more: bool =
     places = match_ids(clips.index, values.index)
     lacking = clips.index[places < 0]
     foreign = values.index.delete(places[places >= 0])
-    what_to_do = f"{near_misses(lacking, foreign)}. Where rows are in one order, give {argument}.to_numpy()"
+    otherwise = otherwise or f"Where rows are in one order, give {argument}.to_numpy()"
+    what_to_do = f"{near_misses(lacking, foreign)}. {otherwise}"
     if len(lacking) and more:
         noun = argument.removesuffix("s").replace("_", " ")
         raise ValueError(f"no {noun} is known for clips: {listed(lacking)}{what_to_do}")
@@ -77,12 +83,13 @@ def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     return _checked(*_score_arrays(y_true, y_pred, clips_of(y_true=y_true, y_pred=y_pred)))
 
 
-def systems_in_order(clips: Clips | None, systems: Any, n: int) -> np.ndarray:
-    """Find the system of each clip."""
-    labels = np.asarray(in_order_of(clips, systems, "systems", more=True), dtype=object)
+def systems_in_order(clips: Clips | None, systems: Any, n: int, otherwise: str | None = None) -> np.ndarray:
+    """Find the system of each clip, as text."""
+    labels = np.asarray(in_order_of(clips, systems, "systems", more=True, otherwise=otherwise), dtype=object)
     if labels.shape != (n,):
         raise ValueError(f"systems has shape {labels.shape} for {n} clips")
-    missing = is_missing(labels)
+    labels = np.array(id_texts(labels), dtype=object)
+    missing = labels == ""
     if missing.any():
         which = f"{missing.sum()} clips, at rows" if clips is None else "clips"
         names = np.flatnonzero(missing) if clips is None else clips.index[missing]

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from musiceval_sk.evaluation._judging import judge
 from musiceval_sk.evaluation.bootstrap import bootstrap_metrics
 from musiceval_sk.evaluation.comparison import compare_predictors
-from musiceval_sk.evaluation.leakage import leakage
+from musiceval_sk.evaluation.leakage import _shares
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.model_selection import Split
 from musiceval_sk.evaluation.study_result import (
@@ -101,7 +101,7 @@ def describe_split(
     return {
         "meaning": split.meaning,
         "folds": len(folds),
-        "shared_with_training": leakage(clips, folds),
+        "shared_with_training": _shares(clips, folds),
         "targets": {target: count_tested(*part, systems) for target, part in parts.items()},
     }
 
@@ -112,11 +112,11 @@ def count_tested(part: pd.DataFrame, folds: list[Fold], systems: pd.Series | Non
     Parameters
     ----------
     part : pandas.DataFrame
-        Clips, with ``system`` unless systems is None.
+        Clips.
     folds : list of (np.ndarray, np.ndarray)
         Training and test rows.
     systems : pandas.Series or None
-        None where not every clip names its system.
+        By clip id; None where not every clip names its system.
 
     Returns
     -------
@@ -125,11 +125,12 @@ def count_tested(part: pd.DataFrame, folds: list[Fold], systems: pd.Series | Non
     """
     if systems is None:
         return {"clips": len(part), "systems": 0, "least_systems_in_a_fold": 0}
-    counts = [part["system"].iloc[test].nunique() for _, test in folds]
+    systems = systems.loc[part.index]
+    counts = [systems.iloc[test].nunique() for _, test in folds]
     tested = np.unique(np.concatenate([test for _, test in folds]))
     return {
         "clips": len(tested),
-        "systems": part["system"].iloc[tested].nunique(),
+        "systems": systems.iloc[tested].nunique(),
         "least_systems_in_a_fold": min(counts),
     }
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.datasets.ids import bare, id_texts
+from musiceval_sk.datasets.ids import bare, id_texts, systems_if_named
 from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys
@@ -65,7 +65,18 @@ def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> 
     -------
     dict of str to float in [0, 1]
         For ``system`` and ``prompt``, where present: the share of test clips whose label training had too.
+
+    Warns
+    -----
+    UserWarning
+        If some clips have no system, which are named: no label is never shared.
     """
+    systems_if_named(clips, "they count as sharing none with training")
+    return _shares(clips, folds)
+
+
+def _shares(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """Measure without a warning: who calls has named the clips without a system."""
     shares = {}
     for column in _LABELS:
         labels = _labels(clips, column)
@@ -117,11 +128,17 @@ def leakage_report(
     rows: dict[str, list[object]] = {}
     notes = []
     for column in _LABELS:
-        pair = _labels(train, column), _labels(test, column)
-        if pair[0] is None or pair[1] is None:
+        ours, theirs = _labels(train, column), _labels(test, column)
+        if ours is None or theirs is None:
             notes.append(f"{column}s were not compared: no {column} is named in both tables")
         else:
-            rows[column] = _compare(*pair)
+            rows[column] = _compare(ours, theirs)
+            for labels, name in ((ours, "training"), (theirs, "test")):
+                nameless = labels.index[labels == ""]
+                if len(nameless):
+                    notes.append(
+                        f"{len(nameless)} {name} clips name no {column} and share none: {listed(nameless)}"
+                    )
     rows["clip"] = _compare(*(_ids(table) for table in (train, test)))
     pairs = pd.DataFrame(columns=["train_clip", "test_clip"])
     if "path" in train and "path" in test:

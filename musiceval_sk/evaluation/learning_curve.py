@@ -29,7 +29,7 @@ from musiceval_sk.evaluation._curve_scores import rows_of, score_designs, steps_
 from musiceval_sk.evaluation._provenance import provenance
 from musiceval_sk.evaluation._study_inputs import feature_tables
 from musiceval_sk.evaluation._study_summary import count_tested
-from musiceval_sk.evaluation.leakage import leakage
+from musiceval_sk.evaluation.leakage import _shares
 from musiceval_sk.evaluation.learning_curve_result import NOTE_COLUMNS, STEP_COLUMNS, ScoreLearningCurve
 from musiceval_sk.evaluation.model_selection import Split, make_split
 
@@ -249,4 +249,4 @@ def _about(made: Sequence[Target], models: dict[str, Any], split: Split) -> dict
 def _shared(target: Target) -> dict[str, float]:
     if target.systems is None:
         return {}
-    return leakage(pd.DataFrame({"system": target.systems}), target.folds)
+    return _shares(pd.DataFrame({"system": target.systems}), target.folds)

@@ -7,6 +7,7 @@ Conventions:
 - A constant input has no correlation: the result is nan, with a `scipy.stats.ConstantInputWarning`, never 0.
 - S metrics over fewer than five systems come with a `FewSystemsWarning`: chance alone ranks four systems perfectly in one of
   24 orders. Means of systems that differ by rounding only are tied.
+- Systems are told apart by their text without surrounding spaces: 1, 1.0 and "1" are one system, as "S1" and "S1 " are.
 - System truth is by default the mean of the clips that are evaluated. The released baseline reads a table of system
   scores instead (all clips of a system, not only the evaluated); give that as ``system_truth`` to `evaluate`.
 
@@ -23,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.ids import match_ids, near_misses
+from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses
 from musiceval_sk.evaluation._scores import (
     clips_of,
     is_constant,
@@ -381,19 +382,23 @@ def _truth_of(system_truth: Any, target: Any) -> pd.Series:
     """Column of a target; a Series serves the only one."""
     if isinstance(system_truth, pd.Series) and target is None:
         return system_truth
-    columns = list(getattr(system_truth, "columns", ()))
+    columns = list(system_truth.columns) if isinstance(system_truth, pd.DataFrame) else []
     if target is None and len(columns) == 1:
         return system_truth[columns[0]]
-    if target not in columns:
+    if target is None or target not in columns:
+        form = f"DataFrame with a column {target!r}"
+        if target is None:
+            form = "Series, as pd.Series({'S1': 3.5, 'S2': 4.0}), since there is one target"
         raise ValueError(
-            f"system_truth must be a DataFrame by system with a column {target!r}, or for one target a Series; got a "
-            f"{type(system_truth).__name__}" + (f" with {listed(columns)}" if columns else "")
+            f"system_truth must be the scores by system in a {form}; got a {type(system_truth).__name__}"
+            + (f" with {listed(columns)}" if columns else "")
         )
     return system_truth[target]
 
 
 def _of_systems(system_truth: pd.Series, systems: pd.Index) -> pd.Series:
     """Bring true scores into the order of the systems."""
+    system_truth = system_truth.set_axis(id_texts(system_truth.index))
     if not system_truth.index.is_unique:
         repeated = system_truth.index[system_truth.index.duplicated()].unique()
         raise ValueError(f"system_truth repeats systems: {listed(repeated)}")
@@ -402,7 +407,7 @@ def _of_systems(system_truth: pd.Series, systems: pd.Index) -> pd.Series:
         lacking = systems[places < 0]
         near = near_misses(lacking, system_truth.index)
         raise ValueError(
-            f"system_truth lacks systems: {listed(lacking)}; it has {listed(system_truth.index)}{near}"
+            f"system_truth lacks systems: {listed(lacking)}; it has {listed(filter(None, system_truth.index))}{near}"
         )
     true = system_truth.iloc[places].set_axis(systems).astype(float)
     if not np.isfinite(true).all():

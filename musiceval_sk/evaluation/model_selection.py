@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, check_cv
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import require_columns
-from musiceval_sk.datasets.ids import is_missing
+from musiceval_sk.datasets.ids import id_texts
 from musiceval_sk.evaluation.splitters import OfficialSplit, SystemPromptKFold
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -120,12 +120,13 @@ def make_split(
         test = "test" if (lists == "test").any() else "dev"
         return Split(cv, SPLITS[cv], OfficialSplit(test=test), lists)
     columns = cv.split("+")
-    counts = [_count_groups(clips, column, cv) for column in columns]
+    groups = pd.concat([_groups(clips, column, cv) for column in columns], axis=1)
+    counts = groups.nunique().tolist()
     if len(columns) == 2:
         splitter: Any = SystemPromptKFold(min(3, n_splits or 3, *counts), random_state=random_state or 0)
-        return Split(cv, SPLITS[cv], splitter, clips[columns], clips[columns[0]])
+        return Split(cv, SPLITS[cv], splitter, groups, groups[columns[0]])
     splitter = GroupKFold(_folds(n_splits, counts[0], cv), shuffle=True, random_state=random_state)
-    return Split(cv, SPLITS[cv], splitter, clips[columns[0]], clips[columns[0]])
+    return Split(cv, SPLITS[cv], splitter, groups[cv], groups[cv])
 
 
 def _folds(n_splits: int | None, count: int, unit: str) -> int:
@@ -145,11 +146,10 @@ def _groups_for(splitter: Any, clips: pd.DataFrame) -> Any:
         return _official_lists(clips)
     if isinstance(splitter, SystemPromptKFold):
         require_columns(clips, ["system", "prompt"])
-        return clips[["system", "prompt"]]
+        return pd.concat([_labels(clips, name, repr(splitter)) for name in ("system", "prompt")], axis=1)
     if not hasattr(splitter, "set_split_request") or "system" not in clips:
         return None
-    _require_filled(clips, "system", repr(splitter))
-    return clips["system"]
+    return _labels(clips, "system", repr(splitter))
 
 
 def _official_lists(clips: pd.DataFrame) -> pd.Series:
@@ -160,21 +160,23 @@ def _official_lists(clips: pd.DataFrame) -> pd.Series:
     return clips["split"].fillna("")
 
 
-def _count_groups(clips: pd.DataFrame, column: str, cv: str) -> int:
+def _groups(clips: pd.DataFrame, column: str, cv: str) -> pd.Series:
     if column not in clips:
         raise ClipsTableError(f"the split {cv!r} needs a column {column!r} in the clips table")
-    _require_filled(clips, column, repr(cv))
-    count = clips[column].nunique()
-    if count < 2:
+    labels = _labels(clips, column, repr(cv))
+    if (count := labels.nunique()) < 2:
         raise ClipsTableError(
             f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}"
         )
-    return count
+    return labels
 
 
-def _require_filled(clips: pd.DataFrame, column: str, split: str) -> None:
-    blank = is_missing(clips[column])
+def _labels(clips: pd.DataFrame, column: str, split: str) -> pd.Series:
+    """Labels as text; refused where a clip has none."""
+    labels = pd.Series(id_texts(clips[column]), index=clips.index, name=column)
+    blank = labels == ""
     if blank.any():
         raise ClipsTableError(
             f"the split {split} needs a {column} for every clip, but there is none for: {listed(clips.index[blank])}"
         )
+    return labels

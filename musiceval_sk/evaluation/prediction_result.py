@@ -10,7 +10,7 @@ from scipy.stats import binom
 from scipy.stats import t as student_t
 
 from musiceval_sk._text import listed, off_scale
-from musiceval_sk.datasets.ids import is_missing
+from musiceval_sk.datasets.ids import id_texts
 from musiceval_sk.evaluation.assessment import error_margin
 
 CONFIDENCE = 0.95
@@ -125,10 +125,8 @@ def summarise(
 
 def _labels(clips: pd.DataFrame) -> pd.Series:
     """System of each clip; clips without a name are one set."""
-    nameless = is_missing(clips["system"]) if "system" in clips else np.array([True])
-    if nameless.all():
-        return pd.Series(_ALL, index=clips.index)
-    return clips["system"].astype(object).mask(nameless, "(no system)")
+    names = pd.Series(id_texts(clips["system"]) if "system" in clips else "", index=clips.index, dtype=object)
+    return names.mask(names == "", "(no system)" if (names != "").any() else _ALL)
 
 
 def _intervals(scores: pd.Series, labels: pd.Series) -> pd.DataFrame:

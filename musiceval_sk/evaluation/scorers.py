@@ -16,6 +16,8 @@ from musiceval_sk.datasets.ids import match_ids, near_misses
 from musiceval_sk.evaluation._scores import clips_of, in_order_of, matched, systems_in_order
 from musiceval_sk.evaluation.metrics import METRICS
 
+_PREDICT = "predict must give an array, or the index of X"
+
 
 def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> Any:
     """Make a scorer for `cross_val_score`, `cross_validate`, `GridSearchCV` and the like.
@@ -55,7 +57,11 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
     if name not in METRICS:
         raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
     metric = METRICS[name]
-    if systems is not None and not (isinstance(systems, pd.Series) and systems.index.is_unique):
+    if isinstance(systems, pd.Series) and not systems.index.is_unique:
+        raise ValueError(
+            f"systems repeats clip ids: {listed(systems.index[systems.index.duplicated()].unique())}"
+        )
+    if systems is not None and not isinstance(systems, pd.Series):
         raise ValueError(
             "systems must be a pandas Series with one system a clip id, such as clips['system']: rows alone do not survive "
             f"splitting; got {type(systems).__name__}"
@@ -112,7 +118,8 @@ class _Score:
                 f"{self.name} finds systems by y's index, but y is a {type(y_true).__name__} without one: give y as a "
                 "pandas Series indexed by clip id"
             )
-        return systems_in_order(clips_of(y=y_true), self.systems, len(y_true))
+        otherwise = "Index y and the systems by the same clip ids"
+        return systems_in_order(clips_of(y=y_true), self.systems, len(y_true), otherwise)
 
     def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
         metric = METRICS[self.name]
@@ -120,7 +127,7 @@ class _Score:
         if metric.by_system:
             labels = (self._labels(y_true, systems),)
         if np.ndim(y_pred) != np.ndim(y_true) and np.size(y_pred) == np.size(y_true):
-            y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions")
+            y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions", otherwise=_PREDICT)
             y_pred = np.reshape(np.asarray(y_pred), np.shape(y_true))
         targets, _ = matched(y_true, y_pred, None)
         named = getattr(y_true, "name", None)

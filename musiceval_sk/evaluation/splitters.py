@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.ids import is_missing
+from musiceval_sk.datasets.ids import id_texts
 
 
 class SystemPromptKFold(BaseCrossValidator):
@@ -93,13 +93,14 @@ class SystemPromptKFold(BaseCrossValidator):
         if len(labels) != _num_samples(X):
             raise ValueError(f"groups has {len(labels)} rows, X has {_num_samples(X)}")
         random_state = check_random_state(self.random_state)
-        for column, what in enumerate(("system", "prompt")):
-            missing = is_missing(labels[:, column])
+        labels = np.array([id_texts(column) for column in labels.T], dtype=object)
+        for names, what in zip(labels, ("system", "prompt"), strict=True):
+            missing = names == ""
             if missing.any():
                 named = hasattr(groups, "iloc")
                 rows = groups.index[missing] if named else np.flatnonzero(missing)
                 raise ValueError(f"{missing.sum()} clips have no {what}: {listed(rows)}")
-        folds = np.stack([_deal(labels[:, i], self.n_splits, random_state) for i in (0, 1)])
+        folds = np.stack([_deal(names, self.n_splits, random_state) for names in labels])
         for system_fold in range(self.n_splits):
             for prompt_fold in range(self.n_splits):
                 hit = folds == [[system_fold], [prompt_fold]]
@@ -183,7 +184,7 @@ class OfficialSplit(BaseCrossValidator):
 
 def _deal(labels: np.ndarray, n_folds: int, random_state: np.random.RandomState) -> np.ndarray:
     """Fold of each row, labels dealt evenly."""
-    unique, codes = np.unique(labels.astype(str), return_inverse=True)
+    unique, codes = np.unique(labels, return_inverse=True)
     if len(unique) < n_folds:
         raise ValueError(f"cannot deal {len(unique)} labels into {n_folds} folds")
     return random_state.permutation(len(unique))[codes] % n_folds

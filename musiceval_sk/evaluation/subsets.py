@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.ids import is_missing, match_ids, near_misses
+from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses
 
 
 def select_systems(
@@ -22,7 +22,7 @@ def select_systems(
     Parameters
     ----------
     systems : array-like [shape=(n,)]
-        The system of each clip; numbers match their text.
+        The system of each clip; they are told apart by their text, so that numbers match it.
     min_clips : int, default=1
         Leave out systems with fewer clips: one clip moves their mean a lot.
     only : iterable, default=None
@@ -45,8 +45,8 @@ def select_systems(
     >>> select_systems(["a", "a", "b", "c", "c"], min_clips=2, leave_out=["c"])
     array([ True,  True, False, False, False])
     """
-    labels = pd.Series(np.asarray(systems, dtype=object))
-    nameless = is_missing(labels)
+    labels = pd.Series(id_texts(systems), dtype=object)
+    nameless = labels == ""
     if nameless.any():
         clips = systems.index[nameless] if isinstance(systems, pd.Series) else np.flatnonzero(nameless)
         raise ValueError(f"{nameless.sum()} clips have no system: {listed(clips)}")
@@ -55,7 +55,7 @@ def select_systems(
     for argument, named in (("only", only), ("leave_out", leave_out)):
         if isinstance(named, str):
             raise ValueError(f"{argument} must be a list of systems, such as [{named!r}]; got {named!r}")
-        names = [] if named is None else list(named)
+        names = [] if named is None else id_texts(list(named))
         places = match_ids(names, known)
         strangers = [name for name, place in zip(names, places, strict=True) if place < 0]
         if strangers:

@@ -69,6 +69,30 @@ def test_the_clip_id_defaults_to_the_path_without_suffix(write):
     assert "system" not in clips
 
 
+def test_parts_of_a_file_need_ids(write):
+    rows = [
+        {"path": "a.wav", "start_time": 0, "end_time": 5},
+        {"path": "a.wav", "start_time": 5, "end_time": 9},
+    ]
+    with pytest.raises(
+        ClipsTableError,
+        match=r"'clip_id' repeats a value: 'a' \(line 2\), 'a' \(line 3\); it was made of 'path': add a column 'clip_id'",
+    ):
+        load_clips(write(rows))
+    named = [{"clip_id": name, **row} for name, row in zip("bc", rows, strict=True)]
+    assert load_clips(write(named))["start_time"].tolist() == [0, 5]
+
+
+@pytest.mark.parametrize("names", [("start", "end"), ("Offset", "duration"), ("start_s", "end_s")])
+def test_times_of_other_names_are_not_passed_over_in_silence(write, names):
+    rows = [{"path": "a.wav", names[0]: 0, names[1]: 50}]
+    with pytest.warns(
+        UserWarning, match=rf"columns are not read: '{names[0]}'.*; where .* start_time and end_time, in sec"
+    ):
+        load_clips(write(rows))
+    assert load_clips(write([{**rows[0], "start_time": 1}]))["start_time"].tolist() == [1]  # and no warning
+
+
 def test_cells_are_trimmed_and_json_values_become_text(write):
     rows = [
         {"clip_id": 1, "path": "a.wav", "prompt": " calm ", "system": None, "impression": 4},

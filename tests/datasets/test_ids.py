@@ -43,10 +43,11 @@ def test_two_ids_never_stand_for_one_clip():
         match_ids(["a.wav", "a"], ["a", "b"])
 
 
-@pytest.mark.parametrize("offered", [["a", "b", "a"], ["b", 1, "1"], ["1", 1.0]], ids=str)
-def test_repeated_ids_are_named(offered):
+@pytest.mark.parametrize("wanted", ["c", 1, "a"])
+@pytest.mark.parametrize("offered", [["a", "b", "a"], [1, "1", "a"], ["1", 1.0, "a"]], ids=str)
+def test_repeated_ids_are_named(wanted, offered):
     with pytest.raises(ClipsTableError, match=r"^ids repeat: (a|1)$"):
-        match_ids(["c"], offered)
+        match_ids([wanted], offered)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +58,12 @@ def test_repeated_ids_are_named(offered):
         ("Clip1.wav", "clip1", r"'Clip1\.wav' and 'clip1' differ in upper and lower case only"),
         (" a", "a", "' a' and 'a' differ in surrounding spaces only"),
         ("007", 7, "'007' and '7' differ in leading zeros only"),
+        ("a.wav", "a.mp3", "'a.wav' and 'a.mp3' differ in their suffix only"),
         ("S1\\A", "s1/a", r"differ in slashes and upper and lower case only: write them alike$"),
     ],
 )
 def test_near_misses_are_named_with_their_difference(lacking, offered, words):
-    assert match_ids([lacking], [offered]).tolist() == [-1]
+    assert match_ids([lacking], [offered]).tolist() == [0 if "suffix" in words else -1]
     with pytest.raises(ValueError, match=words):
         raise ValueError(near_misses([lacking], [offered]))
 
@@ -101,3 +103,4 @@ def test_systems_are_taken_if_all_clips_name_one(nothing):
     partly = clips.assign(system=["S1", nothing])
     with pytest.warns(UserWarning, match="^1 of 2 clips name no system, so .* no system-level scores: b$"):
         assert systems_if_named(partly) is None
+    assert systems_if_named(clips.assign(system=["1 ", 1.0])).tolist() == ["1", "1"]

@@ -340,7 +340,7 @@ def test_mistakes_are_answered_in_words(ratings, rules, words):
 
 
 def test_nameless_and_unknown_raters_cannot_be_screened(ratings):
-    with pytest.raises(ClipsTableError, match="1 ratings name no rater: row 0"):
+    with pytest.raises(ClipsTableError, match=r"column 'rater' is empty in row\(s\) 0. Name the raters"):
         screen_ratings(ratings.assign(rater=["", *ratings["rater"][1:]]), PAPER)
     with pytest.raises(RatingDesignError, match="screening needs to know who gave each rating"):
         screen_ratings(ratings, PAPER, rater=None)

@@ -479,3 +479,23 @@ def test_pam_has_no_raters_and_still_a_reliability():
     assert table.loc["ICC(1,1)", "value"] == pytest.approx(0.298, abs=5e-4)
     assert "slots of a clip are not raters" in table.loc["leave one rater out", "note"]
     assert ceiling.raters == {}
+
+
+def test_a_clip_without_system_is_named(rng):
+    ratings = simulated(rng, n_clips=40, panel=3)
+    names = ratings["system"].where(ratings["clip_id"] != ratings["clip_id"][0], " ")
+    partly, options = ratings.assign(system=names), {"n_bootstrap": 20, "random_state": 0}
+    words = (
+        f"^1 of 40 clips name no system, so clips are resampled .* of other systems: {ratings['clip_id'][0]}$"
+    )
+    for function in (krippendorff_alpha, intraclass_correlation, split_half):
+        with pytest.warns(UserWarning, match=words):
+            found = function(partly, "impression", **options)
+        assert repr(found) == repr(function(ratings.drop(columns="system"), "impression", **options))
+    with pytest.raises(RatingDesignError, match=f"that have one; there is none of: {ratings['clip_id'][0]}$"):
+        split_half(partly, level="system")
+    with pytest.warns(UserWarning, match=words) as warned:
+        ceiling = human_ceiling(partly, scale=None, n_splits=5, **options)
+    assert len(warned) == 1
+    without = human_ceiling(ratings.drop(columns="system"), scale=None, n_splits=5, **options)
+    pd.testing.assert_frame_equal(ceiling.table, without.table)

@@ -184,6 +184,12 @@ def test_names_of_other_tools_are_taken_only_where_ours_are_lacking(table):
             r"t\.jsonl: line 1: column 'a' holds an object, .* one text or number",
         ),
         (
+            '{"a": "x"}\n{"a": "caf\\ud800"}',
+            "t.jsonl",
+            r"t\.jsonl: line 2: column 'a' holds half a character .*, \"caf\\ud800\"; a cell is one text",
+        ),
+        ('{"\\udce9": 1}', "t.jsonl", r"t\.jsonl: line 1: column '\\udce9' holds half a character"),
+        (
             "Clip ID,clip-id\na,b\n",
             "t.csv",
             r"t\.csv: columns 'Clip ID', 'clip-id' all stand for 'clip_id'; keep",

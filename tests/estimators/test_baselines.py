@@ -158,6 +158,16 @@ def test_no_label_is_no_label(clips, y, blank):
     assert "system mean" not in look_ups(clips.assign(system=labels))
 
 
+def test_labels_are_told_apart_by_text_and_may_be_none_at_all(clips, y):
+    labels = pd.Series(["1", 1, 1.0, "1 "], ["a", "b", "c", "d"], dtype=object)
+    X = pd.DataFrame(index=labels.index)
+    model = LookupRegressor(labels).fit(X, [1.0, 2.0, 3.0, 6.0])
+    assert model.predict(X).tolist() == [3.0] * 4
+    assert model.known(X).all()
+    with pytest.raises(ValueError, match="no label is known for clips: a, b, c, d"):
+        LookupRegressor(labels.iloc[:0]).fit(X, [1.0, 2.0, 3.0, 6.0])
+
+
 def test_labels_are_found_with_and_without_suffix(clips, y):
     expected = LookupRegressor(clips["system"]).fit(clips, y).predict(clips)
     named = clips["system"].rename(lambda clip: f"{clip}.wav")

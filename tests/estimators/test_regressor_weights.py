@@ -8,7 +8,7 @@ import pytest
 
 from musiceval_sk import MOSRegressor
 from musiceval_sk.estimators import _jobs
-from musiceval_sk.estimators._rows import distinct_rows
+from musiceval_sk.estimators._rows import check_groups, distinct_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -207,3 +207,19 @@ def test_weights_come_as_series(X, Y, weights):
     series = quick().fit(pd.DataFrame(X, index=index), Y, sample_weight=pd.Series(weights, index=index))
     expected = quick().fit(X, Y, sample_weight=weights).predict(X)
     assert np.array_equal(series.predict(pd.DataFrame(X)), expected)
+
+
+@pytest.mark.parametrize(
+    "groups, numbers",
+    [
+        ([2, "1", 1.0, "1 ", 2.5], [1, 0, 0, 0, 2]),
+        ([("b", 1), ("a", 2), ("b", 1), ("a", 1), "c"], [2, 1, 2, 0, 3]),
+        ([("b", 1), ("a", 1), ("b", 1), ("a", 1), ("a", 1)], [1, 0, 1, 0, 0]),
+    ],
+)
+def test_groups_are_told_apart_by_their_text(groups, numbers):
+    assert check_groups(groups, 5).tolist() == numbers
+    assert check_groups(pd.Series(groups), 5).tolist() == numbers
+    assert check_groups(pd.Series(groups, dtype=object).to_numpy(), 5).tolist() == numbers
+    with pytest.raises(ValueError, match=r"groups has shape \(5, 2\); expected \(5,\)"):
+        check_groups(np.ones((5, 2)), 5)

@@ -20,7 +20,10 @@ def test_leakage_by_hand():
 def test_no_label_is_never_shared():
     clips = pd.DataFrame({"system": ["", "a", "", "a"]})
     folds = [(np.array([0, 1]), np.array([2, 3]))]
-    assert leakage(clips, folds) == {"system": 1 / 2}
+    with pytest.warns(
+        UserWarning, match="^2 of 4 clips name no system, so they count as sharing none with training: 0, 2$"
+    ):
+        assert leakage(clips, folds) == {"system": 1 / 2}
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_what_is_shared_is_counted_by_hand(sets):
     assert report.table.loc["clip"].tolist() == [5, 3, 1, 1, 1 / 3, "clip0"]
     assert report.table.loc["sound"].tolist() == [5, 3, 1, 1, 1 / 3, "clip4 = copy"]
     assert report.sounds.to_numpy().tolist() == [["clip4", "copy"]]
-    assert report.notes == []
+    assert report.notes == ["1 test clips name no system and share none: clip0.wav"]
 
 
 def test_the_report_reads_as_text(sets):
@@ -69,7 +72,7 @@ def test_unreadable_sounds_are_named_and_match_nothing(sets):
     train, test = sets
     train.loc["clip0", "path"] = test.loc["clip5", "path"] = "/nowhere.wav"
     report = leakage_report(train, test)
-    assert report.notes == [
+    assert report.notes[1:] == [
         "1 sounds of training cannot be read: clip0",
         "1 sounds of test cannot be read: clip5",
     ]
@@ -106,6 +109,11 @@ def test_tables_are_checked(sets):
 def test_no_system_is_never_shared_however_it_is_written():
     train = pd.DataFrame({"system": ["A", None]}, index=["a.wav", "b"])
     test = pd.DataFrame({"system": ["A", "", np.nan, " "]}, index=["a", "d", "e", "f"])
-    table = leakage_report(train, test).table
+    report = leakage_report(train, test)
+    assert report.notes[:2] == [
+        "1 training clips name no system and share none: b",
+        "3 test clips name no system and share none: d, e, f",
+    ]
+    table = report.table
     assert table.loc["system", ["in_train", "in_test", "shared", "test_clips"]].tolist() == [1, 1, 1, 1]
     assert table.loc["clip", "test_clips"] == 1  # a.wav is a

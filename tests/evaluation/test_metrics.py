@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
+from sklearn.linear_model import Ridge
 
 from musiceval_sk import (
     METRICS,
@@ -16,7 +17,13 @@ from musiceval_sk import (
     compare_predictors,
     evaluate,
     evaluate_without,
+    intraclass_correlation,
+    krippendorff_alpha,
+    leakage,
+    leakage_report,
+    make_split,
     pairwise_accuracy,
+    run_study,
     s_ktau,
     s_lcc,
     s_mse,
@@ -413,8 +420,14 @@ def test_systems_match_as_numbers_and_text():
             pd.Series({"a": 1.0, "B": 1.0, "C": 2.0}),
             "lacks systems: A; it has a, B, C; 'A' and 'a' differ in upper",
         ),
-        (pd.DataFrame({"x": [1.0], "y": [2.0]}, ["A"]), "a Series; got a DataFrame with x, y"),
-        ({"A": 1.0, "B": 1.0, "C": 2.0}, "for one target a Series; got a dict"),
+        (
+            pd.DataFrame({"x": [1.0], "y": [2.0]}, ["A"]),
+            "in a Series, as .* one target; got a DataFrame with x, y",
+        ),
+        (
+            {"A": 1.0, "B": 1.0, "C": 2.0},
+            r"^system_truth must be the scores by system in a Series, as pd\.Series\(\{'S1': 3\.5, 'S2': 4\.0\}\), since there is one target; got a dict$",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_system_truth_is_said(system_truth, words):
@@ -426,7 +439,7 @@ def test_a_system_truth_that_lacks_a_target_is_refused():
     truth = pd.DataFrame({"impression": TRUTH, "alignment": TRUTH})
     of_systems = pd.DataFrame({"impression": [1.0, 2.0, 3.0]}, list("ABC"))
     with pytest.raises(
-        ValueError, match="a column 'alignment', or for one target a Series; got a DataFrame with imp"
+        ValueError, match="in a DataFrame with a column 'alignment'; got a DataFrame with imp"
     ):
         evaluate(truth, truth, systems=SYSTEMS, system_truth=of_systems)
     assert evaluate(
@@ -444,3 +457,32 @@ def test_repeated_names_of_targets_are_refused():
     y = pd.DataFrame(np.ones((3, 2)), columns=["a", "a"])
     with pytest.raises(ValueError, match="y_true repeats the names of targets: a, a"):
         evaluate(y, np.ones((3, 2)))
+
+
+@pytest.mark.parametrize(
+    "systems", [["1", 1, 1.0, "2", 2, "2 "], [("S", 1), ("S", 1), ("S", 1), ("S", 2), ("S", 2), ("S", 2)]]
+)
+def test_systems_are_told_apart_by_their_text_everywhere(systems):
+    labels = pd.Series(systems, list("uvwxyz"), dtype=object)
+    expected = evaluate(TRUTH, PREDICTION, systems=list("aaabbb"))
+    assert_allclose(evaluate(TRUTH, PREDICTION, systems=labels.to_numpy()), expected)
+    assert s_srcc(TRUTH, PREDICTION, labels.to_numpy()) == expected["S_SRCC"]
+    found = bootstrap_metrics(TRUTH, PREDICTION, systems=labels.to_numpy(), n_resamples=2, random_state=0)
+    assert found.n_systems == 2
+    assert_allclose(found.estimates[0], expected)
+    table = compare_predictors(
+        TRUTH, {"a": PREDICTION, "b": TRUTH}, systems=labels.to_numpy(), metrics=["S_MSE"], n_resamples=2
+    )
+    assert (table["n"].item(), table["value_a"].item()) == (2, pytest.approx(expected["S_MSE"]))
+    clips = pd.DataFrame({"system": labels, "impression": TRUTH, "prompt": "p"}, index=labels.index)
+    assert leakage(clips, make_split("system", clips).folds(clips))["system"] == 0
+    assert leakage_report(clips, clips).table.loc["system", "in_test"] == 2
+    assert select_systems(labels, min_clips=3).all()
+    study = run_study(clips, np.array([[value] for value in PREDICTION]), {"ridge": Ridge()}, n_resamples=0)
+    counts = study.about["splits"]["system"]["targets"]["impression"]
+    assert (counts["systems"], counts["least_systems_in_a_fold"]) == (2, 1)
+    ratings = pd.DataFrame({"clip_id": [*labels.index] * 2, "impression": [*TRUTH, *PREDICTION]})
+    for function in (krippendorff_alpha, intraclass_correlation):
+        same = [function(ratings, "impression", clips=pd.DataFrame({"system": names}, index=labels.index))
+                for names in (labels, list("aaabbb"))]  # fmt: skip
+        assert repr(same[0]) == repr(same[1])

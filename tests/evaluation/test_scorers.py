@@ -210,6 +210,14 @@ def test_clips_without_system_are_named(clips, X, y):
         scorer(Ridge().fit(X, y), X, y)
 
 
+def test_repeated_ids_of_systems_are_named_and_arrays_not_advised(clips, X, y):
+    systems = clips["system"]
+    with pytest.raises(ValueError, match=f"^systems repeats clip ids: {y.index[0]}$"):
+        mos_scorer("S_MSE", systems=pd.concat([systems, systems.loc[y.index[:1]]]))
+    with pytest.raises(ValueError, match=r"Index y and the systems by the same clip ids$"):
+        mos_scorer("S_MSE", systems=systems.drop(y.index[0]))(Ridge().fit(X, y), X, y)
+
+
 def test_routing_without_systems_says_what_to_pass(clips, X, y, routing):
     with pytest.raises(ValueError, match="params"):
         cross_val_score(Ridge(), X, y, cv=2, scoring=mos_scorer("S_MSE"), error_score="raise")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import numbers, require_columns
-from musiceval_sk.datasets.ids import is_missing
+from musiceval_sk.datasets.ids import id_texts
 from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.evaluation._scores import clips_of, in_order_of, systems_in_order, validate
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
@@ -28,7 +28,8 @@ def rated_clips(
     rated = clips.assign(**{target: scores})[scores.notna()]
     if not by_system:
         return rated
-    nameless = is_missing(rated["system"])
+    rated = rated.assign(system=id_texts(rated["system"]))
+    nameless = rated["system"] == ""
     if nameless.all():
         raise ClipsTableError(f"none of {len(rated)} clips with a score names its system")
     if nameless.any():

@@ -8,7 +8,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._tables import require_columns
-from musiceval_sk.datasets.ids import is_missing
+from musiceval_sk.datasets.ids import id_texts
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.reporting.plots._names import name_ticks
 from musiceval_sk.reporting.plots._style import HATCHES, INK, LIGHT_FILLS, Display, brief, keep_labels_inside
@@ -112,7 +112,7 @@ class SystemAttributesDisplay(Display):
             If a column is missing, or an attribute differs between clips of a system.
         """
         require_columns(clips, ["system", *attributes])
-        clips = clips[~is_missing(clips["system"])]
+        clips = clips.assign(system=id_texts(clips["system"])).query("system != ''")
         varied = clips.groupby("system")[list(attributes)].nunique(dropna=False) > 1
         if varied.to_numpy().any():
             offenders = [
