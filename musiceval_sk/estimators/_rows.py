@@ -34,7 +34,7 @@ def check_weights(sample_weight: Any, n_rows: int, name: str = "sample_weight") 
 
 
 def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
-    """Turn group labels into numbers in the order of their texts, [shape=(n_rows,)]."""
+    """Number groups in the order of their labels: numbers by size, all else by text, [shape=(n_rows,)]."""
     if groups is None:
         return None
     # Of a list of tuples each is a name, not a row of a table.
@@ -47,7 +47,8 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
         raise ValueError(
             f"groups must name a group for every row, but has None, nan or an empty text in rows {listed(missing)}"
         )
-    return pd.factorize(names, sort=True)[0]
+    numeric = pd.api.types.infer_dtype(labels) in ("integer", "floating", "mixed-integer-float")
+    return pd.factorize(labels if numeric else names, sort=True)[0]
 
 
 def distinct_rows(

@@ -223,3 +223,7 @@ def test_groups_are_told_apart_by_their_text(groups, numbers):
     assert check_groups(pd.Series(groups, dtype=object).to_numpy(), 5).tolist() == numbers
     with pytest.raises(ValueError, match=r"groups has shape \(5, 2\); expected \(5,\)"):
         check_groups(np.ones((5, 2)), 5)
+
+
+def test_groups_of_numbers_are_in_their_order():
+    assert check_groups([10, 2, 10, 2.0, 3], 5).tolist() == [2, 0, 2, 0, 1]
