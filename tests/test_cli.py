@@ -212,8 +212,8 @@ def test_score_names_clips_without_a_partner(tmp_path):
     (tmp_path / "t.csv").write_text("clip_id,system,impression\na,S1,1\nb,S1,2\nc,S2,4\ny,S2,5\n")
     result = run("score", tmp_path / "p.csv", "--truth", tmp_path / "t.csv")
     assert result.exit_code == 1
-    assert "1 clips have no prediction: y" in result.stderr
-    assert "1 clips have no true score: x" in result.stderr
+    assert "1 clip has no prediction: y" in result.stderr
+    assert "1 clip has no true score: x" in result.stderr
     assert "3 clips, 2 systems" in result.stdout
     # By hand: errors 0, 0, 1 over three clips.
     assert re.search(r"impression\s+0\.3333", result.stdout)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets._tables import (
     how_to_name,
     numbers,
@@ -70,7 +70,7 @@ def read_ratings(
         nameless = table.index[table["clip_id"] == ""]
         if len(nameless):
             raise ClipsTableError(
-                f"{source_of(table)}{len(nameless)} ratings name no clip: {listed(place_of(table, row) for row in nameless)}"
+                f"{source_of(table)}{counted(len(nameless), 'rating names', 'ratings name')} no clip: {listed(place_of(table, row) for row in nameless)}"
             )
         require_unique(table.drop_duplicates("clip_id"), "clip_id")
     return table, chosen
@@ -95,7 +95,7 @@ def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bo
     known = table["clip_id"].isin(own)
     if len(strangers) and not quiet:
         warnings.warn(
-            f"{source_of(table)}left out {(~known).sum()} ratings of {len(strangers)} unknown clips: {listed(strangers)}{near}",
+            f"{source_of(table)}left out {counted((~known).sum(), 'rating')} of {counted(len(strangers), 'unknown clip')}: {listed(strangers)}{near}",
             SkippedWarning,
             stacklevel=3,
         )
@@ -120,7 +120,7 @@ def name_raters(table: pd.DataFrame, rater: str | None, purpose: str) -> pd.Seri
     if len(nameless):
         places = listed(place_of(table, row) for row in nameless)
         raise ClipsTableError(
-            f"{source_of(table)}{len(nameless)} ratings name no rater: {places}. Name them, leave them out, or "
+            f"{source_of(table)}{counted(len(nameless), 'rating names', 'ratings name')} no rater: {places}. Name them, leave them out, or "
             "give rater=None where nobody knows who gave a rating"
         )
     return names

@@ -295,7 +295,7 @@ def test_mistakes_are_answered_in_words(ratings, rules, words):
 
 
 def test_nameless_and_unknown_raters_cannot_be_screened(ratings):
-    with pytest.raises(ClipsTableError, match="1 ratings name no rater: row 0"):
+    with pytest.raises(ClipsTableError, match="1 rating names no rater: row 0"):
         screen_ratings(ratings.assign(rater=["", *ratings["rater"][1:]]), PAPER)
     with pytest.raises(RatingDesignError, match="screening needs to know who gave each rating"):
         screen_ratings(ratings, PAPER, rater=None)
