@@ -264,6 +264,7 @@ def extract_and_tell(table: Any, made: Any, cache: Any, *, err: bool = False, **
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkippedWarning)
+        warnings.filterwarnings("ignore", message=r"\d+ clips? (is|are) heard, but")  # a note of the report
         report = extract(table, made, cache, **options)
     typer.echo(report, err=err)
     if len(report.skipped):

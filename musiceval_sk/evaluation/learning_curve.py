@@ -161,7 +161,7 @@ def score_learning_curve(
     seed = int(np.random.default_rng(random_state).integers(2**31))
     split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
 
-    def prepared(X: Any) -> tuple[list[Target], dict[str, list[Design]]]:
+    def _prepared(X: Any) -> tuple[list[Target], dict[str, list[Design]]]:
         features_by_name = feature_tables(X, clips)
         if len(features_by_name) > 1:
             raise ValueError(f"a learning curve takes one table of features; got {listed(features_by_name)}")
@@ -170,9 +170,9 @@ def score_learning_curve(
         return made, {target.name: make_designs(names, sizes, amounts_of(target, names)) for target in made}
 
     if callable(X):
-        prepared(pd.DataFrame(index=clips.index))
+        _prepared(pd.DataFrame(index=clips.index))
         X = X()
-    made, designs = prepared(X)
+    made, designs = _prepared(X)
     cells = run_fits(made, models, designs, split, n_repeats, seed, n_jobs, progress)
     options = {
         "metrics": chosen,

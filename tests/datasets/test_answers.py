@@ -217,7 +217,7 @@ def test_a_column_that_is_not_compared_is_named(write, truth):
 def test_ids_that_almost_match_are_named(write, truth):
     with (
         pytest.warns(
-            SkippedWarning, match="clips have no prediction: a; 'A' and 'a' differ in upper and lower"
+            SkippedWarning, match="clip has no prediction: a; 'A' and 'a' differ in upper and lower"
         ),
         pytest.warns(
             SkippedWarning, match="clip has no true score: A; 'A' and 'a' differ in upper and lower"

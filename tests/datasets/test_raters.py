@@ -198,9 +198,7 @@ def test_names_of_columns_may_be_written_otherwise():
 
 
 def test_columns_that_may_be_scores_are_not_dropped_without_a_word(write):
-    with pytest.raises(
-        ClipsTableError, match=r"columns of numbers found: mos.*targets=\['mos'\]$"
-    ):
+    with pytest.raises(ClipsTableError, match=r"columns of numbers found: mos.*targets=\['mos'\]$"):
         aggregate_ratings(write("rater,clip_id,mos,note\nA,x,3,fine\n"))
     with pytest.warns(
         UserWarning, match="not taken as scores, for their names are unknown.* found: allignment"
