@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -16,6 +17,25 @@ import typer
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 
 _INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
+_LARGEST_SEED = 2**32 - 1  # that NumPy takes
+_CHOICES = {
+    "modality": ("audio", "text", "both"),
+    "halves": ("rating", "rater"),
+    "audio": ("link", "embed", "none"),
+    "method": ("mean", "median", "trimmed", "zscore", "bias"),
+}
+# Options that are not called what the library calls the parameter.
+_OPTIONS = {
+    "counts": "any_size",
+    "metrics": "metric",
+    "n_jobs": "jobs",
+    "n_splits": "folds",
+    "rater": "anonymous",
+    "random_state": "seed",
+    "sizes": "size",
+    "targets": "target",
+}
+_PARAMETER = re.compile(r"(?<![^\s(])([a-z_]+)=(None|True|'[^']*'|\['([^']*)'\]|\w+|)(?=[\s,;:)]|$)")
 
 Clips = Annotated[Path, typer.Argument(help="Clips table (.csv, .tsv, .jsonl) or folder of sound files.")]
 Pattern = Annotated[
@@ -41,7 +61,7 @@ Cache = Annotated[
 Pooling = Annotated[str, typer.Option(help="How windows become one vector: mean, mean+std, max, first.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes to use.")]
 Scale = Annotated[tuple[float, float], typer.Option(help="Lowest and highest score that raters could give.")]
-Seed = Annotated[int, typer.Option(help="Seed of splits and models.")]
+Seed = Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of splits and models.")]
 
 
 def command(
@@ -49,21 +69,24 @@ def command(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose errors and warnings become one line each and an exit status.
 
-    What is wrong with --out (a "file" or a "folder"), --cache, --jobs and --device is said before the command begins.
+    What is wrong with options that several commands share is said before the command begins; --out is a "file" or a "folder".
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(**arguments: Any) -> None:
-            skipped = False
+            skipped, shown = False, set()
 
             def show(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
                 nonlocal skipped
                 skipped |= issubclass(category, SkippedWarning)
-                typer.echo(f"warning: {message}", err=True)
+                words = _in_options(str(message), arguments)
+                if words not in shown:  # Python's own "once" forgets whenever somebody touches the filters
+                    shown.add(words)
+                    typer.echo(f"warning: {words}", err=True)
 
             with warnings.catch_warnings(), _notes_of_readers():
-                warnings.simplefilter("once")
+                warnings.simplefilter("always")
                 warnings.filterwarnings("ignore", category=DeprecationWarning)
                 warnings.filterwarnings("ignore", category=FutureWarning)
                 warnings.showwarning = show
@@ -77,9 +100,10 @@ def command(
                     typer.echo(f"interrupted: {_kept(arguments)}", err=True)
                     raise typer.Exit(_INTERRUPTED) from None
                 except (AudioError, StoreError, OSError, MemoryError) as error:
-                    _fail(error, status=1)
+                    wrong_use = isinstance(error, FileNotFoundError | IsADirectoryError)
+                    _fail(_in_options(_words_of(error), arguments), status=2 if wrong_use else 1)
                 except (ValueError, ImportError) as error:
-                    _fail(error, status=2)
+                    _fail(_in_options(str(error), arguments), status=2)
             if skipped:
                 raise typer.Exit(1)
 
@@ -111,16 +135,28 @@ def _notes_of_readers() -> Iterator[None]:
 
 
 def _check_options(writes: str, options: dict[str, Any]) -> None:
+    for name, known in _CHOICES.items():
+        if options.get(name, known[0]) not in known:
+            raise ValueError(f"unknown {name} {options[name]!r}; choose from {', '.join(known)}")
     if options.get("jobs") == 0:
         raise ValueError("--jobs 0: give the number of processes, or -1 for as many as there are cores")
+    if "scale" in options:
+        from musiceval_sk.datasets._tables import check_scale
+
+        check_scale(options["scale"])
     if "cache" in options:
-        _store_at(options["cache"])
+        from musiceval_sk.features.store.maintain import exists
+
+        store = _store_at(options["cache"])
+        if {"jobs", "others"} & options.keys() and not exists(store):
+            _check_out(store.path, "file")
     if options.get("device") is not None:
         from musiceval_sk._device import resolve_device
 
         resolve_device(options["device"])
-    if options.get("out") is not None:
-        _check_out(options["out"], writes)
+    for name in ("out", "memory", "checkpoints", "sounds"):
+        if options.get(name) is not None:
+            _check_out(options[name], writes if name == "out" else "folder")
 
 
 def _store_at(cache: Path | None) -> Any:
@@ -147,21 +183,47 @@ def _check_out(out: Path, writes: str) -> None:
 
 def _kept(options: dict[str, Any]) -> str:
     """Say what an interrupted command leaves, for the same command to go on from."""
-    out = options.get("out")
-    folders = {
-        "finished fits": options.get("memory") or ("memory" in options and out and out / "fits"),
-        "checkpoints": options.get("checkpoints")
-        or (options.get("finetune") and out and out / "checkpoints"),
-        "files": ("cache" not in options or "batch_size" in options) and out and out.exists() and out,
-    }
+    out, places = options.get("out"), []
+    if "memory" in options:
+        places.append(("finished fits", options["memory"] or (out and out / "fits"), "**/output.pkl"))
+    if "checkpoints" in options:
+        places.append(("checkpoints", options["checkpoints"] or (out and out / "checkpoints"), "*"))
+    if "cache" not in options or "batch_size" in options:
+        places.append(("files", out, "*"))
     if "cache" in options:
-        folders["vectors"] = _store_at(options["cache"]).path
-    kept = [f"{what} in {place}" for what, place in folders.items() if place]
+        places.append(("vectors", _store_at(options["cache"]).path, ""))
+    kept = [f"{what} in {place}" for what, place, files in places if place and _holds(place, files)]
     return f"what was finished is kept: {', '.join(kept)}" if kept else "nothing was written"
 
 
-def _fail(error: Exception, status: int) -> None:
-    typer.echo(f"error: {error}", err=True)
+def _holds(place: Path, files: str) -> bool:
+    """Whether a folder holds such files; without a pattern, whether a store holds any."""
+    folder, pattern = (place, files) if files else (place.with_name(f"{place.name}.parts"), "part-*.h5")
+    return place.is_file() or any(folder.glob(pattern))
+
+
+def _in_options(message: str, arguments: dict[str, Any]) -> str:
+    """Name the options of the command where the library's words name its parameters; a study file has these, too."""
+    if Path(str(arguments.get("clips"))).suffix.lower() in (".toml", ".yaml", ".yml"):
+        return message
+
+    def option(found: re.Match[str]) -> str:
+        name = _OPTIONS.get(found[1], found[1])
+        value = found[3] or found[2].strip("'")
+        flag = name in ("anonymous", "any_size") or value in ("None", "True", "")
+        return f"--{name.replace('_', '-')}{'' if flag else f' {value}'}" if name in arguments else found[0]
+
+    return _PARAMETER.sub(option, message)
+
+
+def _words_of(error: Exception) -> str:
+    """Say an error of the system without its number."""
+    named = isinstance(error, OSError) and error.filename is not None and error.strerror
+    return f"{error.filename}: {error.strerror.lower()}" if named else str(error)  # type: ignore[attr-defined]
+
+
+def _fail(words: str, status: int) -> None:
+    typer.echo(f"error: {words}", err=True)
     raise typer.Exit(status)
 
 
@@ -196,16 +258,28 @@ def make_embedder(
     return embedder.set_output(transform="pandas")
 
 
+def extract_and_tell(table: Any, made: Any, cache: Any, *, err: bool = False, **options: Any) -> Any:
+    """Embed and print the report; it names the clips that were skipped, so the warning only counts them."""
+    from musiceval_sk import extract
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkippedWarning)
+        warnings.filterwarnings("ignore", message=r"\d+ clips? (is|are) heard, but")  # a note of the report
+        report = extract(table, made, cache, **options)
+    typer.echo(report, err=err)
+    if len(report.skipped):
+        count = f"skipped {len(report.skipped)} of {len(table)} clips"
+        warnings.warn(count, SkippedWarning, stacklevel=2)
+    return report
+
+
 def embed_readable(table: Any, embedder: Any, encoder: Any = None) -> Any:
     """Embed what can be embedded, and leave out the clips that cannot be read."""
-    from musiceval_sk import extract as extract_embeddings
     from musiceval_sk import get_encoder
 
     made = encoder or get_encoder(embedder.encoder, **(embedder.encoder_options or {}))
-    report = extract_embeddings(
-        table, made, embedder.cache, modality=embedder.modality, n_jobs=embedder.n_jobs
-    )
-    typer.echo(report, err=True)
+    options = {"modality": embedder.modality, "n_jobs": embedder.n_jobs}
+    report = extract_and_tell(table, made, embedder.cache, err=True, **options)
     kept = table.drop(index=report.skipped.index)
     if kept.empty:
         raise AudioError("none of the clips could be read")

@@ -16,6 +16,11 @@ def listed(offenders: Iterable[object], most: int = 5, separator: str = ", ") ->
     return f"{shown} (+{len(names) - most} more)" if len(names) > most else shown
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Put a number before a noun: ``"1 clip"``, ``"2 clips"``, or before what both forms are: ``"1 clip has"``."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
     """Say how many predictions no rater could give, and by how much; empty if none, or if no scale is known."""
     if scale is None:

@@ -29,9 +29,11 @@ from musiceval_sk._cli_common import (
     command,
     embed_readable,
     encoder_options,
+    extract_and_tell,
     make_embedder,
     path_text,
 )
+from musiceval_sk._text import counted
 from musiceval_sk._version import __version__
 from musiceval_sk.cli_cache import cache_app
 from musiceval_sk.cli_curve import curve
@@ -101,16 +103,12 @@ def extract(
     ] = False,
 ) -> None:
     """Embed clips and prompts into the cache; only what is missing is computed."""
-    from musiceval_sk import extract as extract_embeddings
     from musiceval_sk import get_encoder, load_clips
 
-    if modality not in ("audio", "text", "both"):
-        raise ValueError(f"unknown modality {modality!r}; choose from audio, text, both")
     table = load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
     made = get_encoder(encoder, **encoder_options(checkpoint, tokenizer, device, encoder))
-    options = {"modality": modality, "n_jobs": jobs, "strict": strict, "verify": verify}
-    report = extract_embeddings(table, made, path_text(cache), **options)  # type: ignore[arg-type]
-    typer.echo(report)
+    options: dict[str, Any] = {"modality": modality, "n_jobs": jobs, "strict": strict, "verify": verify}
+    extract_and_tell(table, made, path_text(cache), **options)
 
 
 _command("Example:  musiceval study clips.csv --ratings ratings.csv --cv system --cv prompt --out study")(
@@ -133,8 +131,10 @@ def fit(
     cache: Cache = None,
     pooling: Pooling = "mean",
     scale: Scale = (1, 5),
-    members: Annotated[int, typer.Option(help="Ensemble members; from two on, clips get a spread.")] = 4,
-    max_iter: Annotated[int, typer.Option(help="Most epochs.")] = 1000,
+    members: Annotated[
+        int, typer.Option(min=1, help="Ensemble members; from two on, clips get a spread.")
+    ] = 4,
+    max_iter: Annotated[int, typer.Option(min=1, help="Most epochs.")] = 1000,
     assess: Annotated[
         bool, typer.Option(help="Measure the error on systems left out, so that predict gives intervals.")
     ] = True,
@@ -161,7 +161,9 @@ def fit(
         raise ClipsTableError(f"{clips}: no clip has scores of {', '.join(names)}")
     if len(rated) < len(table):
         warnings.warn(
-            f"left out {len(table) - len(rated)} clips without scores", SkippedWarning, stacklevel=2
+            f"left out {counted(len(table) - len(rated), 'clip')} without scores",
+            SkippedWarning,
+            stacklevel=2,
         )
     model, about = fit_and_assess(embedder, regressor, rated, names, assess=assess)
     embedder.set_params(cache=None, n_jobs=None)  # of this machine, not of the model
@@ -214,9 +216,9 @@ def score(
     )
     of_systems = read_system_truth(system_truth, truth, systems, target)
     scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
-    count = "no systems named" if systems is None else f"{systems.nunique()} systems"
+    count = "no systems named" if systems is None else counted(systems.nunique(), "system")
     source = "" if systems is None else f"; system truth: {system_truth_in_words(system_truth)}"
-    typer.echo(f"{len(true)} clips, {count}{source}")
+    typer.echo(f"{counted(len(true), 'clip')}, {count}{source}")
     typer.echo(scores.round(4).to_string(na_rep="-"))
     if ci:
         typer.echo(f"\n{bootstrap_metrics(true, predicted, systems=systems, random_state=seed, n_jobs=2)}")

@@ -159,7 +159,6 @@ def export(
 
     check_suffix(out)
     check_pooling(pooling)
-    _check_modality(modality)
     embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
     embedder.set_params(modality=modality)
     table = embed_readable(load_clips(clips, pattern=pattern, prompts=prompts), embedder)
@@ -179,7 +178,6 @@ def doctor(
     from musiceval_sk import EmbeddingStore
     from musiceval_sk.features.doctor import check_setup
 
-    _check_modality(modality)
     found = check_setup(
         EmbeddingStore(path_text(cache)),
         encoder=encoder,
@@ -195,11 +193,6 @@ def doctor(
         above = row.finding
     if (found["asked"] & ~found["ok"]).any():
         raise typer.Exit(1)
-
-
-def _check_modality(modality: str) -> None:
-    if modality not in ("audio", "text", "both"):
-        raise ValueError(f"unknown modality {modality!r}; choose from audio, text, both")
 
 
 def _existing(cache: Path | None) -> Any:

@@ -56,9 +56,10 @@ def curve(
         str, typer.Option(help="system, prompt, system+prompt, random, 85/15 or official.")
     ] = "system",
     folds: Annotated[
-        int | None, typer.Option(help="Number of folds. Default: 5, or one a group where there are fewer.")
+        int | None,
+        typer.Option(min=2, help="Number of folds. Default: 5, or one a group where there are fewer."),
     ] = None,
-    repeats: Annotated[int, typer.Option(help="Random parts of each size.")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="Random parts of each size.")] = 10,
     anonymous: Annotated[
         bool, typer.Option("--anonymous", help="Nobody knows who gave a rating; no column rater is needed.")
     ] = False,
@@ -78,7 +79,7 @@ def curve(
     ] = None,
 ) -> None:
     """Show how scores grow with clips, systems and ratings a clip, and which of them still paid."""
-    from musiceval_sk import load_clips, make_split, score_learning_curve
+    from musiceval_sk import load_clips, score_learning_curve
     from musiceval_sk.datasets._tables import read_table
 
     options: dict[str, Any] = {"pattern": pattern, "prompts": prompts}
@@ -87,17 +88,14 @@ def curve(
     else:
         options["scale"] = None
     table = load_clips(clips, **options)
-    make_split(cv, table, n_splits=folds, random_state=seed)
     names = grows or _all_that_may_grow(table, ratings)
     sizes = None if size is None else [_size(text) for text in size]
     models = _models(model, table, seed)
     rated = None if ratings is None else read_table(ratings, target)
-    embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
-    table = embed_readable(table, embedder.fit(table))
-    X = embedder.fit_transform(table)
+    embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs).fit(table)
     found = score_learning_curve(
         table,
-        X,
+        lambda: embedder.transform(embed_readable(table, embedder)),
         models,
         cv,
         grows=names,
@@ -109,7 +107,7 @@ def curve(
         n_repeats=repeats,
         scale=scale,
         rater=None if anonymous else "rater",
-        features=f"{encoder}, {X.attrs['encoder_fingerprint']}",
+        features=f"{encoder}, {embedder._provenance()}",
         random_state=seed,
         n_jobs=jobs,
     )

@@ -19,6 +19,7 @@ from musiceval_sk._cli_common import (
     encoder_options,
     path_text,
 )
+from musiceval_sk._text import counted
 
 
 def predict(
@@ -31,7 +32,9 @@ def predict(
     device: Device = None,
     cache: Cache = None,
     jobs: Jobs = 1,
-    batch_size: Annotated[int, typer.Option(help="Clips that are embedded and written together.")] = 512,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Clips that are embedded and written together.")
+    ] = 512,
     allow_other_encoder: Annotated[
         bool,
         typer.Option("--allow-other-encoder", help="Warn of an encoder that is not training's, not refuse."),
@@ -58,7 +61,7 @@ def predict(
         )
     typer.echo(result.table(), err=out is None)
     if out is not None:
-        typer.echo(f"wrote {len(result.clips)} clips to {out}", err=True)
+        typer.echo(f"wrote {counted(len(result.clips), 'clip')} to {out}", err=True)
 
 
 def _encoder_of(model: Path, checkpoint: Path | None, tokenizer: Path | None, device: str | None) -> Any:
@@ -124,14 +127,14 @@ def fit_and_assess(
     model.fit(clips, clips[targets], **group_parameters(model, systems))
     about: dict[str, Any] = {"n_clips": len(clips), "targets": targets}
     typer.echo(
-        f"fitted on {len(clips)} clips, {', '.join(targets)}, in {regressor.n_iter_} epochs; "
+        f"fitted on {counted(len(clips), 'clip')}, {', '.join(targets)}, in {regressor.n_iter_} epochs; "
         f"early stopping held out {regressor.validation_fraction:.0%} of the {'clips' if systems is None else 'systems'}"
     )
     if not assess:
         return model, about
     if count < FEWEST_SYSTEMS:
         warnings.warn(
-            f"{count or 'too few'} systems are named: the error on new systems was not measured, so predict gives no interval for "
+            f"{counted(count, 'system is', 'systems are') if count else 'too few systems are'} named: the error on new systems was not measured, so predict gives no interval for "
             f"what raters would say; it takes {FEWEST_SYSTEMS}",
             UserWarning,
             stacklevel=2,

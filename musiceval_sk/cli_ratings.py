@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from musiceval_sk._cli_common import Scale, Seed, Targets
+from musiceval_sk._text import counted
 from musiceval_sk.exceptions import ClipsTableError
 
 _KINDS = ("real", "copy", "high", "low")
@@ -37,18 +38,26 @@ def ratings(
     batch: Annotated[
         str | None, typer.Option(help="Column of batches. Default: batch, if there is one.")
     ] = None,
-    real_least: Annotated[float, typer.Option(help="Lowest score that real music may get.")] = 3,
-    copies_apart: Annotated[float, typer.Option(help="Most that scores of two copies may differ.")] = 1,
+    real_least: Annotated[
+        float | None, typer.Option(help="Lowest score that real music may get. Default: 3.")
+    ] = None,
+    copies_apart: Annotated[
+        float | None, typer.Option(help="Most that scores of two copies may differ. Default: 1.")
+    ] = None,
     fastest: Annotated[
         float | None,
-        typer.Option(help="Seconds that a rating takes at least; reads the column --time-column."),
+        typer.Option(min=0, help="Seconds that a rating takes at least; reads the column --time-column."),
     ] = None,
-    time_column: Annotated[str, typer.Option(help="Column of times in seconds.")] = "seconds",
+    time_column: Annotated[
+        str | None, typer.Option(help="Column of times in seconds. Default: seconds.")
+    ] = None,
     same_share: Annotated[
-        float | None, typer.Option(help="Leave out who gave one score in this share of a batch, or more.")
+        float | None,
+        typer.Option(min=0, max=1, help="Leave out who gave one score in this share of a batch, or more."),
     ] = None,
     agreement: Annotated[
-        float | None, typer.Option(help="Leave out who correlates less than this with the other raters.")
+        float | None,
+        typer.Option(min=-1, max=1, help="Leave out who correlates less than this with the other raters."),
     ] = None,
     method: Annotated[str, typer.Option(help="mean, median, trimmed, zscore or bias.")] = "mean",
     halves: Annotated[str, typer.Option(help="Halve each clip's ratings (rating) or the raters (rater).")] = (
@@ -66,8 +75,17 @@ def ratings(
     from musiceval_sk.datasets._tables import read_table
 
     rater = None if anonymous else "rater"
+    made = _probes(probes) if probes is not None else {}
+    rules = _rules(made, real_least, copies_apart, fastest, time_column, same_share, agreement)
+    for option, value, user, used in (
+        ("--batch", batch, "a rule that screens raters, such as --probes", rules),
+        ("--time-column", time_column, "--fastest", fastest is not None),
+        ("--real-least", real_least, "--probes with real music", made.get("real")),
+        ("--copies-apart", copies_apart, "--probes with copies", made.get("copy")),
+    ):
+        if value is not None and not used:
+            raise ValueError(f"{option} {value} does nothing without {user}; add that, or leave {option} out")
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
-    rules = _rules(probes, real_least, copies_apart, fastest, time_column, same_share, agreement)
     if rules and anonymous:
         raise ValueError(
             "raters cannot be screened where nobody knows them; leave out --anonymous or the rules"
@@ -85,7 +103,7 @@ def ratings(
         typer.echo(f"\n{_words_on_raters(name, raters)}")
     names = [column for column in scores if f"{column}_count" in scores]
     means = ", ".join(f"{name} {scores[name].mean():.3f}" for name in names)
-    typer.echo(f"\n{len(scores)} clips by {method}; mean of all: {means}")
+    typer.echo(f"\n{counted(len(scores), 'clip')} by {method}; mean of all: {means}")
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -100,11 +118,11 @@ def ratings(
 
 
 def _rules(
-    probes: Path | None,
-    real_least: float,
-    copies_apart: float,
+    clips: dict[str, list[Any]],
+    real_least: float | None,
+    copies_apart: float | None,
     fastest: float | None,
-    time_column: str,
+    time_column: str | None,
     same_share: float | None,
     agreement: float | None,
 ) -> list[Any]:
@@ -118,17 +136,16 @@ def _rules(
     )
 
     rules: list[Any] = []
-    clips = _probes(probes) if probes is not None else {}
     if clips.get("real"):
-        rules.append(RealMusicProbe(clips["real"], least=real_least))
+        rules.append(RealMusicProbe(clips["real"], least=3 if real_least is None else real_least))
     if clips.get("copy"):
-        rules.append(DuplicateProbe(clips["copy"], most=copies_apart))
+        rules.append(DuplicateProbe(clips["copy"], most=1 if copies_apart is None else copies_apart))
     if clips.get("high") or clips.get("low"):
         rules.append(AnchorRule(high=clips["high"], low=clips["low"]))
     if same_share is not None:
         rules.append(StraightLining(share=same_share))
     if fastest is not None:
-        rules.append(TooFast(fastest, column=time_column))
+        rules.append(TooFast(fastest, column=time_column or "seconds"))
     if agreement is not None:
         rules.append(Disagreement(least=agreement))
     return rules
@@ -157,7 +174,7 @@ def _words_on_raters(target: str, raters: Any) -> str:
     """Lay out the raters, those who agree least first; of many only these."""
     shown = raters.sort_values("agreement").head(_MOST_RATERS)
     which = f", the {len(shown)} who agree least" if len(shown) < len(raters) else ""
-    lines = [f"{target}: {len(raters)} raters{which}", shown.round(2).to_string(na_rep="-")]
+    lines = [f"{target}: {counted(len(raters), 'rater')}{which}", shown.round(2).to_string(na_rep="-")]
     if "bias_refused" in raters.attrs:
         lines.append(f"no bias: {raters.attrs['bias_refused']}")
     return "\n".join(lines)

@@ -19,7 +19,7 @@ def report(
     prompts: Prompts = None,
     audio: Annotated[str, typer.Option(help="link, embed or none: how the page holds sounds.")] = "link",
     max_audio_mb: Annotated[
-        float, typer.Option("--max-audio-mb", help="Most megabytes that embedded sounds may add.")
+        float, typer.Option("--max-audio-mb", min=0, help="Most megabytes that embedded sounds may add.")
     ] = 20.0,
     note: Annotated[str, typer.Option(help="A sentence above everything else.")] = "",
     out: Annotated[Path, typer.Option(help="Page to write.")] = Path("report.html"),

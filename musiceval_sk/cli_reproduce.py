@@ -26,9 +26,9 @@ def reproduce(
     tokenizer: Tokenizer = None,
     device: Device = None,
     cache: Cache = None,
-    seeds: Annotated[int, typer.Option(help="Fits, which differ in their seed.")] = 5,
-    seed: Annotated[int, typer.Option(help="First seed; it also draws a random split.")] = 0,
-    resamples: Annotated[int, typer.Option(help="Resamples of the intervals.")] = 2000,
+    seeds: Annotated[int, typer.Option(min=1, help="Fits, which differ in their seed.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="First seed; it also draws a random split.")] = 0,
+    resamples: Annotated[int, typer.Option(min=1, help="Resamples of the intervals.")] = 2000,
     jobs: Jobs = 1,
     any_size: Annotated[
         bool, typer.Option("--any-size", help="Do not expect the 2,748 clips of the true data set.")
@@ -43,16 +43,16 @@ def reproduce(
         ),
     ] = None,
     blocks: Annotated[
-        int | None, typer.Option(help="With --finetune last-blocks: blocks of each tower. Default: 2.")
+        int | None, typer.Option(min=1, help="With --finetune last-blocks: blocks of each tower. Default: 2.")
     ] = None,
     lora_rank: Annotated[
-        int | None, typer.Option(help="With --finetune lora: width of the adapters. Default: 8.")
+        int | None, typer.Option(min=1, help="With --finetune lora: width of the adapters. Default: 8.")
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="With --finetune: auto, float32, bfloat16 or float16. Default: auto.")
     ] = None,
     max_batch_memory: Annotated[
-        int | None, typer.Option(help="With --finetune: most bytes of one pass. Default: found out.")
+        int | None, typer.Option(min=1, help="With --finetune: most bytes of one pass. Default: found out.")
     ] = None,
     checkpoints: Annotated[
         Path | None,

@@ -41,7 +41,8 @@ def study(
         ),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Number of folds. Default: 5, or one a group where there are fewer.")
+        int | None,
+        typer.Option(min=2, help="Number of folds. Default: 5, or one a group where there are fewer."),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -68,7 +69,9 @@ def study(
         ),
     ] = None,
     scale: Scale = (1, 5),
-    resamples: Annotated[int, typer.Option(help="Resamples for intervals and tests; 0 for neither.")] = 1000,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Resamples for intervals and tests; 0 for neither.")
+    ] = 1000,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Processes to use. Default: 1.")] = None,
     seed: Seed = 0,
     memory: Annotated[

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from musiceval_sk import load_model, save_model
@@ -73,7 +75,8 @@ def test_extract_of_a_folder_with_an_unreadable_file_says_so_and_exits_1(folder,
     assert result.exit_code == 1
     assert "audio: 16 stored" in result.stdout
     assert "skipped: 1" in result.stdout
-    assert "warning: skipped 1 of 17 clips" in result.stderr
+    assert "warning: skipped 1 of 17 clips\n" in result.stderr
+    assert result.output.count("S09_P01.wav: not a sound file") == 1
     strict = run("extract", tmp_path / "audio", "--strict", "--cache", tmp_path / "e2.h5")
     assert strict.exit_code == 1
     assert "error: " in strict.stderr and "S09_P01.wav: not a sound file" in strict.stderr
@@ -212,9 +215,11 @@ def test_score_names_clips_without_a_partner(tmp_path):
     (tmp_path / "t.csv").write_text("clip_id,system,impression\na,S1,1\nb,S1,2\nc,S2,4\ny,S2,5\n")
     result = run("score", tmp_path / "p.csv", "--truth", tmp_path / "t.csv")
     assert result.exit_code == 1
-    assert "1 clips have no prediction: y" in result.stderr
-    assert "1 clips have no true score: x" in result.stderr
+    assert "1 clip has no prediction: y" in result.stderr
+    assert "1 clip has no true score: x" in result.stderr
     assert "3 clips, 2 systems" in result.stdout
+    result = run("score", tmp_path / "p.csv", "--truth", tmp_path / "t.csv", "--ci")
+    assert result.stderr.count("S metrics over 2 systems") == 1
     # By hand: errors 0, 0, 1 over three clips.
     assert re.search(r"impression\s+0\.3333", result.stdout)
 
@@ -289,14 +294,21 @@ def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monke
         raise AssertionError("embedding began")
 
     monkeypatch.setattr("musiceval_sk.features.extract.embed_batches", refuse)
+    monkeypatch.setattr("musiceval_sk.features.encoders.spectral.SpectralEncoder.encode_text", refuse)
     common = [*data(folder)[:3], "--cache", tmp_path / "new.h5"]
     for wrong in (["--cv", "foo"], ["--folds", 1], ["--pooling", "median"]):
         assert run("study", *common, *wrong).exit_code == 2
     assert run("fit", *common, "--members", 0).exit_code == 2
     (tmp_path / "file").write_text("kept")
     for command, wrong, words in (
-        ("study", ["--folds", 50], "n_splits=50, but there are 4 systems to deal; give at most 4"),
-        ("curve", ["--folds", 50], "n_splits=50, but there are 4 systems"),
+        ("study", ["--folds", 50], "--folds 50, but there are 4 systems to deal; give at most 4"),
+        ("curve", ["--folds", 50], "--folds 50, but there are 4 systems"),
+        ("study", ["--memory", tmp_path / "file"], f"{tmp_path}/file: is a file; name a folder to write"),
+        ("curve", ["--metric", "foo"], "unknown metrics: foo; choose from U_MSE"),
+        ("curve", ["--grows", "clips", "--size", 1000], "sizes of clips: 1000; give shares"),
+        ("extract", ["--cache", "/proc/none/e.h5"], "/proc/none/e.h5: cannot be written ("),
+        ("fit", ["--scale", 5, 1], "the scale 5 to 1 is reversed; give the lowest score, then the highest"),
+        ("study", ["--scale", 3, 3], "the scale 3 to 3 is empty; give the lowest"),
         ("extract", ["--jobs", 0], "--jobs 0: give the number of processes"),
         ("fit", ["--cache", tmp_path], f"{tmp_path}: is a folder; a store is a file, such as"),
         ("fit", ["--out", tmp_path], f"{tmp_path}: is a folder; name a file to write"),
@@ -307,13 +319,39 @@ def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monke
         ),
         ("fit", ["--out", "/proc/none/m.skops"], "/proc/none/m.skops: cannot be written ("),
         ("study", ["--out", tmp_path / "file"], f"{tmp_path}/file: is a file; name a folder to write"),
-        ("study", ["--device", "cuda:99"], "device='cuda:99' was asked for, but torch sees"),
+        ("study", ["--device", "cuda:99"], "--device cuda:99 was asked for, but torch sees"),
     ):
         arguments = common[:1] + common[3:] if command == "extract" else common
         result = run(command, *arguments, *wrong)
         assert result.exit_code == 2, result.output
         assert result.stderr.startswith("error: ") and words in result.stderr
     assert (tmp_path / "file").read_text() == "kept"
+    for command, option, value in (
+        ("study", "--resamples", -1),
+        ("study", "--seed", -1),
+        ("study", "--folds", 1),
+        ("curve", "--repeats", 0),
+        ("fit", "--members", 0),
+    ):
+        result = run(command, *common, option, value)
+        assert result.exit_code == 2 and f"'{option}'" in result.stderr.splitlines()[-1]
+
+
+def test_messages_name_options_and_not_parameters(tmp_path):
+    (tmp_path / "r.csv").write_text("slot,clip_id,impression\n1,a,3\n2,a,4\n")
+    result = run("ratings", tmp_path / "r.csv")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("not persons; give --anonymous where nobody knows who gave a rating\n")
+    (tmp_path / "m.csv").write_text("rater,clip_id,MOS,alignment\nr1,a,3,4\nr2,a,4,4\nr1,b,2,1\nr2,b,1,3\n")
+    result = run("ratings", tmp_path / "m.csv")
+    words = "columns of numbers found: MOS. If they are scores, give --target MOS\n"
+    assert result.stderr.count("warning: ") == 1 and words in result.stderr  # read twice, said once
+    result = run("ratings", tmp_path)
+    assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path}: is a folder, not a table\n")
+    # A name that looks like a parameter stays as it is; a study file knows the parameters only.
+    assert "seed=1.csv: no such file" in run("extract", "seed=1.csv").stderr
+    (tmp_path / "study.toml").write_text("clips = 'c.csv'\nn_resamples = -1\n")
+    assert "error: n_resamples=-1 must be 0 or more" in run("study", tmp_path / "study.toml").stderr
 
 
 def test_an_interrupted_command_says_what_it_keeps(folder, tmp_path, monkeypatch):
@@ -326,9 +364,16 @@ def test_an_interrupted_command_says_what_it_keeps(folder, tmp_path, monkeypatch
     result = run("study", *common, "--out", tmp_path / "study")
     assert result.exit_code == 130
     fits = tmp_path / "study" / "fits"
+    assert result.stderr.splitlines()[-1] == f"interrupted: what was finished is kept: vectors in {cache}"
+    (fits / "joblib" / "fit").mkdir(parents=True)
+    (fits / "joblib" / "fit" / "output.pkl").touch()
+    result = run("study", *common, "--out", tmp_path / "study")
     words = f"interrupted: what was finished is kept: finished fits in {fits}, vectors in {cache}"
     assert result.stderr.splitlines()[-1] == words
     assert cache.with_name("new.h5.parts").is_dir()
+    monkeypatch.setattr("musiceval_sk.features.extract._missing", interrupt)
+    result = run("extract", *data(folder)[:1], "--cache", tmp_path / "none.h5")
+    assert (result.exit_code, result.stderr) == (130, "interrupted: nothing was written\n")
     monkeypatch.setattr("musiceval_sk.evaluation.metrics.evaluate", interrupt)
     table = tmp_path / "scores.csv"
     table.write_text("clip_id,impression\na,1\nb,2\n")
@@ -369,3 +414,12 @@ def test_a_list_in_a_cell_is_named_and_an_audiofolder_is_read(tmp_path, write_so
     assert (
         "metadata.csv: column 'file_name' taken as 'path'; column 'text' taken as 'prompt'" in result.stderr
     )
+
+
+def test_an_odd_sound_is_named_once(tmp_path, write_sounds):
+    path = write_sounds(1.0)["path"].iloc[0]
+    left, rate = soundfile.read(path)
+    soundfile.write(path, np.stack([left, -left], axis=1), rate, subtype="FLOAT")
+    result = run("extract", Path(path).parent, "--modality", "audio", "--cache", tmp_path / "e.h5")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("1 clip is heard, but: ") == 1

@@ -98,8 +98,8 @@ def test_score_names_missing_and_unknown_clips(made, answers, tmp_path):
     )
     result = run("score", tmp_path / "a.txt", "--truth", made.folder)
     assert result.exit_code == 1
-    assert f"1 clips have no prediction: {first.split(',')[0]}" in result.stderr
-    assert "1 clips have no true score: no-such" in result.stderr
+    assert f"1 clip has no prediction: {first.split(',')[0]}" in result.stderr
+    assert "1 clip has no true score: no-such" in result.stderr
     assert f"{len(test) - 1} clips, " in result.stdout
     (tmp_path / "a.txt").write_text(f"{first}\n{first}\n")
     doubled = run("score", tmp_path / "a.txt", "--truth", made.folder)

@@ -72,6 +72,21 @@ def test_bad_probes_are_named_by_line(folder, tmp_path, line, words):
     assert words in result.stderr
 
 
+@pytest.mark.parametrize(
+    "option, value, needed",
+    [
+        ("--batch", "day", "a rule that screens raters"),
+        ("--time-column", "took", "--fastest"),
+        ("--real-least", 2.0, "--probes with real music"),
+        ("--copies-apart", 2.0, "--probes with copies"),
+    ],
+)
+def test_an_option_that_nothing_uses_is_refused(folder, option, value, needed):
+    result = run(folder / "ratings.csv", option, value)
+    assert result.exit_code == 2
+    assert f"error: {option} {value} does nothing without {needed}" in result.stderr
+
+
 TWO = "rater,clip_id,impression\nr1,a,3\nr2,a,4\nr1,b,2\nr2,b,1\nr1,c,5\nr2,c,4\n"
 
 

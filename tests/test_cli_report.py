@@ -61,8 +61,8 @@ def test_embeds_up_to_a_limit(folder):
     ("arguments", "status", "words"),
     [
         (["clips.csv"], 2, "no JSON"),
-        (["gone.json"], 1, "No such file"),
-        (["study.json", "--audio", "stream"], 2, "audio must be one of link, embed, none"),
+        (["gone.json"], 2, "gone.json: no such file or directory"),
+        (["study.json", "--audio", "stream"], 2, "unknown audio 'stream'; choose from link, embed, none"),
     ],
 )
 def test_mistakes_are_one_line_and_a_status(folder, arguments, status, words):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets._tables import (
     how_to_name,
     numbers,
@@ -93,7 +93,7 @@ def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bo
     known = table["clip_id"].isin(own)
     if len(strangers) and not quiet:
         warnings.warn(
-            f"{source_of(table)}left out {(~known).sum()} ratings of {len(strangers)} unknown clips: {listed(strangers)}{near}",
+            f"{source_of(table)}left out {counted((~known).sum(), 'rating')} of {counted(len(strangers), 'unknown clip')}: {listed(strangers)}{near}",
             SkippedWarning,
             stacklevel=3,
         )

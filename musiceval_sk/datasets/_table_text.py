@@ -30,7 +30,7 @@ def kind_of(path: Path) -> str:
 def text_of(path: Path) -> str:
     """Unpack and decode a file: UTF-8, or UTF-16 where a byte order mark says so."""
     if not path.is_file():
-        raise ClipsTableError(f"{path}: no such file")
+        raise ClipsTableError(f"{path}: {'is a folder, not a table' if path.is_dir() else 'no such file'}")
     content = path.read_bytes()
     if path.suffix.lower() == ".gz":
         try:

@@ -176,17 +176,28 @@ def numbers(table: pd.DataFrame, column: str) -> pd.Series:
     return values
 
 
+def check_scale(scale: Any) -> None:
+    """Raise unless the lowest score comes first and the highest lies above it."""
+    low, high = scale
+    if not -np.inf < low < high < np.inf:
+        fault = "empty" if low == high else "reversed" if low > high else "no pair of numbers"
+        raise ValueError(
+            f"the scale {low:g} to {high:g} is {fault}; give the lowest score, then the highest, such as 1 5"
+        )
+
+
 def require_scale(table: pd.DataFrame, target: str, scale: tuple[float, float] | None) -> None:
     """Raise unless every number of a column lies on the scale."""
     if scale is None:
         return
+    check_scale(scale)
     low, high = scale
     wrong = table.loc[(table[target] < low) | (table[target] > high), target]
     if len(wrong):
         offenders = (f"{score:g} ({place_of(table, row)})" for row, score in wrong.items())
         raise ClipsTableError(
             f"{source_of(table)}column {target!r} has scores off the scale {low:g} to {high:g}: {listed(offenders)}. "
-            "Mend them, or give the scale= that the raters used"
+            "Correct them, or give the raters' own scale"
         )
 
 
@@ -211,7 +222,7 @@ def how_to_name(names: Sequence[str]) -> str:
     """Say how columns of numbers become targets; nothing where there are none."""
     if not names:
         return ""
-    return f"; columns of numbers found: {listed(names)}. If they are scores, give targets={names[:1]} (--target {names[0]})"
+    return f"; columns of numbers found: {listed(names)}. If they are scores, give targets={names[:1]}"
 
 
 def warn_of_unused_scores(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets._musiceval_files import find_files, names_of
 from musiceval_sk.datasets._musiceval_parquet import parquet_files
 from musiceval_sk.datasets._tables import (
@@ -97,7 +97,7 @@ def write_answers(predictions: pd.DataFrame, path: str | Path) -> None:
     broken = ~np.isfinite(scores.to_numpy()).all(axis=1)
     if broken.any():
         raise ClipsTableError(
-            f"{broken.sum()} clips lack a finite prediction: {listed(predictions.index[broken])}; the challenge asks "
+            f"{counted(broken.sum(), 'clip lacks', 'clips lack')} a finite prediction: {listed(predictions.index[broken])}; the challenge asks "
             "for both scores of every clip"
         )
     rows = zip(names, *(scores[target].round(6).tolist() for target in TARGETS), strict=True)
@@ -183,7 +183,9 @@ def match_answers(
     for name, lacking in (("prediction", only_true), ("true score", only_predicted)):
         if len(lacking):
             warnings.warn(
-                f"{len(lacking)} clips have no {name}: {listed(lacking)}{near}", SkippedWarning, stacklevel=2
+                f"{counted(len(lacking), 'clip has', 'clips have')} no {name}: {listed(lacking)}{near}",
+                SkippedWarning,
+                stacklevel=2,
             )
     return true.loc[shared], predicted.loc[shared], systems_if_named(key.loc[shared])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed, printable
+from musiceval_sk._text import counted, listed, printable
 from musiceval_sk.datasets._tables import (
     numbers,
     place_of,
@@ -237,7 +237,7 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
     if unread:
         kinds = (f"{count} {suffix}" for suffix, count in sorted(unread.items()))
         warnings.warn(
-            f"{printable(folder)}: {unread.total()} files are of kinds that are not read, convert them to WAV or FLAC: "
+            f"{printable(folder)}: {counted(unread.total(), 'file is', 'files are')} of kinds that are not read, convert them to WAV or FLAC: "
             f"{listed(kinds, most=12)}",
             SkippedWarning,
             stacklevel=3,
@@ -248,7 +248,10 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
         )
     gone = [path.relative_to(folder).as_posix() for path in sounds if not path.is_file()]
     if gone:
-        _warn(f"{len(gone)} sounds are no files but links to nothing, pipes or the like", pd.Series(gone))
+        _warn(
+            f"{counted(len(gone), 'sound is', 'sounds are')} no files but links to nothing, pipes or the like",
+            pd.Series(gone),
+        )
     names = [printable(file.relative_to(folder).as_posix()) for file in files]
     stems = pd.Series([without_suffix(name) for name in names])
     table = pd.DataFrame({"clip_id": stems.where(~stems.duplicated(keep=False), names)})
@@ -326,8 +329,12 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
             table.loc[lacking, "clip_id"],
             near,
         )
+    named = side.attrs["path"]
     if key == "clip_id" and len(foreign):
-        _warn(f"{len(foreign)} rows of {side.attrs['path']} belong to no clip", foreign)
+        _warn(
+            f"{counted(len(foreign), f'row of {named} belongs', f'rows of {named} belong')} to no clip",
+            foreign,
+        )
     for column in added.columns.intersection(table.columns):  # clips that the side table lacks keep their own
         added[column] = added[column].where(~lacking, table[column])
     kept = table.drop(columns=[column for column in added.columns if column in table])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets._aggregation import Location, mean_of, median_of, trimmed_mean_of
 from musiceval_sk.datasets._rater_models import fit_bias, scale_to_panel
 from musiceval_sk.datasets._ratings import codes_of, columns_of, name_raters, of_known_clips, read_ratings
@@ -170,7 +170,7 @@ def _locate(
     if not used.all():
         flat = names[np.unique(raters[~used])]
         warnings.warn(
-            f"{source_of(table)}left out {(~used).sum()} ratings of {target} by {len(flat)} raters who gave one score "
+            f"{source_of(table)}left out {counted((~used).sum(), 'rating')} of {target} by {counted(len(flat), 'rater')} who gave one score "
             f"only, which cannot be normalised: {listed(flat)}",
             SkippedWarning,
             stacklevel=3,
@@ -204,7 +204,7 @@ def _warn_of_repeats(table: pd.DataFrame, rater: str | None, items: Sequence[str
     if repeats:
         what = "clip" if list(items) == ["clip_id"] else "item"
         warnings.warn(
-            f"{source_of(table)}{repeats} ratings repeat a rater and {what}; each counts as one more",
+            f"{source_of(table)}{counted(repeats, 'rating repeats', 'ratings repeat')} a rater and {what}; each counts as one more",
             UserWarning,
             stacklevel=3,
         )

@@ -125,7 +125,9 @@ def run(job: Any, verbose: bool) -> list[Any]:
 
     from musiceval_sk.estimators import _jobs
 
-    with tqdm(total=job.schedule.max_iter, unit="epoch", disable=not verbose) as bar:
+    if not verbose:  # even a hidden bar makes a lock between processes, which a killed worker leaves behind
+        return _jobs.train_job(job, lambda epoch, loss: None)
+    with tqdm(total=job.schedule.max_iter, unit="epoch") as bar:
 
         def show(epoch: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses
 from musiceval_sk.evaluation.subsets import select_systems
 from musiceval_sk.exceptions import FewSystemsWarning
@@ -91,7 +91,7 @@ def systems_in_order(clips: Clips | None, systems: Any, n: int, otherwise: str |
     labels = np.array(id_texts(labels), dtype=object)
     missing = labels == ""
     if missing.any():
-        which = f"{missing.sum()} clips, at rows" if clips is None else "clips"
+        which = "the clips in rows" if clips is None else "clips"
         names = np.flatnonzero(missing) if clips is None else clips.index[missing]
         raise ValueError(f"no system is known for {which}: {listed(names)}")
     return labels
@@ -155,7 +155,7 @@ def folds_of(folds: Any, clips: Clips | None, kept: np.ndarray) -> np.ndarray | 
         raise ValueError(f"folds has shape {names.shape}; expected one fold for each of {len(kept)} clips")
     numbers = pd.factorize(names)[0]
     if (numbers < 0).any():
-        raise ValueError(f"{np.count_nonzero(numbers < 0)} clips have no fold")
+        raise ValueError(f"{counted(np.count_nonzero(numbers < 0), 'clip has', 'clips have')} no fold")
     return numbers[kept]
 
 

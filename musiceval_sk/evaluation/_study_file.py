@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musiceval_sk._optional import import_optional
+from musiceval_sk.datasets._tables import check_scale
 
 STUDY_FILES = (".toml", ".yaml", ".yml")
 
@@ -67,6 +68,7 @@ def scale_of(value: Any, where: str) -> tuple[float, float] | None:
         raise ValueError(
             f"{where} scale = {value!r} must be the lowest and the highest score, such as [1, 5]"
         )
+    check_scale(value)
     return value[0], value[1]
 
 

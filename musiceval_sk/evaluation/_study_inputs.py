@@ -2,17 +2,27 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets._tables import how_to_name, unused_scores
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.ids import near_misses, under_ids_of
 from musiceval_sk.evaluation.study_result import NO_FEATURES
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+
+
+def check_run(n_resamples: int, random_state: int | None, memory: Any) -> None:
+    """Refuse settings of a study that would fail only after all models were fitted."""
+    for name, value in (("n_resamples", n_resamples), ("random_state", random_state)):
+        if value is not None and value < 0:
+            raise ValueError(f"{name}={value} must be 0 or more")
+    if isinstance(memory, str | Path) and Path(memory).is_file():
+        raise ValueError(f"{memory}: is a file; memory is a folder")
 
 
 def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list[str]:
@@ -125,7 +135,7 @@ def usable_clips(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: s
     if not usable.all():
         left_out = clips.index[~usable]
         warnings.warn(
-            f"{target}: left out {len(left_out)} clips without features or score: {listed(left_out)}",
+            f"{target}: left out {counted(len(left_out), 'clip')} without features or score: {listed(left_out)}",
             SkippedWarning,
             stacklevel=3,
         )

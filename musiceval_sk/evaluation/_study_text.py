@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._text import counted
 from musiceval_sk.evaluation._folded_metrics import LEAST_SYSTEMS_TO_RANK
 from musiceval_sk.evaluation.metrics import METRICS
+from musiceval_sk.evaluation.study_result import KINDS, POOLED
 
 if TYPE_CHECKING:
     from musiceval_sk.evaluation.study_result import StudyResult
 
 FEW_SYSTEMS = 10
-_KIND_WIDTH = 19
 
 
 def study_text(study: "StudyResult") -> str:
@@ -92,44 +93,43 @@ def _header(name: str, split: dict[str, Any]) -> str:
 
 
 def _section(study: "StudyResult", split: str, target: str) -> list[str]:
-    described = study.about["splits"][split]
-    facts = described["targets"][target]
-    by_kind = {kind: study.rows(target, kind, split=split) for kind in ("pooled", "mean of folds")}
-    names = list(next(iter(by_kind.values())).index)
-    width = 2 + max(12, *(len(name) for name in names))
+    facts = study.about["splits"][split]["targets"][target]
     inputs = " or ".join(dict.fromkeys(str(count) for count in study.about["inputs"][target].values()))
-    lines = [
-        "",
-        f"{target}: {facts['clips']} clips of {facts['systems']} systems; {inputs} columns as input",
-        f"{'':{width}s}{'':{_KIND_WIDTH}s}" + "".join(f"{name:>8s}" for name in METRICS) + "  S_SRCC 95 %",
-    ]
-    for name in names:
-        for kind, rows in by_kind.items():
-            lines.append(_row(name if kind == "pooled" else "", kind, rows.loc[name], width))
-    lines += _ceiling(study.about["human_ceiling"].get(target, {}), width)
-    lines += _notes(study, split, target)
-    lines += _tests(study, split, target)
-    return [*lines, *(f"  {caution}" for caution in study.cautions(target, split))]
-
-
-def _row(name: str, kind: str, row: pd.Series, width: int) -> str:
-    cells = "".join(_cell(row[metric]) for metric in METRICS)
-    low, high = row.get("S_SRCC_low", np.nan), row.get("S_SRCC_high", np.nan)
-    bounds = f"  [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else ""
-    if row[list(METRICS)].isna().all():
-        bounds = "  cannot be judged"
-    elif not bounds and np.isfinite(row["S_SRCC"]):
-        bounds = "  no interval"  # of a perfect ranking, or one that no system changes
-    return f"{name:{width}s}{kind:{_KIND_WIDTH}s}{cells}{bounds}".rstrip()
-
-
-def _ceiling(ceiling: dict[str, dict[str, float]], width: int) -> list[str]:
-    """Rows of the raters themselves, under those of the predictors."""
     return [
-        f"{'human ceiling' if first else '':{width}s}{who[: _KIND_WIDTH - 1]:{_KIND_WIDTH}s}"
-        + "".join(_cell(figures.get(metric, np.nan)) for metric in METRICS)
-        for first, (who, figures) in zip([True, False], ceiling.items(), strict=False)
+        "",
+        f"{target}: {counted(facts['clips'], 'clip')} of {counted(facts['systems'], 'system')}; {inputs} columns as input",
+        *_table(study, split, target),
+        *_notes(study, split, target),
+        *_tests(study, split, target),
+        *(f"  {caution}" for caution in study.cautions(target, split)),
     ]
+
+
+def _table(study: "StudyResult", split: str, target: str) -> list[str]:
+    """Predictors in both kinds, and under them the raters themselves."""
+    by_kind = {kind: study.rows(target, kind, split=split) for kind in KINDS}
+    rows = {
+        (name, kind): {**rows.loc[name, list(METRICS)], "S_SRCC 95 %": _bounds(rows.loc[name])}
+        for name in by_kind[POOLED].index
+        for kind, rows in by_kind.items()
+    }
+    for who, figures in study.about["human_ceiling"].get(target, {}).items():
+        rows["human ceiling", who] = figures
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*METRICS, "S_SRCC 95 %"])
+    table["S_SRCC 95 %"] = table["S_SRCC 95 %"].fillna("")
+    text = table.to_string(float_format="{:.3f}".format, na_rep="-", col_space=7)
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def _bounds(row: pd.Series) -> str:
+    if row[list(METRICS)].isna().all():
+        return "cannot be judged"
+    low, high = row.get("S_SRCC_low", np.nan), row.get("S_SRCC_high", np.nan)
+    if np.isfinite(low):
+        return f"[{low:+.2f}, {high:+.2f}]"
+    return (
+        "no interval" if np.isfinite(row["S_SRCC"]) else ""
+    )  # of a perfect ranking, or one that no system changes
 
 
 def _notes(study: "StudyResult", split: str, target: str) -> list[str]:
@@ -157,7 +157,3 @@ def _tests(study: "StudyResult", split: str, target: str) -> list[str]:
             f"    {name}: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], {p_value}"
         )
     return lines
-
-
-def _cell(value: float) -> str:
-    return f"{value:8.3f}" if np.isfinite(value) else f"{'-':>8s}"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._confidence import require_confidence
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.evaluation._folded_metrics import NO_FOLD_RANKS, folds_are_small, resampled_metrics
 from musiceval_sk.evaluation._intervals import METHODS, interval, least_variances, method_of
 from musiceval_sk.evaluation._resampled_metrics import Judged
@@ -285,7 +285,7 @@ class MetricBootstrap:
     def __str__(self) -> str:
         table = self.table()
         lines = [
-            f"{self.n_clips} clips of {self.n_systems} systems{_mean_of(self.n_folds)}; 95 % intervals: "
+            f"{counted(self.n_clips, 'clip')} of {counted(self.n_systems, 'system')}{_mean_of(self.n_folds)}; 95 % intervals: "
             f"{HOW[self.level]}, {len(self.distribution)} resamples"
         ]
         for _, row in table.iterrows():

@@ -64,8 +64,8 @@ def score_learning_curve(
     ----------
     clips : pandas.DataFrame
         Clips table, with ``system`` for the S metrics and, unless ratings are given, the targets.
-    X : pandas.DataFrame or array-like [shape=(n_clips, n_features)]
-        Features, as for `run_study`.
+    X : pandas.DataFrame, array-like [shape=(n_clips, n_features)] or callable
+        Features, as for `run_study`; or what makes them, without arguments, called when all else has been checked.
     models : estimator or dict of str to estimator, default=None
         One line each; by default the look-ups, which hear nothing, and ridge. Every model is fitted
         ``n_repeats * n_splits`` times a size.
@@ -157,15 +157,22 @@ def score_learning_curve(
     check_clips(clips)
     models = named_models(models, clips)
     clips, table, target_names = with_scores(clips, ratings, targets, scale, rater, names)
-    features_by_name = feature_tables(X, clips)
-    if len(features_by_name) > 1:
-        raise ValueError(f"a learning curve takes one table of features; got {listed(features_by_name)}")
-    [X] = features_by_name.values()
     chosen = checked_metrics(metrics, clips)
     seed = int(np.random.default_rng(random_state).integers(2**31))
     split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
-    made = [make_target(name, clips, X, split, table) for name in target_names]
-    designs = {target.name: make_designs(names, sizes, amounts_of(target, names)) for target in made}
+
+    def _prepared(X: Any) -> tuple[list[Target], dict[str, list[Design]]]:
+        features_by_name = feature_tables(X, clips)
+        if len(features_by_name) > 1:
+            raise ValueError(f"a learning curve takes one table of features; got {listed(features_by_name)}")
+        [X] = features_by_name.values()
+        made = [make_target(name, clips, X, split, table) for name in target_names]
+        return made, {target.name: make_designs(names, sizes, amounts_of(target, names)) for target in made}
+
+    if callable(X):
+        _prepared(pd.DataFrame(index=clips.index))
+        X = X()
+    made, designs = _prepared(X)
     cells = run_fits(made, models, designs, split, n_repeats, seed, n_jobs, progress)
     options = {
         "metrics": chosen,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.musiceval import load_musiceval, load_musiceval_systems
 from musiceval_sk.estimators.baselines import look_ups
@@ -187,7 +187,7 @@ def _scored(clips: pd.DataFrame) -> pd.DataFrame:
     lacking = clips[list(TARGETS)].isna().any(axis=1)
     if lacking.any():
         warnings.warn(
-            f"left out {lacking.sum()} clips that lack a score: {listed(clips.index[lacking])}",
+            f"left out {counted(lacking.sum(), 'clip that lacks', 'clips that lack')} a score: {listed(clips.index[lacking])}",
             SkippedWarning,
             stacklevel=3,
         )

@@ -8,7 +8,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.ids import id_texts
 
 
@@ -99,7 +99,9 @@ class SystemPromptKFold(BaseCrossValidator):
             if missing.any():
                 named = hasattr(groups, "iloc")
                 rows = groups.index[missing] if named else np.flatnonzero(missing)
-                raise ValueError(f"{missing.sum()} clips have no {what}: {listed(rows)}")
+                raise ValueError(
+                    f"{counted(missing.sum(), 'clip has', 'clips have')} no {what}: {listed(rows)}"
+                )
         folds = np.stack([_deal(names, self.n_splits, random_state) for names in labels])
         for system_fold in range(self.n_splits):
             for prompt_fold in range(self.n_splits):

@@ -19,7 +19,13 @@ from musiceval_sk.datasets.ids import systems_if_named
 from musiceval_sk.estimators.baselines import default_models, hears
 from musiceval_sk.evaluation._provenance import provenance
 from musiceval_sk.evaluation._study_cells import Inputs, Part, fold_predictor, key_of
-from musiceval_sk.evaluation._study_inputs import columns_for, feature_tables, targets_of, usable_clips
+from musiceval_sk.evaluation._study_inputs import (
+    check_run,
+    columns_for,
+    feature_tables,
+    targets_of,
+    usable_clips,
+)
 from musiceval_sk.evaluation._study_summary import Bootstrap, describe_split, summarise
 from musiceval_sk.evaluation.model_selection import Split, make_split
 from musiceval_sk.evaluation.study_result import NO_FEATURES, StudyResult
@@ -95,7 +101,7 @@ def run_study(
     ClipsTableError
         If no target or no usable clip is there.
     ValueError
-        If a split is named twice, X has the wrong shape, or with ``memory`` a model cannot be written down.
+        If n_resamples or random_state is below 0, memory is a file, a split is named twice, X has the wrong shape, or with ``memory`` a model cannot be written down.
 
     Warns
     -----
@@ -115,6 +121,7 @@ def run_study(
     >>> study.splits, list(study.table("impression", split="system").index)
     (['system', 'random'], ['ridge (heard)', 'ridge (louder)'])
     """
+    check_run(n_resamples, random_state, memory)
     check_clips(clips)
     targets = targets_of(clips, targets)
     tables = feature_tables(X, clips)

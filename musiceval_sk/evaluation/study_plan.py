@@ -18,7 +18,7 @@ from musiceval_sk.evaluation._study_file import (
     resolved,
     scale_of,
 )
-from musiceval_sk.evaluation._study_inputs import targets_of
+from musiceval_sk.evaluation._study_inputs import check_run, targets_of
 from musiceval_sk.evaluation._study_models import make_model
 from musiceval_sk.evaluation.model_selection import make_split
 from musiceval_sk.evaluation.study import run_study
@@ -178,6 +178,7 @@ class StudyPlan:
         SkippedWarning
             If clips cannot be read, or have no scores.
         """
+        check_run(self.n_resamples, self.random_state, self.memory)
         clips = load_scored_clips(
             self.clips,
             ratings=self.ratings,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses
 
 
@@ -49,7 +49,7 @@ def select_systems(
     nameless = labels == ""
     if nameless.any():
         clips = systems.index[nameless] if isinstance(systems, pd.Series) else np.flatnonzero(nameless)
-        raise ValueError(f"{nameless.sum()} clips have no system: {listed(clips)}")
+        raise ValueError(f"{counted(nameless.sum(), 'clip has', 'clips have')} no system: {listed(clips)}")
     kept = labels.groupby(labels).transform("size") >= min_clips
     known = pd.Index(labels.unique())
     for argument, named in (("only", only), ("leave_out", leave_out)):

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed, printable
+from musiceval_sk._text import counted, listed, printable
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 from musiceval_sk.features._file_index import FileIndex
@@ -165,14 +165,16 @@ def extract(
         skipped = pd.concat([skipped, _named(keys_of_clips, failed, sounds)])
         odd = _named(keys_of_clips, {key: "; ".join(some) for key, some in remarks.items()}, sounds)
         if len(odd):
-            notes.append(f"{len(odd)} clips are heard, but: {listed(odd)}")
+            notes.append(f"{counted(len(odd), 'clip is', 'clips are')} heard, but: {listed(odd)}")
             warnings.warn(notes[-1], UserWarning, stacklevel=2)
         stored["audio"], reused["audio"] = len(missing) - len(failed), len(sound_of) - len(missing)
     if any(stored.values()):
         _tidy(store)
     if len(skipped):
         warnings.warn(
-            f"skipped {len(skipped)} of {len(clips)} clips: {listed(skipped)}", SkippedWarning, stacklevel=2
+            f"skipped {len(skipped)} of {len(clips)} clips: {listed(skipped)}",
+            SkippedWarning,
+            stacklevel=2,
         )
     reasons = clips.reindex(columns=["path"]).loc[skipped.index].assign(reason=skipped)
     seconds = time.perf_counter() - started

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features._pipeline import read_ahead
 from musiceval_sk.features.audio import Sound, content_key, decode
@@ -115,7 +115,9 @@ class DecodedSounds:
         outcomes = [future.result() for _, future in ahead]
         if remarks:
             warnings.warn(
-                f"{len(remarks)} sounds are heard, but: {listed(remarks)}", UserWarning, stacklevel=3
+                f"{counted(len(remarks), 'sound is', 'sounds are')} heard, but: {listed(remarks)}",
+                UserWarning,
+                stacklevel=3,
             )
         return outcomes
 

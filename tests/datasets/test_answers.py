@@ -113,8 +113,8 @@ def test_the_challenges_answer_file_is_written_and_read_back(tmp_path):
     [
         (["a", "a.wav"], [1.0, 2.0], "clip ids repeat once .wav is taken off: a"),
         (["a", "a"], [1.0, 2.0], "clip ids repeat: a"),
-        (["a", "b"], [1.0, float("nan")], "1 clips lack a finite prediction: b; the challenge asks"),
-        (["a", "b"], [float("inf"), 1.0], "1 clips lack a finite prediction: a"),
+        (["a", "b"], [1.0, float("nan")], "1 clip lacks a finite prediction: b; the challenge asks"),
+        (["a", "b"], [float("inf"), 1.0], "1 clip lacks a finite prediction: a"),
     ],
 )
 def test_answers_that_the_challenge_would_not_take_are_not_written(tmp_path, index, impression, words):
@@ -156,8 +156,8 @@ def test_ids_match_with_and_without_the_suffix(write, truth):
 
 def test_missing_doubled_and_unknown_ids_are_named(write, truth):
     with (
-        pytest.warns(SkippedWarning, match="^1 clips have no prediction: b$"),
-        pytest.warns(SkippedWarning, match="^1 clips have no true score: stranger.wav$"),
+        pytest.warns(SkippedWarning, match="^1 clip has no prediction: b$"),
+        pytest.warns(SkippedWarning, match="^1 clip has no true score: stranger.wav$"),
     ):
         match_answers(write("p.txt", "a.wav,1,1\nc,2,2\nstranger.wav,3,3\n"), truth)
     doubled = write("p.csv", "clip_id,impression\na,1\na.wav,2\n")
@@ -217,10 +217,10 @@ def test_a_column_that_is_not_compared_is_named(write, truth):
 def test_ids_that_almost_match_are_named(write, truth):
     with (
         pytest.warns(
-            SkippedWarning, match="clips have no prediction: a; 'A' and 'a' differ in upper and lower"
+            SkippedWarning, match="clip has no prediction: a; 'A' and 'a' differ in upper and lower"
         ),
         pytest.warns(
-            SkippedWarning, match="clips have no true score: A; 'A' and 'a' differ in upper and lower"
+            SkippedWarning, match="clip has no true score: A; 'A' and 'a' differ in upper and lower"
         ),
     ):
         match_answers(write("p.txt", "A,1,1\nb,2,2\nc,3,3\n"), truth)

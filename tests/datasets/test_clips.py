@@ -188,7 +188,7 @@ def test_sounds_of_kinds_that_are_not_read_are_counted(folder):
         assert load_clips(root).index.tolist() == ["a"]
     assert caught[0].filename == __file__
     with (
-        pytest.warns(SkippedWarning, match=r"1 files are of kinds .* 1 \.webm$"),
+        pytest.warns(SkippedWarning, match=r"1 file is of kinds .* 1 \.webm$"),
         pytest.raises(ClipsTableError, match="no sound files below it"),
     ):
         load_clips(Path(folder("../other/f.webm")).parent / "other")
@@ -365,7 +365,7 @@ def test_clips_and_side_table_that_do_not_meet_are_counted(folder, write):
     side = write([{"clip_id": "a", "prompt": "x"}, {"clip_id": "z", "prompt": "y"}], "side.csv")
     with (
         pytest.warns(SkippedWarning, match=r"^2 of 3 clips are not in .*side\.csv: b, c$"),
-        pytest.warns(SkippedWarning, match=r"^1 rows of .*side\.csv belong to no clip: z$"),
+        pytest.warns(SkippedWarning, match=r"^1 row of .*side\.csv belongs to no clip: z$"),
     ):
         clips = load_clips(folder("a.wav", "b.wav", "c.wav"), prompts=side)
     assert clips["prompt"].tolist() == ["x", "", ""]
@@ -443,6 +443,6 @@ def test_side_rows_that_almost_match_are_named(folder, write):
         pytest.warns(
             SkippedWarning, match="1 of 2 clips are not in .*: a; 'a' and 'A' differ in upper and lower"
         ),
-        pytest.warns(SkippedWarning, match="1 rows of .* belong to no clip: A$"),
+        pytest.warns(SkippedWarning, match="1 row of .* belongs to no clip: A$"),
     ):
         load_clips(folder("a.wav", "b.wav"), prompts=side)

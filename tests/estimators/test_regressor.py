@@ -500,3 +500,11 @@ def test_float32_training_predicts_in_float64_row_by_row(X, Y):
 
 def test_a_batch_larger_than_the_data_is_all_of_it(X, Y):
     assert same_bits(quick(batch_size=81).fit(X, Y), quick(batch_size=10_000).fit(X, Y))
+
+
+@pytest.mark.filterwarnings("ignore:training reached max_iter")
+def test_without_verbose_no_bar_is_made(monkeypatch):
+    """Even a hidden bar holds a semaphore, which a worker killed by Ctrl-C leaks."""
+    monkeypatch.setattr("tqdm.tqdm", None)
+    rng = np.random.default_rng(0)
+    MOSRegressor(max_iter=2, n_ensemble=1).fit(rng.normal(size=(20, 3)), rng.uniform(1, 5, size=20))

@@ -347,3 +347,17 @@ def test_a_fit_that_fails_says_to_what(clips, X):
         ValueError, match=r"picky could not be fitted to 5 clips of \d systems .*: too little. Ask"
     ):
         score_learning_curve(clips, X, {"picky": Picky()}, sizes=[5], **QUICK)
+
+
+def test_features_are_made_when_all_else_is_right(clips, X):
+    def refuse():
+        raise AssertionError("features were made")
+
+    for wrong, words in (
+        ({"sizes": [1000]}, "sizes of clips: 1000"),
+        ({"metrics": ["foo"]}, "unknown metrics: foo"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            score_learning_curve(clips, refuse, Ridge(), **QUICK, **wrong)
+    made, given = (score_learning_curve(clips, some, Ridge(), sizes=[12], **QUICK) for some in (lambda: X, X))
+    pd.testing.assert_frame_equal(made.table, given.table)

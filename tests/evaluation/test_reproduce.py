@@ -129,7 +129,7 @@ def test_a_clip_without_a_score_is_left_out(tmp_path):
         )
     with (
         pytest.warns(UserWarning, match="differs from MusicEval"),
-        pytest.warns(SkippedWarning, match=f"left out 1 clips that lack a score: {first[:-4]}"),
+        pytest.warns(SkippedWarning, match=f"left out 1 clip that lacks a score: {first[:-4]}"),
     ):
         found = quick(root, tmp_path)
     assert found.about["split"]["train"] == n_train - 1

@@ -273,6 +273,27 @@ def test_the_best_row_is_compared_with_what_hears_nothing(clips, at_random):
     assert {row["model_a"], row["model_b"]} == {"least squares", "system mean"}
 
 
+def test_large_figures_do_not_run_together(clips, X, models):
+    scores = clips.assign(impression=1e4 * clips["impression"])
+    options = {"n_splits": 3, "n_resamples": 0, "targets": "impression"}
+    study = run_study(scores, X, models, "system", scale=None, **options)
+    table = study.rows("impression", "pooled").loc["least squares", list(METRICS)]
+    assert table["U_MSE"] > 1e4
+    (line,) = [line for line in str(study).splitlines() if line.startswith("least squares")]
+    cells = line.split("pooled")[1].split()
+    assert [float(cell) for cell in cells[:8]] == pytest.approx(table.to_list(), abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [({"n_resamples": -1}, "n_resamples=-1 must be 0"), ({"random_state": -1}, "random_state=-1 must be 0"),
+     ({"memory": __file__}, "is a file; memory is a folder")],
+)  # fmt: skip
+def test_wrong_settings_are_refused_before_any_fit(clips, X, models, wrong, words):
+    with pytest.raises(ValueError, match=words):
+        run_study(clips, X, models, **wrong)
+
+
 def test_no_resamples_no_intervals(clips, X, models):
     study = run_study(clips, X, models, "system", n_splits=3, n_resamples=0, targets="impression")
     assert "S_SRCC_low" not in study.scores

@@ -429,7 +429,7 @@ def test_prune_refuses_to_guess(store, write_sounds):
         with pytest.raises(ValueError, match=f"fingerprint '{prefix}' fits {fits} of those stored"):
             prune_store(store, fingerprints=[prefix])
     gone = clips.assign(path=["nowhere.wav"])
-    words = "1 clips to keep cannot be read, so that their vectors would be dropped; .*nowhere.wav"
+    words = "1 clip to keep cannot be read, so that their vectors would be dropped; .*nowhere.wav"
     with pytest.raises(AudioError, match=words):
         prune_store(store, keep=[gone])
     assert sum(store.encoders()["items"]) == 2

@@ -44,6 +44,6 @@ def test_odd_sounds_are_counted_and_named(write_sounds):
     left = soundfile.read(clips["path"].iloc[1])[0]
     soundfile.write(clips["path"].iloc[1], np.stack([left, -left], axis=1), 8000, subtype="FLOAT")
     with pytest.warns(
-        UserWarning, match="^1 sounds are heard, but: .*clip1.wav: its channels cancel each other"
+        UserWarning, match="^1 sound is heard, but: .*clip1.wav: its channels cancel each other"
     ):
         DecodedSounds(ToyEncoder()).decode(list(sounds_of(clips)))

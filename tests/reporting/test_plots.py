@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musiceval_sk import SystemScatterDisplay, SystemScoresDisplay, spearman_interval, u_srcc
+from musiceval_sk import SystemScatterDisplay, SystemScoresDisplay, bootstrap_metrics, u_srcc
 
 matplotlib = pytest.importorskip("matplotlib", reason="figures need the extra 'report'")
 matplotlib.use("Agg")
@@ -89,7 +89,8 @@ def test_scatter_shows_every_system_by_name(tmp_path):
     for text in names:
         assert text.xy == pytest.approx((true[text.get_text()], guessed[text.get_text()]), rel=1e-12)
     srcc = u_srcc(true, guessed)
-    low, high = spearman_interval(srcc, 12)
+    low, high = bootstrap_metrics(true, guessed, systems=true.index, n_resamples=1).interval("S_SRCC")
+    assert display.interval_ == (low, high)
     assert display.ax_.get_title() == f"S_SRCC {srcc:+.2f}, 95 % [{low:+.2f}, {high:+.2f}], 12 systems"
     assert display.ax_.get_xlabel() == "true system mean of impression"
     assert display.ax_.get_ylabel() == "predicted system mean of impression"
@@ -101,9 +102,9 @@ def test_scatter_shows_every_system_by_name(tmp_path):
     assert (tmp_path / "scatter.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_scatter_of_three_systems_has_no_interval():
-    display = SystemScatterDisplay.from_predictions([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], systems=["a", "b", "c"])
-    assert display.ax_.get_title() == "S_SRCC +0.50, 3 systems"
+def test_scatter_of_two_systems_has_no_interval():
+    display = SystemScatterDisplay.from_predictions([1.0, 2.0], [3.0, 1.0], systems=["a", "b"])
+    assert display.ax_.get_title() == "S_SRCC -1.00, 2 systems"
     assert display.ax_.get_xlabel() == "true system mean of score"
 
 

@@ -93,7 +93,7 @@ def test_scores_say_what_is_missing():
     with pytest.raises(ClipsTableError, match="none of 16 clips with a score names its system"):
         SystemScoresDisplay.from_clips(clips.assign(system=""))
     clips.loc["clip0", "system"] = ""
-    with pytest.warns(SkippedWarning, match="left out 1 clips that name no system: clip0"):
+    with pytest.warns(SkippedWarning, match="left out 1 clip that names no system: clip0"):
         display = SystemScoresDisplay.from_clips(clips)
     assert sorted(len(line.get_ydata()) for line in lines_with(display.ax_, ".")) == [7, 8]
 

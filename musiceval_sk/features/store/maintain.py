@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, StoreError
 from musiceval_sk.features._file_index import FileIndex
@@ -433,7 +433,7 @@ def _keys_of(tables: Sequence[pd.DataFrame], index: FileIndex) -> dict[str, np.n
     keys, unreadable = audio_keys(pd.concat([sounds_of(table) for table in tables], ignore_index=True), index)
     if len(unreadable):
         raise AudioError(
-            f"{len(unreadable)} clips to keep cannot be read, so that their vectors would be dropped; restore them or "
+            f"{counted(len(unreadable), 'clip')} to keep cannot be read, so that their vectors would be dropped; restore them or "
             f"take them out of the table: {listed(unreadable)}"
         )
     found = {"audio": list(keys)}

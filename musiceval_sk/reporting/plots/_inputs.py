@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets._tables import numbers, require_columns
 from musiceval_sk.datasets.ids import id_texts
 from musiceval_sk.datasets.raters import aggregate_ratings
@@ -34,7 +34,7 @@ def rated_clips(
         raise ClipsTableError(f"none of {len(rated)} clips with a score names its system")
     if nameless.any():
         warnings.warn(
-            f"left out {nameless.sum()} clips that name no system: {listed(rated.index[nameless])}",
+            f"left out {counted(nameless.sum(), 'clip that names', 'clips that name')} no system: {listed(rated.index[nameless])}",
             SkippedWarning,
             stacklevel=3,
         )

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ConstantInputWarning
 
+from musiceval_sk.evaluation.bootstrap import bootstrap_metrics
 from musiceval_sk.evaluation.metrics import u_srcc
-from musiceval_sk.evaluation.stats import spearman_interval
+from musiceval_sk.exceptions import FewSystemsWarning
 from musiceval_sk.reporting.plots._inputs import FromEstimator, compared, name_of
 from musiceval_sk.reporting.plots._names import name_points
 from musiceval_sk.reporting.plots._statistics import check_intervals, system_intervals
@@ -37,7 +38,7 @@ class SystemScatterDisplay(FromEstimator, Display):
     srcc_ : float
         Spearman's correlation of the means, nan where one side is constant.
     interval_ : tuple of float
-        Its approximate 95 % interval, see `spearman_interval`.
+        Its 95 % interval, that of `bootstrap_metrics` and of studies, by leaving out a system at a time.
     ax_ : matplotlib.axes.Axes
         Where it was drawn.
     figure_ : matplotlib.figure.Figure
@@ -171,8 +172,10 @@ class SystemScatterDisplay(FromEstimator, Display):
         count = len(self.y_true)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConstantInputWarning)
+            warnings.simplefilter("ignore", FewSystemsWarning)  # the title counts them
             self.srcc_ = u_srcc(self.y_true, self.y_pred)
-        self.interval_ = spearman_interval(self.srcc_, count)
+            found = bootstrap_metrics(self.y_true, self.y_pred, systems=self.y_true.index, n_resamples=1)
+        self.interval_ = found.interval("S_SRCC")
         low, high = self.interval_
         if np.isnan(self.srcc_):
             return f"S_SRCC undefined (one side is constant), {count} systems"
