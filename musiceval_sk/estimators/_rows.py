@@ -34,7 +34,7 @@ def check_weights(sample_weight: Any, n_rows: int, name: str = "sample_weight") 
 
 
 def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
-    """Number groups in the order of their labels: numbers by size, all else by text, [shape=(n_rows,)]."""
+    """Turn groups into numbers in the order of their labels: numbers by size, all else by text."""
     if groups is None:
         return None
     # Of a list of tuples each is a name, not a row of a table.
