@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from musiceval_sk._bounds import FISHER, LEAST_UNITS, bca_bounds, jackknife_bounds
-from musiceval_sk._confidence import require_confidence
+from musiceval_sk._confidence import require_confidence, require_whole
 
 _CELLS_AT_ONCE = 2_000_000
 _MOST_GROUPS = 200
@@ -36,11 +36,15 @@ def interval_of(
     are more units: sums of squares and cubes of the influence of groups have the expectation of those of units.
     """
     require_confidence(confidence)
+    require_whole(0, n_bootstrap=n_bootstrap)
     if n_bootstrap < 1 or n_units < LEAST_UNITS:
         return float("nan"), float("nan")
     if systems is not None:
+        names = np.unique(systems)
+        block = max(1, _CELLS_AT_ONCE // n_units)
+        parts = (names[start : start + block, None] for start in range(0, len(names), block))
         with np.errstate(invalid="ignore", divide="ignore"):
-            left_out = figure((systems != np.unique(systems)[:, None]).astype(float))
+            left_out = np.concatenate([figure((systems != part).astype(float)) for part in parts])
             value = float(figure(np.ones((1, n_units)))[0])
         return jackknife_bounds(value, left_out, confidence, FISHER)
     random = np.random.default_rng(random_state)
@@ -60,7 +64,5 @@ def bca_interval(
     draws, left_out = draws[np.isfinite(draws)], left_out[np.isfinite(left_out)]
     if not np.isfinite(value) or len(draws) < 2 or len(left_out) < 2:
         return float("nan"), float("nan")
-    below = (np.sum(draws < value) + np.sum(draws == value) / 2) / len(draws)
-    below = np.clip(below, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1))
-    low, high = bca_bounds(draws, below, left_out, np.array([1 - confidence, 1 + confidence]) / 2)
+    low, high = bca_bounds(draws, value, left_out, np.array([1 - confidence, 1 + confidence]) / 2)
     return float(low), float(high)
