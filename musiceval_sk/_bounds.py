@@ -7,7 +7,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t
 
 LEAST_UNITS = 3
-_ROUNDING = 1e-10
+ROUNDING = 1e-10  # of figures: what differs by less is equal
 # There, back, and the slope there.
 Scale = tuple[Callable, Callable, Callable]
 FISHER: Scale = np.arctanh, np.tanh, lambda value: 1 / (1 - value**2)
@@ -57,21 +57,21 @@ def jackknife_bounds(
         centre, variance = forth(value), slope(np.float64(value)) ** 2 * (n - 1) * left_out.var()
     variance = max(variance, least_variance)
     # A figure that no unit changes, as of a few ranks, is not a certain one; but two that are the same differ by 0 surely.
-    if not np.isfinite([centre, variance]).all() or (variance < _ROUNDING**2 and abs(value) > _ROUNDING):
+    if not np.isfinite([centre, variance]).all() or (variance < ROUNDING**2 and abs(value) > ROUNDING):
         return float("nan"), float("nan")
     half = t.ppf((1 + confidence) / 2, np.inf if normal else n - 1) * np.sqrt(variance)
     return float(back(centre - half)), float(back(centre + half))
 
 
-def bca_bounds(draws: np.ndarray, below: float, left_out: np.ndarray, tails: np.ndarray) -> np.ndarray:
+def bca_bounds(draws: np.ndarray, value: float, left_out: np.ndarray, tails: np.ndarray) -> np.ndarray:
     """Take quantiles of bootstrap draws where bias and skewness of the figure ask for them.
 
     Parameters
     ----------
     draws : np.ndarray [shape=(n_draws,)]
         The figure in bootstrap draws, all finite.
-    below : float in (0, 1)
-        Share of draws below the figure itself, ties counted half.
+    value : float
+        The figure itself; where all draws lie on one side of it, it is taken as if one more lay on the other.
     left_out : np.ndarray [shape=(n_units,)]
         The figure without each unit, all finite: the jackknife.
     tails : np.ndarray of float in (0, 1)
@@ -89,6 +89,7 @@ def bca_bounds(draws: np.ndarray, below: float, left_out: np.ndarray, tails: np.
     influence = left_out.mean() - left_out
     spread = np.sum(influence**2)
     acceleration = 0.0 if spread < 1e-30 else np.sum(influence**3) / (6 * spread**1.5)
-    bias = ndtri(below)
+    below = (np.mean(draws < value) + np.mean(draws <= value)) / 2
+    bias = ndtri(np.clip(below, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1)))
     shifted = bias + ndtri(tails)
     return np.quantile(draws, ndtr(bias + shifted / (1 - acceleration * shifted)))

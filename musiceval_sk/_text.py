@@ -22,7 +22,7 @@ def counted(number: int, one: str, several: str = "") -> str:
 
 
 def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
-    """Say how many predictions no rater could give, and by how much; empty if none, or if no scale is known."""
+    """Say how many predictions no rater could give, by how much, and which; empty if none, or if no scale is known."""
     if scale is None:
         return ""
     beyond = (scores - scores.clip(*scale)).abs()
@@ -31,5 +31,5 @@ def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
         return ""
     return (
         f"{len(beyond)} of {len(scores)} predictions lie off the raters' scale, {scale[0]:g} to {scale[1]:g}, "
-        f"by up to {beyond.max():.2f}"
+        f"by up to {beyond.max():.2f}: {listed(beyond.index)}"
     )

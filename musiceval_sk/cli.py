@@ -214,14 +214,15 @@ def score(
     true, predicted, systems = match_answers(
         predictions, truth, ratings=ratings, targets=target, scale=scale, split=split
     )
-    of_systems = read_system_truth(system_truth, truth, systems, target)
+    of_systems = read_system_truth(system_truth, truth, systems, target, scale)
     scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
     count = "no systems named" if systems is None else counted(systems.nunique(), "system")
     source = "" if systems is None else f"; system truth: {system_truth_in_words(system_truth)}"
     typer.echo(f"{counted(len(true), 'clip')}, {count}{source}")
     typer.echo(scores.round(4).to_string(na_rep="-"))
     if ci:
-        typer.echo(f"\n{bootstrap_metrics(true, predicted, systems=systems, random_state=seed, n_jobs=2)}")
+        found = bootstrap_metrics(true, predicted, systems=systems, scale=scale, random_state=seed, n_jobs=2)
+        typer.echo(f"\n{found}")
 
 
 def _targets_of(table: Any, targets: list[str] | None, clips: Path) -> list[str]:

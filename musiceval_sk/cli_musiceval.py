@@ -50,7 +50,9 @@ def check(
         raise typer.Exit(1)
 
 
-def read_system_truth(choice: str, truth: Path, systems: Any, targets: list[str] | None = None) -> Any:
+def read_system_truth(
+    choice: str, truth: Path, systems: Any, targets: list[str] | None, scale: tuple[float, float]
+) -> Any:
     """Find the true scores by system that were chosen; None stands for the mean over the evaluated clips."""
     from musiceval_sk.datasets.musiceval import load_musiceval_systems, read_system_table
 
@@ -59,7 +61,7 @@ def read_system_truth(choice: str, truth: Path, systems: Any, targets: list[str]
     if systems is None:
         raise ClipsTableError(f"{truth}: names no systems, so there is nothing for --system-truth {choice}")
     if choice != "table":
-        return read_system_table(choice, targets)
+        return read_system_table(choice, targets, scale=scale)
     if not truth.is_dir():
         raise ClipsTableError(
             f"{truth}: --system-truth table asks for a MusicEval folder as --truth; name the table's file instead"

@@ -225,7 +225,7 @@ def test_score_names_clips_without_a_partner(tmp_path):
 
 
 def test_score_bootstraps_intervals(tmp_path):
-    clips = [(f"c{i}", f"S{i // 4}", 1 + i % 4 + i // 8, 1 + (i * 7) % 4) for i in range(24)]
+    clips = [(f"c{i}", f"S{i // 4}", 1 + i % 3 + i // 8, 1 + (i * 7) % 4) for i in range(24)]
     predictions = "".join(f"{clip},{score}\n" for clip, _, _, score in clips)
     truth = "".join(f"{clip},{system},{score}\n" for clip, system, score, _ in clips)
     (tmp_path / "p.csv").write_text("clip_id,impression\n" + predictions)
@@ -240,6 +240,12 @@ def test_score_bootstraps_intervals(tmp_path):
     assert value == pytest.approx(sum(errors) / len(errors), abs=1e-3)
     assert low < value < high
     assert run(*command).stdout == result.stdout
+    # Three systems that err by 0, 0 and 4: without the scale's help the interval would pass 16.
+    rows = [(f"c{i}", f"S{i // 2}", (1, 3, 5)[i // 2], (1, 3, 1)[i // 2]) for i in range(6)]
+    for name, column in (("p", 3), ("t", 2)):
+        text = "".join(f"{row[0]},{row[1]},{row[column]}\n" for row in rows)
+        (tmp_path / f"{name}.csv").write_text("clip_id,system,impression\n" + text)
+    assert re.search(r"impression S_MSE.*, 16\.000\]", run(*command).stdout)
     refused = run(*command, "--system-truth", "table.csv")
     assert refused.exit_code == 2
     assert "--ci takes the truth of systems from their clips" in refused.stderr

@@ -157,6 +157,11 @@ def test_system_truth_of_one_target(tmp_path, text):
     assert result.exit_code == 0, result.output
     # By hand: errors 1, 2 and 0 of three systems.
     assert table_of(result.stdout)["impression"]["S_MSE"] == pytest.approx(5 / 3, abs=1e-4)
+    (tmp_path / "s.csv").write_text(text.replace("4", "40"))
+    refused = run(*command, "--target", "impression")
+    assert refused.exit_code == 2 and "scores off the scale 1 to 5: 40 (line" in refused.stderr
+    assert run(*command, "--target", "impression", "--scale", 0, 100).exit_code == 0
+    (tmp_path / "s.csv").write_text(text)
     if "1\n" not in text:
         refused = run(*command)
         assert refused.exit_code == 2 and "alignment" in refused.stderr

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from musiceval_sk._bounds import FISHER, LEAST_UNITS, bca_bounds, jackknife_bounds
-from musiceval_sk._confidence import require_confidence
+from musiceval_sk._confidence import require_confidence, require_whole
 
 _CELLS_AT_ONCE = 2_000_000
 _MOST_GROUPS = 200
@@ -39,6 +39,7 @@ def interval_of(
     Without draws there is no interval, as asked.
     """
     require_confidence(confidence)
+    require_whole(0, n_bootstrap=n_bootstrap)
     nan = float("nan")
     if n_bootstrap < 1:
         return nan, nan, ""
@@ -51,9 +52,11 @@ def interval_of(
         n_groups = group.max() + 1
     if n_groups < LEAST_UNITS:
         return nan, nan, f"no interval: {n_groups} {units}, and {LEAST_UNITS} are needed"
+    block = max(1, _CELLS_AT_ONCE // n_units)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = float(figure(np.ones((1, n_units)))[0])
-        left_out = figure((group != np.arange(n_groups)[:, None]).astype(float))
+        parts = np.array_split(np.arange(n_groups)[:, None], -(-n_groups // block))
+        left_out = np.concatenate([figure((group != part).astype(float)) for part in parts])
         left_out = left_out[np.isfinite(left_out)]
         if systems is None:
             draws = np.concatenate([figure(counts) for counts in draw_counts(n_units, n_bootstrap, random)])
@@ -73,7 +76,5 @@ def bca_interval(
     value: float, draws: np.ndarray, left_out: np.ndarray, confidence: float
 ) -> tuple[float, float]:
     """Interval of Efron (1987) from bootstrap draws and the jackknife, all finite."""
-    below = (np.sum(draws < value) + np.sum(draws == value) / 2) / len(draws)
-    below = np.clip(below, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1))
-    low, high = bca_bounds(draws, below, left_out, np.array([1 - confidence, 1 + confidence]) / 2)
+    low, high = bca_bounds(draws, value, left_out, np.array([1 - confidence, 1 + confidence]) / 2)
     return float(low), float(high)

@@ -197,7 +197,7 @@ def require_scale(table: pd.DataFrame, target: str, scale: tuple[float, float] |
         offenders = (f"{score:g} ({place_of(table, row)})" for row, score in wrong.items())
         raise ClipsTableError(
             f"{source_of(table)}column {target!r} has scores off the scale {low:g} to {high:g}: {listed(offenders)}. "
-            "Correct them, or give the raters' own scale"
+            "Correct them, or give the scale= that the raters used (--scale)"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import counted, listed, off_scale
 from musiceval_sk.datasets._musiceval_files import find_files, names_of
 from musiceval_sk.datasets._musiceval_parquet import parquet_files
 from musiceval_sk.datasets._tables import (
@@ -18,6 +18,7 @@ from musiceval_sk.datasets._tables import (
     read_table,
     require_columns,
     require_filled,
+    require_scale,
     require_unique,
     unused_scores,
 )
@@ -28,7 +29,12 @@ from musiceval_sk.datasets.raters import aggregate_ratings
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 
-def read_answers(path: str | Path, *, targets: Sequence[str] | None = None) -> pd.DataFrame:
+def read_answers(
+    path: str | Path,
+    *,
+    targets: Sequence[str] | None = None,
+    scale: tuple[float, float] | None = None,
+) -> pd.DataFrame:
     """Read predictions: the AudioMOS challenge's answer file, or a table with a header.
 
     Parameters
@@ -38,6 +44,8 @@ def read_answers(path: str | Path, *, targets: Sequence[str] | None = None) -> p
         or a ``.csv``, ``.tsv`` or ``.jsonl`` table (also ``.gz``) with ``clip_id`` (or VERSA's ``key``) and one column per target.
     targets : sequence of str, default=None
         Columns that must hold numbers; by default those of impression and alignment that are there.
+    scale : (float, float), default=None
+        Lowest and highest possible number; a model's predictions may leave the raters' scale.
 
     Returns
     -------
@@ -47,8 +55,8 @@ def read_answers(path: str | Path, *, targets: Sequence[str] | None = None) -> p
     Raises
     ------
     ClipsTableError
-        If a line has not three cells, a cell is no number, or a clip is there twice, be it once with and once without
-        ``.wav``; the message names lines.
+        If a line has not three cells, a cell is no number or off the scale, or a clip is there twice, be it once with and
+        once without ``.wav``; the message names lines.
     """
     if has_header(path):
         table = read_table(path, targets)
@@ -61,6 +69,7 @@ def read_answers(path: str | Path, *, targets: Sequence[str] | None = None) -> p
     for target in targets or TARGETS:
         if target in table:
             table[target] = numbers(table, target)
+            require_scale(table, target, scale)
     return table.set_index("clip_id")
 
 
@@ -130,7 +139,7 @@ def match_answers(
     targets : sequence of str, default=None
         Columns to compare; by default those of impression and alignment that both have.
     scale : (float, float) or None, default=(1, 5)
-        Lowest and highest possible true score; None accepts any number.
+        Lowest and highest possible true score, to which predictions are held, too; None accepts any number.
     split : {"total", "train", "dev", "test"}, default=None
         Of a MusicEval folder: which clips are the truth; by default "test", where there is no test list "dev".
 
@@ -144,16 +153,17 @@ def match_answers(
     Raises
     ------
     ClipsTableError
-        If a column is missing, a clip id repeats, or no clip or target is shared.
+        If a column is missing, a true score is off the scale, a clip id repeats, or no clip or target is shared.
 
     Warns
     -----
     SkippedWarning
         If clips have a prediction or a true score only; with the counts.
     UserWarning
-        If some clips name no system, or columns of numbers are not compared, for their names are unknown.
+        If predictions lie off the scale, some clips name no system, or columns of numbers are not compared, for their names
+        are unknown.
     """
-    key = _read_truth(truth, split, targets)
+    key = _read_truth(truth, split, targets, None if ratings is not None else scale)
     answers = under_ids_of(key.index, read_answers(predictions, targets=targets))
     scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets, scale=scale)
     chosen = list(targets or [name for name in TARGETS if name in answers and name in scores])
@@ -187,6 +197,14 @@ def match_answers(
                 SkippedWarning,
                 stacklevel=2,
             )
+    for target in chosen:
+        beyond = off_scale(predicted.loc[shared, target], scale)
+        if beyond:
+            warnings.warn(
+                f"{target}: {beyond}. If raters used another, give scale= (--scale)",
+                UserWarning,
+                stacklevel=2,
+            )
     return true.loc[shared], predicted.loc[shared], systems_if_named(key.loc[shared])
 
 
@@ -201,13 +219,15 @@ def _read_answer_file(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def _read_truth(truth: str | Path, split: str | None, targets: Sequence[str] | None) -> pd.DataFrame:
+def _read_truth(
+    truth: str | Path, split: str | None, targets: Sequence[str] | None, scale: tuple[float, float] | None
+) -> pd.DataFrame:
     truth = Path(truth)
     if truth.is_dir():
         return load_musiceval(truth, split or _challenge_split(truth), check=False)
     if split is not None:
         raise ClipsTableError(f"{truth}: split={split!r} is for a MusicEval folder, not for a table")
-    table = read_answers(truth, targets=targets)
+    table = read_answers(truth, targets=targets, scale=scale)
     if "system" not in table and not has_header(truth):
         bare = pd.Series([without_suffix(clip) for clip in table.index], index=table.index)
         table["system"] = names_of(bare)["system"]

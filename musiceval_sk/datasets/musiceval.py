@@ -22,6 +22,7 @@ from musiceval_sk.datasets._tables import (
     read_table,
     require_columns,
     require_filled,
+    require_scale,
     require_unique,
 )
 from musiceval_sk.datasets.clips import TARGETS
@@ -253,7 +254,12 @@ def load_musiceval_systems(root: str | Path) -> pd.DataFrame:
     return read_system_table(str(files.system_table))
 
 
-def read_system_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.DataFrame:
+def read_system_table(
+    path: str | Path,
+    targets: Sequence[str] | None = None,
+    *,
+    scale: tuple[float, float] | None = (1, 5),
+) -> pd.DataFrame:
     """Read a table of system scores: lines of ``system,impression,alignment``, or a header that names system and targets.
 
     Parameters
@@ -262,6 +268,8 @@ def read_system_table(path: str | Path, targets: Sequence[str] | None = None) ->
         The file.
     targets : sequence of str, default=None
         Columns that must be there; by default those of impression and alignment that are, both without a header.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest score that raters could give; None accepts any number.
 
     Returns
     -------
@@ -271,7 +279,7 @@ def read_system_table(path: str | Path, targets: Sequence[str] | None = None) ->
     Raises
     ------
     ClipsTableError
-        If a column or cell is missing, a score is no number, or a system repeats.
+        If a column or cell is missing, a score is no number or off the scale, or a system repeats.
     """
     wanted = list(targets or TARGETS)
     table = read_table(path, targets) if has_header(path) else pd.DataFrame()
@@ -292,7 +300,10 @@ def read_system_table(path: str | Path, targets: Sequence[str] | None = None) ->
     table["system"] = id_texts(table["system"])
     require_filled(table, "system")
     require_unique(table, "system")
-    return table.assign(**{target: numbers(table, target) for target in chosen}).set_index("system")
+    for target in chosen:
+        table[target] = numbers(table, target)
+        require_scale(table, target, scale)
+    return table.set_index("system")
 
 
 def _read(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from musiceval_sk._confidence import require_confidence
+from musiceval_sk._confidence import require_confidence, require_whole
 from musiceval_sk._text import listed
 from musiceval_sk.datasets._bootstrap import interval_of
 from musiceval_sk.datasets._rating_sample import Figure, RatingSample, require_pairs, sample_of
@@ -121,8 +121,7 @@ def split_half(
     _check_choice("level", level, ("clip", "system"))
     _check_choice("correlation", correlation, ("pearson", "spearman"))
     _check_choice("by", by, ("rating", "rater"))
-    if n_splits < 1:
-        raise ValueError(f"n_splits={n_splits}: at least one split is needed")
+    require_whole(n_splits=n_splits)
     sample = sample_of(ratings, target, items, rater, "halving by raters" if by == "rater" else "")
     require_pairs(np.bincount(sample.items) > 1, target, "the correlation of two halves")
     units = _systems(target, clips, items, sample) if level == "system" else None

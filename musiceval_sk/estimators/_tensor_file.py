@@ -25,6 +25,15 @@ class Kind(NamedTuple):
     writer: str
 
 
+def file_to_write(path: str | Path) -> Path:
+    """Make the folder of a file that is to be written; a folder in its place is refused in words."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; name a file to write, such as {path / 'model'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def write_tensors(path: str | Path, kind: Kind, content: Content, tensors: Tensors) -> Path:
     """Write a file aside, sync it to disk and rename it; whoever dies meanwhile, the file before it stays.
 
@@ -43,10 +52,15 @@ def write_tensors(path: str | Path, kind: Kind, content: Content, tensors: Tenso
     -------
     Path
         The file.
+
+    Raises
+    ------
+    ValueError
+        If the path is a folder.
     """
     from safetensors.numpy import save_file
 
-    path = Path(path)
+    path = file_to_write(path)
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     text = json.dumps(content, default=_plain)
     header = {
@@ -55,7 +69,6 @@ def write_tensors(path: str | Path, kind: Kind, content: Content, tensors: Tenso
         "content": text,
         "sha256": _digest(text, tensors),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".tmp")
     save_file(tensors, aside, metadata=header)
     with open(aside, "rb+") as file:

@@ -14,9 +14,11 @@ from typing import Any
 import skops.io
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
+from musiceval_sk.estimators._tensor_file import file_to_write
 from musiceval_sk.exceptions import ModelFileError
 
 FORMAT = "musiceval-model"
@@ -53,15 +55,22 @@ def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = N
     Raises
     ------
     ValueError
-        If the model is a search, or a pipeline that ends in one.
+        If the model is a search, or a pipeline that ends in one, is not fitted, or the path is a folder.
+    TypeError
+        If the model is a class, or no estimator at all.
     """
-    last = model[-1] if isinstance(model, Pipeline) else model
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    last = steps[-1]
     if isinstance(last, BaseSearchCV):
         raise ValueError(
             f"{type(last).__name__} is a search, and a file holds one model: save its best_estimator_, made with refit=True"
         )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for step in steps:
+        if step not in (None, "passthrough"):
+            check_is_fitted(
+                step, msg="save_model takes a fitted model, but this %(name)s is not: call fit first"
+            )
+    path = file_to_write(path)
     content = {
         "format": FORMAT,
         "version": VERSION,

@@ -282,6 +282,9 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     ) -> "MOSRegressor":
         """Train the heads.
 
+        Rows of X, y, `sample_weight` and `groups` belong together by position, whatever index they carry, as
+        everywhere in scikit-learn: where tables may differ in order, give ``y.loc[X.index]``.
+
         Parameters
         ----------
         X : array-like [shape=(n, n_features)]
@@ -341,7 +344,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         X : array-like [shape=(n, n_features)]
             Embeddings.
         y : array-like [shape=(n,) or (n, n_targets)]
-            Mean opinion scores.
+            Mean opinion scores, in the order of X's rows.
         sample_weight : array-like [shape=(n,)], default=None
             Weight of each clip.
 

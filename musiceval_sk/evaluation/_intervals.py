@@ -7,11 +7,11 @@ D. V. Hinkley, "Bootstrap Methods and their Application" (1997), chapter 5.
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._bounds import FISHER, Scale, bca_bounds, jackknife_bounds
+from musiceval_sk._bounds import FISHER, LEAST_UNITS, ROUNDING, Scale, bca_bounds, jackknife_bounds
 from musiceval_sk.evaluation.metrics import METRICS
 
-_ROUNDING = 1e-12
 METHODS = ("auto", "bca", "basic", "jackknife", "percentile")
+NO_INTERVAL = "no interval: a perfect figure, one that nothing drawn changes, or too few systems"
 # Scales on which a metric's distribution has about the same shape everywhere, and whose limits are the metric's own.
 SCALES: dict[str, Scale] = {
     "correlation": FISHER,
@@ -67,7 +67,7 @@ def interval(
     if (
         not np.isfinite(estimate)
         or not len(samples)
-        or (scale == "correlation" and abs(estimate) > 1 - _ROUNDING)
+        or (scale == "correlation" and abs(estimate) > 1 - ROUNDING)
     ):
         return np.nan, np.nan
     if method == "jackknife":
@@ -79,10 +79,12 @@ def interval(
         low, high = np.quantile(samples, tails)
     elif method == "basic":
         low, high = _basic(samples, estimate, SCALES[scale], tails)
+    elif samples.min() <= estimate <= samples.max() and len(left_out) >= LEAST_UNITS:
+        low, high = bca_bounds(samples, estimate, left_out, tails)
     else:
-        low, high = _bca(samples, estimate, left_out, tails)
+        return np.nan, np.nan
     if (
-        high - low < _ROUNDING < abs(estimate)
+        high - low < ROUNDING < abs(estimate)
     ):  # a figure of a few ranks that no resample changes is not a certain one
         return np.nan, np.nan
     return float(low), float(high)
@@ -119,10 +121,3 @@ def _basic(samples: np.ndarray, estimate: float, scale: Scale, tails: np.ndarray
         if not np.isfinite(centre):  # a perfect score has no mirror image
             return np.full(2, np.nan)
         return back(2 * centre - forth(np.quantile(samples, tails[::-1])))
-
-
-def _bca(samples: np.ndarray, estimate: float, left_out: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    below = float(np.mean(samples < estimate) + np.mean(samples <= estimate)) / 2
-    if not 0 < below < 1 or len(left_out) < 3:
-        return np.full(2, np.nan)
-    return bca_bounds(samples, below, left_out, tails)

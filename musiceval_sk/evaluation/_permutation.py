@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata, zscore
 
+from musiceval_sk._bounds import ROUNDING
 from musiceval_sk.evaluation._clip_agreement import KINDS, ClipAgreement
 from musiceval_sk.evaluation._folded_metrics import mean_of_defined
 from musiceval_sk.evaluation._system_agreement import system_agreement
 
 _BLOCK = 2**18
-_ROUNDING = 1e-12
 _COMMON_SCALE = {"MSE": np.asarray, "LCC": zscore, "SRCC": rankdata, "KTAU": rankdata}
 
 
@@ -78,7 +78,7 @@ def swap_p_value(
     if not np.isfinite(observed):
         return np.nan
     # A swap that leaves nothing to correlate tells nothing against the predictors being equal.
-    return np.count_nonzero(~(found < observed - _ROUNDING)) / len(found)
+    return np.count_nonzero(~(found < observed - ROUNDING)) / len(found)
 
 
 def _swaps(n_units: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:

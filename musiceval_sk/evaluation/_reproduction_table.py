@@ -109,6 +109,7 @@ class _Intervals:
             "n_resamples": n_resamples,
             "random_state": random_state,
             "n_jobs": n_jobs,
+            "scale": (1, 5),
         }
         truth = self._wide({(target, row): test[target] for target, row in places})
         self._of_clips = self._of_systems = bootstrap_metrics(truth, predicted, **options)
@@ -142,6 +143,6 @@ def _averaged(found: MetricBootstrap, names: list[str]) -> MetricBootstrap:
     places = [found.targets.index(name) for name in names]
     parts = {
         name: getattr(found, name)[..., places, :].mean(axis=-2, keepdims=True)
-        for name in ("estimates", "distribution", "left_out", "least_variances")
+        for name in ("estimates", "distribution", "left_out", "least_variances", "largest")
     }
     return replace(found, targets=[None], notes=[found.notes[places[0]]], **parts)

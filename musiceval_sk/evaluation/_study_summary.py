@@ -31,11 +31,12 @@ Fold = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals and tests are drawn: number of resamples (0: none), seed, processes."""
+    """How intervals and tests are drawn: number of resamples (0: none), seed, processes; and the raters' scale."""
 
     n_resamples: int
     random_state: int | None
     n_jobs: int | None
+    scale: tuple[float, float] | None = None
 
 
 def summarise(
@@ -206,7 +207,7 @@ class _Question:
         for kind in KINDS:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FewSystemsWarning)
-                found = bootstrap_metrics(truth, said, **self._drawn(kind))
+                found = bootstrap_metrics(truth, said, **self._drawn(kind), scale=self._bootstrap.scale)
             for place, row in enumerate(rows):
                 bounds[row, kind] = {
                     f"{metric}_{end}": bound if np.isfinite(self._scores[row, kind][metric]) else np.nan

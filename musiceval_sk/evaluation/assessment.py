@@ -12,6 +12,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from musiceval_sk._confidence import require_confidence, require_whole
 from musiceval_sk.evaluation._scores import clips_of, in_order_of, systems_in_order
 
 FEWEST_SYSTEMS = 5
@@ -43,7 +44,7 @@ def group_parameters(model: Any, groups: Any) -> dict[str, Any]:
 def assess_error(
     model: Any,
     X: Any,
-    Y: pd.DataFrame,
+    Y: pd.DataFrame | pd.Series,
     systems: pd.Series,
     *,
     n_splits: int = 5,
@@ -61,8 +62,8 @@ def assess_error(
         Anything with ``fit`` and ``predict``; a clone is trained.
     X : pandas.DataFrame [shape=(n, n_features)]
         Embeddings.
-    Y : pandas.DataFrame [shape=(n, n_targets)]
-        Raters' mean scores, without gaps.
+    Y : pandas.DataFrame [shape=(n, n_targets)] or pandas.Series [shape=(n,)]
+        Raters' mean scores, without gaps. A Series is one target; without a name it is ``target_0``, as for `MOSRegressor`.
     systems : pandas.Series [shape=(n,)]
         System of each clip.
     n_splits : int, default=5
@@ -79,8 +80,16 @@ def assess_error(
     Raises
     ------
     ValueError
-        If a clip has no system, there are fewer than five systems, or X, Y and systems are about different clips.
+        If X or Y is no table, a clip has no system, there are fewer than five systems, or X, Y and systems are about different clips.
     """
+    if isinstance(Y, pd.Series):
+        Y = Y.to_frame("target_0" if Y.name is None else Y.name)
+    for name, table in (("X", X), ("Y", Y)):
+        if not isinstance(table, pd.DataFrame):
+            raise ValueError(
+                f"{name} must be a pandas DataFrame with one row a clip; got {type(table).__name__}: give pd.DataFrame({name})"
+            )
+    require_whole(2, n_splits=n_splits)
     clips = clips_of(Y=Y)
     X = in_order_of(clips, X, "X")
     systems = pd.Series(systems_in_order(clips, systems, len(Y)), index=Y.index)
@@ -140,7 +149,13 @@ def error_margin(
     -------
     np.ndarray
         In the score's unit, one for each of `n_clips`.
+
+    Raises
+    ------
+    ValueError
+        If confidence is not between 0 and 1.
     """
+    require_confidence(confidence)
     errors = assessment["targets"][target]
     spread = np.sqrt(errors["system_sd"] ** 2 + errors["clip_sd"] ** 2 / np.asarray(n_clips, dtype=float))
     return student_t.ppf((1 + confidence) / 2, assessment["n_systems"]) * spread

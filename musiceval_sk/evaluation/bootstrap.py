@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._confidence import require_confidence
+from musiceval_sk._confidence import require_confidence, require_whole
 from musiceval_sk._text import counted, listed
 from musiceval_sk.evaluation._folded_metrics import NO_FOLD_RANKS, folds_are_small, resampled_metrics
-from musiceval_sk.evaluation._intervals import METHODS, interval, least_variances, method_of
+from musiceval_sk.evaluation._intervals import METHODS, NO_INTERVAL, interval, least_variances, method_of
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import LEVELS
 from musiceval_sk.evaluation._scores import (
@@ -24,7 +24,6 @@ from musiceval_sk.evaluation._scores import (
 from musiceval_sk.evaluation.metrics import METRICS
 from musiceval_sk.evaluation.stats import fisher_interval, spearman_interval
 
-_NO_INTERVAL = "no interval: a perfect figure, or too few systems"
 # How "auto" makes intervals, by level.
 HOW = {
     "systems": "leaving out a system at a time; S_KTAU: percentiles of resampled systems",
@@ -46,6 +45,7 @@ def bootstrap_metrics(
     min_clips: int = 1,
     only: Any = None,
     leave_out: Any = None,
+    scale: tuple[float, float] | None = None,
     random_state: Any = None,
     n_jobs: int | None = None,
 ) -> "MetricBootstrap":
@@ -73,6 +73,9 @@ def bootstrap_metrics(
         Leave out systems with fewer clips.
     only, leave_out : iterable, default=None
         Names of the systems to keep, or to leave out.
+    scale : (float, float), default=None
+        Lowest and highest score that raters could give. Where all scores and predictions of a target lie on it, intervals of
+        U_MSE and S_MSE end at the square of its width.
     random_state : int, RandomState, Generator or None, default=None
         Seed; the result does not depend on n_jobs.
     n_jobs : int, default=None
@@ -111,8 +114,7 @@ def bootstrap_metrics(
     """
     if level not in LEVELS:
         raise ValueError(f"level must be one of {listed(LEVELS)}; got {level!r}")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1; got {n_resamples}")
+    require_whole(n_resamples=n_resamples)
     clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems, folds=folds)
     targets, labels = matched(y_true, y_pred, systems, clips)
     kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
@@ -128,6 +130,7 @@ def bootstrap_metrics(
         distribution=resampled.draw(n_resamples, random_state, n_jobs),
         left_out=resampled.leaving_out(),
         least_variances=np.stack([_least_variances(one, labels, level) for one in judged]),
+        largest=np.stack([_largest(one, scale) for one in judged]),
         n_clips=int(kept.sum()),
         n_systems=0 if labels is None else len(set(labels)),
         n_folds=1 if tested_in is None else len(set(tested_in)),
@@ -152,6 +155,8 @@ class MetricBootstrap:
         The metrics without each system (or part of the clips), for the jackknife and BCa.
     least_variances : np.ndarray [shape=(n_targets, 8)]
         Variances of the logarithms of U_MSE and S_MSE that errors of systems from a normal distribution would give; else 0.
+    largest : np.ndarray [shape=(n_targets, 8)]
+        The largest value that each metric can take; inf for errors off a scale, or on one that is not known.
     n_clips, n_systems, n_folds : int
         What the estimates rest on.
     level : {"both", "systems", "clips"}
@@ -165,6 +170,7 @@ class MetricBootstrap:
     distribution: np.ndarray
     left_out: np.ndarray
     least_variances: np.ndarray
+    largest: np.ndarray
     n_clips: int
     n_systems: int
     n_folds: int
@@ -206,7 +212,7 @@ class MetricBootstrap:
             raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
         require_confidence(confidence)
         row, column = self._place(metric, target)
-        return interval(
+        low, high = interval(
             method_of(method, metric, self.level),
             self.distribution[:, row, column],
             self.estimates[row, column],
@@ -216,6 +222,8 @@ class MetricBootstrap:
             least_variance=self.least_variances[row, column],
             normal=metric == "S_SRCC",
         )
+        largest = self.largest[row, column]
+        return min(low, largest), min(high, largest)
 
     def samples(self, metric: str, target: Any = None) -> np.ndarray:
         """One figure in all resamples.
@@ -277,7 +285,7 @@ class MetricBootstrap:
                     if np.isnan(value)
                     else ""
                     if low <= high
-                    else _NO_INTERVAL
+                    else NO_INTERVAL
                 )
                 rows.append(row)
         return pd.DataFrame(rows)
@@ -310,6 +318,15 @@ def _least_variances(judged: Judged, systems: np.ndarray | None, level: str) -> 
     if systems is None or level == "clips":
         return np.zeros(len(METRICS))
     return least_variances(judged.truth, judged.prediction, systems)
+
+
+def _largest(judged: Judged, scale: tuple[float, float] | None) -> np.ndarray:
+    error = np.inf
+    if scale is not None:
+        low, high = scale
+        scores = np.stack([judged.truth, judged.prediction])
+        error = (high - low) ** 2 if low <= scores.min() and scores.max() <= high else np.inf
+    return np.array([error if name.endswith("MSE") else 1.0 for name in METRICS])
 
 
 def _mean_of(n_folds: int) -> str:

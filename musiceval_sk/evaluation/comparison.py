@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from musiceval_sk._confidence import require_confidence
+from musiceval_sk._confidence import require_confidence, require_whole
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._folded_metrics import (
     LEAST_SYSTEMS_TO_RANK,
@@ -17,7 +17,7 @@ from musiceval_sk.evaluation._folded_metrics import (
     folds_are_small,
     resampled_metrics,
 )
-from musiceval_sk.evaluation._intervals import METHODS, interval, method_of
+from musiceval_sk.evaluation._intervals import METHODS, NO_INTERVAL, interval, method_of
 from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampled_metrics import Judged
 from musiceval_sk.evaluation._resampling import generators
@@ -98,7 +98,7 @@ def compare_predictors(
         - ``p_value``: of a permutation test that swaps both predictors' predictions, for all clips of a system at once; without
           systems, clip by clip; with ``folds``, in all folds at once. ``p_holm``: the same after Holm's correction over the pairs of this target and metric.
         - ``p_williams``: of S_LCC, by formula (`williams_test`), without ``folds``.
-        - ``n``: number of clips (U) or systems (S). ``note``: why a figure is missing.
+        - ``n``: number of clips (U) or systems (S). ``note``: why a figure or its interval is missing.
 
     Raises
     ------
@@ -236,14 +236,12 @@ class _Compared:
         row = {"metric": metric, "a": a, "b": b, "value_a": values[0], "value_b": values[1]}
         row |= {"difference": difference, "low": low, "high": high, "method": method, "n": len(scores[0])}
         row["p_value"] = self._p_value(metric, parts)
-        undefined = constant and not np.isfinite(difference)
-        row["note"] = f"constant: {listed(constant)}" if undefined else ""
-        if (
-            METRICS[metric].by_system
-            and not np.isfinite(difference)
-            and folds_are_small(self._systems, self._folds)
-        ):
+        if np.isfinite(difference):
+            row["note"] = "" if low <= high else NO_INTERVAL
+        elif METRICS[metric].by_system and folds_are_small(self._systems, self._folds):
             row["note"] = NO_FOLD_RANKS
+        else:
+            row["note"] = f"constant: {listed(constant)}" if constant else ""
         by_formula = metric == "S_LCC" and self._folds is None and not constant
         row["p_williams"] = _williams(scores) if by_formula else np.nan
         return row
@@ -306,8 +304,7 @@ def _checked(
         raise ValueError(f"baseline {baseline!r} is not among the predictors: {listed(predictions)}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1; got {n_resamples}")
+    require_whole(n_resamples=n_resamples)
     if metrics is None:
         return ["S_SRCC", "S_LCC"] if with_systems else ["U_SRCC", "U_LCC"]
     if isinstance(metrics, str):

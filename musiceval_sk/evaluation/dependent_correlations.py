@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t
 
+from musiceval_sk._confidence import require_real, require_whole
 from musiceval_sk._text import listed
 
 
@@ -49,7 +50,7 @@ def williams_test(r_a: float, r_b: float, r_ab: float, n: int) -> TestResult:
     Raises
     ------
     ValueError
-        If a correlation lies outside -1 and 1.
+        If a correlation is no number or lies outside -1 and 1, or n is no whole number.
 
     References
     ----------
@@ -64,6 +65,8 @@ def williams_test(r_a: float, r_b: float, r_ab: float, n: int) -> TestResult:
     (0.89, 0.37)
     """
     given = {"r_a": r_a, "r_b": r_b, "r_ab": r_ab}
+    require_real(**given)
+    require_whole(0, n=n)
     outside = [f"{name}={value:g}" for name, value in given.items() if abs(value) > 1]
     if outside:
         raise ValueError(f"correlations lie between -1 and 1; got {listed(outside)}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._confidence import require_confidence
+from musiceval_sk._confidence import require_confidence, require_whole
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.datasets.human_ceiling import human_ceiling
@@ -195,9 +195,7 @@ def _checked(grows: Any, n_repeats: int, n_resamples: int, confidence: float) ->
     unknown = [name for name in names if name not in GROWS]
     if unknown or not names:
         raise ValueError(f"unknown grows: {listed(unknown) or 'nothing'}; choose from {', '.join(GROWS)}")
-    for name, value in (("n_repeats", n_repeats), ("n_resamples", n_resamples)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1; got {value}")
+    require_whole(n_repeats=n_repeats, n_resamples=n_resamples)
     require_confidence(confidence)
     return list(dict.fromkeys(names))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from musiceval_sk._confidence import require_confidence, require_whole
 from musiceval_sk._text import listed
 from musiceval_sk.evaluation._permutation import Swapped, swap_p_value
 from musiceval_sk.evaluation._resampling import generators
@@ -66,7 +67,7 @@ def power_of_comparison(
     Raises
     ------
     ValueError
-        If the metric does not compare systems, a size is too small, truth or a prediction is constant, or the pilot is too
+        If the metric does not compare systems, an option is no such number, a size is too small, truth or a prediction is constant, or the pilot is too
         small to know the variance between and within systems.
 
     Notes
@@ -88,6 +89,8 @@ def power_of_comparison(
     """
     if metric not in _BY_SYSTEM:
         raise ValueError(f"metric must be one of {listed(_BY_SYSTEM)}; got {metric!r}")
+    require_confidence(alpha, "alpha", 0.05)
+    require_whole(n_tests=n_tests, n_swaps=n_swaps)
     # So many systems have 2 ** (systems - 1) different swaps, and no p-value is less than one of them.
     fewest_systems = 1 + int(np.ceil(np.log2(1 / alpha)))
     tried = [
@@ -119,9 +122,11 @@ def power_of_comparison(
 
 
 def _at_least(fewest: int, name: str, given: int | Sequence[int]) -> list[int]:
-    sizes = [int(size) for size in np.atleast_1d(given)]
-    if min(sizes, default=0) < fewest:
-        raise ValueError(f"{name} must be at least {fewest}; got {listed(sizes) or 'none'}")
+    sizes = np.atleast_1d(given).tolist()
+    if not sizes:
+        raise ValueError(f"{name} is empty; give at least one size")
+    for size in sizes:
+        require_whole(fewest, **{name: size})
     return sizes
 
 

@@ -223,7 +223,7 @@ class _Scorer:
         self.assessment = assessment or about.get("assessment")
         self.ranges = getattr(self._parts.regressor, "target_range_", None)
         self.scale = (self.assessment or {}).get("scale") or getattr(self._parts.regressor, "scale", None)
-        self.targets = _target_names(self._parts.regressor, about)
+        self.targets = _target_names(self._parts.regressor, about, self.assessment)
         self.skipped = pd.DataFrame(columns=["path", "reason"])
         # Both for all batches: reading them anew for each would take the longer the more there is.
         self._store = EmbeddingStore(self._embedder.cache)
@@ -329,9 +329,11 @@ def _take_apart(model: Any) -> _Parts:
     return _Parts(steps[0], steps[1:-1], domain, steps[-1])
 
 
-def _target_names(regressor: Any, about: dict[str, Any]) -> list[str]:
+def _target_names(regressor: Any, about: dict[str, Any], assessment: dict[str, Any] | None) -> list[str]:
     """Names of the scores; a regressor of scikit-learn's knows only how many there are."""
-    names = getattr(regressor, "target_names_", None) or about.get("targets")
+    names = (
+        getattr(regressor, "target_names_", None) or about.get("targets") or (assessment or {}).get("targets")
+    )
     if names:
         return list(names)
     shape = getattr(regressor, "coef_", pd.Series(dtype=float)).shape

@@ -30,10 +30,11 @@ class ClipPredictions:
         same of ``prompt``.
     systems : pandas.DataFrame
         Indexed by system, the best first: number of ``clips``; per target the mean, and intervals of 95 %:
-        ``_sampling_low`` and ``_sampling_high`` for which clips were drawn, ``_raters_low`` and ``_raters_high`` for what
-        raters would give these clips, within their scale where that is known; ``sound_far``, the share of clips whose sound is far from training.
+        ``_sampling_low`` and ``_sampling_high`` for which clips were drawn, which may leave the raters' scale as predictions
+        may; ``_raters_low`` and ``_raters_high`` for what raters would give these clips, within their scale where that is
+        known; ``sound_far``, the share of clips whose sound is far from training.
     notes : list of str
-        What the figures cover and what they do not.
+        What the figures cover and what they do not, and which intervals leave the raters' scale or are all of it.
     warnings : list of str
         What speaks against trusting them.
     skipped : pandas.DataFrame
@@ -112,8 +113,8 @@ def summarise(
         systems["sound_far"] = clips["sound_far"].groupby(labels).mean()
     systems = systems.sort_values(targets[0], ascending=False).rename_axis("system")
     notes = [
-        _sampling_note(systems),
-        _raters_note(assessment, scale),
+        _sampling_note(systems, targets, scale),
+        _raters_note(systems, targets, assessment, scale),
         _spread_note(clips, targets),
         _distance_note(domain),
     ]
@@ -158,16 +159,28 @@ def _shown(systems: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def _sampling_note(systems: pd.DataFrame) -> str:
+def _sampling_note(systems: pd.DataFrame, targets: list[str], scale: tuple[float, float] | None) -> str:
     single = int((systems["clips"] < 2).sum())
     note = (
         "_sampling: where the mean prediction over all clips that the system could make lies (t interval, 95 %); covers "
         "which clips were drawn, not the model's error"
     )
-    return note + (f"; none for {single} systems of one clip" if single else "")
+    note += f"; none for {single} systems of one clip" if single else ""
+    low, high = scale or (-np.inf, np.inf)
+    for target in targets:
+        beyond = (systems[f"{target}_sampling_low"] < low) | (systems[f"{target}_sampling_high"] > high)
+        if beyond.any():
+            which = listed(systems.index[beyond])
+            note += f"; of {target} it leaves the raters' scale, {low:g} to {high:g}, for {which}"
+    return note
 
 
-def _raters_note(assessment: dict[str, Any] | None, scale: tuple[float, float] | None) -> str:
+def _raters_note(
+    systems: pd.DataFrame,
+    targets: list[str],
+    assessment: dict[str, Any] | None,
+    scale: tuple[float, float] | None,
+) -> str:
     if assessment is None:
         return (
             "no interval for what raters would say: the model's error on new systems was not measured (musiceval fit "
@@ -179,10 +192,17 @@ def _raters_note(assessment: dict[str, Any] | None, scale: tuple[float, float] |
         if scale is None
         else f"ends with their scale, {scale[0]:g} to {scale[1]:g}"
     )
-    return (
+    note = (
         f"_raters: where raters' mean of these clips lies (95 %), from the model's error on {assessment['n_systems']} training "
         f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training, and {ends}"
     )
+    low, high = scale or (-np.inf, np.inf)
+    for target in targets:
+        whole = (systems[f"{target}_raters_low"] <= low) & (systems[f"{target}_raters_high"] >= high)
+        if whole.any():
+            which = "all systems" if whole.all() else listed(systems.index[whole])
+            note += f"; of {target} it is the whole scale, which says nothing, for {which}"
+    return note
 
 
 def _spread_note(clips: pd.DataFrame, targets: list[str]) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import norm
 
-from musiceval_sk._confidence import require_confidence
+from musiceval_sk._confidence import require_confidence, require_real, require_whole
 
 
 def spearman_interval(srcc: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -36,6 +36,7 @@ def spearman_interval(srcc: float, n: int, *, confidence: float = 0.95) -> tuple
     >>> round(low, 3), round(high, 3)
     (0.775, 0.957)
     """
+    require_real(srcc=srcc)
     return _on_fishers_scale(srcc, n, 1 + srcc**2 / 2, confidence)
 
 
@@ -66,12 +67,14 @@ def fisher_interval(lcc: float, n: int, *, confidence: float = 0.95) -> tuple[fl
     >>> round(low, 3), round(high, 3)
     (0.17, 0.582)
     """
+    require_real(lcc=lcc)
     return _on_fishers_scale(lcc, n, 1.0, confidence)
 
 
 def _on_fishers_scale(correlation: float, n: int, variance: float, confidence: float) -> tuple[float, float]:
     """Interval whose variance on Fisher's scale is the one given over n - 3."""
     require_confidence(confidence)
+    require_whole(0, n=n)
     if n < 4 or not abs(correlation) < 1:
         return float("nan"), float("nan")
     half = norm.ppf((1 + confidence) / 2) * np.sqrt(variance / (n - 3))

@@ -150,7 +150,8 @@ def run_study(
         )
         for split in splits
     }
-    bootstrap = Bootstrap(n_resamples, random_state, n_jobs)
+    scale = _scale_of(clips[targets], scale)
+    bootstrap = Bootstrap(n_resamples, random_state, n_jobs, scale)
     scores, notes, comparisons = summarise(predictions, described_splits, systems, bootstrap)
     about = {
         "splits": described_splits,
@@ -161,7 +162,7 @@ def run_study(
         },
         "models": {name: " ".join(repr(model).split()) for name, model in models.items() if hears(model)},
         "resamples": n_resamples,
-        "scale": _scale_of(clips[targets], scale),
+        "scale": None if scale is None else list(scale),
         "human_ceiling": {} if ratings is None else _ceiling(ratings, clips, targets, random_state),
         "random_state": random_state,
         **provenance(),
@@ -180,11 +181,11 @@ def _described(tables: dict[str, pd.DataFrame], features: str | Mapping[str, str
     return {name: features.get(name, "as given") for name in tables}
 
 
-def _scale_of(scores: pd.DataFrame, scale: tuple[float, float] | None) -> list[float] | None:
-    """Give the scale as JSON holds it; None where scores leave it, for it is not theirs."""
+def _scale_of(scores: pd.DataFrame, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Give the scale; None where scores leave it, for it is not theirs."""
     if scale is None or (scores < scale[0]).any(axis=None) or (scores > scale[1]).any(axis=None):
         return None
-    return [float(end) for end in scale]
+    return float(scale[0]), float(scale[1])
 
 
 def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:

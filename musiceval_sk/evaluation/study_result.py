@@ -275,7 +275,11 @@ class StudyResult:
         described = self.about["splits"][split]
         made = self.predictions[(self.predictions["target"] == target) & (self.predictions["split"] == split)]
         names = pd.Index(self.predictor_names(made["features"], made["model"]))
-        found = made["prediction"].groupby(names, sort=False).apply(off_scale, self.about.get("scale"))
+        found = (
+            made.set_index("clip_id")["prediction"]
+            .groupby(names, sort=False)
+            .apply(off_scale, self.about.get("scale"))
+        )
         sentences = [f"{name}: {words}." for name, words in found.items() if words]
         return [*sentences, *cautions(described, described["targets"][target])]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._confidence import require_whole
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.ids import id_texts, match_ids, near_misses
 
@@ -45,6 +46,7 @@ def select_systems(
     >>> select_systems(["a", "a", "b", "c", "c"], min_clips=2, leave_out=["c"])
     array([ True,  True, False, False, False])
     """
+    require_whole(0, min_clips=min_clips)
     labels = pd.Series(id_texts(systems), dtype=object)
     nameless = labels == ""
     if nameless.any():

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from musiceval_sk._confidence import require_confidence
+from musiceval_sk._confidence import require_confidence, require_real
 from musiceval_sk.evaluation._scores import (
     Clips,
     clips_of,
@@ -190,7 +190,9 @@ def _noise(clips: Clips | None, standard_errors: Any, n: int) -> np.ndarray:
 
 
 def _check_thresholds(true_threshold: float, pred_threshold: float, noise: np.ndarray | None) -> None:
-    for name, value in (("true_threshold", true_threshold), ("pred_threshold", pred_threshold)):
+    given = {"true_threshold": true_threshold, "pred_threshold": pred_threshold}
+    require_real(**given)
+    for name, value in given.items():
         if not value >= 0:
             raise ValueError(f"{name} must be at least 0; got {value}")
     if noise is not None and true_threshold:

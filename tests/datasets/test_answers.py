@@ -1,3 +1,5 @@
+import warnings
+
 import pandas as pd
 import pytest
 
@@ -241,3 +243,28 @@ def test_answers_with_decimal_commas(write, text):
         "impression": [1.5, 2],
         "alignment": [2, 3.5],
     }
+
+
+def test_a_truth_off_the_scale_is_refused_and_a_prediction_named(write, truth):
+    off = write("off.csv", "clip_id,impression\na,1\nb,40\n")
+    with pytest.raises(
+        ClipsTableError, match=r"off\.csv: column 'impression' has scores off the scale 1 to 5: 40 \(line 3\)"
+    ):
+        match_answers(truth, off)
+    predictions = write("p.csv", "clip_id,impression\na,80\nb,3\nc,5.004\n")
+    words = (
+        r"^impression: 1 of 3 predictions lie off the raters' scale, 1 to 5, by up to 75\.00: a\. "
+        r"If raters used another, give scale= \(--scale\)$"
+    )
+    with pytest.warns(UserWarning, match=words):
+        _, predicted, _ = match_answers(predictions, truth)
+    assert predicted["impression"].tolist() == [80, 3, 5.004]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for scale in ((0, 100), None):
+            true, _, _ = match_answers(write("q.csv", "clip_id,impression\na,80\nb,3\n"), off, scale=scale)
+            assert true["impression"].tolist() == [1, 40]
+    # A table's own scores are not asked where ratings are given.
+    ratings = write("r.csv", "rater,clip_id,impression\nA,a,2\nA,b,3\n")
+    true, _, _ = match_answers(write("s.csv", "clip_id,impression\na,2\nb,3\n"), off, ratings=ratings)
+    assert true["impression"].tolist() == [2, 3]

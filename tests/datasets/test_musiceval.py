@@ -207,6 +207,7 @@ def test_a_missing_list_is_named_with_those_that_are_there(by_hand):
         ),
         ("", "the table is empty"),
         ("S1,1,2\nS1,2,3\n", r"repeats a value: 'S1' \(line 1\), 'S1' \(line 2\)"),
+        ("S1,1,2\nS2,40,3\n", r"'impression' has scores off the scale 1 to 5: 40 \(line 2\)"),
         ("S1,1,2\nS2,high,3\n", r"must hold numbers, but has: 'high' \(line 2\)"),
     ],
 )

@@ -15,6 +15,7 @@ from musiceval_sk import (
     spearman_brown,
     split_half,
 )
+from musiceval_sk.datasets._bootstrap import interval_of
 
 DATA = Path(os.environ.get("MUSICEVAL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SINGLE = pd.DataFrame({"rater": list("ABC"), "clip_id": list("xyz"), "impression": [1, 2, 3]})
@@ -216,7 +217,7 @@ def test_raters_that_look_like_slots_are_pointed_out():
         ({"level": "song"}, "unknown level 'song'; choose from clip, system"),
         ({"by": "day"}, "unknown by 'day'"),
         ({"correlation": "tau"}, "unknown correlation 'tau'"),
-        ({"n_splits": 0}, "at least one split"),
+        ({"n_splits": 0}, "n_splits must be a whole number and at least 1; got 0"),
         ({"level": "system"}, "need the system of every clip"),
     ],
 )
@@ -499,3 +500,21 @@ def test_a_clip_without_system_is_named(rng):
     assert len(warned) == 1
     without = human_ceiling(ratings.drop(columns="system"), scale=None, n_splits=5, **options)
     pd.testing.assert_frame_equal(ceiling.table, without.table)
+
+
+def test_leaving_out_many_systems_takes_bounded_memory(rng, monkeypatch):
+    """All weights of 20 systems at once are 20 rows; in blocks of 300 cells a figure sees at most 3 at a time."""
+    values, systems, rows = rng.normal(size=100), np.repeat(np.arange(20), 5), []
+
+    def figure(counts):
+        rows.append(len(counts))
+        return np.tanh((counts * values).sum(axis=1) / counts.sum(axis=1))
+
+    whole = interval_of(100, figure, 0.95, 1, 0, systems)
+    assert max(rows) == 20
+    rows.clear()
+    monkeypatch.setattr("musiceval_sk.datasets._bootstrap._CELLS_AT_ONCE", 300)
+    assert interval_of(100, figure, 0.95, 1, 0, systems) == whole
+    assert max(rows) == 3 and sum(rows) == 21
+    with pytest.raises(ValueError, match="n_bootstrap must be a whole number and at least 0; got '9'"):
+        interval_of(100, figure, 0.95, "9", 0, systems)

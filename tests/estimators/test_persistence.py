@@ -177,15 +177,14 @@ def test_unknown_types_are_refused_until_named(X, y, tmp_path):
     assert isinstance(load_model(path, trusted=[name]), Stranger)
 
 
-@pytest.mark.parametrize("model", [FunctionTransformer(set_off), Bomb()], ids=["function", "reduce"])
-def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, model):
-    if isinstance(model, Bomb):
-        Bomb.__reduce__, kept = object.__reduce__, Bomb.__reduce__  # skops would not write it otherwise
-        try:
-            save_model(model, tmp_path / "model.skops")
-        finally:
-            Bomb.__reduce__ = kept
-    else:
+@pytest.mark.parametrize(
+    "model",
+    [FunctionTransformer(set_off), FunctionTransformer(kw_args={"bomb": Bomb()})],
+    ids=["function", "reduce"],
+)
+def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, model, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Bomb, "__reduce__", object.__reduce__)  # skops would not write it otherwise
         save_model(model, tmp_path / "model.skops")
     with pytest.raises(ModelFileError, match="types that are not known to be safe"):
         load_model(tmp_path / "model.skops")
@@ -218,3 +217,28 @@ def test_a_search_is_refused_when_it_is_saved(X, y, tmp_path):
     assert not (tmp_path / "model.skops").exists()
     loaded = load_model(save_model(search.best_estimator_, tmp_path / "model.skops"))
     assert np.array_equal(loaded.predict(X), search.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "words"),
+    [
+        (MOSRegressor(), ValueError, "takes a fitted model, but this MOSRegressor is not: call fit first"),
+        (make_pipeline(StandardScaler(), Ridge()), ValueError, "but this StandardScaler is not: call fit"),
+        (make_pipeline("passthrough", Ridge()), ValueError, "but this Ridge is not: call fit first"),
+        (MOSRegressor, TypeError, "MOSRegressor'> is a class, not an instance"),
+        ({"model": 1}, TypeError, "not an estimator instance"),
+    ],
+)
+def test_what_is_no_fitted_model_is_not_saved(tmp_path, model, error, words):
+    with pytest.raises(error, match=words):
+        save_model(model, tmp_path / "new" / "model.skops")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_place_for_a_model(X, y, tmp_path, torch):
+    model = quick().fit(X, y)
+    for save in (model.save, lambda path: save_model(model, path)):
+        for path in (tmp_path, "."):
+            with pytest.raises(ValueError, match="is a folder; name a file to write, such as .*model"):
+                save(path)
+    assert not list(tmp_path.iterdir())

@@ -102,3 +102,23 @@ def test_tables_are_matched_by_clip_and_every_clip_has_a_system(table):
     for blank in ("", None, np.nan):
         with pytest.raises(ValueError, match="no system is known for clips: c3"):
             assess_error(DummyRegressor(), X, Y, systems.mask(systems.index == "c3", blank))
+
+
+def test_one_target_may_be_a_series_and_what_is_no_table_is_refused(table):
+    X, systems = table
+    y = pd.Series(np.arange(20.0), X.index, name="impression")
+    expected = assess_error(DummyRegressor(), X, y.to_frame(), systems)
+    assert assess_error(DummyRegressor(), X, y, systems) == expected
+    unnamed = assess_error(DummyRegressor(), X, y.rename(None), systems)
+    assert unnamed["targets"] == {"target_0": expected["targets"]["impression"]}
+    for arguments, words in (
+        (
+            (X, y.to_numpy()),
+            r"Y must be a pandas DataFrame with one row a clip; got ndarray: give pd\.DataFrame\(Y\)",
+        ),
+        ((X.to_numpy(), y), "X must be a pandas DataFrame with one row a clip; got ndarray"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            assess_error(DummyRegressor(), *arguments, systems)
+    with pytest.raises(ValueError, match="n_splits must be a whole number and at least 2; got '5'"):
+        assess_error(DummyRegressor(), X, y, systems, n_splits="5")

@@ -121,7 +121,8 @@ def test_a_perfect_ranking_has_no_interval(data):
         table.loc["S_SRCC", ["low", "high"]].isna().all()
         and table.loc["S_KTAU", ["low", "high"]].isna().all()
     )
-    assert table.loc["S_SRCC", "note"] == "no interval: a perfect figure, or too few systems"
+    words = "no interval: a perfect figure, one that nothing drawn changes, or too few systems"
+    assert table.loc["S_SRCC", "note"] == words
     assert "no interval: a perfect figure" in str(found)
 
 
@@ -199,7 +200,9 @@ def test_few_systems_warn(data):
     ("options", "words"),
     [
         ({"level": "prompts"}, "level must be one of both, systems, clips; got 'prompts'"),
-        ({"n_resamples": 0}, "n_resamples must be at least 1; got 0"),
+        ({"n_resamples": 0}, "n_resamples must be a whole number and at least 1; got 0"),
+        ({"n_resamples": "5"}, "n_resamples must be a whole number and at least 1; got '5'"),
+        ({"min_clips": "3"}, "min_clips must be a whole number and at least 0; got '3'"),
         ({"systems": None, "min_clips": 3}, r"min_clips was given, but no systems"),
     ],
 )
@@ -287,3 +290,19 @@ def test_folds_that_rank_nothing_are_the_reason(rng):
     notes = found.table().set_index("metric")["note"]
     assert notes["S_SRCC"] == notes["S_LCC"] == "no fold holds 3 systems"
     assert notes["S_MSE"] == notes["U_SRCC"] == ""
+
+
+def test_errors_end_where_the_scale_does():
+    # Three systems, mean errors 0, 0 and -4: S_MSE is 16 / 3, and its interval by the logarithm would pass 4 * 4.
+    systems = np.repeat(list("abc"), 2)
+    truth = pd.DataFrame({"on": [1.0, 1, 3, 3, 5, 5], "off": [1.0, 1, 3, 3, 5, 5]})
+    predicted = truth.assign(on=[1.0, 1, 3, 3, 1, 1], off=[1.0, 1, 3, 3, 0.9, 1.1])
+    options = {"systems": systems, "n_resamples": 20, "random_state": 0}
+    with pytest.warns(FewSystemsWarning):
+        free, held = (bootstrap_metrics(truth, predicted, scale=scale, **options) for scale in (None, (1, 5)))
+    for metric in ("U_MSE", "S_MSE"):
+        low, high = free.interval(metric, "on")
+        assert high > 16
+        assert held.interval(metric, "on") == (low, 16)
+        # A prediction off the scale may err by more.
+        assert held.interval(metric, "off") == free.interval(metric, "off")

@@ -223,7 +223,9 @@ def test_holm_by_hand():
         ({"metrics": ["S_ROC"]}, "unknown metrics: S_ROC; choose from U_MSE"),
         ({"metrics": "S_ROC"}, "unknown metrics: S_ROC; choose from U_MSE"),
         ({"predictions": pd.DataFrame({"one": [1.0, 2.0]})}, "two predictors at least .* got one"),
-        ({"n_resamples": 0}, "n_resamples must be at least 1; got 0"),
+        ({"n_resamples": 0}, "n_resamples must be a whole number and at least 1; got 0"),
+        ({"n_resamples": "5"}, "n_resamples must be a whole number and at least 1; got '5'"),
+        ({"confidence": "0.9"}, "confidence must lie between 0 and 1, such as 0.95; got '0.9'"),
         ({"systems": None, "metrics": ["S_LCC"]}, "S_LCC compare systems: give the system of each clip"),
     ],
 )
@@ -327,3 +329,16 @@ def test_a_predictor_of_other_clips_is_named(data):
         "y_true": predictions["fair"],
     }  # names of arguments are names as good as any
     assert len(compare_predictors(truth, named, systems=systems, n_resamples=2)) == 2
+
+
+def test_a_missing_interval_says_why(data):
+    truth, predictions, systems = data
+    with pytest.warns(FewSystemsWarning):
+        table = compare_predictors(
+            truth, predictions, systems=systems, only=["S00", "S01"], metrics=["S_MSE"], method="jackknife",
+            n_resamples=10,
+        )  # fmt: skip
+    assert table["difference"].notna().all() and table["low"].isna().all()
+    assert set(table["note"]) == {
+        "no interval: a perfect figure, one that nothing drawn changes, or too few systems"
+    }

@@ -38,3 +38,7 @@ def test_a_perfect_correlation_is_told_from_another():
 def test_what_is_no_correlation_is_refused():
     with pytest.raises(ValueError, match="correlations lie between -1 and 1; got r_a=1.2, r_ab=-3"):
         williams_test(1.2, 0.4, -3, 31)
+    with pytest.raises(ValueError, match="numbers are expected; got r_a='a', r_ab=None"):
+        williams_test("a", 0.4, None, 31)
+    with pytest.raises(ValueError, match="n must be a whole number and at least 0; got '31'"):
+        williams_test(0.5, 0.4, 0.1, "31")

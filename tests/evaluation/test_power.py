@@ -76,10 +76,17 @@ def test_bad_input(rng):
         power_of_comparison(*scores[::80].T, systems=systems[::80])
     with pytest.raises(ValueError, match="the pilot has 30 clips of 3 systems"):
         power_of_comparison(*scores[:30].T, systems=systems[:30])
-    with pytest.raises(ValueError, match="n_systems must be at least 6; got 5, 20"):
+    with pytest.raises(ValueError, match="n_systems must be a whole number and at least 6; got 5"):
         power_of_comparison(*scores.T, systems=systems, n_systems=[5, 20])
-    with pytest.raises(ValueError, match="n_clips must be at least 1; got 0"):
-        power_of_comparison(*scores.T, systems=systems, n_clips=0)
+    with pytest.raises(ValueError, match="n_clips is empty; give at least one size"):
+        power_of_comparison(*scores.T, systems=systems, n_clips=[])
+    for name in ("n_clips", "n_tests", "n_swaps"):
+        for value in (0, "9", 2.5):
+            words = f"{name} must be a whole number and at least 1; got {value!r}"
+            with pytest.raises(ValueError, match=words):
+                power_of_comparison(*scores.T, systems=systems, **{name: value})
+    with pytest.raises(ValueError, match=r"alpha must lie between 0 and 1, such as 0\.05; got 5"):
+        power_of_comparison(*scores.T, systems=systems, alpha=5)
     with pytest.raises(ValueError, match="prediction_b is constant: it ranks nothing"):
         power_of_comparison(*scores.T[:2], np.ones(len(scores)), systems=systems)
 

@@ -170,9 +170,20 @@ def test_intervals_keep_to_the_scale_and_predictions_off_it_are_counted():
     assert bounds.loc["b"].tolist() == pytest.approx([5 - half, 5])
     assert bounds.loc["c"].tolist() == pytest.approx([4.9 - half, 5])
     assert found.systems.loc["b", "impression"] == 6.44
+    assert "says nothing" not in str(found)
+    # a's t interval among clips of 2 and 4: 3 - 12.7 and 3 + 12.7; b and c have one clip each.
+    words = "none for 2 systems of one clip; of impression it leaves the raters' scale, 1 to 5, for a"
+    assert words in str(found)
+    poor = assessment | {"targets": {"impression": errors | {"system_sd": 2.0}}}
+    words = "of impression it is the whole scale, which says nothing, for"
+    # Half of 2 t(0.975, 9) = 4.52: it covers 1 to 5 around any mean; half of 1 t = 2.26 around a's 3 alone.
+    assert f"{words} all systems" in str(summarise(clips, ["impression"], assessment=poor, scale=(1, 5)))
+    poor["targets"]["impression"]["system_sd"] = 1.0
+    text = str(summarise(clips, ["impression"], assessment=poor, scale=(1, 5)))
+    assert f"{words} a\n" in text
     assert "ends with their scale, 1 to 5" in found.table()
     assert found.warnings == [
-        "impression: 1 of 4 predictions lie off the raters' scale, 1 to 5, by up to 1.44"
+        "impression: 1 of 4 predictions lie off the raters' scale, 1 to 5, by up to 1.44: y"
     ]
 
 

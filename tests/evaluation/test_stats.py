@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from musiceval_sk import spearman_interval
+from musiceval_sk import fisher_interval, spearman_interval
 
 
 def test_by_hand():
@@ -43,3 +43,11 @@ def test_without_an_interval(srcc, n):
 
 def test_four_pairs_are_enough():
     assert np.isfinite(spearman_interval(0.5, 4)).all()
+
+
+@pytest.mark.parametrize("interval", [fisher_interval, spearman_interval])
+def test_what_is_no_number_is_refused(interval):
+    with pytest.raises(ValueError, match="numbers are expected; got (lcc|srcc)='a'"):
+        interval("a", 20)
+    with pytest.raises(ValueError, match="n must be a whole number and at least 0; got '20'"):
+        interval(0.5, "20")

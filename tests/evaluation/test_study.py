@@ -90,6 +90,8 @@ def test_predictions_off_the_raters_scale_are_counted(clips):
     words = f"Shout: 3 of {len(clips)} predictions lie off the raters' scale, 1 to 5, by up to 1.44"
     options = {"targets": "impression", "n_splits": 3, "n_resamples": 0}
     study = run_study(scored, np.zeros((len(clips), 1)), {"Shout": Shout()}, **options)
+    offenders = study.predictions.query("prediction == 6.44")["clip_id"]
+    words += f": {', '.join(offenders)}"
     assert study.cautions("impression")[0] == f"{words}."
     assert words in str(study)
     # Scores that leave a scale are on another one.

@@ -200,7 +200,8 @@ def test_predictions_off_the_raters_scale_are_counted_on_the_page(clips, tmp_pat
     study = made_study(clips, {"ridge": np.where(np.arange(len(clips)) < 2, 6.44, quality(clips) / 4 + 1)})
     study = replace(study, about=study.about | {"scale": [1.0, 5.0]})
     page = write_report(study, tmp_path / "report.html", clips=clips).read_text(encoding="utf-8")
-    words = "<li>ridge: 2 of 48 predictions lie off the raters&#39; scale, 1 to 5, by up to 1.44.</li>"
+    words = "<li>ridge: 2 of 48 predictions lie off the raters&#39; scale, 1 to 5, by up to 1.44"
+    words += f": {clips.index[0]}, {clips.index[1]}.</li>"
     assert words in page
 
 
