@@ -306,7 +306,7 @@ def test_sizes_that_are_not_there(grows, sizes, words):
         ),
         ({"grows": "ratings"}, RatingDesignError, "draws among the single ratings: give ratings="),
         ({"metrics": ["S_FOO"]}, ValueError, "unknown metrics: S_FOO; choose from U_MSE"),
-        ({"n_repeats": 0}, ValueError, "n_repeats must be at least 1; got 0"),
+        ({"n_repeats": 0}, ValueError, "n_repeats must be a whole number and at least 1; got 0"),
         ({"confidence": 95}, ValueError, "confidence must lie between 0 and 1"),
         ({"models": "ridge"}, ValueError, "models must be an estimator, or a dict .* got str"),
         ({"targets": "joy"}, ClipsTableError, "joy"),
