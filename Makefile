@@ -15,10 +15,8 @@ CORE := .venv-core
 NEWEST := .venv-newest
 LOWEST := .venv-lowest
 # What needs torch or has no numpy 2 elsewhere: test-newest runs the rest on newer packages still.
-NEED_TORCH := tests/estimators tests/features/encoders tests/reporting \
-	$(addprefix tests/test_,cli.py cli_predict.py import.py optional.py readme.py)
-# Rooms with something public in them.
-LINTED := $(shell find musiceval_sk -name '*.py' ! -name '_*' ! -name 'cli*.py' ! -path '*/store/[fiw]*.py')
+NEED_TORCH := tests/estimators tests/finetuning tests/features/encoders tests/reporting \
+	$(addprefix tests/,cli/test_app.py cli/test_predict.py test_import.py test_optional.py test_readme.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint test-core test-newest test-lowest environments format clean
@@ -32,10 +30,10 @@ demo: $(FULL)/.installed  ## run the whole road on a simulated listening test, i
 test: $(FULL)/.installed lint  ## run linters and tests
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadgroup
 
-lint: $(FULL)/.installed  ## ruff, numpydoc, mypy
+lint: $(FULL)/.installed  ## ruff, mypy, import-linter
 	$(FULL)/bin/ruff check .
 	$(FULL)/bin/ruff format --check .
-	$(FULL)/bin/numpydoc lint $(LINTED)
+	$(FULL)/bin/lint-imports
 	$(FULL)/bin/mypy
 
 test-core: $(CORE)/.installed  ## run all but the slow tests on numpy 2 without laion-clap; where test-newest runs, what that leaves out

@@ -30,7 +30,7 @@ from musiceval_sk import (
     make_listening_test,
     mos_scorer,
 )
-from musiceval_sk.estimators.baselines import scaled
+from musiceval_sk.estimators.lookup import scaled
 
 
 def data_figures(clips, systems):

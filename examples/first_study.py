@@ -12,7 +12,7 @@ from pathlib import Path
 from sklearn.linear_model import Ridge
 
 from musiceval_sk import ClipEmbedder, MOSRegressor, aggregate_ratings, make_listening_test, run_study
-from musiceval_sk.estimators.baselines import default_models, scaled
+from musiceval_sk.estimators.lookup import default_models, scaled
 
 
 def main(folder: Path) -> None:

@@ -47,7 +47,7 @@ def write_clap_checkpoint(
     """
     import torch
 
-    from musiceval_sk.features.encoders._clap_module import import_clap_module
+    from musiceval_sk.features.encoders.clap.laion_module import import_clap_module
 
     code = import_clap_module()
     roberta = mock.patch.object(

@@ -15,8 +15,8 @@ import numpy as np
 from scipy import stats
 
 from musiceval_sk import METRICS, bootstrap_metrics
-from musiceval_sk.evaluation._resampled_metrics import Judged, ResampledMetrics
-from musiceval_sk.evaluation._resampling import Resampling
+from musiceval_sk.statistics.kernels import Judged, ResampledMetrics
+from musiceval_sk.statistics.resampling import Resampling
 
 
 def data(rng, n=2748, n_systems=31):

@@ -35,7 +35,7 @@ def one_mode(given):
     import torch
 
     from musiceval_sk import CLAPFineTuneRegressor, get_encoder
-    from musiceval_sk.estimators._finetune_loop import Training
+    from musiceval_sk.finetuning.loop import Training
 
     marks, batches = [], []
     made = Training._step

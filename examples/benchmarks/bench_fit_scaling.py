@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from musiceval_sk.estimators._mlp import Schedule, Task, train
+from musiceval_sk.estimators.engine.train import Schedule, Task, train
 
 START = {"rows": 2336, "columns": 512, "candidates": 1, "members": 1, "epochs": 10}
 GROWTH = {

@@ -42,7 +42,7 @@ from musiceval_sk import (
     predict_clips,
     save_model,
 )
-from musiceval_sk.estimators.baselines import scaled
+from musiceval_sk.estimators.lookup import scaled
 from musiceval_sk.features.encoders.spectral import SpectralEncoder
 
 BATCH = 128

@@ -19,9 +19,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from musiceval_sk import ClipEmbedder, MOSRegressor, aggregate_ratings, assess_error, make_listening_test
-from musiceval_sk.estimators.baselines import scaled
-from musiceval_sk.evaluation.assessment import group_parameters, held_out_share
-from musiceval_sk.evaluation.prediction_result import summarise
+from musiceval_sk.estimators.lookup import scaled
+from musiceval_sk.scoring.error import group_parameters, held_out_share
+from musiceval_sk.scoring.result import summarise
 
 TARGETS = ["impression", "alignment"]
 

@@ -28,7 +28,7 @@ from musiceval_sk import (
     make_listening_test,
     read_audio,
 )
-from musiceval_sk.evaluation.prediction_result import summarise
+from musiceval_sk.scoring.result import summarise
 
 RATE, SECONDS, LEFT_OUT = 22_050, 2.0, 10
 

@@ -1,1 +1,1 @@
-"""Clips, ratings, and listening tests made of nothing."""
+"""Tables of clips."""

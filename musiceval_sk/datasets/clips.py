@@ -14,8 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._ids import (
+    SOUND_SUFFIXES,
+    UNREAD_SUFFIXES,
+    id_texts,
+    match_ids,
+    near_misses,
+    without_suffix,
+)
 from musiceval_sk._text import counted, listed, printable
-from musiceval_sk.datasets._tables import (
+from musiceval_sk.datasets.readers import (
     numbers,
     place_of,
     read_table,
@@ -25,14 +33,6 @@ from musiceval_sk.datasets._tables import (
     require_unique,
     source_of,
     warn_of_unused_scores,
-)
-from musiceval_sk.datasets.ids import (
-    SOUND_SUFFIXES,
-    UNREAD_SUFFIXES,
-    id_texts,
-    match_ids,
-    near_misses,
-    without_suffix,
 )
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.datasets._panel import (
+from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.panel import (
     draw_prompts,
     draw_strengths,
     draw_systems,
@@ -19,8 +20,7 @@ from musiceval_sk.datasets._panel import (
     play_clips,
     rate,
 )
-from musiceval_sk.datasets._synthesis import VALUES, phrase
-from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.synthesis import VALUES, phrase
 
 _MARK = "Synthetic listening test made by musiceval_sk."
 _README = f"""{_MARK}

@@ -1,1 +1,1 @@
-"""Predictors of mean opinion scores. They never open a sound file."""
+"""Estimators of scikit-learn's kind: vectors in, scores out."""

@@ -12,8 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from musiceval_sk.estimators._checks import kept_on_failure
-from musiceval_sk.estimators._rows import check_groups
+from musiceval_sk.estimators.checks import kept_on_failure
+from musiceval_sk.estimators.rows import check_groups
 
 _FEWEST_CLIPS = 3
 

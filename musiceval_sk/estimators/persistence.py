@@ -18,19 +18,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
-from musiceval_sk.estimators._tensor_file import file_to_write
+from musiceval_sk.estimators.tensor_file import file_to_write
 from musiceval_sk.exceptions import ModelFileError
 
 FORMAT = "musiceval-model"
 VERSION = 1
 _OURS = (
-    "musiceval_sk.estimators.baselines.LookupRegressor",
-    "musiceval_sk.estimators.baselines.TableScaler",
+    "musiceval_sk.estimators.lookup.LookupRegressor",
+    "musiceval_sk.estimators.lookup.TableScaler",
     "musiceval_sk.estimators.domain.TrainingDomain",
     "musiceval_sk.estimators.regressor.MOSRegressor",
     "musiceval_sk.features.embedder.ClipEmbedder",
-    "musiceval_sk.features.encoders.hf_clap.HfClapEncoder",
-    "musiceval_sk.features.encoders.laion_clap.LaionClapEncoder",
+    "musiceval_sk.features.encoders.clap.hf_clap.HfClapEncoder",
+    "musiceval_sk.features.encoders.clap.laion_clap.LaionClapEncoder",
     "musiceval_sk.features.encoders.spectral.SpectralEncoder",
 )
 

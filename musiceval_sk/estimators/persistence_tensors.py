@@ -7,8 +7,8 @@ out of those whose names it knows.
 from pathlib import Path
 from typing import Any
 
-from musiceval_sk.estimators._regressor_parts import packed, unpacked
-from musiceval_sk.estimators._tensor_file import Kind, read_tensors, write_tensors
+from musiceval_sk.estimators.parts import packed, unpacked
+from musiceval_sk.estimators.tensor_file import Kind, read_tensors, write_tensors
 from musiceval_sk.exceptions import ModelFileError
 
 KIND = Kind("musiceval-mosregressor", 1, "MOSRegressor.save")

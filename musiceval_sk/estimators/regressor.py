@@ -10,20 +10,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from musiceval_sk.estimators import _training
-from musiceval_sk.estimators._checks import (
+from musiceval_sk.estimators import training as _training
+from musiceval_sk.estimators.checks import (
     check_fingerprint,
     check_interval,
     check_validation,
     check_widths,
     kept_on_failure,
 )
-from musiceval_sk.estimators._data import Data, joint_range, take, warn_of_scores
-from musiceval_sk.estimators._heads import head_columns
-from musiceval_sk.estimators._outputs import bin_centres
-from musiceval_sk.estimators._rows import check_groups, check_weights, distinct_rows, hold_out
-from musiceval_sk.estimators._seeds import draw_rows, draw_seeds, seeds_of_epoch
-from musiceval_sk.estimators._training import Start
+from musiceval_sk.estimators.data import Data, joint_range, take, warn_of_scores
+from musiceval_sk.estimators.heads import head_columns
+from musiceval_sk.estimators.outputs import bin_centres
+from musiceval_sk.estimators.rows import check_groups, check_weights, distinct_rows, hold_out
+from musiceval_sk.estimators.seeds import draw_rows, draw_seeds, seeds_of_epoch
+from musiceval_sk.estimators.training import Start
 
 
 class MOSRegressor(RegressorMixin, BaseEstimator):
@@ -418,7 +418,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         ModelFileError
             If X is known to hold embeddings of another encoder than that trained on.
         """
-        from musiceval_sk.estimators._prediction import predict_members
+        from musiceval_sk.estimators.prediction import predict_members
 
         check_is_fitted(self)
         n_members = len(self.coefs_[0][0])
@@ -486,7 +486,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     @property
     def module_(self) -> Any:
         """The fitted network as a `torch.nn.Module` in float64, built anew at each access."""
-        from musiceval_sk.estimators._module import MOSModule
+        from musiceval_sk.estimators.module import MOSModule
 
         check_is_fitted(self)
         layers = _training.layers_of(self.coefs_, self.intercepts_)

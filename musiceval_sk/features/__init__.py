@@ -1,1 +1,1 @@
-"""The feature stage: decode, window, embed, keep. It never sees a score."""
+"""From sound files to stored vectors."""

@@ -186,7 +186,7 @@ def decode(sound: Sound, sample_rate: int, *, expected: bytes | None = None) -> 
     AudioError
         As of `read_audio`, or if the file has changed since it was digested; the message does not name it.
     """
-    from musiceval_sk.features._decoding import decode_file
+    from musiceval_sk.features.decoding import decode_file
 
     try:
         check_file(sound.path)

@@ -14,12 +14,12 @@ import pandas as pd
 from musiceval_sk._text import counted, listed, printable
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
-from musiceval_sk.features._file_index import FileIndex
-from musiceval_sk.features._pipeline import embed_batches
 from musiceval_sk.features.audio import Sound, sounds_of
 from musiceval_sk.features.differences import describe_difference
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
+from musiceval_sk.features.file_index import FileIndex
+from musiceval_sk.features.pipeline import embed_batches
 from musiceval_sk.features.store import EmbeddingStore
 
 # An index in a caller's hands is written when it has grown by a quarter.

@@ -6,8 +6,8 @@ import pytest
 from scipy.io import wavfile
 from scipy.stats import spearmanr
 
-from musiceval_sk.datasets._synthesis import VALUES, Attributes, Defects, phrase, render
 from musiceval_sk.datasets.clips import load_clips
+from musiceval_sk.datasets.synthesis import VALUES, Attributes, Defects, phrase, render
 from musiceval_sk.datasets.synthetic import make_listening_test
 
 RATE = 22050

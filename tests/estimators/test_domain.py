@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from musiceval_sk import TrainingDomain, load_model, save_model
-from musiceval_sk.estimators.baselines import scaled
+from musiceval_sk.estimators.lookup import scaled
 
 
 @parametrize_with_checks([TrainingDomain()])

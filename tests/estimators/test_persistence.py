@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from musiceval_sk import LookupRegressor, ModelFileError, MOSRegressor, default_models, load_model, save_model
-from musiceval_sk.estimators.baselines import scaled
+from musiceval_sk.estimators.lookup import scaled
 
 RAN = []
 

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from musiceval_sk import MOSRegressor
-from musiceval_sk.estimators import _jobs
+from musiceval_sk.estimators.engine import jobs as _jobs
 
 # The made data are no scores and keep to no scale.
 QUICK = {

@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from musiceval_sk import ModelFileError, MOSRegressor
-from musiceval_sk.estimators import _jobs
+from musiceval_sk.estimators.engine import jobs as _jobs
 
 
 def quick(**parameters):

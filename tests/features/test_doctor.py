@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from musiceval_sk import EmbeddingStore, check_setup
-from tests.features.writers import append
+from tests.features.store.writers import append
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(store, bare, monkeypatch)
 def test_doctor_tells_audio_from_text(store, bare, tmp_path, monkeypatch):
     checkpoint = tmp_path / "clap.pt"
     checkpoint.write_bytes(b"weights")
-    monkeypatch.setattr("musiceval_sk.features.encoders._roberta_tokenizer._cached_files", lambda: ())
+    monkeypatch.setattr("musiceval_sk.features.encoders.clap.tokenizer._cached_files", lambda: ())
     found = check_setup(store, encoder="laion-clap", modalities=["audio"], checkpoint=checkpoint)
     ok, asked, text = finding(found, "laion-clap", "audio")
     # printf weights | sha256sum

@@ -23,10 +23,10 @@ from musiceval_sk import (
     StoreError,
     extract,
 )
-from musiceval_sk.features import _pipeline
-from musiceval_sk.features._file_index import FileIndex
+from musiceval_sk.features import pipeline
 from musiceval_sk.features.audio import Sound, content_key, sounds_of
 from musiceval_sk.features.extract import audio_keys, text_key
+from musiceval_sk.features.file_index import FileIndex
 from tests.features.toy import ToyEncoder
 
 extract_module = importlib.import_module("musiceval_sk.features.extract")
@@ -293,7 +293,7 @@ def test_a_killed_extraction_goes_on_from_where_it_was(store, write_sounds, slow
     clips = write_sounds(*[0.5] * 40)
     table = store.path.with_name("clips.csv")
     clips.to_csv(table)
-    command = [sys.executable, "-m", "musiceval_sk.cli", "extract", str(table)]
+    command = [sys.executable, "-m", "musiceval_sk.cli.app", "extract", str(table)]
     command += ["--encoder", "slow", "--cache", str(store.path)]
     keys = [content_key(path) for path in clips["path"]]
     fingerprint = slow_package.fingerprint_of("audio")
@@ -458,12 +458,12 @@ class Measuring(ToyEncoder):
 
 def test_decoding_runs_ahead_by_samples_and_not_by_clips(store, write_sounds, monkeypatch):
     clips = write_sounds(*np.linspace(9.9, 10, 12))
-    monkeypatch.setattr(_pipeline, "_SAMPLES_AHEAD", 200_000)  # two and a half clips
+    monkeypatch.setattr(pipeline, "_SAMPLES_AHEAD", 200_000)  # two and a half clips
     encoder = Measuring()
     assert extract(clips, encoder, store, modality="audio", batch_size=12).stored["audio"] == 12
     # Two ahead, one taken, and those of two batches of two windows that gather and are encoded.
     assert encoder.most <= 7 * 80_000
-    monkeypatch.setattr(_pipeline, "_SAMPLES_AHEAD", 1000)  # less than a clip: one after another
+    monkeypatch.setattr(pipeline, "_SAMPLES_AHEAD", 1000)  # less than a clip: one after another
     encoder = Measuring()
     assert extract(clips, encoder, f"{store.path}2", modality="audio", batch_size=12).stored["audio"] == 12
     assert encoder.most <= 4 * 80_000

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.evaluation._study_summary import Bootstrap, summarise
-from musiceval_sk.evaluation.study_result import NO_FEATURES, StudyResult
+from musiceval_sk.studies.result import NO_FEATURES, StudyResult
+from musiceval_sk.studies.summary import Bootstrap, summarise
 
 HOSTILE = "</script><script>window.hacked=1</script><!-- \"quoted\" & 'so' \u2028 ünï 音楽"
 

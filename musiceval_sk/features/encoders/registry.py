@@ -9,8 +9,8 @@ from musiceval_sk.features.encoders.base import Encoder
 GROUP = "musiceval_sk.encoders"
 _BUILT_IN = {
     "spectral": "musiceval_sk.features.encoders.spectral:SpectralEncoder",
-    "laion-clap": "musiceval_sk.features.encoders.laion_clap:LaionClapEncoder",
-    "hf-clap": "musiceval_sk.features.encoders.hf_clap:HfClapEncoder",
+    "laion-clap": "musiceval_sk.features.encoders.clap.laion_clap:LaionClapEncoder",
+    "hf-clap": "musiceval_sk.features.encoders.clap.hf_clap:HfClapEncoder",
 }
 
 

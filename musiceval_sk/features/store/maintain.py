@@ -16,9 +16,9 @@ import pandas as pd
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, StoreError
-from musiceval_sk.features._file_index import FileIndex
 from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys, text_key
+from musiceval_sk.features.file_index import FileIndex
 from musiceval_sk.features.store.file import KEY_BYTES, DamagedFileError, GroupName, StoreFile
 from musiceval_sk.features.store.index import GroupIndex, Keep, all_items
 from musiceval_sk.features.store.store import EmbeddingStore

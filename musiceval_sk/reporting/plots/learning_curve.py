@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.human_ceiling import PERFECT
-from musiceval_sk.evaluation.learning_curve_result import ScoreLearningCurve, axis_name
-from musiceval_sk.reporting.plots._style import (
+from musiceval_sk.ratings.ceiling import PERFECT
+from musiceval_sk.reporting.plots.style import (
     SERIES_COLOURS,
     SERIES_LINES,
     SERIES_MARKERS,
@@ -17,6 +16,7 @@ from musiceval_sk.reporting.plots._style import (
     keep_labels_inside,
     write_legend,
 )
+from musiceval_sk.studies.curve.result import ScoreLearningCurve, axis_name
 
 # Share of the height that a name above its line takes.
 _ROOM_FOR_WORDS = 0.07

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import gaussian_kde
 
-from musiceval_sk.datasets._tables import require_columns
+from musiceval_sk.datasets.readers import require_columns
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.reporting.plots._style import (
+from musiceval_sk.reporting.plots.style import (
     ACCENT,
     BLUE,
     INK,

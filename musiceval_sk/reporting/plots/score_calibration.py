@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.reporting.plots._inputs import FromEstimator, compared, name_of
-from musiceval_sk.reporting.plots._statistics import mean_interval
-from musiceval_sk.reporting.plots._style import ACCENT, BLUE, INK, Display, keep_labels_inside, write_legend
+from musiceval_sk.reporting.plots.inputs import FromEstimator, compared, name_of
+from musiceval_sk.reporting.plots.statistics import mean_interval
+from musiceval_sk.reporting.plots.style import ACCENT, BLUE, INK, Display, keep_labels_inside, write_legend
 
 STRATEGIES = ("quantile", "uniform")
 

@@ -9,8 +9,8 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.reporting.plots._inputs import rated_clips
-from musiceval_sk.reporting.plots._style import (
+from musiceval_sk.reporting.plots.inputs import rated_clips
+from musiceval_sk.reporting.plots.style import (
     HATCHES,
     INK,
     LIGHT_FILLS,

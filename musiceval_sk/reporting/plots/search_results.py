@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.reporting.plots._names import name_ticks
-from musiceval_sk.reporting.plots._style import ACCENT, BLUE, INK, Display, brief, keep_labels_inside, lay_out
+from musiceval_sk.reporting.plots.names import name_ticks
+from musiceval_sk.reporting.plots.style import ACCENT, BLUE, INK, Display, brief, keep_labels_inside, lay_out
 
 
 class SearchResultsDisplay(Display):

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._ids import id_texts
 from musiceval_sk._text import listed
-from musiceval_sk.datasets._tables import require_columns
-from musiceval_sk.datasets.ids import id_texts
+from musiceval_sk.datasets.readers import require_columns
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.reporting.plots._names import name_ticks
-from musiceval_sk.reporting.plots._style import HATCHES, INK, LIGHT_FILLS, Display, brief, keep_labels_inside
+from musiceval_sk.reporting.plots.names import name_ticks
+from musiceval_sk.reporting.plots.style import HATCHES, INK, LIGHT_FILLS, Display, brief, keep_labels_inside
 
 _UNKNOWN = "not known"
 _ROOM_BETWEEN = 0.3

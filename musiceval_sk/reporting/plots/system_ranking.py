@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.reporting.plots._inputs import FromEstimator, compared, name_of, rated_clips
-from musiceval_sk.reporting.plots._names import name_ticks
-from musiceval_sk.reporting.plots._statistics import (
+from musiceval_sk.reporting.plots.inputs import FromEstimator, compared, name_of, rated_clips
+from musiceval_sk.reporting.plots.names import name_ticks
+from musiceval_sk.reporting.plots.statistics import (
     check_intervals,
     groups_alike,
     system_intervals,
     told_apart,
 )
-from musiceval_sk.reporting.plots._style import ACCENT, BLUE, INK, Display, keep_labels_inside
+from musiceval_sk.reporting.plots.style import ACCENT, BLUE, INK, Display, keep_labels_inside
 
 _FEWEST_SYSTEMS = 2
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.reporting.plots._inputs import FromEstimator, compared, name_of
-from musiceval_sk.reporting.plots._names import name_ticks
-from musiceval_sk.reporting.plots._statistics import check_intervals, system_intervals
-from musiceval_sk.reporting.plots._style import ACCENT, BLUE, INK, Display, keep_labels_inside, spread_out
+from musiceval_sk.reporting.plots.inputs import FromEstimator, compared, name_of
+from musiceval_sk.reporting.plots.names import name_ticks
+from musiceval_sk.reporting.plots.statistics import check_intervals, system_intervals
+from musiceval_sk.reporting.plots.style import ACCENT, BLUE, INK, Display, keep_labels_inside, spread_out
 
 
 class SystemResidualsDisplay(FromEstimator, Display):

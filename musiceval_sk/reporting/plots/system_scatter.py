@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ConstantInputWarning
 
-from musiceval_sk.evaluation.bootstrap import bootstrap_metrics
-from musiceval_sk.evaluation.metrics import u_srcc
 from musiceval_sk.exceptions import FewSystemsWarning
-from musiceval_sk.reporting.plots._inputs import FromEstimator, compared, name_of
-from musiceval_sk.reporting.plots._names import name_points
-from musiceval_sk.reporting.plots._statistics import check_intervals, system_intervals
-from musiceval_sk.reporting.plots._style import ACCENT, INK, Display, keep_labels_inside
+from musiceval_sk.reporting.plots.inputs import FromEstimator, compared, name_of
+from musiceval_sk.reporting.plots.names import name_points
+from musiceval_sk.reporting.plots.statistics import check_intervals, system_intervals
+from musiceval_sk.reporting.plots.style import ACCENT, INK, Display, keep_labels_inside
+from musiceval_sk.statistics.bootstrap import bootstrap_metrics
+from musiceval_sk.statistics.metrics import u_srcc
 
 _FEWEST_SYSTEMS = 2
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
-from musiceval_sk.evaluation.metrics import system_means
-from musiceval_sk.reporting.plots._inputs import rated_clips
-from musiceval_sk.reporting.plots._names import name_ticks
-from musiceval_sk.reporting.plots._style import ACCENT, BLUE, INK, Display, keep_labels_inside, spread_out
+from musiceval_sk.reporting.plots.inputs import rated_clips
+from musiceval_sk.reporting.plots.names import name_ticks
+from musiceval_sk.reporting.plots.style import ACCENT, BLUE, INK, Display, keep_labels_inside, spread_out
+from musiceval_sk.statistics.metrics import system_means
 
 
 class SystemScoresDisplay(Display):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from musiceval_sk.features.encoders import _batch_size, _clap_encoder, _clap_forward
-from musiceval_sk.features.encoders._batch_size import fitting, measured
-from musiceval_sk.features.encoders.hf_clap import HfClapEncoder
+from musiceval_sk.features.encoders import batch_size as _batch_size
+from musiceval_sk.features.encoders.batch_size import fitting, measured
+from musiceval_sk.features.encoders.clap import encoder as _clap_encoder
+from musiceval_sk.features.encoders.clap import forward
+from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
 from tests.clap_files import write_transformers_folder
 
 pytest.importorskip("transformers", reason="transformers (the extra 'hf') is not installed")
@@ -122,7 +124,7 @@ def test_quantised_as_laion_does_in_numpy(rng):
     samples = np.append(rng.normal(size=10_000), [-2, -1, 0, 1, 2, 0.5 / 32_767]).astype(np.float32)
     integers = (np.clip(samples, -1, 1) * np.float32(32_767)).astype(np.int16)
     expected = integers.astype(np.float32) / np.float32(32_767)
-    np.testing.assert_array_equal(_clap_forward._quantised(torch.from_numpy(samples)).numpy(), expected)
+    np.testing.assert_array_equal(forward._quantised(torch.from_numpy(samples)).numpy(), expected)
 
 
 def test_precision_holds_until_the_last_thread_leaves():
@@ -131,12 +133,12 @@ def test_precision_holds_until_the_last_thread_leaves():
     entered, leave = threading.Event(), threading.Event()
 
     def other():
-        with _clap_forward.full_precision():
+        with forward.full_precision():
             entered.set()
             leave.wait()
 
     thread = threading.Thread(target=other)
-    with _clap_forward.full_precision():
+    with forward.full_precision():
         thread.start()
         entered.wait()
     assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)

@@ -1,0 +1,1 @@
+"""The MusicEval corpus as it is published."""

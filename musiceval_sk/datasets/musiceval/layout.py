@@ -1,0 +1,395 @@
+"""MusicEval in the three layouts that users get: the full set, the challenge's first phase, Hugging Face's Parquet.
+
+The data set itself is not part of this package: CC BY-NC 4.0, https://www.aishelltech.com/AISHELL_7A.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import pandas as pd
+
+from musiceval_sk._ids import id_texts
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.musiceval.checks import Checks, check_files, check_scores, check_sounds
+from musiceval_sk.datasets.musiceval.files import DEMO_SYSTEMS, PARTS, MusicEvalFiles, find_files
+from musiceval_sk.datasets.musiceval.parquet import parquet_files, read_parquet_clips
+from musiceval_sk.datasets.readers import (
+    has_header,
+    numbers,
+    read_headerless,
+    read_table,
+    require_columns,
+    require_filled,
+    require_scale,
+    require_unique,
+)
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+
+__all__ = [
+    "DEMO_SYSTEMS",
+    "MUSICEVAL_COUNTS",
+    "check_musiceval",
+    "load_musiceval",
+    "load_musiceval_ratings",
+    "load_musiceval_systems",
+    "read_system_table",
+]
+
+MUSICEVAL_COUNTS: Mapping[str, int] = MappingProxyType(
+    {"total": 2748, "train": 1923, "dev": 412, "test": 413}
+)
+_COLUMNS = ["path", "prompt", "system", "prompt_id", *TARGETS, "split"]
+_NO_NAMES = (
+    "{root}: Parquet holds sounds and two scores only. No systems: no S metrics, no splits by system, no look-up by "
+    "system. No prompts: no splits by prompt, and alignment would be judged without its text. No raters: no "
+    "reliability and no human ceiling. Where clip names tell systems, S metrics can be had, prompts and raters cannot. "
+    "MusicEval-full has them all"
+)
+
+
+def load_musiceval(
+    root: str | Path,
+    split: str = "total",
+    *,
+    strict: bool = False,
+    check: bool = True,
+    counts: Mapping[str, int] | Literal["official"] | None = "official",
+    sounds: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Read MusicEval as a clips table, and report where it is not as it should be.
+
+    Clip names tell system and prompt. Clips of the six demo systems (`DEMO_SYSTEMS`) take their prompt by clip name
+    from ``demo_prompt_info.txt``, all others by prompt id from ``prompt_info.txt``. Clip ids go without ``.wav``.
+
+    Parameters
+    ----------
+    root : str or Path
+        ``MusicEval-full`` or ``MusicEval-phase1``, or the folder they were unpacked into; or a Parquet file or a
+        folder of them.
+    split : {"total", "train", "dev", "test"}, default="total"
+        Which official list to read, or all clips; the column ``split`` then says where each belongs.
+    strict : bool, default=False
+        Whether differences are an error instead of a warning.
+    check : bool, default=True
+        Whether to check what is read, see `check_musiceval`; the header of each sound is opened for it.
+    counts : mapping of str to int or "official" or None, default="official"
+        Clips that each list should have, by its name: "official" for `MUSICEVAL_COUNTS`, None for a data set of another
+        size, as `make_musiceval` makes.
+    sounds : str or Path, default=None
+        For Parquet: folder for the sounds, each a file named by its content and written once. By default ``sounds``
+        beside the shards.
+    columns : mapping of str to str, default=None
+        For Parquet: names of the columns ``audio``, ``impression`` and ``alignment``, where they are not found by
+        themselves.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``clip_id``, with absolute ``path``, ``prompt``, ``system``, ``prompt_id`` (of a demo clip with its
+        system, since its prompt is its own), ``impression`` and ``alignment`` (floats in [1, 5]) and ``split``.
+        From Parquet without ``system`` and ``prompt_id``, and with empty prompts.
+
+    Raises
+    ------
+    ClipsTableError
+        If there is no such data set or list; with `strict` if anything differs, with the list of differences.
+
+    Warns
+    -----
+    UserWarning
+        If anything differs; and for Parquet, of what cannot be computed from it.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from musiceval_sk import load_musiceval, make_musiceval
+    >>> made = make_musiceval(mkdtemp() + "/MusicEval-full", n_systems=2, n_prompts=3, n_demo_clips=1, seconds=1)
+    >>> clips = load_musiceval(made.folder, counts=None)
+    >>> clips["split"].value_counts().to_dict()
+    {'train': 8, 'dev': 2, 'test': 2}
+    """
+    clips, differences, layout = _read(root, split, counts, sounds, columns, check)
+    found = differences[differences["differs"]]
+    if len(found):
+        _report(f"{root} ({layout}, {split})", found, strict)
+    if layout == "parquet":
+        warnings.warn(_NO_NAMES.format(root=root), UserWarning, stacklevel=2)
+    return clips
+
+
+def check_musiceval(
+    root: str | Path,
+    split: str = "total",
+    *,
+    counts: Mapping[str, int] | Literal["official"] | None = "official",
+    sounds: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Hold MusicEval to what its paper and its files promise.
+
+    Checked are, for the clips of the split: clips in each list, clips named twice, scores in [1, 5] and in steps of
+    0.2, clip names, prompts, sounds that are missing, unreadable (by their header; nothing is decoded) or not 16 kHz
+    mono, five ratings a clip by different raters, and scores against the mean of their ratings. With "total" also:
+    lists against each other, sounds and rated clips that no list names, and the system table against averaged clips.
+
+    Parameters
+    ----------
+    root : str or Path
+        As for `load_musiceval`.
+    split : {"total", "train", "dev", "test"}, default="total"
+        Which clips to check.
+    counts : mapping of str to int or "official" or None, default="official"
+        As for `load_musiceval`; None asks for no number.
+    sounds : str or Path, default=None
+        As for `load_musiceval`.
+    columns : mapping of str to str, default=None
+        As for `load_musiceval`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a check: ``check``, ``expected``, ``found``, ``differs`` (bool) and ``examples`` (at most five, the
+        rest counted).
+
+    Raises
+    ------
+    ClipsTableError
+        If there is no such data set or list.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from musiceval_sk import check_musiceval, make_musiceval
+    >>> made = make_musiceval(mkdtemp() + "/MusicEval-full", n_systems=2, n_prompts=2, n_demo_clips=1, seconds=1)
+    >>> table = check_musiceval(made.folder)
+    >>> table.loc[table["differs"], ["check", "expected", "found"]].iloc[-1].tolist()
+    ['total list', '2748 clips', '10 clips']
+    """
+    return _read(root, split, counts, sounds, columns, True)[1]
+
+
+def load_musiceval_ratings(root: str | Path, split: str = "total") -> pd.DataFrame:
+    """Read the single ratings behind MusicEval's scores.
+
+    Read is ``person_mos/total_person_mos.txt`` or, where that is missing, ``train_``, ``dev_`` and
+    ``test_person_mos.txt``: lines of ``file,rater,impression,alignment``.
+
+    Parameters
+    ----------
+    root : str or Path
+        ``MusicEval-full`` or ``MusicEval-phase1``.
+    split : {"total", "train", "dev", "test"}, default="total"
+        Ratings of which clips.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Ratings table: ``rater``, ``clip_id`` (without ``.wav``), ``impression``, ``alignment``.
+
+    Raises
+    ------
+    ClipsTableError
+        If the folder holds no ratings, or none that can be read.
+
+    Warns
+    -----
+    SkippedWarning
+        If lines cannot be read, which are left out, or scores are no numbers, which are nan.
+    """
+    files = _find(root, "ratings")
+    ratings = files.ratings
+    if ratings is None:
+        raise ClipsTableError(f"{files.root}: no ratings; expected person_mos/total_person_mos.txt")
+    broken = list(files.broken)
+    if ratings.empty:
+        raise ClipsTableError(
+            f"{files.root}: person_mos has no line of file,rater,impression,alignment: {listed(broken) or 'it is empty'}"
+        )
+    unread = ratings.loc[ratings[list(TARGETS)].isna().any(axis=1), "file"]
+    if len(unread):
+        broken.append(f"scores that are no number in {len(unread)} lines: {listed(unread)}")
+    if broken:
+        warnings.warn(
+            f"{files.root}: ratings that cannot be read: {listed(broken)}", SkippedWarning, stacklevel=2
+        )
+    if split != "total":
+        ratings = ratings[ratings["clip_id"].isin(_require(files, split).clips_of(split)["clip_id"])]
+    return ratings[["rater", "clip_id", *TARGETS]].reset_index(drop=True)
+
+
+def load_musiceval_systems(root: str | Path) -> pd.DataFrame:
+    """Read MusicEval's own table of system scores, one of the two system truths in circulation.
+
+    The other is the mean over the evaluated clips. Read is the one ``.csv`` or ``.txt`` file in ``system_mos`` or, of
+    several, the one whose name holds the layout (``full``, ``phase1``) or ``total``: lines of
+    ``system,impression,alignment``, with or without a header.
+
+    Parameters
+    ----------
+    root : str or Path
+        ``MusicEval-full`` or ``MusicEval-phase1``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``system``, with ``impression`` and ``alignment``.
+
+    Raises
+    ------
+    ClipsTableError
+        If the folder holds no system table, or several that cannot be told apart.
+    """
+    files = _find(root, "system table")
+    if files.systems is None:
+        found = [path.name for path in sorted((files.root / "system_mos").glob("*"))]
+        raise ClipsTableError(
+            f"{files.root}: no system table; expected one file in system_mos, as system_mos_{files.layout}.csv, "
+            f"found: {listed(found) or 'nothing'}"
+        )
+    return read_system_table(str(files.system_table))
+
+
+def read_system_table(
+    path: str | Path,
+    targets: Sequence[str] | None = None,
+    *,
+    scale: tuple[float, float] | None = (1, 5),
+) -> pd.DataFrame:
+    """Read a table of system scores: lines of ``system,impression,alignment``, or a header that names system and targets.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    targets : sequence of str, default=None
+        Columns that must be there; by default those of impression and alignment that are, both without a header.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest score that raters could give; None accepts any number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``system``, with the targets.
+
+    Raises
+    ------
+    ClipsTableError
+        If a column or cell is missing, a score is no number or off the scale, or a system repeats.
+    """
+    wanted = list(targets or TARGETS)
+    table = read_table(path, targets) if has_header(path) else pd.DataFrame()
+    chosen = [name for name in wanted if name in table]
+    if chosen:
+        require_columns(table, ["system", *(wanted if targets else chosen)])
+    else:  # the columns' order tells what they are, whatever a header calls them
+        table, broken = read_headerless(path, ["system", *TARGETS])
+        if broken and len(wanted) == 1:
+            table, broken = read_headerless(path, ["system", *wanted])
+        if broken or table.empty:
+            raise ClipsTableError(
+                f"{path}: expected lines of system,impression,alignment, or a header of system and {listed(wanted)}: "
+                f"{listed(broken) or 'it is empty'}"
+            )
+        chosen = wanted
+        require_columns(table, chosen)
+    table["system"] = id_texts(table["system"])
+    require_filled(table, "system")
+    require_unique(table, "system")
+    for target in chosen:
+        table[target] = numbers(table, target)
+        require_scale(table, target, scale)
+    return table.set_index("system")
+
+
+def _read(
+    root: str | Path,
+    split: str,
+    counts: Mapping[str, int] | Literal["official"] | None,
+    sounds: str | Path | None,
+    columns: Mapping[str, str] | None,
+    check: bool,
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Read clips, check them, and tell the layout."""
+    if split not in (*PARTS, "total"):
+        raise ValueError(f"unknown split {split!r}; choose from {', '.join((*PARTS, 'total'))}")
+    wanted = _counts(counts)
+    shards = parquet_files(root)
+    if shards:
+        return *_read_parquet(shards, split, wanted, sounds, columns, check), "parquet"
+    files = _require(find_files(root), split)
+    clips = files.clips_of(split)
+    clips["path"] = [str(files.root / "wav" / name) for name in clips["file"]]
+    clips["prompt"] = files.prompt_texts(clips)
+    clips = clips.set_index("clip_id")[_COLUMNS]
+    table = check_files(files, clips, split, wanted) if check else Checks().table()
+    return clips, table, files.layout
+
+
+def _read_parquet(
+    shards: list[Path],
+    split: str,
+    counts: Mapping[str, int],
+    sounds: str | Path | None,
+    columns: Mapping[str, str] | None,
+    check: bool,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    clips = read_parquet_clips(shards, split, sounds, columns)
+    checks = Checks()
+    if check:
+        checks.count(f"{split} clips", len(clips), counts.get(split))
+        check_scores(checks, clips)
+        check_sounds(checks, clips["path"])
+        repeated = clips["path"].duplicated() & (clips["path"] != "")
+        checks.none("sounds whose bytes another clip has too", clips.index[repeated])
+    return clips, checks.table()
+
+
+def _counts(counts: Mapping[str, int] | Literal["official"] | None) -> dict[str, int]:
+    if isinstance(counts, str):
+        if counts != "official":
+            raise ValueError(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
+        return dict(MUSICEVAL_COUNTS)
+    if counts is not None and not hasattr(counts, "items"):  # a Series of counts serves as well
+        raise TypeError(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
+    return {} if counts is None else dict(counts)
+
+
+def _find(root: str | Path, what: str) -> MusicEvalFiles:
+    if parquet_files(root):
+        raise ClipsTableError(f"{root}: Parquet holds no {what}; MusicEval-full does")
+    return find_files(root)
+
+
+def _require(files: MusicEvalFiles, split: str) -> MusicEvalFiles:
+    """Raise unless the list that was asked for is there."""
+    if split in files.lists and files.lists[split].empty:
+        raise ClipsTableError(
+            f"{files.root}: sets/{split}_mos_list.txt has no line of file,impression,alignment: "
+            f"{listed(files.broken) or 'it is empty'}"
+        )
+    if split == "total" or split in files.lists:
+        return files
+    if files.layout == "phase1" and split == "test":
+        raise ClipsTableError(
+            f"{files.root}: MusicEval-phase1 has no test list, the challenge released train and dev only; take "
+            'split="dev", or MusicEval-full'
+        )
+    raise ClipsTableError(
+        f"{files.root}: no sets/{split}_mos_list.txt; there are the lists: {listed(files.lists)}"
+    )
+
+
+def _report(what: str, differences: pd.DataFrame, strict: bool) -> None:
+    lines = [
+        f"  {row.check}: expected {row.expected}, found {row.found}{f': {row.examples}' if row.examples else ''}"
+        for row in differences.itertuples()
+    ]
+    message = "\n".join([f"{what} differs from MusicEval as described in {len(lines)} checks:", *lines])
+    if strict:
+        raise ClipsTableError(message)
+    warnings.warn(message, UserWarning, stacklevel=3)

@@ -1,0 +1,144 @@
+"""MusicEval as Hugging Face serves it: Parquet shards with the bytes of a sound and two scores a row."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from musiceval_sk._ids import without_suffix
+from musiceval_sk._optional import import_optional
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.musiceval.files import names_of, scores_of
+from musiceval_sk.exceptions import ClipsTableError
+
+# No name of the true file's columns is published in words; these are what the field calls the two scores.
+_ALIASES = {
+    "impression": ("impression", "musical_impression", "music_impression", "overall_impression", "overall_quality",
+                   "overall", "mos_overall", "mi", "mos1"),
+    "alignment": ("alignment", "textual_alignment", "text_alignment", "mos_alignment", "textual", "coherence",
+                  "mos_textual", "ta", "mos2"),
+}  # fmt: skip
+_SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "test": "test"}
+_MAGIC = {
+    b"RIFF": ".wav",
+    b"fLaC": ".flac",
+    b"OggS": ".ogg",
+    b"ID3": ".mp3",
+    b"\xff\xfb": ".mp3",
+    b"\xff\xf3": ".mp3",
+}
+_ROWS_AT_ONCE = 16
+
+
+def parquet_files(root: str | Path) -> list[Path]:
+    """List the shards: the file itself, or all below a folder that is no MusicEval folder."""
+    root = Path(root).absolute()
+    if root.suffix.lower() == ".parquet":
+        return [root] if root.is_file() else []
+    return [] if any(root.glob("**/sets/*_mos_list.txt")) else sorted(root.rglob("*.parquet"))
+
+
+def read_parquet_clips(
+    shards: list[Path], split: str, sounds: str | Path | None, columns: Mapping[str, str] | None
+) -> pd.DataFrame:
+    """Read the shards of a split a few rows at a time, and lay their sounds down as files named by their content."""
+    split_of = {shard: _split_of(shard) for shard in shards}
+    wanted = [shard for shard in shards if split in ("total", split_of[shard])]
+    if not wanted:
+        found = listed(sorted({name or "no split" for name in split_of.values()}))
+        raise ClipsTableError(f"{shards[0]}: no shard is named {split}; the names tell: {found}")
+    home = shards[0].parent if len(shards) == 1 else Path(os.path.commonpath(shards))
+    folder = Path(sounds).absolute() if sounds is not None else home / "sounds"
+    rows = []
+    for shard in wanted:
+        for audio, *scores in _rows_of(shard, columns):
+            data, name = (audio or {}).get("bytes"), (audio or {}).get("path")
+            digest = "" if data is None else hashlib.sha256(data).hexdigest()
+            path = "" if data is None else str(_lay_down(data, digest, folder))
+            rows.append((digest[:16], Path(name or "").name, path, "", *scores, split_of[shard]))
+    clips = pd.DataFrame(rows, columns=["digest", "name", "path", "prompt", *TARGETS, "split"])
+    clips["clip_id"] = _clip_ids(clips.pop("name"), clips.pop("digest"))
+    parts = names_of(clips["clip_id"])
+    if parts["system"].ne("").all():
+        clips = clips.join(parts)
+    for target in TARGETS:
+        clips[target] = scores_of(clips[target])
+    return clips.set_index("clip_id")
+
+
+def _rows_of(shard: Path, columns: Mapping[str, str] | None) -> Iterator[tuple[Any, ...]]:
+    parquet = import_optional("pyarrow.parquet", extra="parquet", purpose="Reading Parquet")
+    try:
+        opened = parquet.ParquetFile(shard)
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
+        raise ClipsTableError(f"{shard}: cannot be read as Parquet: {error}") from error
+    with opened as file:
+        names = _columns_of(file.schema_arrow, columns or {}, shard)
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
+            yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+
+
+def _columns_of(schema: Any, given: Mapping[str, str], shard: Path) -> list[str]:
+    """Names of the columns that hold sound and scores: as given, else by type and by what the field calls them."""
+    unknown = [what for what in given if what not in ("audio", *TARGETS)]
+    if unknown:
+        raise ValueError(f"columns= names {listed(unknown)}; it may name audio, {', '.join(TARGETS)}")
+    lower = {name.lower().replace(" ", "_"): name for name in schema.names}
+    found = {
+        target: next((lower[alias] for alias in _ALIASES[target] if alias in lower), None)
+        for target in TARGETS
+    }
+    sounds = [field.name for field in schema if "bytes" in _children(field.type)]
+    found["audio"] = sounds[0] if len(sounds) == 1 else None
+    found |= {what: name if name in schema.names else None for what, name in given.items()}
+    missing = [what for what in ("audio", *TARGETS) if found[what] is None]
+    if missing:
+        raise ClipsTableError(
+            f"{shard}: no column for {listed(missing)}; it has {listed(schema.names, most=12)}. Name them, as in "
+            'columns={"audio": "audio", "impression": "mos", "alignment": "text_mos"}; "audio" holds {bytes, path}'
+        )
+    return [str(found[what]) for what in ("audio", *TARGETS)]
+
+
+def _children(kind: Any) -> list[str]:
+    return [kind.field(i).name for i in range(kind.num_fields)]
+
+
+def _split_of(shard: Path) -> str:
+    """Official list of a shard as the names of files and folders tell it (``train-00000-of-00002``, ``test/0000``)."""
+    for name in (shard.stem, shard.parent.name):
+        split = _SPLITS.get(name.split("-")[0].lower())
+        if split:
+            return split
+    return ""
+
+
+def _clip_ids(names: pd.Series, digests: pd.Series) -> pd.Series:
+    """Names of the sounds where they are unique, else digests of their bytes, counted where those repeat."""
+    bare = names.map(without_suffix)
+    if bare.ne("").all() and bare.is_unique:
+        return bare
+    ids = digests.where(digests != "", "no-sound")
+    repeats = ids.groupby(ids).cumcount()
+    return ids.where(repeats == 0, ids + "-" + (repeats + 1).astype(str))
+
+
+def _lay_down(data: bytes, digest: str, folder: Path) -> Path:
+    """Write a sound once, whole or not at all."""
+    suffix = next((suffix for magic, suffix in _MAGIC.items() if data.startswith(magic)), ".wav")
+    path = folder / f"{digest}{suffix}"
+    if path.is_file() and path.stat().st_size == len(data):
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f"{digest}.{uuid.uuid4().hex}.tmp"
+    try:
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path

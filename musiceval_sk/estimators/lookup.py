@@ -1,0 +1,262 @@
+"""What every predictor must beat: look-ups that hear nothing, and the models that a study compares by default.
+
+A look-up of the clip's system scores well on any split that shares systems between training and test. That is
+leakage, not listening, so these are rows of every table.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+from sklearn.utils.validation import check_is_fitted
+
+from musiceval_sk._ids import id_texts, is_missing, match_ids, near_misses
+from musiceval_sk._text import listed
+from musiceval_sk.estimators.regressor import MOSRegressor
+
+_SERIES = ("labels", "means_")
+
+
+class LookupRegressor(RegressorMixin, BaseEstimator):
+    """Predict the mean training score of the clips that share this clip's label. No audio is heard.
+
+    Parameters
+    ----------
+    labels : pandas.Series
+        Label, such as system or prompt, by clip id; X must be a DataFrame indexed by clip id.
+
+    Attributes
+    ----------
+    means_ : pandas.Series
+        Mean training score by label.
+    global_mean_ : float
+        Prediction for a label that training did not have.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> clips = pd.DataFrame({"system": ["S1", "S1", "S2"]}, index=["a", "b", "c"])
+    >>> y = pd.Series([2.0, 4.0, 5.0], index=clips.index)
+    >>> LookupRegressor(clips["system"]).fit(clips, y).predict(clips).tolist()
+    [3.0, 3.0, 5.0]
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"labels": [pd.Series]}
+
+    def __init__(self, labels: pd.Series):
+        self.labels = labels
+
+    def fit(self, X: pd.DataFrame, y: Any) -> "LookupRegressor":
+        """Average the training scores by label.
+
+        Parameters
+        ----------
+        X : pandas.DataFrame
+            Only its index, the clip ids, is used.
+        y : array-like [shape=(n,)]
+            Mean opinion scores.
+
+        Returns
+        -------
+        LookupRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If `labels` is no Series, or a clip has no label. An earlier fit is then left as it was.
+        """
+        self._validate_params()
+        scores = pd.Series(np.asarray(y, dtype=float))
+        self.means_ = scores.groupby(self._labels_of(X)).mean()
+        self.global_mean_ = float(scores.mean())
+        return self
+
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
+        """Look the clips' labels up.
+
+        Parameters
+        ----------
+        X : pandas.DataFrame
+            Only its index is used.
+
+        Returns
+        -------
+        np.ndarray [shape=(n,)]
+            Mean training score of the label; the global mean where training did not have it, see `known`.
+        """
+        check_is_fitted(self)
+        return self.means_.reindex(self._labels_of(X)).fillna(self.global_mean_).to_numpy()
+
+    def known(self, X: pd.DataFrame) -> np.ndarray:
+        """Tell which clips bear a label that training had.
+
+        Parameters
+        ----------
+        X : pandas.DataFrame
+            Only its index is used.
+
+        Returns
+        -------
+        np.ndarray [shape=(n,)], bool
+            False where `predict` can only answer with the global mean.
+        """
+        check_is_fitted(self)
+        return np.isin(self._labels_of(X), self.means_.index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # skops writes no Series, so pickles and model files hold their parts.
+        state = dict(super().__getstate__())
+        held = [name for name in _SERIES if isinstance(state.get(name), pd.Series)]
+        return state | {name: _parts(state[name]) for name in held}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state | {name: pd.Series(**state[name]) for name in _SERIES if name in state})
+
+    def _labels_of(self, X: pd.DataFrame) -> np.ndarray:
+        if not isinstance(X, pd.DataFrame | pd.Series):
+            raise ValueError(
+                f"LookupRegressor finds labels by X's index, but X is a {type(X).__name__} without one"
+            )
+        places = match_ids(X.index, self.labels.index)
+        found = np.array([*id_texts(self.labels), ""], dtype=object)[places]  # the last where there is none
+        unknown = found == ""
+        if unknown.any():
+            near = near_misses(X.index[places < 0], self.labels.index)
+            raise ValueError(f"no label is known for clips: {listed(X.index[unknown])}{near}")
+        return found
+
+
+def _parts(series: pd.Series) -> dict[str, Any]:
+    return {"data": series.tolist(), "index": series.index.tolist(), "name": series.name}
+
+
+def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict[str, Any]:
+    """Name the models that a study compares: look-ups, ridge, SVR and the paper's heads.
+
+    The three that hear the sound get features scaled to unit variance on the training part of each split.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table; the look-ups take ``system`` and ``prompt`` from it, where they are.
+    random_state : int or None, default=0
+        Seed of `MOSRegressor`.
+
+    Returns
+    -------
+    dict of str to estimator
+        In the order of the table's rows.
+    """
+    models = look_ups(clips)
+    models["ridge"] = scaled(Ridge(alpha=100.0))
+    models["SVR"] = scaled(SVR(C=1.0))
+    models["MOSRegressor"] = scaled(MOSRegressor(scale=None, random_state=random_state))
+    return models
+
+
+def look_ups(clips: pd.DataFrame) -> dict[str, Any]:
+    """Name the look-ups that a clips table allows: the mean training score, of all clips, by system and by prompt.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table; ``system`` and ``prompt`` are used where every clip has one.
+
+    Returns
+    -------
+    dict of str to estimator
+        "global mean", and where possible "system mean" and "prompt mean".
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> list(look_ups(pd.DataFrame({"system": ["S1", "S2"], "prompt": ["calm piano", ""]}, index=["a", "b"])))
+    ['global mean', 'system mean']
+    """
+    models: dict[str, Any] = {"global mean": DummyRegressor()}
+    for label in ("system", "prompt"):
+        if label in clips and not is_missing(clips[label]).any():
+            models[f"{label} mean"] = LookupRegressor(clips[label])
+    return models
+
+
+def hears(model: Any) -> bool:
+    """Tell whether a model's predictions depend on features at all.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted or not.
+
+    Returns
+    -------
+    bool
+        False for `LookupRegressor` and `sklearn.dummy.DummyRegressor`.
+    """
+    return not isinstance(model, LookupRegressor | DummyRegressor)
+
+
+class TableScaler(StandardScaler):  # numpydoc ignore=PR02
+    """`StandardScaler` that hands on a table's ``attrs``.
+
+    There `ClipEmbedder` notes the encoder and pooling, so that a `MOSRegressor` behind the scaler still refuses
+    embeddings that were made otherwise. That takes ``set_output(transform="pandas")``, for arrays have no ``attrs``.
+
+    Parameters
+    ----------
+    copy, with_mean, with_std : bool, default=True
+        As in `sklearn.preprocessing.StandardScaler`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> X = pd.DataFrame({"audio_0": [0.0, 2.0]}, index=["a", "b"])
+    >>> X.attrs["encoder_fingerprint"] = "abc"
+    >>> table = TableScaler().set_output(transform="pandas").fit_transform(X)
+    >>> table["audio_0"].tolist(), table.attrs
+    ([-1.0, 1.0], {'encoder_fingerprint': 'abc'})
+    """
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Scale.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Features.
+        copy : bool, default=None
+            As in `StandardScaler`.
+
+        Returns
+        -------
+        np.ndarray or pandas.DataFrame [shape=(n, n_features)]
+            As from `StandardScaler`; a table bears the ``attrs`` of X.
+        """
+        values = super().transform(X, copy=copy)
+        if isinstance(X, pd.DataFrame) and isinstance(values, pd.DataFrame):
+            values.attrs = dict(X.attrs)
+        return values
+
+
+def scaled(*steps: Any) -> Pipeline:
+    """Put a scaler that keeps column names and ``attrs`` before the last step.
+
+    Parameters
+    ----------
+    *steps : estimator
+        Transformers, then a regressor.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        With every column scaled to zero mean and unit variance on the training data.
+    """
+    *before, regressor = steps
+    return make_pipeline(*before, TableScaler().set_output(transform="pandas"), regressor)

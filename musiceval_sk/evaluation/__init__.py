@@ -1,1 +1,0 @@
-"""Metrics, scorers, splits and studies."""

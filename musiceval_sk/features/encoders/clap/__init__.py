@@ -1,0 +1,1 @@
+"""CLAP, of laion_clap's and of Hugging Face's checkpoints."""

@@ -1,0 +1,1 @@
+"""Training of CLAP and its heads from end to end."""

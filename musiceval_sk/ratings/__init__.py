@@ -1,0 +1,1 @@
+"""Raw ratings, and the scores that can be trusted among them."""

@@ -1,0 +1,210 @@
+"""From raw ratings, one row a rater and clip, to mean opinion scores."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets.readers import source_of
+from musiceval_sk.exceptions import SkippedWarning
+from musiceval_sk.ratings.averages import Location, mean_of, median_of, trimmed_mean_of
+from musiceval_sk.ratings.bias import fit_bias, scale_to_panel
+from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, of_known_clips, read_ratings
+
+METHODS = ("mean", "median", "trimmed", "zscore", "bias")
+_OF_RATERS = {"zscore": "normalising each rater", "bias": "the rater-bias model"}
+
+
+def aggregate_ratings(
+    ratings: str | Path | pd.DataFrame,
+    *,
+    clips: pd.DataFrame | None = None,
+    targets: Sequence[str] | None = None,
+    scale: tuple[float, float] | None = (1, 5),
+    method: str = "mean",
+    trim: float = 0.2,
+    items: Sequence[str] = ("clip_id",),
+    rater: str | None = "rater",
+) -> pd.DataFrame:
+    """Turn raters' scores into one opinion score per clip, with count and standard error.
+
+    Parameters
+    ----------
+    ratings : str, Path or pandas.DataFrame
+        Long table with the columns ``rater``, ``clip_id`` and the targets; a file is CSV, TSV or JSON Lines.
+        An empty cell is a rating not given.
+    clips : pandas.DataFrame, default=None
+        Clips table; ratings of other clips are then left out with a warning.
+    targets : sequence of str, default=None
+        Score columns; by default those of ``impression`` and ``alignment`` that are there.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest score that a rater could give; None accepts any number.
+    method : {"mean", "median", "trimmed", "zscore", "bias"}, default="mean"
+        How the ratings of an item become its score; see Notes.
+    trim : float in [0, 0.5), default=0.2
+        For ``method="trimmed"``: share of an item's ratings cut off at either end, rounded down. With five raters,
+        0.2 leaves out the lowest and the highest.
+    items : sequence of str, default=("clip_id",)
+        Columns that together name what was rated, such as ``["clip_id", "prompt"]`` where one clip was judged
+        against several texts.
+    rater : str or None, default="rater"
+        Column of raters; None where nobody knows who gave a rating, which "zscore" and "bias" refuse.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``clip_id`` (by all of `items` where they are several), in the order of ``clips`` where given,
+        else of first appearance. For each target the score under its own name, ``<target>_count`` and
+        ``<target>_se``, its standard error, nan where nothing tells of noise: for a single rating, and in the models of raters
+        ("zscore" and "bias") where no degree of freedom is left, as on two clips with "zscore", or they fit every rating exactly.
+
+    Raises
+    ------
+    ClipsTableError
+        If a column is missing, a score is no number or off the scale (file, line and column are named), or no
+        rating is left.
+    RatingDesignError
+        If the design cannot carry the method: raters unknown, in groups that share no items, or one rating an item.
+    ValueError
+        If `method` or `trim` is not one of those allowed, or `clips` are given and `items` name no clip.
+
+    Warns
+    -----
+    SkippedWarning
+        If ratings belong to unknown clips, or to raters whose scores cannot be normalised; with their count.
+    UserWarning
+        If a rater rated an item more than once; with the count.
+
+    Notes
+    -----
+    mean
+        Standard error: sample standard deviation over the square root of the count.
+    median
+        Robust against one careless rater, coarse with few. Standard error by Maritz and Jarrett (1978).
+    trimmed
+        Standard error from the winsorised spread (Tukey and McLaughlin 1963).
+    zscore
+        Each rater's scores are brought to mean 0 and standard deviation 1, then to the mean and the standard
+        deviation of all ratings together, and averaged. So the result is on the raters' scale, though it may leave its ends.
+        It supposes that all raters heard items of like quality. Raters who gave one score only say nothing and are
+        left out, with a warning. The standard error counts the two numbers that are estimated for each rater: to the squared
+        error of the mean it adds ``2 v / N``, what mean and spread of the N ratings vary by. The variance v of a rating is the
+        sum of squares within items over the sum of ``(1 - 1 / n_item) (1 - 2 / n_rater)`` over the ratings; where all raters
+        rated all items these are (items - 2) (raters - 1) degrees of freedom. In simulation it was 1.01 (20 clips, 5 raters) to 1.10
+        (5 clips) of the true one, .96 and .85 without the correction.
+    bias
+        Least squares of ``rating = item + bias of the rater``, biases summing to zero: the score that an average
+        rater would give, also where raters heard different items. Standard errors are the model's, with
+        ratings - items - raters + 1 degrees of freedom.
+
+    References
+    ----------
+    J. S. Maritz and R. G. Jarrett, "A note on estimating the variance of the sample median", JASA 73 (1978).
+    J. W. Tukey and D. H. McLaughlin, "Less vulnerable confidence and significance procedures for location based on
+    a single sample: trimming/winsorization 1", Sankhya A 25 (1963).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> ratings = pd.DataFrame({"rater": ["A", "B", "A"], "clip_id": ["x", "x", "y"], "impression": [4, 2, 5]})
+    >>> aggregate_ratings(ratings)
+             impression  impression_count  impression_se
+    clip_id
+    x               3.0                 2            1.0
+    y               5.0                 1            NaN
+    >>> aggregate_ratings(ratings, method="bias")["impression"].to_dict()  # A is milder than B by 2
+    {'x': 3.0, 'y': 4.0}
+    """
+    _check_method(method, trim)
+    items = columns_of(items)
+    if clips is not None and "clip_id" not in items:
+        raise ValueError(f"clips= needs 'clip_id' among the items; they are {listed(items)}")
+    table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
+    table = of_known_clips(table, clips)
+    _warn_of_repeats(table, rater, items)
+    codes, names = codes_of(table, items)
+    scores = pd.DataFrame(index=names)
+    for target in chosen:
+        given = table[target].notna().to_numpy()
+        located = _locate(table[given], target, codes[given], len(names), method, trim, rater)
+        scores[target] = located.value
+        scores[f"{target}_count"] = located.number
+        scores[f"{target}_se"] = located.error
+    if clips is None:
+        return scores
+    order = clips.index.get_indexer(scores.index.get_level_values("clip_id"))
+    return scores.iloc[np.argsort(order, kind="stable")]
+
+
+def _check_method(method: str, trim: float) -> None:
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; choose from {listed(METHODS)}")
+    if not 0 <= trim < 0.5:
+        raise ValueError(f"trim={trim}: the share cut off at either end must be at least 0 and below 0.5")
+
+
+def _locate(
+    table: pd.DataFrame,
+    target: str,
+    items: np.ndarray,
+    n_items: int,
+    method: str,
+    trim: float,
+    rater: str | None,
+) -> Location:
+    scores = table[target].to_numpy()
+    if method == "median":
+        return median_of(items, scores, n_items)
+    if method == "trimmed":
+        return trimmed_mean_of(items, scores, n_items, trim)
+    if method == "mean":
+        return mean_of(items, scores, n_items)
+    raters, names = pd.factorize(name_raters(table, rater, _OF_RATERS[method]))
+    if method == "bias":
+        return _biased(items, raters, scores, n_items, names)
+    scaled = scale_to_panel(raters, scores)
+    used = ~np.isnan(scaled)
+    if not used.all():
+        flat = names[np.unique(raters[~used])]
+        warnings.warn(
+            f"{source_of(table)}left out {counted((~used).sum(), 'rating')} of {target} by {counted(len(flat), 'rater')} who gave one score "
+            f"only, which cannot be normalised: {listed(flat)}",
+            SkippedWarning,
+            stacklevel=3,
+        )
+    return _normalised(items[used], raters[used], scaled[used], n_items)
+
+
+def _normalised(items: np.ndarray, raters: np.ndarray, scaled: np.ndarray, n_items: int) -> Location:
+    """Average scores of raters brought to one mean and spread; those two, estimated, vary as well."""
+    value, number, error = mean_of(items, scaled, n_items)
+    residual = np.nansum(error**2 * number * (number - 1))
+    freedom = np.sum((1 - 1 / number[items]) * (1 - 2 / np.bincount(raters)[raters]))
+    told = freedom > 1e-9 and residual > 1e-18 * len(scaled)
+    shared = 2 * residual / freedom / len(scaled) if told else np.nan
+    return Location(value, number, np.sqrt(error**2 + shared))
+
+
+def _biased(
+    items: np.ndarray, raters: np.ndarray, scores: np.ndarray, n_items: int, names: pd.Index
+) -> Location:
+    """Fit the rater-bias model to the items that have ratings, and put its scores in their places."""
+    rated, codes = np.unique(items, return_inverse=True)
+    fit = fit_bias(codes, raters, scores, names)
+    value, error = np.full((2, n_items), np.nan)
+    value[rated], error[rated] = fit.scores, fit.score_errors
+    return Location(value, np.bincount(items, minlength=n_items), error)
+
+
+def _warn_of_repeats(table: pd.DataFrame, rater: str | None, items: Sequence[str]) -> None:
+    repeats = 0 if rater is None else int(table.duplicated([rater, *items]).sum())
+    if repeats:
+        what = "clip" if list(items) == ["clip_id"] else "item"
+        warnings.warn(
+            f"{source_of(table)}{counted(repeats, 'rating repeats', 'ratings repeat')} a rater and {what}; each counts as one more",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,239 @@
+"""Predictions as a table of answers, the challenge's answer file among them, matched to the truth by clip id."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._ids import id_texts, near_misses, systems_if_named, under_ids_of, without_suffix
+from musiceval_sk._text import counted, listed, off_scale
+from musiceval_sk.datasets.clips import TARGETS, check_clips
+from musiceval_sk.datasets.musiceval.files import find_files, names_of
+from musiceval_sk.datasets.musiceval.layout import load_musiceval
+from musiceval_sk.datasets.musiceval.parquet import parquet_files
+from musiceval_sk.datasets.readers import (
+    has_header,
+    how_to_name,
+    numbers,
+    read_headerless,
+    read_table,
+    require_columns,
+    require_filled,
+    require_scale,
+    require_unique,
+    unused_scores,
+)
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.ratings.aggregate import aggregate_ratings
+
+
+def read_answers(
+    path: str | Path,
+    *,
+    targets: Sequence[str] | None = None,
+    scale: tuple[float, float] | None = None,
+) -> pd.DataFrame:
+    """Read predictions: the AudioMOS challenge's answer file, or a table with a header.
+
+    Parameters
+    ----------
+    path : str or Path
+        Lines of ``clip,impression,alignment`` without a header, as the challenge has them and MusicEval's own lists;
+        or a ``.csv``, ``.tsv`` or ``.jsonl`` table (also ``.gz``) with ``clip_id`` (or VERSA's ``key``) and one column per target.
+    targets : sequence of str, default=None
+        Columns that must hold numbers; by default those of impression and alignment that are there.
+    scale : (float, float), default=None
+        Lowest and highest possible number; a model's predictions may leave the raters' scale.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``clip_id`` as written, with or without ``.wav``.
+
+    Raises
+    ------
+    ClipsTableError
+        If a line has not three cells, a cell is no number or off the scale, or a clip is there twice, be it once with and
+        once without ``.wav``; the message names lines.
+    """
+    if has_header(path):
+        table = read_table(path, targets)
+    else:
+        table = _read_answer_file(path)
+    require_columns(table, ["clip_id"])
+    table["clip_id"] = id_texts(table["clip_id"])
+    require_filled(table, "clip_id")
+    require_unique(table, "clip_id")
+    for target in targets or TARGETS:
+        if target in table:
+            table[target] = numbers(table, target)
+            require_scale(table, target, scale)
+    return table.set_index("clip_id")
+
+
+def write_answers(predictions: pd.DataFrame, path: str | Path) -> None:
+    """Write predictions as the AudioMOS challenge's answer file: ``clip,impression,alignment``, no header, no ``.wav``.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        Indexed by clip id, with the columns ``impression`` and ``alignment``.
+    path : str or Path
+        File to write; by custom ``answer.txt``.
+
+    Raises
+    ------
+    ClipsTableError
+        If a column is missing, a clip repeats, or a prediction is missing or not finite.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> answers = pd.DataFrame({"impression": [3.25], "alignment": [4.0]}, index=["S001_P001.wav"])
+    >>> path = Path(mkdtemp()) / "answer.txt"
+    >>> write_answers(answers, path)
+    >>> print(path.read_text(), end="")
+    S001_P001,3.25,4.0
+    """
+    check_clips(predictions, columns=TARGETS)
+    names = pd.Series([without_suffix(str(clip)) for clip in predictions.index])
+    if names.duplicated().any():
+        raise ClipsTableError(f"clip ids repeat once .wav is taken off: {listed(names[names.duplicated()])}")
+    scores = predictions[list(TARGETS)].astype(float)
+    broken = ~np.isfinite(scores.to_numpy()).all(axis=1)
+    if broken.any():
+        raise ClipsTableError(
+            f"{counted(broken.sum(), 'clip lacks', 'clips lack')} a finite prediction: {listed(predictions.index[broken])}; the challenge asks "
+            "for both scores of every clip"
+        )
+    rows = zip(names, *(scores[target].round(6).tolist() for target in TARGETS), strict=True)
+    text = "".join(f"{clip},{impression!r},{alignment!r}\n" for clip, impression, alignment in rows)
+    Path(path).write_text(text, encoding="utf-8", newline="\n")
+
+
+def match_answers(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    ratings: str | Path | None = None,
+    targets: Sequence[str] | None = None,
+    scale: tuple[float, float] | None = (1, 5),
+    split: str | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series | None]:
+    """Read predictions and true scores and bring them to the same clips and columns.
+
+    Clip ids match with and without the suffix of a sound file.
+
+    Parameters
+    ----------
+    predictions : str or Path
+        See `read_answers`.
+    truth : str or Path
+        Table with ``clip_id``, optionally ``system``, and the true scores unless `ratings` are given; or a list of
+        MusicEval (no header; clip names tell systems); or a MusicEval folder, see `load_musiceval`.
+    ratings : str or Path, default=None
+        Ratings table to average into the true scores.
+    targets : sequence of str, default=None
+        Columns to compare; by default those of impression and alignment that both have.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest possible true score, to which predictions are held, too; None accepts any number.
+    split : {"total", "train", "dev", "test"}, default=None
+        Of a MusicEval folder: which clips are the truth; by default "test", where there is no test list "dev".
+
+    Returns
+    -------
+    true, predicted : pandas.DataFrame
+        Indexed by clip id as the truth has it, with the same rows and columns.
+    systems : pandas.Series or None
+        System by clip id, if the truth names them all.
+
+    Raises
+    ------
+    ClipsTableError
+        If a column is missing, a true score is off the scale, a clip id repeats, or no clip or target is shared.
+
+    Warns
+    -----
+    SkippedWarning
+        If clips have a prediction or a true score only; with the counts.
+    UserWarning
+        If predictions lie off the scale, some clips name no system, or columns of numbers are not compared, for their names
+        are unknown.
+    """
+    key = _read_truth(truth, split, targets, None if ratings is not None else scale)
+    answers = under_ids_of(key.index, read_answers(predictions, targets=targets))
+    scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets, scale=scale)
+    chosen = list(targets or [name for name in TARGETS if name in answers and name in scores])
+    lacking = [name for name in TARGETS if name in scores and name not in answers]
+    ignored = [name for name in unused_scores(answers, chosen) if name in scores or lacking]
+    if not chosen:
+        raise ClipsTableError(
+            f"no target is in both tables; {predictions} has {listed(answers.columns)}, the truth {listed(scores.columns)}"
+            f"{how_to_name([name for name in ignored if name in scores])}"
+        )
+    if targets is None and ignored:
+        warnings.warn(
+            f"{predictions}: columns are not compared, for their names are unknown{how_to_name(ignored)}",
+            UserWarning,
+            stacklevel=2,
+        )
+    for table in (answers, scores):
+        require_columns(table, chosen)
+    predicted, true = answers[chosen].dropna(), scores[chosen].dropna()
+    shared = true.index.intersection(predicted.index)
+    only_true, only_predicted = true.index.difference(shared), predicted.index.difference(shared)
+    near = near_misses(only_predicted, key.index)
+    if shared.empty:
+        raise ClipsTableError(
+            f"no clip is in both tables; predictions name {listed(predicted.index)}, the truth {listed(true.index)}{near}"
+        )
+    for name, lacking in (("prediction", only_true), ("true score", only_predicted)):
+        if len(lacking):
+            warnings.warn(
+                f"{counted(len(lacking), 'clip has', 'clips have')} no {name}: {listed(lacking)}{near}",
+                SkippedWarning,
+                stacklevel=2,
+            )
+    for target in chosen:
+        beyond = off_scale(predicted.loc[shared, target], scale)
+        if beyond:
+            warnings.warn(
+                f"{target}: {beyond}. If raters used another, give scale= (--scale)",
+                UserWarning,
+                stacklevel=2,
+            )
+    return true.loc[shared], predicted.loc[shared], systems_if_named(key.loc[shared])
+
+
+def _read_answer_file(path: str | Path) -> pd.DataFrame:
+    table, broken = read_headerless(path, ["clip_id", *TARGETS])
+    if broken:
+        raise ClipsTableError(
+            f"{path}: expected lines of clip,impression,alignment, or a header that names clip_id: {listed(broken)}"
+        )
+    if table.empty:
+        raise ClipsTableError(f"{path}: the table is empty")
+    return table
+
+
+def _read_truth(
+    truth: str | Path, split: str | None, targets: Sequence[str] | None, scale: tuple[float, float] | None
+) -> pd.DataFrame:
+    truth = Path(truth)
+    if truth.is_dir():
+        return load_musiceval(truth, split or _challenge_split(truth), check=False)
+    if split is not None:
+        raise ClipsTableError(f"{truth}: split={split!r} is for a MusicEval folder, not for a table")
+    table = read_answers(truth, targets=targets, scale=scale)
+    if "system" not in table and not has_header(truth):
+        bare = pd.Series([without_suffix(clip) for clip in table.index], index=table.index)
+        table["system"] = names_of(bare)["system"]
+    return table
+
+
+def _challenge_split(root: Path) -> str:
+    """Name the list that the challenge ranks on, as far as the data set has it."""
+    return "test" if parquet_files(root) or "test" in find_files(root).lists else "dev"

@@ -1,0 +1,167 @@
+"""Reading and checking ratings tables: what every room that works on raw ratings begins with."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._ids import id_texts, match_ids, near_misses, systems_if_named
+from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.readers import (
+    how_to_name,
+    numbers,
+    read_table,
+    require_columns,
+    require_filled,
+    require_scale,
+    require_unique,
+    source_of,
+    unused_scores,
+    warn_of_unused_scores,
+    with_known_names,
+)
+from musiceval_sk.exceptions import ClipsTableError, RatingDesignError, SkippedWarning
+
+RESAMPLED = "clips are resampled as if they were independent, and intervals say nothing of other systems"
+
+
+def read_ratings(
+    ratings: str | Path | pd.DataFrame,
+    targets: Sequence[str] | None,
+    scale: tuple[float, float] | None,
+    *,
+    rater: str | None = "rater",
+    items: Sequence[str] = ("clip_id",),
+    others: Sequence[str] = (),
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read ratings into a table of its own, scores as checked floats, items as text; and name its targets.
+
+    ``others`` are columns with a meaning of their own, which are no scores.
+    """
+    if isinstance(ratings, pd.DataFrame):
+        table = with_known_names(ratings.copy(), targets)
+    else:
+        table = read_table(ratings, targets)
+    if rater is not None and rater not in table and "slot" in table:
+        raise ClipsTableError(
+            f"{source_of(table)}there is no column {rater!r}, and 'slot' numbers the ratings of a clip, not "
+            "persons; give rater=None where nobody knows who gave a rating"
+        )
+    require_columns(table, [*([] if rater is None else [rater]), *items])
+    if table.empty:
+        raise ClipsTableError("the ratings table is empty")
+    chosen = list(targets or [name for name in TARGETS if name in table])
+    if not chosen:
+        raise ClipsTableError(
+            f"{source_of(table)}no target columns; looked for {listed(TARGETS)}{how_to_name(unused_scores(table, []))}"
+        )
+    require_columns(table, chosen)
+    if not targets:
+        warn_of_unused_scores(
+            table.drop(columns=[*others, rater or "", *items], errors="ignore"), chosen, scale
+        )
+    for target in chosen:
+        table[target] = numbers(table, target)
+        require_scale(table, target, scale)
+    for item in items:
+        table[item] = id_texts(table[item])
+    if "clip_id" in items:
+        require_filled(table, "clip_id")
+        require_unique(table.drop_duplicates("clip_id"), "clip_id")
+    return table, chosen
+
+
+def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bool = False) -> pd.DataFrame:
+    """Give ratings the clip ids of the clips table, and leave out those of other clips with a warning."""
+    if clips is None:
+        return table
+    require_columns(table, ["clip_id"])
+    names = table["clip_id"].unique()
+    places = match_ids(names, clips.index)
+    strangers = names[places < 0]
+    near = near_misses(strangers, clips.index)
+    if len(strangers) == len(names):
+        raise ClipsTableError(
+            f"{source_of(table)}no rating belongs to a clip of the clips table; ratings name {listed(names)}, clips are "
+            f"{listed(clips.index)}{near}"
+        )
+    rated = places >= 0
+    own = dict(zip(names[rated], clips.index[places[rated]], strict=True))
+    known = table["clip_id"].isin(own)
+    if len(strangers) and not quiet:
+        warnings.warn(
+            f"{source_of(table)}left out {counted((~known).sum(), 'rating')} of {counted(len(strangers), 'unknown clip')}: {listed(strangers)}{near}",
+            SkippedWarning,
+            stacklevel=3,
+        )
+    table = table[known]
+    return table.assign(clip_id=table["clip_id"].map(own))
+
+
+def columns_of(items: str | Sequence[str]) -> list[str]:
+    """List the columns that make an item; one may be given as text."""
+    return [items] if isinstance(items, str) else list(items)
+
+
+def name_raters(table: pd.DataFrame, rater: str | None, purpose: str) -> pd.Series:
+    """Raters as text; a design without raters, or with nameless ones, is refused."""
+    if rater is None:
+        raise RatingDesignError(
+            f"{source_of(table)}{purpose} needs to know who gave each rating, and rater=None says that nobody does: "
+            "slots of a clip are not raters, the first slot of two clips being two persons"
+        )
+    require_filled(
+        table,
+        rater,
+        ". Name the raters, leave these ratings out, or give rater=None where nobody knows who gave a rating",
+    )
+    return pd.Series(id_texts(table[rater]), index=table.index)
+
+
+def warn_of_slots(names: pd.Series, items: np.ndarray) -> None:
+    """Say so if raters look like positions: numbered without gaps, and every one of them at every item."""
+    raters = pd.unique(names)
+    n_raters, n_items = len(raters), items.max() + 1
+    numbered = {str(n) for n in range(n_raters)}, {str(n) for n in range(1, n_raters + 1)}
+    if n_raters > 1 and n_items > n_raters and set(raters) in numbered and len(names) == n_raters * n_items:
+        warnings.warn(
+            f"raters are numbered {min(raters, key=int)} to {max(raters, key=int)} and each rated all {n_items} items: if these are "
+            "slots of an item and not persons, give rater=None, since figures of raters mean nothing then",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def codes_of(table: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, pd.Index]:
+    """Assign numbers to the distinct values of one or several columns in order of appearance."""
+    if len(columns) == 1:
+        codes, names = pd.factorize(table[columns[0]])
+        return codes, pd.Index(names, name=columns[0])
+    groups = table.groupby(list(columns), sort=False, dropna=False)
+    return groups.ngroup().to_numpy(), groups.size().index
+
+
+def systems_of_items(
+    table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
+) -> pd.DataFrame:
+    """Lay out ``system`` by item, in the order of their numbers, from the clips table or the ratings' own column, if any."""
+    first = table.iloc[np.unique(codes, return_index=True)[1]]
+    found = pd.DataFrame(
+        index=pd.Index(first[items[0]]) if len(items) == 1 else pd.MultiIndex.from_frame(first[items])
+    )
+    if clips is not None and "system" in clips and "clip_id" in items:
+        places = match_ids(first["clip_id"], clips.index)
+        return found.assign(system=clips["system"].iloc[places].where(places >= 0).to_numpy())
+    return found.assign(system=first["system"].to_numpy()) if "system" in table else found
+
+
+def several_systems(
+    table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
+) -> np.ndarray | None:
+    """Find the number of each item's system; None where one is unnamed, which is warned of, or all are the same."""
+    systems = systems_if_named(systems_of_items(table, clips, items, codes), RESAMPLED)
+    numbers = np.zeros(1, dtype=int) if systems is None else pd.factorize(systems)[0]
+    return numbers if numbers.any() else None

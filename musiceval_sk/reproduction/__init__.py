@@ -1,0 +1,1 @@
+"""The paper's Table I beside one's own."""

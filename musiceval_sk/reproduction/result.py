@@ -1,0 +1,190 @@
+"""What a reproduction found: Table I on screen, tidy in CSV, whole in JSON."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk.statistics.metrics import METRICS
+
+_NUMBERS = ("value", "low", "high", "least_of_seeds", "most_of_seeds")
+_WIDTH = 27
+
+
+@dataclass(frozen=True)
+class ReproductionResult:
+    """What `reproduce` found.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row a figure: ``target``, ``row`` (who), ``kind`` ("published", "look-up", "seed" or "ours"), ``metric``,
+        ``value``, ``low`` and ``high`` (95 % interval), ``least_of_seeds`` and ``most_of_seeds``, ``split``, ``source``.
+    predictions : pandas.DataFrame
+        One row per look-up or seed, target and test clip: ``row, target, clip_id, system, truth, prediction``.
+    notes : list of str
+        What a reader must know.
+    about : dict
+        Protocol with its deviations, split, encoder with its hashes, seeds, epochs, intervals and versions; where CLAP was
+        trained, ``training`` (mode and settings) and ``tuned`` (identity of each seed's vectors).
+    """
+
+    table: pd.DataFrame
+    predictions: pd.DataFrame
+    notes: list[str]
+    about: dict[str, Any]
+
+    def scores(self, target: str) -> pd.DataFrame:
+        """Table I of one target.
+
+        Parameters
+        ----------
+        target : {"impression", "alignment"}
+            The target.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row each, published ones first, then look-ups, single seeds and their mean; the eight metrics as
+            columns, nan where there is no figure.
+        """
+        return self._pivot(target, "value")
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the tidy table.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        """
+        self.table.to_csv(path, index=False)
+
+    def to_json(self, path: str | Path) -> None:
+        """Write everything, so that `ReproductionResult.from_json` gives it back.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; nan is written as null.
+        """
+        tables = {
+            name: json.loads(getattr(self, name).to_json(orient="records", double_precision=15))
+            for name in ("table", "predictions")
+        }
+        content = {"about": self.about, "notes": self.notes, **tables}
+        Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> "ReproductionResult":
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        ReproductionResult
+            As it was.
+        """
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        table = pd.DataFrame(content["table"]).astype(dict.fromkeys(_NUMBERS, float))
+        return cls(table, pd.DataFrame(content["predictions"]), content["notes"], content["about"])
+
+    def __str__(self) -> str:
+        sections = [self._section(target) for target in self.table["target"].unique()]
+        return "\n".join([self._header(), *sections, self._footer()])
+
+    def _pivot(self, target: str, column: str) -> pd.DataFrame:
+        chosen = self.table[self.table["target"] == target]
+        wide = chosen.pivot(index="row", columns="metric", values=column)
+        return wide.reindex(index=chosen["row"].unique(), columns=list(METRICS)).rename_axis(columns=None)
+
+    def _header(self) -> str:
+        about, split = self.about, self.about["split"]
+        shared = ", ".join(
+            f"{share:.0%} by {label}" for label, share in split["shared_with_training"].items()
+        )
+        seeds = about["seeds"]
+        lines = [
+            f"MusicEval, protocol '{about['protocol']['name']}': {about['title'].upper()}",
+            f"  {about['protocol']['meaning']}",
+            f"Split '{split['name']}': {split['train']} clips to learn from, stopped by {split['stopped_by']}, "
+            f"{split['test']} tested, of {split['test_systems']} systems",
+            f"Test clips that share a label with training: {shared or 'unknown'}",
+            f"System truth: {about['system_truth']}",
+            *self._encoders(),
+            *self._training(),
+            f"Seeds {seeds[0]} to {seeds[-1]}; best epochs {self._epochs()}",
+            f"Intervals: {about['intervals']['confidence']:.0%}, {about['intervals']['drawn_in_words']}, "
+            f"{about['intervals']['resamples']} resamples",
+        ]
+        return "\n".join(lines)
+
+    def _encoders(self) -> list[str]:
+        lines = []
+        for purpose, towers in self.about["encoders"].items():
+            audio = towers["audio"]
+            digest = audio.get("checkpoint_sha256")
+            checkpoint = f", checkpoint sha256 {digest}" if digest else ""
+            heard = f"{audio['sample_rate']} Hz, windows of {audio['window_seconds']:g} s, {audio.get('sound', 'resampled')}"
+            fingerprints = f"audio {audio['fingerprint']}, text {towers['text']['fingerprint']}"
+            lines.append(f"Encoder ({purpose}): {audio['name']}{checkpoint}; {heard}; {fingerprints}")
+        return lines
+
+    def _training(self) -> list[str]:
+        """Say what was trained beside the heads; nothing on the road of frozen towers."""
+        if "training" not in self.about:
+            return []
+        training, protocol = self.about["training"], self.about["protocol"]
+        own = [
+            f"{name} {training[name]:g}"
+            for name in ("n_blocks", "lora_rank", "lora_alpha")
+            if name in training
+        ]
+        return [
+            f"CLAP was trained with the heads, mode '{training['mode']}'{''.join(f', {text}' for text in own)}: "
+            f"{training['tuned_weights']:,} of the towers' weights, in {training['precision']} on {training['device']}",
+            f"  L1, SGD with step {protocol['learning_rate']:g} and momentum {protocol['momentum']:g}, batches of "
+            f"{protocol['batch_size']} clips; stopped after {protocol['patience']} epochs without improvement on "
+            f"{self.about['split']['stopped_by']}",
+        ]
+
+    def _epochs(self) -> str:
+        best = [list(found["best"].values()) for found in self.about["epochs"].values()]
+        return f"{np.min(best)} to {np.max(best)} of at most {self.about['protocol']['max_iter']}"
+
+    def _section(self, target: str) -> str:
+        columns = {name: self._pivot(target, name) for name in _NUMBERS}
+        kinds = self.table[self.table["target"] == target].drop_duplicates("row").set_index("row")["kind"]
+        width = max(_WIDTH, *(len(row) + 1 for row in kinds.index))
+        lines = ["", f"{target:{width}s}" + "".join(f"{name:>8s}" for name in METRICS)]
+        for row, kind in kinds.items():
+            if kind == "seed":
+                continue
+            lines.append(_line(row, columns["value"].loc[row], width))
+            pairs = [("95 % interval", "low", "high")] if kind != "published" else []
+            if kind == "ours" and len(self.about["seeds"]) > 1:
+                pairs.append(("range over seeds", "least_of_seeds", "most_of_seeds"))
+            for label, low, high in pairs:
+                lines += [
+                    _line(f"    {label}, from", columns[low].loc[row], width),
+                    _line(f"    {'':{len(label)}s}  to", columns[high].loc[row], width),
+                ]
+        return "\n".join(lines)
+
+    def _footer(self) -> str:
+        lines = ["", *(f"Note: {note}" for note in self.notes)]
+        lines += ["Known deviations:", *(f"  - {text}" for text in self.about["protocol"]["deviations"])]
+        versions = ", ".join(f"{name} {version}" for name, version in self.about["versions"].items())
+        return "\n".join([*lines, f"Made {self.about['made']} with {versions}"])
+
+
+def _line(label: object, values: pd.Series, width: int) -> str:
+    cells = (f"{value:8.3f}" if np.isfinite(value) else f"{'-':>8s}" for value in values)
+    return f"{label!s:{width}s}" + "".join(cells)

@@ -1,0 +1,1 @@
+"""Scores of new clips, their error and limits."""

@@ -1,0 +1,186 @@
+"""How far a model's predictions lie from raters' scores on systems that it has not heard, and what follows for new ones."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from musiceval_sk.statistics.align import clips_of, in_order_of, systems_in_order
+from musiceval_sk.statistics.confidence import require_confidence, require_whole
+
+FEWEST_SYSTEMS = 5
+_FEWEST_HELD_OUT = 3
+
+
+def group_parameters(model: Any, groups: Any) -> dict[str, Any]:
+    """Name the groups to every step of a pipeline whose ``fit`` asks for them.
+
+    Parameters
+    ----------
+    model : estimator or Pipeline
+        Unfitted.
+    groups : array-like [shape=(n,)] or None
+        System of each clip; None gives no parameters.
+
+    Returns
+    -------
+    dict
+        Keyword arguments for ``model.fit``.
+    """
+    if groups is None:
+        return {}
+    if isinstance(model, Pipeline):
+        return {f"{name}__groups": groups for name, step in model.steps if has_fit_parameter(step, "groups")}
+    return {"groups": groups} if has_fit_parameter(model, "groups") else {}
+
+
+def assess_error(
+    model: Any,
+    X: Any,
+    Y: pd.DataFrame | pd.Series,
+    systems: pd.Series,
+    *,
+    n_splits: int = 5,
+    scale: tuple[float, float] | None = None,
+) -> dict[str, Any]:
+    """Measure a model's error on systems left out of training, per clip and per system.
+
+    The model is trained anew without a share of the systems and predicts those, until each system has been left out
+    once. A system's error is its own part, one for all its clips, plus the mean of its clips' parts; the two variances are
+    estimated by the method of moments, biases counting as error.
+
+    Parameters
+    ----------
+    model : estimator
+        Anything with ``fit`` and ``predict``; a clone is trained.
+    X : pandas.DataFrame [shape=(n, n_features)]
+        Embeddings.
+    Y : pandas.DataFrame [shape=(n, n_targets)] or pandas.Series [shape=(n,)]
+        Raters' mean scores, without gaps. A Series is one target; without a name it is ``target_0``, as for `MOSRegressor`.
+    systems : pandas.Series [shape=(n,)]
+        System of each clip.
+    n_splits : int, default=5
+        Trainings; at most as many as systems.
+    scale : (float, float), default=None
+        Lowest and highest score that raters can give, to be kept: intervals of new systems end there.
+
+    Returns
+    -------
+    dict
+        JSON values: ``n_systems``, ``n_clips``, ``n_splits``, ``scale`` if given, and, per target, ``clip_rmse``, ``system_rmse`` (of means over a
+        system's clips), ``clip_sd`` and ``system_sd``, the standard deviations of the two parts.
+
+    Raises
+    ------
+    ValueError
+        If X or Y is no table, a clip has no system, there are fewer than five systems, or X, Y and systems are about different clips.
+    """
+    if isinstance(Y, pd.Series):
+        Y = Y.to_frame("target_0" if Y.name is None else Y.name)
+    for name, table in (("X", X), ("Y", Y)):
+        if not isinstance(table, pd.DataFrame):
+            raise ValueError(
+                f"{name} must be a pandas DataFrame with one row a clip; got {type(table).__name__}: give pd.DataFrame({name})"
+            )
+    require_whole(2, n_splits=n_splits)
+    clips = clips_of(Y=Y)
+    X = in_order_of(clips, X, "X")
+    systems = pd.Series(systems_in_order(clips, systems, len(Y)), index=Y.index)
+    count = systems.nunique()
+    if count < FEWEST_SYSTEMS:
+        raise ValueError(
+            f"the error on new systems cannot be told from {count}; it takes at least {FEWEST_SYSTEMS} systems"
+        )
+    n_splits = min(n_splits, count)
+    residuals = pd.DataFrame(np.nan, index=Y.index, columns=Y.columns)
+    for train, test in GroupKFold(n_splits).split(X, groups=systems):
+        fold = clone(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the fit on all clips warns of the same
+            fold.fit(X.iloc[train], Y.iloc[train], **group_parameters(fold, systems.iloc[train]))
+        predicted = np.reshape(fold.predict(X.iloc[test]), (len(test), -1))
+        residuals.iloc[test] = Y.iloc[test].to_numpy() - predicted
+    errors = {str(name): _errors(residuals[name], systems) for name in residuals}
+    kept = {} if scale is None else {"scale": [float(end) for end in scale]}
+    return {"n_systems": int(count), "n_clips": len(Y), "n_splits": n_splits, "targets": errors, **kept}
+
+
+def _errors(residuals: pd.Series, systems: pd.Series) -> dict[str, float]:
+    by_system = residuals.groupby(systems)
+    means, counts = by_system.mean(), by_system.count()
+    within = float(((residuals - by_system.transform("mean")) ** 2).sum())
+    degrees = int((counts - 1).sum())
+    clip_variance = within / degrees if degrees else 0.0
+    system_variance = max(0.0, float((means**2).mean() - (clip_variance / counts).mean()))
+    return {
+        "clip_rmse": float(np.sqrt((residuals**2).mean())),
+        "system_rmse": float(np.sqrt((means**2).mean())),
+        "clip_sd": clip_variance**0.5,
+        "system_sd": system_variance**0.5,
+    }
+
+
+def error_margin(
+    assessment: dict[str, Any], target: str, n_clips: Any, *, confidence: float = 0.95
+) -> np.ndarray:
+    """Half the width of an interval for the mean score that raters would give a new system's clips.
+
+    Student's t with one degree of freedom a system, times ``sqrt(system_sd**2 + clip_sd**2 / n_clips)``.
+
+    Parameters
+    ----------
+    assessment : dict
+        From `assess_error`.
+    target : str
+        Which score.
+    n_clips : int or array-like of int
+        Clips of the new system.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage.
+
+    Returns
+    -------
+    np.ndarray
+        In the score's unit, one for each of `n_clips`.
+
+    Raises
+    ------
+    ValueError
+        If confidence is not between 0 and 1.
+    """
+    require_confidence(confidence)
+    errors = assessment["targets"][target]
+    spread = np.sqrt(errors["system_sd"] ** 2 + errors["clip_sd"] ** 2 / np.asarray(n_clips, dtype=float))
+    return student_t.ppf((1 + confidence) / 2, assessment["n_systems"]) * spread
+
+
+def held_out_share(n_systems: int, usual: float = 0.1) -> float:
+    """Choose how many systems early stopping goes by: the usual share, but three systems at least, or a third of fewer than nine.
+
+    One or two systems, both poor, would stop training where it predicts a poor score for all.
+
+    Parameters
+    ----------
+    n_systems : int
+        Systems to train on.
+    usual : float in (0, 1), default=0.1
+        What suffices where systems are many.
+
+    Returns
+    -------
+    float in (0, 1)
+        For the parameter ``validation_fraction`` of `MOSRegressor`.
+
+    Examples
+    --------
+    >>> held_out_share(12), held_out_share(31)
+    (0.25, 0.1)
+    """
+    return max(usual, min(_FEWEST_HELD_OUT, n_systems // 3) / n_systems)

@@ -1,0 +1,344 @@
+"""Scoring someone's new clips with a fitted model, batch by batch: sounds in, scores and their limits out."""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.estimators.checks import check_fingerprint
+from musiceval_sk.estimators.domain import TrainingDomain
+from musiceval_sk.estimators.persistence import load_content
+from musiceval_sk.estimators.regressor import MOSRegressor
+from musiceval_sk.exceptions import AudioError, ModelFileError, SkippedWarning
+from musiceval_sk.features.embedder import ClipEmbedder
+from musiceval_sk.features.encoders import Encoder
+from musiceval_sk.features.extract import extract, open_file_index, warn_of_blank_prompts
+from musiceval_sk.features.store import EmbeddingStore
+from musiceval_sk.scoring.result import ClipPredictions, summarise
+
+
+def predict_clips(
+    model: Any,
+    clips: pd.DataFrame,
+    *,
+    cache: str | Path | None = None,
+    encoder: Encoder | None = None,
+    batch_size: int = 512,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    assessment: dict[str, Any] | None = None,
+    on_batch: Callable[[pd.DataFrame], object] | None = None,
+    allow_other_encoder: bool = False,
+) -> ClipPredictions:
+    """Predict what raters would say of clips and of the systems that made them, and say how far to trust it.
+
+    Parameters
+    ----------
+    model : str, Path or Pipeline
+        A file of ``musiceval fit``, or a fitted pipeline from `ClipEmbedder` to a regressor. With `TrainingDomain` among
+        its steps, clips unlike those of training are pointed out.
+    clips : pandas.DataFrame
+        Clips table with ``path`` and, for a model that reads prompts, ``prompt``; ``system`` where clips are of several.
+    cache : str or Path, default=None
+        Embedding store; by default `default_store_path`. Only vectors that it lacks are computed.
+    encoder : Encoder, default=None
+        The model's own encoder, made for this machine, such as with the path of a checkpoint.
+    batch_size : int, default=512
+        Clips that are embedded, predicted and handed on together.
+    n_jobs : int, default=None
+        Workers for embedding, see `extract`.
+    progress : bool, default=None
+        Whether to show a bar on stderr; by default only on a terminal.
+    assessment : dict, default=None
+        The model's error on new systems, from `assess_error`. A file of ``musiceval fit`` holds its own.
+    on_batch : callable, default=None
+        Called with each batch's table as soon as it is there, such as to write it down.
+    allow_other_encoder : bool, default=False
+        Whether an encoder that is not the one of training is warned of rather than refused.
+
+    Returns
+    -------
+    ClipPredictions
+        Tables per clip and per system, and in words what they mean.
+
+    Raises
+    ------
+    AudioError
+        If none of the clips can be read.
+    ClipsTableError
+        If the table lacks a column.
+    ModelFileError
+        If the model does not begin with a `ClipEmbedder`, or the encoder is not the one it was trained with.
+    ValueError
+        If another encoder is allowed, but its vectors are of another length.
+
+    Warns
+    -----
+    UserWarning
+        If clips lie far from training's, predictions leave the range of training's scores or the raters' scale (that of the
+        assessment, else that of a `MOSRegressor`), prompts are missing, or another
+        encoder is allowed and there.
+    SkippedWarning
+        If clips could not be read; with their count.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from sklearn.linear_model import Ridge
+    >>> from musiceval_sk import ClipEmbedder, make_listening_test
+    >>> from musiceval_sk.estimators.lookup import scaled
+    >>> test = make_listening_test(mkdtemp(), n_systems=2, n_prompts=10, n_raters=5, seconds=1.0)
+    >>> cache = mkdtemp() + "/embeddings.h5"
+    >>> embedder = ClipEmbedder(modality="audio", cache=cache).set_output(transform="pandas")
+    >>> scores = test.ratings.groupby("clip_id")["impression"].mean()
+    >>> model = scaled(embedder, Ridge(alpha=100.0)).fit(test.clips, scores.loc[test.clips.index])
+    >>> predictions = predict_clips(model, test.clips, cache=cache)
+    >>> predictions.systems["clips"].sort_index().to_dict()
+    {'S01': 10, 'S02': 10}
+    """
+    scorer = _Scorer(model, cache, encoder, n_jobs, assessment, allow_other_encoder)
+    tables = []
+    for table in scorer.stream(clips, batch_size, progress):
+        tables.append(table)
+        if on_batch is not None:
+            on_batch(table)
+    result = summarise(
+        pd.concat(tables),
+        scorer.targets,
+        domain=scorer.domain,
+        assessment=scorer.assessment,
+        ranges=scorer.ranges,
+        scale=scorer.scale,
+        skipped=scorer.skipped,
+        alarms=scorer.alarms,
+    )
+    for warning in result.warnings:
+        warnings.warn(warning, UserWarning, stacklevel=2)
+    return result
+
+
+def iter_predictions(
+    model: Any,
+    clips: pd.DataFrame,
+    *,
+    cache: str | Path | None = None,
+    encoder: Encoder | None = None,
+    batch_size: int = 512,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    allow_other_encoder: bool = False,
+) -> Iterator[pd.DataFrame]:
+    """Predict batch by batch, keeping nothing.
+
+    Parameters
+    ----------
+    model : str, Path or Pipeline
+        As in `predict_clips`.
+    clips : pandas.DataFrame
+        Clips table.
+    cache : str or Path, default=None
+        Embedding store.
+    encoder : Encoder, default=None
+        The model's own encoder, made for this machine.
+    batch_size : int, default=512
+        Clips that are embedded, predicted and yielded together.
+    n_jobs : int, default=None
+        Workers for embedding.
+    progress : bool, default=None
+        Whether to show a bar on stderr; by default only on a terminal.
+    allow_other_encoder : bool, default=False
+        Whether an encoder that is not the one of training is warned of rather than refused.
+
+    Yields
+    ------
+    pandas.DataFrame
+        Columns as in `ClipPredictions.clips`, for the readable ones of the next ``batch_size`` clips.
+
+    Raises
+    ------
+    AudioError
+        At the end, if none of the clips could be read.
+    ModelFileError
+        As `predict_clips` raises it.
+
+    Warns
+    -----
+    SkippedWarning
+        At the end, if clips could not be read; with their count.
+    UserWarning
+        At the end, if another encoder is allowed and there.
+    """
+    scorer = _Scorer(model, cache, encoder, n_jobs, None, allow_other_encoder)
+    yield from scorer.stream(clips, batch_size, progress)
+    for alarm in scorer.alarms:
+        warnings.warn(alarm, UserWarning, stacklevel=2)
+
+
+@dataclass
+class _Parts:
+    """A fitted pipeline taken apart."""
+
+    embedder: ClipEmbedder
+    between: list[Any]
+    domain: TrainingDomain | None
+    regressor: Any
+
+
+class _Scorer:
+    """A model made ready for this machine; counts what it had to skip."""
+
+    def __init__(
+        self,
+        model: Any,
+        cache: str | Path | None,
+        encoder: Encoder | None,
+        n_jobs: int | None,
+        assessment: dict[str, Any] | None,
+        allow_other_encoder: bool,
+    ):
+        about: dict[str, Any] = {}
+        if isinstance(model, str | Path):
+            content = load_content(model)
+            model, about = content["model"], content["about"]
+        self._parts = _take_apart(model)
+        # A copy: the caller's model keeps its own cache and encoder.
+        self._embedder = copy.copy(self._parts.embedder)
+        self._embedder.set_params(cache=None if cache is None else str(cache), n_jobs=n_jobs)
+        self._embedder.set_output(transform="pandas")
+        if encoder is not None:
+            self._embedder.encoder_ = encoder
+        self._allow_other_encoder = allow_other_encoder
+        self.alarms: list[str] = []
+        with self._other_encoder():
+            self._embedder.check_encoder()
+        self.domain = self._parts.domain
+        self.assessment = assessment or about.get("assessment")
+        self.ranges = getattr(self._parts.regressor, "target_range_", None)
+        self.scale = (self.assessment or {}).get("scale") or getattr(self._parts.regressor, "scale", None)
+        self.targets = _target_names(self._parts.regressor, about, self.assessment)
+        self.skipped = pd.DataFrame(columns=["path", "reason"])
+        # Both for all batches: reading them anew for each would take the longer the more there is.
+        self._store = EmbeddingStore(self._embedder.cache)
+        self._index = open_file_index(self._store)
+
+    def stream(self, clips: pd.DataFrame, batch_size: int, progress: bool | None) -> Iterator[pd.DataFrame]:
+        from tqdm import tqdm
+
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size!r} must be at least 1")
+        check_clips(clips, columns=self._embedder.input_columns(), filled=True)
+        if "prompt" in self._embedder.input_columns():
+            warn_of_blank_prompts(clips["prompt"], stacklevel=4)
+        hidden = None if progress is None else not progress
+        with tqdm(total=len(clips), desc="predict", unit="clip", disable=hidden) as bar:
+            try:
+                for begin in range(0, len(clips), batch_size):
+                    batch = clips.iloc[begin : begin + batch_size]
+                    table = self._predict(batch)
+                    bar.update(len(batch))
+                    if table is not None:
+                        yield table
+            finally:
+                self._index.save()
+        if len(self.skipped) == len(clips):
+            raise AudioError(f"none of the clips could be read: {listed(self.skipped['reason'])}")
+        if len(self.skipped):
+            warnings.warn(
+                f"skipped {len(self.skipped)} of {len(clips)} clips: {listed(self.skipped['reason'])}",
+                SkippedWarning,
+                stacklevel=3,
+            )
+
+    @contextmanager
+    def _other_encoder(self) -> Iterator[None]:
+        """Let an encoder that is not the one of training pass where that is allowed, and keep the words for it."""
+        try:
+            yield
+        except ModelFileError as error:
+            if not self._allow_other_encoder:
+                raise
+            alarm = f"another encoder than in training: {error}; distances and scores compare vectors that differ in kind"
+            if alarm not in self.alarms:
+                self.alarms.append(alarm)
+
+    def _predict(self, clips: pd.DataFrame) -> pd.DataFrame | None:
+        """Embed and predict one batch; None if nothing in it can be read."""
+        embedder = self._embedder
+        with warnings.catch_warnings():
+            # Said once for all batches.
+            warnings.simplefilter("ignore", SkippedWarning)
+            warnings.filterwarnings("ignore", message=".* clips have no prompt", category=UserWarning)
+            report = extract(
+                clips,
+                embedder.encoder_,
+                self._store,
+                modality=embedder.modality,  # type: ignore[arg-type]
+                n_jobs=embedder.n_jobs,
+                progress=False,
+                file_index=self._index,
+            )
+            if len(report.skipped):
+                self.skipped = pd.concat([self.skipped, report.skipped])
+            readable = clips.drop(index=report.skipped.index)
+            if readable.empty:
+                return None
+            X = embedder.read_extracted(readable, self._store, report.audio_keys)
+        table = readable[["system"]].copy() if "system" in readable else pd.DataFrame(index=readable.index)
+        return table.join(self._scores(X)).rename_axis("clip_id")
+
+    def _scores(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Scores, spread and distance of embedded clips."""
+        index, parts = X.index, self._parts
+        measured = pd.DataFrame(index=index)
+        for step in parts.between:
+            if isinstance(step, TrainingDomain):
+                measured = step.measure(X).set_index(index)
+            X = step.transform(X)
+        regressor, spread = parts.regressor, None
+        if self._allow_other_encoder:
+            with self._other_encoder():
+                check_fingerprint(getattr(regressor, "encoder_fingerprint_", None), X)
+            getattr(X, "attrs", {}).clear()
+        if _members(regressor) > 1:
+            mean, spread = regressor.predict(X, return_std=True)
+        else:
+            mean = regressor.predict(X)
+        columns = dict(zip(self.targets, mean.reshape(len(index), -1).T, strict=True))
+        if spread is not None:
+            names = [f"{target}_spread" for target in self.targets]
+            columns |= dict(zip(names, spread.reshape(len(index), -1).T, strict=True))
+        return pd.DataFrame(columns, index=index).join(measured)
+
+
+def _take_apart(model: Any) -> _Parts:
+    if not isinstance(model, Pipeline) or not isinstance(model[0], ClipEmbedder):
+        raise ModelFileError(
+            f"predicting clips takes a fitted pipeline that begins with ClipEmbedder, got {type(model).__name__}; "
+            "a regressor alone predicts from embeddings: call its predict"
+        )
+    steps = [step for _, step in model.steps if step not in (None, "passthrough")]
+    domain = next((step for step in steps if isinstance(step, TrainingDomain)), None)
+    return _Parts(steps[0], steps[1:-1], domain, steps[-1])
+
+
+def _target_names(regressor: Any, about: dict[str, Any], assessment: dict[str, Any] | None) -> list[str]:
+    """Names of the scores; a regressor of scikit-learn's knows only how many there are."""
+    names = (
+        getattr(regressor, "target_names_", None) or about.get("targets") or (assessment or {}).get("targets")
+    )
+    if names:
+        return list(names)
+    shape = getattr(regressor, "coef_", pd.Series(dtype=float)).shape
+    return ["score"] if len(shape) < 2 else [f"target_{i}" for i in range(shape[0])]
+
+
+def _members(regressor: Any) -> int:
+    return len(regressor.coefs_[0][0]) if isinstance(regressor, MOSRegressor) else 1

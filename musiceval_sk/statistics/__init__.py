@@ -1,0 +1,1 @@
+"""Numbers only: metrics, their intervals and tests, and what brings scores into one order."""

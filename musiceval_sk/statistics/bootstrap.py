@@ -1,0 +1,360 @@
+"""All metrics with intervals that hold for other systems: by leaving systems out, and by drawing them anew."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._text import counted, listed
+from musiceval_sk.statistics.align import (
+    clips_of,
+    folds_of,
+    is_constant,
+    kept_clips,
+    matched,
+    system_means,
+    warn_of_few,
+)
+from musiceval_sk.statistics.confidence import require_confidence, require_whole
+from musiceval_sk.statistics.correlation_intervals import fisher_interval, spearman_interval
+from musiceval_sk.statistics.folds import NO_FOLD_RANKS, folds_are_small, resampled_metrics
+from musiceval_sk.statistics.intervals import METHODS, NO_INTERVAL, interval, least_variances, method_of
+from musiceval_sk.statistics.kernels import Judged
+from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.statistics.resampling import LEVELS
+
+# How "auto" makes intervals, by level.
+HOW = {
+    "systems": "leaving out a system at a time; S_KTAU: percentiles of resampled systems",
+    "both": "leaving out a system at a time; S_KTAU: percentiles of resampled systems and clips",
+    "clips": "percentiles of resampled clips",
+}
+# Of systems alone: clips of one system are not independent of one another.
+_ANALYTIC = {"S_LCC": fisher_interval, "S_SRCC": spearman_interval}
+
+
+def bootstrap_metrics(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    systems: Any = None,
+    folds: Any = None,
+    level: str = "systems",
+    n_resamples: int = 10_000,
+    min_clips: int = 1,
+    only: Any = None,
+    leave_out: Any = None,
+    scale: tuple[float, float] | None = None,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+) -> "MetricBootstrap":
+    """Compute all eight metrics of each target, and how they would vary with other systems.
+
+    Parameters
+    ----------
+    y_true : array-like [shape=(n,) or (n, n_targets)]
+        True mean opinion scores. A DataFrame's columns name the targets.
+    y_pred : array-like, of the same shape
+        Predictions, matched as by `evaluate`.
+    systems : array-like [shape=(n,)] or pandas.Series, default=None
+        The system of each clip, as for `evaluate`. Without it only clips are drawn, and S metrics are nan.
+    folds : array-like [shape=(n,)], default=None
+        The fold in which each clip was tested (a Series by clip id, as for systems): metrics are computed fold by
+        fold and averaged. Folds with fewer than three systems are left out of correlations of systems. Folds that share no
+        system are resampled each by itself; where folds share systems, a system is drawn for all of them at once.
+    level : {"systems", "clips", "both"}, default="systems"
+        What is drawn with replacement: whole systems; clips within the systems as they are, which asks how the figure would
+        vary for these very systems; or systems and then clips within each, which counts the noise within systems twice: it is
+        in the drawn systems' means already.
+    n_resamples : int, default=10_000
+        Number of resamples.
+    min_clips : int, default=1
+        Leave out systems with fewer clips.
+    only, leave_out : iterable, default=None
+        Names of the systems to keep, or to leave out.
+    scale : (float, float), default=None
+        Lowest and highest score that raters could give. Where all scores and predictions of a target lie on it, intervals of
+        U_MSE and S_MSE end at the square of its width.
+    random_state : int, RandomState, Generator or None, default=None
+        Seed; the result does not depend on n_jobs.
+    n_jobs : int, default=None
+        Number of threads; None is one.
+
+    Returns
+    -------
+    MetricBootstrap
+        Estimates, the whole distribution, and tables of intervals.
+
+    Raises
+    ------
+    ValueError
+        If the input is not what `evaluate` takes, or an option is unknown.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
+
+    Notes
+    -----
+    A system that is drawn twice counts as two systems. All targets share their resamples. S metrics are about means of as many
+    clips a system as these have: with more clips systems are told apart better, and the figure itself is another.
+
+    Examples
+    --------
+    >>> systems = np.repeat(list("abcdef"), 4)
+    >>> truth = np.repeat([1.0, 2.0, 3.0, 3.5, 4.0, 5.0], 4) + np.tile([-0.5, 0.0, 0.2, 0.3], 6)
+    >>> rng = np.random.default_rng(0)
+    >>> found = bootstrap_metrics(truth, truth + rng.normal(size=24), systems=systems, random_state=0)
+    >>> found.distribution.shape
+    (10000, 1, 8)
+    >>> list(found.table().columns)[:5]
+    ['target', 'metric', 'value', 'low', 'high']
+    """
+    if level not in LEVELS:
+        raise ValueError(f"level must be one of {listed(LEVELS)}; got {level!r}")
+    require_whole(n_resamples=n_resamples)
+    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems, folds=folds)
+    targets, labels = matched(y_true, y_pred, systems, clips)
+    kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
+    labels = None if labels is None else labels[kept]
+    warn_of_few(labels, stacklevel=2)
+    judged = [Judged(truth[kept], prediction[kept]) for _, truth, prediction in targets]
+    names = [name for name, metric in METRICS.items() if labels is not None or not metric.by_system]
+    tested_in = folds_of(folds, clips, kept)
+    resampled = resampled_metrics(judged, labels, level, names, tested_in)
+    return MetricBootstrap(
+        targets=[name for name, _, _ in targets],
+        estimates=resampled.as_they_are(),
+        distribution=resampled.draw(n_resamples, random_state, n_jobs),
+        left_out=resampled.leaving_out(),
+        least_variances=np.stack([_least_variances(one, labels, level) for one in judged]),
+        largest=np.stack([_largest(one, scale) for one in judged]),
+        n_clips=int(kept.sum()),
+        n_systems=0 if labels is None else len(set(labels)),
+        n_folds=1 if tested_in is None else len(set(tested_in)),
+        level="clips" if labels is None else level,
+        notes=[_notes(one, labels, tested_in) for one in judged],
+    )
+
+
+@dataclass(frozen=True)
+class MetricBootstrap:
+    """What `bootstrap_metrics` found.
+
+    Attributes
+    ----------
+    targets : list
+        Names of the targets; None for the only one of a one-dimensional y.
+    estimates : np.ndarray [shape=(n_targets, 8)]
+        The metrics, in the order of `METRICS`.
+    distribution : np.ndarray [shape=(n_resamples, n_targets, 8)]
+        The metrics of each resample; nan where one was undefined.
+    left_out : np.ndarray [shape=(n_units, n_targets, 8)]
+        The metrics without each system (or part of the clips), for the jackknife and BCa.
+    least_variances : np.ndarray [shape=(n_targets, 8)]
+        Variances of the logarithms of U_MSE and S_MSE that errors of systems from a normal distribution would give; else 0.
+    largest : np.ndarray [shape=(n_targets, 8)]
+        The largest value that each metric can take; inf for errors off a scale, or on one that is not known.
+    n_clips, n_systems, n_folds : int
+        What the estimates rest on.
+    level : {"both", "systems", "clips"}
+        What was drawn.
+    notes : list of dict
+        For each target why metrics are nan, by the first letter of their name.
+    """
+
+    targets: list[Any]
+    estimates: np.ndarray
+    distribution: np.ndarray
+    left_out: np.ndarray
+    least_variances: np.ndarray
+    largest: np.ndarray
+    n_clips: int
+    n_systems: int
+    n_folds: int
+    level: str
+    notes: list[dict[str, str]]
+
+    def interval(
+        self, metric: str, target: Any = None, *, method: str = "auto", confidence: float = 0.95
+    ) -> tuple[float, float]:
+        """Interval of one figure.
+
+        Parameters
+        ----------
+        metric : str
+            One of `METRICS`.
+        target : str, default=None
+            The target; needed only where there are several.
+        method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
+            "auto" is what held the metric most nearly as often as it says in simulation (docs/statistics.md): the
+            jackknife, but percentiles of the resamples for S_KTAU, and for level="clips". The jackknife leaves out one system at
+            a time and takes Student's t, on Fisher's z scale for correlations and on the logarithm for errors; of S_SRCC, whose
+            jackknife is cautious by itself, it takes the normal distribution; of errors the variance is at least that which errors of
+            systems from a normal distribution would give. The basic interval is taken on the same scales.
+        confidence : float in (0, 1), default=0.95
+            Nominal coverage.
+
+        Returns
+        -------
+        tuple of float
+            Lower and upper bound; nan where the figure is undefined or perfect, where there are fewer than three systems for
+            the jackknife or BCa, and where BCa has all resamples on one side.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or confidence is not between 0 and 1.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
+        require_confidence(confidence)
+        row, column = self._place(metric, target)
+        low, high = interval(
+            method_of(method, metric, self.level),
+            self.distribution[:, row, column],
+            self.estimates[row, column],
+            self.left_out[:, row, column],
+            "error" if metric.endswith("MSE") else "correlation",
+            confidence,
+            least_variance=self.least_variances[row, column],
+            normal=metric == "S_SRCC",
+        )
+        largest = self.largest[row, column]
+        return min(low, largest), min(high, largest)
+
+    def samples(self, metric: str, target: Any = None) -> np.ndarray:
+        """One figure in all resamples.
+
+        Parameters
+        ----------
+        metric : str
+            One of `METRICS`.
+        target : str, default=None
+            The target; needed only where there are several.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_resamples,)]
+            Its values; nan where it was undefined.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        """
+        row, column = self._place(metric, target)
+        return self.distribution[:, row, column]
+
+    def table(self, *, method: str = "auto", confidence: float = 0.95) -> pd.DataFrame:
+        """All figures with their intervals, one row a figure.
+
+        Parameters
+        ----------
+        method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
+            As of `interval`.
+        confidence : float in (0, 1), default=0.95
+            Nominal coverage.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``target, metric, value, low, high``; ``method``, that of the interval; ``standard_error`` and ``n_undefined`` over
+            resamples; ``analytic_low, analytic_high``: Fisher's interval of S_LCC and `spearman_interval` of S_SRCC, for systems from
+            a normal population, which means of folds do not have; ``n``, the number of clips (U) or systems (S); ``note``, why a
+            figure or its interval is missing.
+        """
+        rows = []
+        for place, target in enumerate(self.targets):
+            for name, metric in METRICS.items():
+                value = self.estimates[place, list(METRICS).index(name)]
+                samples = self.samples(name, target)
+                finite = samples[np.isfinite(samples)]
+                n = self.n_systems if metric.by_system else self.n_clips
+                low, high = self.interval(name, target, method=method, confidence=confidence)
+                row = {"target": target, "metric": name, "value": value, "low": low, "high": high}
+                row["method"] = method_of(method, name, self.level)
+                row["standard_error"] = finite.std(ddof=1) if len(finite) > 1 else np.nan
+                formula = _no_formula if self.n_folds > 1 else _ANALYTIC.get(name, _no_formula)
+                row["analytic_low"], row["analytic_high"] = formula(value, n, confidence=confidence)
+                row |= {"n": n, "n_undefined": len(samples) - len(finite)}
+                row["note"] = (
+                    self.notes[place].get(name[0], "")
+                    if np.isnan(value)
+                    else ""
+                    if low <= high
+                    else NO_INTERVAL
+                )
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        table = self.table()
+        lines = [
+            f"{counted(self.n_clips, 'clip')} of {counted(self.n_systems, 'system')}{_mean_of(self.n_folds)}; 95 % intervals: "
+            f"{HOW[self.level]}, {len(self.distribution)} resamples"
+        ]
+        for _, row in table.iterrows():
+            name = row["metric"] if row["target"] is None else f"{row['target']} {row['metric']}"
+            found = f"{row['value']:7.3f}  [{row['low']:6.3f}, {row['high']:6.3f}]"
+            if np.isnan(row["low"]):
+                found = f"{row['value']:7.3f}  {row['note']}"
+            lines.append(f"{name:24s}{found if np.isfinite(row['value']) else '      -  ' + row['note']}")
+        return "\n".join(lines)
+
+    def _place(self, metric: str, target: Any) -> tuple[int, int]:
+        if metric not in METRICS:
+            raise ValueError(f"unknown metric {metric!r}; choose from {', '.join(METRICS)}")
+        if target is None and len(self.targets) == 1:
+            return 0, list(METRICS).index(metric)
+        if target not in self.targets:
+            raise ValueError(f"unknown target {target!r}; targets are {listed(self.targets)}")
+        return self.targets.index(target), list(METRICS).index(metric)
+
+
+def _least_variances(judged: Judged, systems: np.ndarray | None, level: str) -> np.ndarray:
+    if systems is None or level == "clips":
+        return np.zeros(len(METRICS))
+    return least_variances(judged.truth, judged.prediction, systems)
+
+
+def _largest(judged: Judged, scale: tuple[float, float] | None) -> np.ndarray:
+    error = np.inf
+    if scale is not None:
+        low, high = scale
+        scores = np.stack([judged.truth, judged.prediction])
+        error = (high - low) ** 2 if low <= scores.min() and scores.max() <= high else np.inf
+    return np.array([error if name.endswith("MSE") else 1.0 for name in METRICS])
+
+
+def _mean_of(n_folds: int) -> str:
+    return f", mean of {n_folds} folds" if n_folds > 1 else ""
+
+
+def _no_formula(value: float, n: int, *, confidence: float) -> tuple[float, float]:
+    return np.nan, np.nan
+
+
+def _notes(judged: Judged, systems: np.ndarray | None, folds: np.ndarray | None) -> dict[str, str]:
+    """Why metrics of clips (U) and of systems (S) are undefined, where they are."""
+    notes = {}
+    levels: dict[str, tuple[Any, Any]] = {"U": (judged.truth, judged.prediction)}
+    if systems is None:
+        notes["S"] = "no systems were given"
+    else:
+        levels["S"] = system_means(judged.truth, systems), system_means(judged.prediction, systems)
+    for level, scores in levels.items():
+        constant = [
+            name
+            for name, values in zip(("truth", "prediction"), scores, strict=True)
+            if is_constant(np.asarray(values))
+        ]
+        if constant:
+            notes[level] = (
+                f"{' and '.join(constant)} constant over {len(scores[0])} {'clips' if level == 'U' else 'systems'}"
+            )
+    if folds_are_small(systems, folds):
+        notes.setdefault("S", NO_FOLD_RANKS)
+    return notes

@@ -1,0 +1,144 @@
+"""The eight metrics as scikit-learn scorers.
+
+A scorer of system-level agreement must know each clip's system. There are two roads: the index of y, which carries
+the clip ids through every splitter, or scikit-learn's metadata routing.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sklearn
+from sklearn.metrics._scorer import _Scorer
+
+from musiceval_sk._ids import match_ids, near_misses
+from musiceval_sk._text import listed
+from musiceval_sk.statistics.align import clips_of, in_order_of, matched, systems_in_order
+from musiceval_sk.statistics.metrics import METRICS
+
+_PREDICT = "predict must give an array, or the index of X"
+
+
+def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> Any:
+    """Make a scorer for `cross_val_score`, `cross_validate`, `GridSearchCV` and the like.
+
+    Parameters
+    ----------
+    name : {"U_MSE", "U_LCC", "U_SRCC", "U_KTAU", "S_MSE", "S_LCC", "S_SRCC", "S_KTAU"}
+        The metric. As everywhere in scikit-learn, greater is better: the errors are negated.
+    systems : pandas.Series, default=None
+        For an S metric, the system by clip id; y must then be a Series or DataFrame indexed by clip id. Without it
+        the scorer asks for ``systems`` by metadata routing, which must be enabled:
+        ``sklearn.set_config(enable_metadata_routing=True)`` and ``params={"systems": ...}``.
+    target : str, default=None
+        For a DataFrame y, the column to judge; by default the average over all columns.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y)`` -> float; picklable.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown, or an S metric is asked for with neither road open; by the scorer, if X and y have indices
+        that do not agree.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.dummy import DummyRegressor
+    >>> y = pd.Series([1.0, 2.0, 4.0], index=["a", "b", "c"])
+    >>> systems = pd.Series({"a": "S1", "b": "S1", "c": "S2"})
+    >>> scorer = mos_scorer("S_MSE", systems=systems)
+    >>> round(scorer(DummyRegressor(strategy="constant", constant=3.0).fit(y.to_frame(), y), y.to_frame(), y), 3)
+    -1.625
+    """
+    if name not in METRICS:
+        raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
+    metric = METRICS[name]
+    if isinstance(systems, pd.Series) and not systems.index.is_unique:
+        raise ValueError(
+            f"systems repeats clip ids: {listed(systems.index[systems.index.duplicated()].unique())}"
+        )
+    if systems is not None and not isinstance(systems, pd.Series):
+        raise ValueError(
+            "systems must be a pandas Series with one system a clip id, such as clips['system']: rows alone do not survive "
+            f"splitting; got {type(systems).__name__}"
+        )
+    score = _Score(name, systems if metric.by_system else None, target)
+    scorer = _MOSScorer(score, 1 if metric.greater_is_better else -1, {}, "predict")
+    routing = sklearn.get_config()["enable_metadata_routing"]
+    if not metric.by_system or systems is not None:
+        # Said aloud, so that systems routed to another scorer of the same search are not an error here.
+        return scorer.set_score_request(systems=False) if routing else scorer
+    if not routing:
+        raise ValueError(
+            f"{name} must know each clip's system. Either give systems=clips['system'] and a y indexed by clip id, or "
+            "call sklearn.set_config(enable_metadata_routing=True) and pass params={'systems': ...} to the search"
+        )
+    return scorer.set_score_request(systems=True)
+
+
+class _MOSScorer(_Scorer):
+    """A scorer that looks whether X and y are about the same clips, for scikit-learn goes by position."""
+
+    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **options: Any) -> float:
+        labelled = pd.Series | pd.DataFrame
+        if isinstance(X, labelled) and isinstance(y_true, labelled) and not X.index.equals(y_true.index):
+            places = match_ids(y_true.index, X.index) if X.index.is_unique else np.empty(0)
+            if not np.array_equal(places, np.arange(len(X))):
+                raise ValueError(
+                    f"X and y are not about the same clips in the same order: the index of X is {listed(X.index)}, of y "
+                    f"{listed(y_true.index)}{near_misses(y_true.index, X.index)}. Give y = y.loc[X.index], or, where their rows "
+                    "are in one order, X.to_numpy()"
+                )
+        return super()._score(method_caller, estimator, X, y_true, **options)
+
+
+class _Score:
+    """A metric over one or several targets, with the systems it was given or is passed."""
+
+    def __init__(self, name: str, systems: Any, target: str | None):
+        self.name, self.systems, self.target = name, systems, target
+
+    @property
+    def __name__(self) -> str:
+        return self.name if self.target is None else f"{self.name}[{self.target}]"
+
+    def _labels(self, y_true: Any, systems: Any) -> np.ndarray:
+        if systems is not None:
+            return systems_in_order(clips_of(y=y_true), systems, len(y_true))
+        if self.systems is None:
+            raise ValueError(
+                f"{self.name} was not given the systems: pass params={{'systems': clips['system']}}"
+            )
+        if not isinstance(y_true, pd.Series | pd.DataFrame):
+            raise ValueError(
+                f"{self.name} finds systems by y's index, but y is a {type(y_true).__name__} without one: give y as a "
+                "pandas Series indexed by clip id"
+            )
+        otherwise = "Index y and the systems by the same clip ids"
+        return systems_in_order(clips_of(y=y_true), self.systems, len(y_true), otherwise)
+
+    def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
+        metric = METRICS[self.name]
+        labels: tuple[np.ndarray, ...] = ()
+        if metric.by_system:
+            labels = (self._labels(y_true, systems),)
+        if np.ndim(y_pred) != np.ndim(y_true) and np.size(y_pred) == np.size(y_true):
+            y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions", otherwise=_PREDICT)
+            y_pred = np.reshape(np.asarray(y_pred), np.shape(y_true))
+        targets, _ = matched(y_true, y_pred, None)
+        named = getattr(y_true, "name", None)
+        if np.ndim(y_true) == 1 and self.target is not None and named not in (None, self.target):
+            raise ValueError(f"target {self.target!r} was asked for, but y is {named!r}")
+        names = [name for name, *_ in targets]
+        if np.ndim(y_true) > 1 and self.target is not None and self.target not in names:
+            raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
+        scores = [
+            metric.function(*pair, *labels)
+            for name, *pair in targets
+            if name in (None, self.target) or self.target is None
+        ]
+        return float(np.mean(scores))

@@ -1,0 +1,204 @@
+"""Agreement over pairs where small differences count as ties.
+
+Raters cannot tell all clips apart: a difference within their noise is a tie, and a good predictor says so. Pairwise accuracy
+counts pairs that are ordered alike or tied in both; tau-b (U_KTAU, S_KTAU) gives no credit for ties that predictions share.
+
+Source: D. Deutsch, G. Foster and M. Freitag, "Ties Matter: Meta-Evaluating Modern Metrics with Pairwise Accuracy and Tie
+Calibration", EMNLP 2023.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from musiceval_sk.statistics.align import (
+    Clips,
+    clips_of,
+    in_order_of,
+    settled,
+    system_means,
+    systems_in_order,
+    validate,
+    warn_of_few,
+)
+from musiceval_sk.statistics.confidence import require_confidence, require_real
+
+_ROUNDING = 1e-9
+
+
+def pairwise_accuracy(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    systems: Any = None,
+    true_threshold: float = 0.0,
+    pred_threshold: float = 0.0,
+    standard_errors: Any = None,
+    confidence: float = 0.95,
+) -> float:
+    """Share of pairs on which truth and predictions agree: the same order, or tied in both.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like [shape=(n,)]
+        True and predicted mean opinion scores of clips.
+    systems : array-like [shape=(n,)], default=None
+        The system of each clip; given, systems are compared by their means instead of clips.
+    true_threshold, pred_threshold : float in [0, inf), default=0.0
+        Differences up to these, in points of the scale, are ties in truth and in predictions.
+    standard_errors : array-like [shape=(n,)], default=None
+        Standard error of each true score, such as ``impression_se`` of `aggregate_ratings`. Pairs are then tied in truth
+        where raters' noise may explain their difference, instead of by ``true_threshold``.
+    confidence : float in (0, 1), default=0.95
+        How sure a difference must be, given standard errors; by a normal distribution, two-sided.
+
+    Returns
+    -------
+    float in [0, 1]
+        Higher is better; nan for a single clip or system, which has no pairs.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is negative, both kinds of threshold are given, or standard errors are missing or negative.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If there are fewer than five systems.
+
+    Examples
+    --------
+    >>> pairwise_accuracy([1, 2, 3], [1, 3, 2]) == 2 / 3
+    True
+    >>> pairwise_accuracy([1, 2, 2.1], [1, 3, 2.9], true_threshold=0.2, pred_threshold=0.2)
+    1.0
+    """
+    require_confidence(confidence)
+    truth, prediction, noise = _scores(y_true, y_pred, systems, standard_errors)
+    _check_thresholds(true_threshold, pred_threshold, noise)
+    sure = norm.ppf((1 + confidence) / 2)
+    agreeing = 0
+    for i in range(1, len(truth)):  # each clip against those before it, so that memory stays linear
+        limit = true_threshold if noise is None else sure * np.hypot(noise[i], noise[:i])
+        true_sign = _sign(truth[i] - truth[:i], limit)
+        agreeing += np.count_nonzero(true_sign == _sign(prediction[i] - prediction[:i], pred_threshold))
+    n_pairs = len(truth) * (len(truth) - 1) // 2
+    return float(agreeing / n_pairs) if n_pairs else float("nan")
+
+
+def calibrate_ties(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    systems: Any = None,
+    true_threshold: float = 0.0,
+    standard_errors: Any = None,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Find the threshold of ties in predictions that agrees best with the truth.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like [shape=(n,)]
+        True and predicted mean opinion scores of clips.
+    systems : array-like [shape=(n,)], default=None
+        The system of each clip; given, systems are compared by their means instead of clips.
+    true_threshold : float in [0, inf), default=0.0
+        Differences up to this are ties in truth.
+    standard_errors : array-like [shape=(n,)], default=None
+        Standard error of each true score, instead of ``true_threshold``.
+    confidence : float in (0, 1), default=0.95
+        How sure a difference in truth must be, given standard errors.
+
+    Returns
+    -------
+    threshold : float in [0, inf)
+        The least of the best thresholds for ``pred_threshold``, 0 or a difference that occurs.
+    accuracy : float in [0, 1]
+        `pairwise_accuracy` with it. On the clips it was found on, it flatters: use the threshold on others.
+
+    Raises
+    ------
+    ValueError
+        As of `pairwise_accuracy`.
+
+    Examples
+    --------
+    >>> calibrate_ties([1, 2, 2, 4], [1.0, 2.0, 2.25, 4.0])
+    (0.25, 1.0)
+    """
+    require_confidence(confidence)
+    truth, prediction, noise = _scores(y_true, y_pred, systems, standard_errors)
+    _check_thresholds(true_threshold, 0.0, noise)
+    i, j = np.triu_indices(len(truth), 1)
+    if not len(i):
+        return float("nan"), float("nan")
+    sure = norm.ppf((1 + confidence) / 2)
+    limit = true_threshold if noise is None else sure * np.hypot(noise[i], noise[j])
+    true_sign = _sign(truth[i] - truth[j], limit)
+    difference = prediction[i] - prediction[j]
+    distance = np.abs(difference)
+    distance[distance <= _ROUNDING] = 0
+    order = np.argsort(distance, kind="stable")
+    distance, true_sign, sign = distance[order], true_sign[order], np.sign(difference[order])
+    # With a threshold at a pair's distance, it and all closer ones are ties, and the rest keep their order.
+    tied = np.cumsum(true_sign == 0)
+    ordered = np.append(np.cumsum((true_sign == sign)[::-1])[::-1][1:], 0)
+    agreeing = tied + ordered
+    last = np.append(distance[1:] - distance[:-1] > _ROUNDING, True)
+    thresholds, agreeing = distance[last], agreeing[last]
+    if thresholds[0] > 0:
+        none_tied = np.count_nonzero(true_sign == sign)
+        thresholds, agreeing = np.append(0.0, thresholds), np.append(none_tied, agreeing)
+    best = int(np.argmax(agreeing))
+    return float(thresholds[best]), float(agreeing[best] / len(i))
+
+
+def _scores(
+    y_true: Any, y_pred: Any, systems: Any, standard_errors: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Truth, prediction and standard error of what is compared."""
+    truth, prediction = validate(y_true, y_pred)
+    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems, standard_errors=standard_errors)
+    noise = None if standard_errors is None else _noise(clips, standard_errors, len(truth))
+    if systems is None:
+        return truth, prediction, noise
+    labels = systems_in_order(clips, systems, len(truth))
+    warn_of_few(labels, stacklevel=3)
+    means = [settled(system_means(values, labels).to_numpy()) for values in (truth, prediction)]
+    if noise is not None:
+        # Of the raters alone, for these clips: the square root of the sum of squares, over the number of clips.
+        squares = system_means(noise**2, labels).to_numpy()
+        noise = np.sqrt(squares / pd.Series(labels).groupby(labels).size().to_numpy())
+    return means[0], means[1], noise
+
+
+def _noise(clips: Clips | None, standard_errors: Any, n: int) -> np.ndarray:
+    noise = np.asarray(in_order_of(clips, standard_errors, "standard_errors", more=True), dtype=float)
+    if noise.shape != (n,):
+        raise ValueError(f"standard_errors has shape {noise.shape} for {n} clips")
+    broken = np.count_nonzero(~(np.isfinite(noise) & (noise >= 0)))
+    if broken:
+        raise ValueError(
+            f"standard_errors holds {broken} values of {n} that are missing or negative, as where a clip has a single rating: "
+            "leave such clips out, or give true_threshold instead"
+        )
+    return noise
+
+
+def _check_thresholds(true_threshold: float, pred_threshold: float, noise: np.ndarray | None) -> None:
+    given = {"true_threshold": true_threshold, "pred_threshold": pred_threshold}
+    require_real(**given)
+    for name, value in given.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be at least 0; got {value}")
+    if noise is not None and true_threshold:
+        raise ValueError("give either true_threshold or standard_errors: both say what is a tie in truth")
+
+
+def _sign(difference: np.ndarray, limit: Any) -> np.ndarray:
+    """Order of pairs: 0 for differences up to the limit, which rounding may put a hair beyond it."""
+    return np.sign(difference) * (np.abs(difference) > limit + _ROUNDING)

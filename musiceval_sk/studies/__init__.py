@@ -1,0 +1,1 @@
+"""Models, splits and targets judged in one table."""

@@ -1,0 +1,161 @@
+"""What a study or a learning curve starts from: targets, tables of features, and the clips that have both."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._ids import near_misses, under_ids_of
+from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets.clips import TARGETS, check_clips
+from musiceval_sk.datasets.readers import how_to_name, unused_scores
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.studies.result import NO_FEATURES
+
+
+def check_run(n_resamples: int, random_state: int | None, memory: Any) -> None:
+    """Refuse settings of a study that would fail only after all models were fitted."""
+    for name, value in (("n_resamples", n_resamples), ("random_state", random_state)):
+        if value is not None and value < 0:
+            raise ValueError(f"{name}={value} must be 0 or more")
+    if isinstance(memory, str | Path) and Path(memory).is_file():
+        raise ValueError(f"{memory}: is a file; memory is a folder")
+
+
+def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list[str]:
+    """Name the score columns to predict.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table.
+    targets : str, sequence of str or None
+        Those asked for; None for those of impression and alignment that are there.
+
+    Returns
+    -------
+    list of str
+        At least one.
+
+    Raises
+    ------
+    ClipsTableError
+        If there is none, or the table lacks one.
+    """
+    targets = [targets] if isinstance(targets, str) else targets
+    chosen = list(targets or [name for name in TARGETS if name in clips])
+    check_clips(clips, columns=chosen)
+    if not chosen:
+        raise ClipsTableError(
+            f"the clips table has no scores; looked for {listed(TARGETS)}. Join the ratings first"
+            f"{how_to_name(unused_scores(clips, []))}"
+        )
+    return chosen
+
+
+def feature_tables(X: Any, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Make tables by clip id of whatever features are given.
+
+    Parameters
+    ----------
+    X : pandas.DataFrame, array-like [shape=(n_clips, n_features)] or mapping of str to such
+        Features; rows of an array are those of the clips table.
+    clips : pandas.DataFrame
+        Clips table.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        By name, ``X`` where none is given.
+
+    Raises
+    ------
+    ClipsTableError
+        If a table repeats a clip id.
+    ValueError
+        If there is no table, an array has another number of rows, or a name is taken.
+    """
+    named = X if isinstance(X, Mapping) else {"X": X}
+    if not named:
+        raise ValueError("X is an empty mapping; give at least one table of features")
+    if NO_FEATURES in named:
+        raise ValueError(f"features cannot be called {NO_FEATURES!r}: it stands for models that hear nothing")
+    tables = {str(name): _as_table(table, clips) for name, table in named.items()}
+    for name, table in tables.items():
+        if not table.index.is_unique:
+            which = f"X[{name!r}]" if isinstance(X, Mapping) else "X"
+            raise ClipsTableError(
+                f"{which} repeats clip ids: {listed(table.index[table.index.duplicated()].unique())}"
+            )
+    return tables
+
+
+def _as_table(X: Any, clips: pd.DataFrame) -> pd.DataFrame:
+    if isinstance(X, pd.DataFrame):
+        return under_ids_of(clips.index, X) if X.index.is_unique else X
+    matrix = np.asarray(X)
+    if matrix.ndim != 2 or len(matrix) != len(clips):
+        raise ValueError(
+            f"X has shape {matrix.shape}; expected a DataFrame by clip id, or one row for each of {len(clips)} clips"
+        )
+    return pd.DataFrame(matrix, index=clips.index)
+
+
+def usable_clips(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: str) -> pd.DataFrame:
+    """Keep the clips that have a score and stand in every table of features, with a warning if that leaves some out.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table.
+    tables : dict of str to pandas.DataFrame
+        Features by clip id.
+    target : str
+        The score.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the clips table.
+
+    Raises
+    ------
+    ClipsTableError
+        If no clip is left.
+    """
+    usable = clips[target].notna().to_numpy()
+    for table in tables.values():
+        usable = usable & clips.index.isin(table.index)
+    if not usable.any():
+        near = "".join(near_misses(clips.index, table.index) for table in tables.values())
+        raise ClipsTableError(f"no clip has both features and a score of {target!r}{near}")
+    if not usable.all():
+        left_out = clips.index[~usable]
+        warnings.warn(
+            f"{target}: left out {counted(len(left_out), 'clip')} without features or score: {listed(left_out)}",
+            SkippedWarning,
+            stacklevel=3,
+        )
+    return clips[usable]
+
+
+def columns_for(target: str, X: pd.DataFrame) -> list[str]:
+    """Columns that a target may use: impression hears the audio only, if columns are so named.
+
+    Parameters
+    ----------
+    target : str
+        The score.
+    X : pandas.DataFrame
+        Features.
+
+    Returns
+    -------
+    list of str
+        Names of columns.
+    """
+    audio = [name for name in X.columns if str(name).startswith("audio")]
+    return audio if target == "impression" and audio else list(X.columns)

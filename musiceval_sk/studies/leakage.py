@@ -1,0 +1,195 @@
+"""What training and test share: systems, prompts, clips and sounds."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._ids import bare, id_texts, systems_if_named
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.features.audio import sounds_of
+from musiceval_sk.features.extract import audio_keys
+from musiceval_sk.features.file_index import FileIndex
+from musiceval_sk.features.store import EmbeddingStore, default_store_path
+
+_LABELS = ("system", "prompt")
+_COLUMNS = ["in_train", "in_test", "shared", "test_clips", "share", "examples"]
+
+
+@dataclass(frozen=True)
+class LeakageReport:
+    """What a test set has in common with its training set, as `leakage_report` found it.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Indexed by kind (``system``, ``prompt``, ``clip``, ``sound``): how many different ones are ``in_train``,
+        ``in_test`` and ``shared``; the number of ``test_clips`` that training knew by this, their ``share`` of those
+        that have a label (in [0, 1]), and ``examples``.
+    sounds : pandas.DataFrame
+        Pairs of clips with the same bytes: ``train_clip``, ``test_clip``.
+    notes : list of str
+        What could not be compared, and why.
+    """
+
+    table: pd.DataFrame
+    sounds: pd.DataFrame = field(repr=False)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Say it in lines."""
+        lines = ["Shared between training and test:"]
+        for kind, row in self.table.iterrows():
+            examples = f": {row['examples']}" if row["examples"] else ""
+            lines.append(
+                f"  {kind}: {row['shared']} of {row['in_test']} in test, {row['test_clips']} test clips "
+                f"({100 * row['share']:.0f} %){examples}"
+            )
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
+
+
+def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """Measure what training and test share.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table.
+    folds : list of (np.ndarray, np.ndarray)
+        Training and test rows.
+
+    Returns
+    -------
+    dict of str to float in [0, 1]
+        For ``system`` and ``prompt``, where present: the share of test clips whose label training had too.
+
+    Warns
+    -----
+    UserWarning
+        If some clips have no system, which are named: no label is never shared.
+    """
+    systems_if_named(clips, "they count as sharing none with training")
+    return _shares(clips, folds)
+
+
+def _shares(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """Measure without a warning: who calls has named the clips without a system."""
+    shares = {}
+    for column in _LABELS:
+        labels = _labels(clips, column)
+        if labels is not None:
+            known = [_known(labels.iloc[train], labels.iloc[test]) for train, test in folds]
+            shares[column] = float(np.concatenate(known).mean())
+    return shares
+
+
+def leakage_report(
+    train: pd.DataFrame, test: pd.DataFrame, *, store: EmbeddingStore | str | None = None
+) -> LeakageReport:
+    """Compare a training and a test set: systems, prompts, clips, and sounds of the same bytes.
+
+    Sounds are compared by the digest under which the embedding store keeps them, so a copy under another name is
+    found; one that was cut, resampled or encoded anew is not.
+
+    Parameters
+    ----------
+    train, test : pandas.DataFrame
+        Clips tables; ``system``, ``prompt`` and ``path`` are compared where both have them.
+    store : EmbeddingStore or str, default=None
+        Store whose index of files may know the digests of unchanged files already; by default `default_store_path`.
+        Nothing is written.
+
+    Returns
+    -------
+    LeakageReport
+        Prints as text; ``table`` and ``sounds`` hold the same as data.
+
+    Raises
+    ------
+    ClipsTableError
+        If one of the two is no clips table or is empty.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> clips = pd.DataFrame({"system": list("aab"), "prompt": list("xyz")}, index=["c1", "c2", "c3"])
+    >>> print(leakage_report(clips.iloc[:1], clips.iloc[1:]))
+    Shared between training and test:
+      system: 1 of 2 in test, 1 test clips (50 %): a
+      prompt: 0 of 2 in test, 0 test clips (0 %)
+      clip: 0 of 2 in test, 0 test clips (0 %)
+      note: sounds were not compared: no column 'path' in both tables
+    """
+    for table in (train, test):
+        check_clips(table)
+    rows: dict[str, list[object]] = {}
+    notes = []
+    for column in _LABELS:
+        ours, theirs = _labels(train, column), _labels(test, column)
+        if ours is None or theirs is None:
+            notes.append(f"{column}s were not compared: no {column} is named in both tables")
+        else:
+            rows[column] = _compare(ours, theirs)
+            for labels, name in ((ours, "training"), (theirs, "test")):
+                nameless = labels.index[labels == ""]
+                if len(nameless):
+                    notes.append(
+                        f"{len(nameless)} {name} clips name no {column} and share none: {listed(nameless)}"
+                    )
+    rows["clip"] = _compare(*(_ids(table) for table in (train, test)))
+    pairs = pd.DataFrame(columns=["train_clip", "test_clip"])
+    if "path" in train and "path" in test:
+        path = store.path if isinstance(store, EmbeddingStore) else store or default_store_path()
+        index = FileIndex(f"{path}.files.npy")
+        keys = [_digests(table, index, notes, name) for table, name in ((train, "training"), (test, "test"))]
+        pairs = _same_sounds(*keys)
+        rows["sound"] = _compare(*keys)[:-1] + [listed(f"{a} = {b}" for a, b in pairs.to_numpy())]
+    else:
+        notes.append("sounds were not compared: no column 'path' in both tables")
+    return LeakageReport(pd.DataFrame.from_dict(rows, orient="index", columns=_COLUMNS), pairs, notes)
+
+
+def _labels(clips: pd.DataFrame, column: str) -> pd.Series | None:
+    """Labels with "" for none; None where there are none at all."""
+    if column not in clips:
+        return None
+    labels = pd.Series(id_texts(clips[column]), index=clips.index, dtype=object)
+    return labels if (labels != "").any() else None
+
+
+def _known(train: pd.Series, test: pd.Series) -> np.ndarray:
+    """Tell for each test clip whether training had its label; no label is never known."""
+    return (test.isin(set(train)) & (test != "")).to_numpy()
+
+
+def _compare(train: pd.Series, test: pd.Series) -> list[object]:
+    """Count labels and the test clips that training knew."""
+    ours, theirs = (set(labels) - {""} for labels in (train, test))
+    shared = sorted(ours & theirs)
+    known, labelled = int(_known(train, test).sum()), int((test != "").sum())
+    share = known / labelled if labelled else float("nan")
+    return [len(ours), len(theirs), len(shared), known, share, listed(shared)]
+
+
+def _ids(clips: pd.DataFrame) -> pd.Series:
+    return pd.Series([bare(clip) for clip in clips.index], index=clips.index, dtype=object)
+
+
+def _digests(clips: pd.DataFrame, index: FileIndex, notes: list[str], name: str) -> pd.Series:
+    """Digest every sound, "" for those that cannot be read."""
+    keys, unreadable = audio_keys(sounds_of(clips), index)
+    if len(unreadable):
+        notes.append(f"{len(unreadable)} sounds of {name} cannot be read: {listed(unreadable.index)}")
+    return keys.map(bytes.hex).reindex(clips.index, fill_value="")
+
+
+def _same_sounds(train: pd.Series, test: pd.Series) -> pd.DataFrame:
+    """Pair the clips whose sounds have the same bytes."""
+    ours, theirs = (
+        pd.DataFrame({name: labels.index, "key": labels.to_numpy()})[labels.to_numpy() != ""]
+        for name, labels in (("train_clip", train), ("test_clip", test))
+    )
+    return ours.merge(theirs, on="key")[["train_clip", "test_clip"]]

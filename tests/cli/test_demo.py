@@ -1,0 +1,69 @@
+"""`musiceval demo`: what it writes, says and shows."""
+
+import pytest
+from typer.testing import CliRunner
+
+from musiceval_sk import aggregate_ratings, load_clips, predict_clips
+from musiceval_sk.cli.app import app
+from musiceval_sk.statistics.metrics import s_mse
+from musiceval_sk.studies.result import StudyResult
+
+pytest.importorskip("matplotlib", reason="the demo draws figures; matplotlib comes with the extra 'report'")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    result = CliRunner().invoke(app, ["demo", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    return out, result.stdout
+
+
+def test_says_what_is_simulated_and_how_to_do_the_real_thing(demo):
+    _, printed = demo
+    assert "SIMULATED" in printed and "not CLAP" in printed
+    assert "musiceval study clips.csv --ratings ratings.csv --encoder laion-clap" in printed
+
+
+def test_says_where_everything_is(demo):
+    out, printed = demo
+    named = [line.split()[0] for line in printed.splitlines() if line.startswith(f"  {out}")]
+    assert len(named) == 9
+    for path in named:
+        assert (out / path).exists(), path
+
+
+def test_figures_are_png(demo):
+    out, _ = demo
+    for name in ("scores-per-system.png", "predicted-system-means.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_says_what_is_simulated_and_finds_its_sounds(demo):
+    page = (demo[0] / "report.html").read_text()
+    assert "SIMULATED: the sounds are synthetic tunes" in page
+    assert '"listening-test/audio/S01_P01.wav"' in page
+    assert "no sound here" not in page
+
+
+def test_sound_ranks_systems_that_training_never_heard_and_lookups_cannot(demo):
+    out, _ = demo
+    table = StudyResult.from_json(out / "study-by-system.json").table("impression")
+    assert (table.loc[["ridge", "SVR", "MOSRegressor"], "S_SRCC"] > 0.7).all()
+    assert table.loc[["global mean", "system mean", "prompt mean"], "S_SRCC"].isna().all()
+
+
+def test_reloaded_model_predicts_the_same(demo):
+    assert "predictions of the reloaded model are equal" in demo[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*lie outside the scores of training:UserWarning")
+def test_the_model_has_learned_and_tells_its_limits(demo):
+    clips = load_clips(demo[0] / "listening-test" / "clips.csv")
+    truth = aggregate_ratings(demo[0] / "listening-test" / "ratings.csv").loc[clips.index, "impression"]
+    predictions = predict_clips(
+        demo[0] / "model.skops", clips, cache=demo[0] / "cache" / "embeddings.h5", progress=False
+    )
+    assert s_mse(truth, predictions.clips["impression"], clips["system"]) < 0.2
+    assert {"impression_raters_low", "sound_far"} <= set(predictions.systems)
+    assert "impression_spread" in predictions.clips

@@ -1,0 +1,470 @@
+"""The engine against a plain torch loop: autograd, `torch.optim.SGD`, torch's own losses."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from musiceval_sk.estimators.engine import graph as _mlp_graph
+from musiceval_sk.estimators.engine import train as _mlp
+from musiceval_sk.estimators.engine.group import Group
+from musiceval_sk.estimators.engine.train import MOST_TOGETHER_ON_CPU, Schedule, Task, bytes_needed, train
+from tests.estimators.engine.plain_loop import assert_same_layers, build, layers_of, plain_loop
+
+LOSSES = ("l1", "mse", "huber", "soft_bins")
+ACTIVATIONS = ("relu", "gelu", "identity")
+EVERY_ROW, NO_ROWS = np.arange(37), np.arange(0)
+SHORT = Schedule((9, 5), batch_size=8, max_iter=50, patience=1000)
+
+
+WEIGHTS = np.random.default_rng(1).uniform(0, 2, size=37) * (EVERY_ROW % 3 > 0)
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(37, 6))
+    Y = np.stack([3 + X[:, 0] - np.abs(X[:, 1]), 2 + np.sin(2 * X[:, 2])], axis=1) + 0.1 * rng.normal(
+        size=(37, 2)
+    )
+    return torch.from_numpy(X), torch.from_numpy(Y)
+
+
+def task(**changes):
+    plain = Task(0, EVERY_ROW, NO_ROWS, init_seed=1, order_seed=2, learning_rate=0.01)
+    return dataclasses.replace(plain, **changes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("changes", "nesterov"),
+    [
+        ({"momentum": 0.9}, False),
+        ({"momentum": 0.9, "weight_decay": 0.01}, False),
+        ({"momentum": 0.8, "weight_decay": 0.01}, True),
+    ],
+    ids=["momentum", "decay", "nesterov+decay"],
+)
+def test_fifty_epochs_equal_the_plain_loop(data, loss, activation, dtype, changes, nesterov):
+    X, Y = (part.to(dtype) for part in data)
+    schedule = dataclasses.replace(SHORT, activation=activation, loss=loss, nesterov=nesterov)
+    wanted = task(**changes)
+    (result,) = train(X, Y, [wanted], schedule)
+    layers, losses, _, _ = plain_loop(X, Y, wanted, schedule)
+    atol = 1e-10 if dtype == torch.float64 else 1e-4
+    assert len(result.loss_curve) == 50
+    assert_same_layers(result.layers, layers, atol)
+    np.testing.assert_allclose(result.loss_curve, losses, rtol=0, atol=atol)
+    # The weights have moved, so that equality means something.
+    start = layers_of(build(wanted, schedule, X.shape[1], dtype))
+    assert np.abs(result.layers[0][0] - start[0][0]).max() > 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("rank_weight", "rank_quality", "weighted"),
+    [(0.5, 1.0, False), (0.0, 1.0, True), (0.5, 1.0, True), (0.5, 7.0, False), (0.5, 7.0, True)],
+)
+def test_ranking_term_and_row_weights_equal_the_plain_loop(
+    data, loss, activation, dtype, rank_weight, rank_quality, weighted
+):
+    X, Y = (part.to(dtype) for part in data)
+    schedule = dataclasses.replace(
+        SHORT,
+        activation=activation,
+        loss=loss,
+        rank_weight=rank_weight,
+        # In float32 a pair on the very hinge falls to either side by the last bit, and which depends on the processor: with this
+        # margin, of five sets of instructions, none did.
+        rank_margin=0.6,
+        rank_quality=rank_quality,
+    )
+    wanted = task(row_weights=WEIGHTS if weighted else None)
+    (result,) = train(X, Y, [wanted], schedule)
+    layers, losses, _, _ = plain_loop(X, Y, wanted, schedule)
+    atol = 1e-10 if dtype == torch.float64 else 1e-4
+    assert_same_layers(result.layers, layers, atol)
+    np.testing.assert_allclose(result.loss_curve, losses, rtol=0, atol=atol)
+    # The term and the weights have changed something, so that equality means something.
+    plain, _, _, _ = plain_loop(X, Y, task(), dataclasses.replace(schedule, rank_weight=0.0))
+    assert np.abs(result.layers[0][0] - plain[0][0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_minibatch_without_weight_steps_nothing(data, nesterov):
+    # Without shuffling, the second of five minibatches has no weight: not even momentum or decay may move anything.
+    weights = np.where((EVERY_ROW >= 8) & (EVERY_ROW < 16), 0.0, 1.5)
+    schedule = dataclasses.replace(SHORT, shuffle=False, nesterov=nesterov, max_iter=10)
+    tasks = [task(row_weights=weights, weight_decay=0.01), task(weight_decay=0.01)]
+    without = task(rows=EVERY_ROW[(EVERY_ROW < 8) | (EVERY_ROW >= 16)], weight_decay=0.01)
+    stuck, plain = train(*data, tasks, schedule)
+    assert_same_layers(stuck.layers, plain_loop(*data, without, schedule)[0], 1e-12)
+    assert_same_layers(plain.layers, plain_loop(*data, tasks[1], schedule)[0], 1e-12)
+
+
+def test_a_part_of_the_columns_is_all_that_a_task_sees(data):
+    X, Y = data
+    wanted = task(columns=np.array([0, 2, 5]))
+    (result,) = train(X, Y, [wanted], SHORT)
+    (alone,) = train(X[:, [0, 2, 5]].contiguous(), Y, [task()], SHORT)
+    assert result.layers[0][0].shape == (3, 9)
+    assert_same_layers(result.layers, plain_loop(X, Y, wanted, SHORT)[0], 1e-10)
+    assert_same_layers(result.layers, alone.layers, 0)
+
+
+@pytest.mark.parametrize("hidden", [(), (4,), (7, 6, 5, 4)], ids=str)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_other_depths_and_orders_equal_the_plain_loop(data, hidden, shuffle):
+    schedule = dataclasses.replace(SHORT, hidden_layer_sizes=hidden, shuffle=shuffle)
+    (result,) = train(*data, [task()], schedule)
+    assert_same_layers(result.layers, plain_loop(*data, task(), schedule)[0], 1e-10)
+
+
+VARIED = [
+    task(init_seed=3, order_seed=4, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:]),
+    task(init_seed=3, order_seed=4, rows=EVERY_ROW[5:], validation_rows=EVERY_ROW[:5], learning_rate=0.05),
+    task(init_seed=5, order_seed=6, rows=EVERY_ROW[::2], validation_rows=EVERY_ROW[1::2], momentum=0.0),
+    task(init_seed=7, order_seed=4, rows=EVERY_ROW[3:11], validation_rows=EVERY_ROW[11:], weight_decay=0.05),
+    task(
+        init_seed=8, order_seed=9, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], target=1, momentum=0.5
+    ),
+    task(init_seed=3, order_seed=4, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], learning_rate=0.2),
+    # More that share their rows and order than one group takes on a CPU, weighted or not, decaying or not.
+    *(
+        task(
+            init_seed=i,
+            order_seed=4,
+            rows=EVERY_ROW[:20],
+            validation_rows=EVERY_ROW[20:],
+            learning_rate=0.01 * (1 + i),
+            weight_decay=0.02 * (i % 2),
+            row_weights=WEIGHTS if i % 3 == 0 else None,
+        )
+        for i in range(MOST_TOGETHER_ON_CPU + 1)
+    ),
+    task(order_seed=4, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], columns=np.array([1, 3])),
+]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nesterov": True},
+        {"loss": "soft_bins", "activation": "gelu", "rank_weight": 0.3},
+        {"hidden_layer_sizes": ()},
+        {"hidden_layer_sizes": (4,), "batch_size": 100},
+    ],
+    ids=["plain", "nesterov", "soft bins", "linear", "whole batch"],
+)
+@pytest.mark.parametrize("judged", [True, False], ids=["early stopping", "training loss"])
+@pytest.mark.slow
+def test_many_tasks_at_once_equal_each_alone(data, judged, changes):
+    tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
+    schedule = dataclasses.replace(SHORT, **{"max_iter": 100, "patience": 6, **changes})
+    together = train(*data, tasks, schedule)
+    if judged and not changes:
+        assert len({len(result.loss_curve) for result in together}) > 2  # they stop at different epochs
+    for one, result in zip(tasks, together, strict=True):
+        layers, losses, validation, best_epoch = plain_loop(*data, one, schedule)
+        (alone,) = train(*data, [one], schedule)
+        for found in (result, alone):
+            assert_same_layers(found.layers, layers, 1e-10)
+            np.testing.assert_allclose(found.loss_curve, losses, rtol=0, atol=1e-10)
+            np.testing.assert_allclose(found.validation_curve, validation, rtol=0, atol=1e-10)
+            assert found.best_iteration == best_epoch
+            assert found.stopped == (len(losses) < 100)
+
+
+@pytest.mark.parametrize("hidden", [(32, 16), (48, 32), (64,)], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nesterov": True},
+        {"loss": "mse", "activation": "identity"},
+        {"loss": "huber", "batch_size": 33},
+        {"loss": "soft_bins", "rank_weight": 0.3, "rank_quality": 7.0},
+        {"loss": "mse", "rank_weight": 0.3},
+    ],
+    ids=lambda changes: ", ".join(map(str, changes.values())) or "plain",
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_task_gets_the_same_bits_in_company(changes, hidden, weighted):
+    generator = torch.Generator().manual_seed(1)
+    X = torch.randn(150, 40, generator=generator)
+    Y = (3 + X[:, :1] + 0.3 * torch.randn(150, 1, generator=generator)).clamp(1, 5)
+    schedule = dataclasses.replace(
+        SHORT, **{"hidden_layer_sizes": hidden, "batch_size": 64, "max_iter": 15, "patience": 15, **changes}
+    )
+    rows, held_out = np.arange(130), np.arange(130, 150)
+    weights = np.random.default_rng(2).uniform(0.2, 2, size=150) if weighted else None
+    rates = [(0.001, 0.9, 0.0), (0.01, 0.9, 0.0), (0.002, 0.9, 0.01), (0.005, 0.9, 0.0), (0.01, 0.5, 0.0)]
+    tasks = [
+        Task(0, rows, held_out, i % 2, 5, rate, momentum, decay, row_weights=weights)
+        for i, (rate, momentum, decay) in enumerate(rates)
+    ]
+    for one, result in zip(tasks, train(X, Y, tasks, schedule), strict=True):
+        (alone,) = train(X, Y, [one], schedule)
+        assert_same_layers(result.layers, alone.layers, 0)
+        assert result.loss_curve == alone.loss_curve
+        assert result.validation_curve == alone.validation_curve
+
+
+@pytest.mark.parametrize("tol", [0.0, 0.02])
+def test_early_stopping_keeps_the_epoch_that_the_plain_loop_keeps(data, tol):
+    wanted = task(rows=EVERY_ROW[:25], validation_rows=EVERY_ROW[25:], learning_rate=0.03)
+    schedule = dataclasses.replace(SHORT, max_iter=300, patience=10, tol=tol)
+    (result,) = train(*data, [wanted], schedule)
+    layers, _, validation, best_epoch = plain_loop(*data, wanted, schedule)
+    assert 1 < best_epoch < 290
+    assert result.best_iteration == best_epoch
+    assert len(result.validation_curve) == len(validation) == best_epoch + 10
+    assert result.stopped
+    assert_same_layers(result.layers, layers, 1e-10)
+    if tol == 0:
+        assert best_epoch == 1 + int(np.argmin(validation))
+
+
+def test_without_held_out_rows_the_last_weights_are_kept(data):
+    schedule = dataclasses.replace(SHORT, max_iter=3)
+    (result,) = train(*data, [task()], schedule)
+    assert_same_layers(result.layers, plain_loop(*data, task(), schedule)[0], 1e-12)
+    assert result.validation_curve == []
+    assert not result.stopped
+
+
+def test_training_goes_on_from_given_weights(data):
+    # Without momentum and shuffling, ten epochs and ten more are twenty.
+    plain = task(momentum=0.0)
+    schedule = dataclasses.replace(SHORT, shuffle=False, max_iter=10)
+    (first,) = train(*data, [plain], schedule)
+    (more,) = train(*data, [dataclasses.replace(plain, initial=first.layers)], schedule)
+    (whole,) = train(*data, [plain], dataclasses.replace(schedule, max_iter=20))
+    assert_same_layers(more.layers, whole.layers, 1e-12)
+
+
+def test_training_goes_on_with_given_momenta(data):
+    plain, schedule = task(momentum=0.9), dataclasses.replace(SHORT, shuffle=False, max_iter=10)
+    (first,) = train(*data, [plain], schedule)
+    again = dataclasses.replace(plain, initial=first.layers, velocity=first.velocity)
+    (more,) = train(*data, [again], schedule)
+    (whole,) = train(*data, [plain], dataclasses.replace(schedule, max_iter=20))
+    assert_same_layers(more.layers, whole.layers, 1e-12)
+    assert_same_layers(more.velocity, whole.velocity, 1e-12)
+
+
+def test_momenta_are_those_of_the_epoch_that_is_kept(data):
+    wanted = task(rows=EVERY_ROW[:25], validation_rows=EVERY_ROW[25:], learning_rate=0.03)
+    (result,) = train(*data, [wanted], dataclasses.replace(SHORT, max_iter=300, patience=10))
+    until = dataclasses.replace(SHORT, max_iter=result.best_iteration)
+    (last,) = train(*data, [dataclasses.replace(wanted, validation_rows=NO_ROWS)], until)
+    assert_same_layers(result.layers, last.layers, 0)
+    assert_same_layers(result.velocity, last.velocity, 0)
+
+
+def test_tasks_that_stop_together_are_judged_by_the_sum(data):
+    pair = [
+        task(target=i, rows=EVERY_ROW[:25], validation_rows=EVERY_ROW[25:], learning_rate=0.03, stops_with=7)
+        for i in (0, 1)
+    ]
+    other = dataclasses.replace(pair[1], init_seed=9, stops_with=None)
+    schedule = dataclasses.replace(SHORT, max_iter=300, patience=10)
+    first, second, free = train(*data, [*pair, other], schedule)
+    summed = np.add(first.validation_curve, second.validation_curve)
+    best = 1 + int(np.argmin(summed))
+    assert first.best_iteration == second.best_iteration == best
+    assert len(first.validation_curve) == best + 10
+    alone = plain_loop(*data, dataclasses.replace(pair[1], stops_with=None), schedule)
+    assert alone[3] != best  # by itself the second would have chosen another epoch
+    assert free.best_iteration == plain_loop(*data, other, schedule)[3]
+
+
+def test_a_task_that_stopped_makes_no_more_work(data, monkeypatch):
+    at_work = []
+    epoch = Group.epoch
+
+    def spy(group):
+        at_work[-1] += group.parameters.first.shape[1] // 9
+        return epoch(group)
+
+    monkeypatch.setattr(Group, "epoch", spy)
+    schedule = dataclasses.replace(SHORT, max_iter=100, patience=6)
+    at_work.append(0)
+    results = train(*data, VARIED, schedule, lambda *told: at_work.append(0))
+    # In epoch e, as many are computed as have a curve at least that long.
+    lengths = np.array([len(result.loss_curve) for result in results])
+    expected = [int((lengths >= e).sum()) for e in range(1, lengths.max() + 1)]
+    assert at_work[:-1] == expected
+    assert expected[0] == len(VARIED) > expected[-1]
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_results_are_the_same_where_groups_shrink_late(data, monkeypatch, judged):
+    # As on CUDA: those that have stopped are carried along for a while, and must not be changed by that.
+    tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
+    schedule = dataclasses.replace(SHORT, max_iter=100, patience=6)
+    expected = train(*data, tasks, schedule)
+    monkeypatch.setitem(_mlp.SHRINK_BELOW, "cpu", 0.4)
+    for late, one in zip(train(*data, tasks, schedule), expected, strict=True):
+        assert_same_layers(late.layers, one.layers, 1e-10)
+        assert_same_layers(late.velocity, one.velocity, 1e-10)
+        assert len(late.loss_curve) == len(one.loss_curve)
+        assert late.stopped == one.stopped
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_same_bits_whatever_the_number_of_threads(many):
+    generator = torch.Generator().manual_seed(0)
+    X, Y = torch.randn(300, 512, generator=generator), torch.randn(300, 2, generator=generator)
+    rows = np.arange(300)
+    tasks = [task(rows=rows, order_seed=i % 2, init_seed=i, target=i % 2) for i in range(7 if many else 1)]
+    schedule = Schedule(max_iter=4)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(train(X, Y, tasks, schedule))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            assert_same_layers(one.layers, same.layers, 0)
+
+
+def test_threads_are_given_back_after_an_error(data):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+
+        def complain(epoch, loss):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(*data, VARIED, SHORT, complain)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"loss": "soft_bins"}, {"nesterov": True}], ids=str)
+def test_memory_stays_below_what_is_announced(judged, changes):
+    X, Y, rows = torch.zeros(600, 64), torch.zeros(600, 1), np.arange(500)
+    schedule = dataclasses.replace(Schedule((32, 16), batch_size=64), **changes)
+    one = task(rows=rows, validation_rows=np.arange(500, 600) if judged else NO_ROWS)
+    sizes = (64, 32, 16, 20 if schedule.loss == "soft_bins" else 1)
+    layers = [torch.zeros(shape) for pair in itertools.pairwise(sizes) for shape in (pair, pair[1:])]
+    group = Group(X, Y, [one], np.array([0]), schedule, [layers], [layers])
+    held = {
+        part.untyped_storage().data_ptr(): part.untyped_storage().nbytes()
+        for part in tensors_in(group)
+        if part.untyped_storage().data_ptr() not in (X.untyped_storage().data_ptr(), Y.data_ptr())
+    }
+    announced = bytes_needed(schedule, 64, 500, validated=judged)
+    assert sum(held.values()) <= announced <= 5 * sum(held.values())
+
+
+def tensors_in(thing):
+    if isinstance(thing, torch.Tensor):
+        yield thing
+    elif isinstance(thing, list | tuple):
+        for part in thing:
+            yield from tensors_in(part)
+    elif type(thing).__module__.startswith("musiceval_sk.estimators._mlp_"):
+        yield from tensors_in(list(vars(thing).values()))
+
+
+def test_each_epoch_is_reported_with_the_mean_loss_of_running_tasks(data):
+    seen = []
+    tasks = [task(), task(target=1)]
+    results = train(*data, tasks, dataclasses.replace(SHORT, max_iter=3), lambda *told: seen.append(told))
+    means = np.mean([result.loss_curve for result in results], axis=0)
+    assert [epoch for epoch, _ in seen] == [1, 2, 3]
+    np.testing.assert_allclose([loss for _, loss in seen], means, rtol=1e-12)
+
+
+def test_data_and_global_random_state_are_left_alone(data):
+    X, Y = data
+    before, state = (X.clone(), Y.clone()), torch.get_rng_state()
+    train(X, Y, VARIED, dataclasses.replace(SHORT, max_iter=3))
+    assert torch.equal(X, before[0])
+    assert torch.equal(Y, before[1])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class TestReplay:
+    """What surrounds the capture of a CUDA graph, with a capture that only takes note."""
+
+    def test_captures_at_the_second_call(self):
+        ran, captured = [], []
+
+        def capture(function):
+            captured.append(len(ran))
+            return lambda: ran.append("replayed")
+
+        replayed = _mlp_graph.Replayed(lambda: ran.append("ran"), torch.device("cpu"), capture)
+        for _ in range(3):
+            replayed()
+        assert ran == ["ran", "replayed", "replayed"]
+        assert captured == [1]
+
+    def test_a_capture_that_fails_is_told_and_done_without(self):
+        ran = []
+
+        def capture(function):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        replayed = _mlp_graph.Replayed(lambda: ran.append("ran"), torch.device("cpu"), capture)
+        replayed()
+        with pytest.warns(
+            RuntimeWarning, match="could not be captured as a CUDA graph .* not permitted when"
+        ):
+            replayed()
+        replayed()
+        assert len(ran) == 3
+
+    def test_nothing_is_captured_on_a_cpu(self):
+        assert _mlp_graph.Replayed(lambda: None, torch.device("cpu")).capture is None
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_training_is_the_same_with_every_tensor_in_its_place(self, data, monkeypatch, weighted):
+        # A graph reads and writes the addresses that it saw: an operation sequence recorded at the second epoch and
+        # played again by dispatch must find all it needs there.
+        tasks = [task(init_seed=i, row_weights=WEIGHTS if weighted else None) for i in range(3)]
+        expected = train(*data, tasks, SHORT)
+        monkeypatch.setattr(_mlp_graph.Replayed, "__call__", record_and_play)
+        for found, one in zip(train(*data, tasks, SHORT), expected, strict=True):
+            assert_same_layers(found.layers, one.layers, 0)
+
+
+class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
+    """Notes every operation with its very tensors, as a graph does."""
+
+    def __init__(self):
+        super().__init__()
+        self.tape = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        self.tape.append((function, arguments, options or {}, result))
+        return result
+
+
+def record_and_play(replayed):
+    if replayed.calls == 0:
+        with Recorder() as recorder:
+            replayed.function()
+        replayed.tape, replayed.calls = recorder.tape, 1
+        return
+    for function, arguments, options, result in replayed.tape:
+        again = function(*arguments, **options)
+        if isinstance(again, torch.Tensor) and again.data_ptr() != result.data_ptr():
+            result.copy_(again)

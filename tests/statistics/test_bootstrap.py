@@ -1,0 +1,308 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from musiceval_sk import (
+    METRICS,
+    FewSystemsWarning,
+    bootstrap_metrics,
+    evaluate,
+    fisher_interval,
+    spearman_interval,
+)
+from musiceval_sk.statistics.intervals import interval, least_variances
+
+
+@pytest.fixture
+def data(rng):
+    systems = np.repeat([f"S{i}" for i in range(8)], 12)
+    index = [f"clip{i}" for i in range(96)]
+    truth = np.repeat(rng.normal(3, 0.7, 8), 12) + rng.normal(0, 0.5, 96)
+    y = pd.DataFrame({"impression": truth, "alignment": rng.normal(3, 1, 96)}, index=index)
+    return y, y + rng.normal(0, 0.5, (96, 2)), pd.Series(systems, index=index)
+
+
+@pytest.fixture
+def found(data):
+    y, predictions, systems = data
+    return bootstrap_metrics(y, predictions, systems=systems, n_resamples=400, random_state=0)
+
+
+def test_estimates_are_those_of_evaluate(data, found):
+    y, predictions, systems = data
+    np.testing.assert_allclose(found.estimates, evaluate(y, predictions, systems=systems), rtol=0, atol=1e-12)
+    table = found.table()
+    assert table["target"].tolist() == ["impression"] * 8 + ["alignment"] * 8
+    assert table["metric"].tolist() == [*METRICS, *METRICS]
+    assert table["n"].tolist() == ([96] * 4 + [8] * 4) * 2
+    assert (table["low"] < table["value"]).all()
+    assert (table["value"] < table["high"]).all()
+
+
+def test_the_whole_distribution_is_there(found):
+    assert found.distribution.shape == (400, 2, 8)
+    samples = found.samples("S_SRCC", "alignment")
+    np.testing.assert_array_equal(samples, found.distribution[:, 1, 6])
+    expected = np.quantile(samples, [0.05, 0.95])
+    assert found.interval("S_SRCC", "alignment", method="percentile", confidence=0.9) == pytest.approx(
+        expected
+    )
+    assert found.table()["standard_error"][14] == pytest.approx(samples.std(ddof=1))
+
+
+def test_analytic_intervals_of_systems_stand_beside(found):
+    rows = found.table(confidence=0.9).set_index(["target", "metric"])
+    for metric, formula in (("S_LCC", fisher_interval), ("S_SRCC", spearman_interval)):
+        row = rows.loc[("impression", metric)]
+        expected = formula(row["value"], 8, confidence=0.9)
+        assert (row["analytic_low"], row["analytic_high"]) == pytest.approx(expected)
+    # Clips of one system are not independent, so U metrics have no formula.
+    others = rows.loc["impression"].drop(["S_LCC", "S_SRCC"])
+    assert others[["analytic_low", "analytic_high"]].isna().all(axis=None)
+
+
+def test_the_default_leaves_out_a_system_at_a_time(data, found):
+    y, predictions, systems = data
+    y, prediction = y["impression"], predictions["impression"]
+    whole = evaluate(y, prediction, systems=systems)
+    without = [
+        evaluate(y[kept], prediction[kept], systems=systems[kept])
+        for kept in (systems != name for name in systems.unique())
+    ]
+    variances = 7 / 8 * ((pd.DataFrame(without) - pd.DataFrame(without).mean()) ** 2).sum()
+    table = found.table().set_index(["target", "metric"]).loc["impression"]
+    for metric, quantile in (
+        ("U_LCC", stats.t.ppf(0.975, 7)),
+        ("S_LCC", stats.t.ppf(0.975, 7)),
+        ("S_SRCC", 1.959964),
+    ):
+        half = quantile * np.sqrt(variances[metric]) / (1 - whole[metric] ** 2)
+        expected = np.tanh(np.arctanh(whole[metric]) + np.array([-half, half]))
+        assert table.loc[metric, ["low", "high"]].tolist() == pytest.approx(expected.tolist())
+    assert table["method"].tolist() == ["jackknife"] * 7 + ["percentile"]
+    expected = np.quantile(found.samples("S_KTAU", "impression"), [0.025, 0.975])
+    assert table.loc["S_KTAU", ["low", "high"]].tolist() == pytest.approx(expected.tolist())
+    assert str(found).startswith(
+        "96 clips of 8 systems; 95 % intervals: leaving out a system at a time; S_KTAU"
+    )
+
+
+def test_a_figure_that_no_system_changes_has_no_interval():
+    assert np.isnan(interval("jackknife", np.ones(9), 0.9, np.full(3, 0.8), "correlation", 0.95)).all()
+    assert np.isnan(interval("jackknife", np.ones(9), 0.3, np.full(3, 0.2), "difference", 0.95)).all()
+    assert np.isnan(interval("percentile", np.full(9, 2.0), 2.0, np.full(2, 2.0), "difference", 0.95)).all()
+    assert np.isnan(interval("percentile", np.ones(9), 1 + 2e-16, np.ones(4), "correlation", 0.95)).all()
+    # Two predictors that say the same differ by 0 on any systems.
+    assert interval("jackknife", np.zeros(9), 0.0, np.zeros(3), "difference", 0.95) == (0, 0)
+
+
+def test_errors_vary_at_least_as_squares_of_normal_ones_do():
+    # Mean errors of three systems: 1, -1, 3, mean 1 and variance 4; squares of normal ones vary by
+    # 2 * 4² + 4 * 4 * max(1 - 4 / 3, 0) = 32. S_MSE is 11 / 3, U_MSE with one clip a system the same.
+    found = least_variances(np.zeros(3), np.array([1.0, -1.0, 3.0]), np.arange(3))
+    assert found[list(METRICS).index("S_MSE")] == pytest.approx(32 / 3 / (11 / 3) ** 2)
+    assert found[list(METRICS).index("U_MSE")] == pytest.approx(32 / 3 / (11 / 3) ** 2)
+    assert np.count_nonzero(found) == 2
+    # Errors alike in size have no jackknife variance, and still an interval.
+    truth, systems = np.arange(12.0), np.repeat(np.arange(6), 2)
+    errors = np.repeat([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], 2)
+    low, high = bootstrap_metrics(truth, truth + errors, systems=systems, n_resamples=5).interval("S_MSE")
+    half = stats.t.ppf(0.975, 5) * np.sqrt(2 * 1.2**2 / 6)
+    assert (low, high) == pytest.approx((np.exp(-half), np.exp(half)))
+    assert not least_variances(truth, truth, np.zeros(12)).any()
+
+
+def test_a_perfect_ranking_has_no_interval(data):
+    y, _, systems = data
+    found = bootstrap_metrics(y["impression"], y["impression"] * 2, systems=systems, n_resamples=20)
+    table = found.table().set_index("metric")
+    assert (
+        table.loc["S_SRCC", ["low", "high"]].isna().all()
+        and table.loc["S_KTAU", ["low", "high"]].isna().all()
+    )
+    words = "no interval: a perfect figure, one that nothing drawn changes, or too few systems"
+    assert table.loc["S_SRCC", "note"] == words
+    assert "no interval: a perfect figure" in str(found)
+
+
+def test_seed_threads_and_order_of_clips(data, found):
+    y, predictions, systems = data
+    again = bootstrap_metrics(y, predictions, systems=systems, n_resamples=400, random_state=0, n_jobs=2)
+    np.testing.assert_array_equal(found.distribution, again.distribution)
+    other = bootstrap_metrics(y, predictions, systems=systems, n_resamples=400, random_state=1)
+    assert not np.array_equal(found.distribution, other.distribution)
+    turned = bootstrap_metrics(y, predictions[::-1], systems=systems[::-1], n_resamples=400, random_state=0)
+    np.testing.assert_array_equal(found.distribution, turned.distribution)
+
+
+def test_levels_ask_different_questions(data):
+    y, predictions, systems = data
+
+    def spread(level):
+        found = bootstrap_metrics(
+            y["impression"],
+            predictions["impression"],
+            systems=systems,
+            level=level,
+            n_resamples=400,
+            random_state=0,
+        )
+        assert found.level == level
+        return found.table().set_index("metric")["standard_error"]
+
+    both, whole, clips = spread("both"), spread("systems"), spread("clips")
+    # Where systems differ much, which of them are drawn matters more to U metrics than which clips.
+    assert clips["U_LCC"] < both["U_LCC"]
+    assert whole["S_MSE"] < both["S_MSE"]
+
+
+def test_without_systems(data):
+    y, predictions, _ = data
+    found = bootstrap_metrics(y["impression"], predictions["impression"], n_resamples=100, random_state=0)
+    assert found.level == "clips"
+    table = found.table().set_index("metric")
+    assert np.isfinite(table.loc["U_MSE":"U_KTAU", ["low", "high"]]).all(axis=None)
+    assert table.loc["S_MSE":, "value"].isna().all()
+    assert set(table.loc["S_MSE":, "note"]) == {"no systems were given"}
+
+
+def test_constant_predictions_are_nan_and_say_why(data):
+    y, _, systems = data
+    constant = pd.Series(3.1, index=y.index)
+    found = bootstrap_metrics(y["impression"], constant, systems=systems, n_resamples=50, random_state=0)
+    table = found.table().set_index("metric")
+    assert table.loc["S_SRCC", ["value", "low", "high"]].isna().all()
+    assert table.loc["S_SRCC", "note"] == "prediction constant over 8 systems"
+    assert table.loc["U_LCC", "note"] == "prediction constant over 96 clips"
+    assert table.loc["U_LCC", "n_undefined"] == 50
+    assert np.isfinite(table.loc["S_MSE", ["low", "high"]].astype(float)).all()
+    assert "prediction constant over 8 systems" in str(found)
+
+
+def test_choice_of_systems(data):
+    y, predictions, systems = data
+    options = {"n_resamples": 50, "random_state": 0}
+    chosen = bootstrap_metrics(y, predictions, systems=systems, leave_out=["S1", "S2"], **options)
+    kept = ~systems.isin(["S1", "S2"])
+    direct = bootstrap_metrics(y[kept], predictions[kept], systems=systems, **options)
+    np.testing.assert_array_equal(chosen.distribution, direct.distribution)
+    assert (chosen.n_systems, chosen.n_clips) == (6, 72)
+
+
+def test_few_systems_warn(data):
+    y, predictions, systems = data
+    with pytest.warns(FewSystemsWarning, match="S metrics over 4 systems: chance alone ranks so few well"):
+        bootstrap_metrics(y, predictions, systems=systems, only=["S0", "S1", "S2", "S3"], n_resamples=10)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"level": "prompts"}, "level must be one of both, systems, clips; got 'prompts'"),
+        ({"n_resamples": 0}, "n_resamples must be a whole number and at least 1; got 0"),
+        ({"n_resamples": "5"}, "n_resamples must be a whole number and at least 1; got '5'"),
+        ({"min_clips": "3"}, "min_clips must be a whole number and at least 0; got '3'"),
+        ({"systems": None, "min_clips": 3}, r"min_clips was given, but no systems"),
+    ],
+)
+def test_bad_options(data, options, words):
+    y, predictions, systems = data
+    with pytest.raises(ValueError, match=words):
+        bootstrap_metrics(y, predictions, **{"systems": systems} | options)
+
+
+def test_bad_questions(found):
+    with pytest.raises(ValueError, match="unknown metric 'SRCC'; choose from U_MSE"):
+        found.interval("SRCC", "impression")
+    with pytest.raises(ValueError, match="unknown target None; targets are impression, alignment"):
+        found.interval("S_SRCC")
+    with pytest.raises(
+        ValueError, match="method must be one of auto, bca, basic, jackknife, percentile; got 'normal'"
+    ):
+        found.table(method="normal")
+    with pytest.raises(ValueError, match="confidence must lie between 0 and 1, such as 0.95; got 95"):
+        found.table(confidence=95)
+
+
+@pytest.mark.parametrize("method", ["bca", "basic", "percentile"])
+def test_intervals_against_scipys_bootstrap(rng, method):
+    x = rng.normal(size=25)
+    y = x + rng.normal(size=25)
+
+    def correlation(x, y):
+        return stats.pearsonr(x, y).statistic
+
+    theirs = stats.bootstrap(
+        (x, y), correlation, paired=True, vectorized=False, n_resamples=500, method=method, random_state=rng
+    )
+    left_out = np.array([correlation(np.delete(x, i), np.delete(y, i)) for i in range(25)])
+    found = interval(method, theirs.bootstrap_distribution, correlation(x, y), left_out, "difference", 0.95)
+    assert found == pytest.approx(tuple(theirs.confidence_interval), abs=1e-10)
+
+
+def test_basic_intervals_stay_in_range():
+    samples = np.linspace(0.5, 0.999, 101)
+    # On Fisher's scale the quantiles are mirrored at the estimate.
+    low, high = interval("basic", samples, 0.95, np.array([]), "correlation", 0.9)
+    expected = [
+        np.tanh(2 * np.arctanh(0.95) - np.arctanh(np.quantile(samples, tail))) for tail in (0.95, 0.05)
+    ]
+    assert (low, high) == pytest.approx(expected)
+    assert high < 1
+    # On the logarithm: 2² / 4 and 2² / 1.
+    assert interval("basic", np.array([1.0, 4.0]), 2.0, np.array([]), "error", 1 - 1e-12) == pytest.approx(
+        (1, 4)
+    )
+
+
+def test_intervals_that_do_not_exist():
+    samples, left_out = np.linspace(0.8, 0.9, 50), np.linspace(0.8, 0.9, 5)
+    assert np.isnan(interval("bca", samples, 0.95, left_out, "correlation", 0.95)).all()  # all on one side
+    assert np.isnan(interval("bca", samples, 0.85, left_out[:2], "correlation", 0.95)).all()
+    assert np.isnan(interval("basic", samples, 1.0, left_out, "correlation", 0.95)).all()
+    assert np.isnan(interval("percentile", samples, np.nan, left_out, "correlation", 0.95)).all()
+    assert np.isnan(interval("percentile", np.full(3, np.nan), 0.5, left_out, "correlation", 0.95)).all()
+
+
+def test_folds_are_matched_by_clip(rng):
+    ids = [f"c{i}" for i in range(60)]
+    y = pd.Series(rng.normal(size=60), index=ids)
+    prediction, systems = y + rng.normal(size=60), pd.Series(np.repeat(np.arange(12), 5), index=ids)
+    folds = pd.Series(np.repeat(np.arange(3), 20), index=ids)
+    options = {"systems": systems, "n_resamples": 20, "random_state": 0}
+    expected = bootstrap_metrics(y, prediction, folds=folds, **options).table()
+    shuffled = folds.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(
+        bootstrap_metrics(y, prediction, folds=shuffled, **options).table(), expected
+    )
+    with pytest.raises(ValueError, match="no fold is known for clips: c0"):
+        bootstrap_metrics(y, prediction, folds=folds[1:], **options)
+    with pytest.raises(ValueError, match="folds repeats clip ids: c0"):
+        bootstrap_metrics(y, prediction, folds=pd.concat([folds, folds[:1]]), **options)
+
+
+def test_folds_that_rank_nothing_are_the_reason(rng):
+    y, systems = rng.normal(size=24), np.repeat(np.arange(6), 4)
+    found = bootstrap_metrics(
+        y, y + rng.normal(size=24), systems=systems, folds=systems // 2, n_resamples=20, random_state=0
+    )
+    notes = found.table().set_index("metric")["note"]
+    assert notes["S_SRCC"] == notes["S_LCC"] == "no fold holds 3 systems"
+    assert notes["S_MSE"] == notes["U_SRCC"] == ""
+
+
+def test_errors_end_where_the_scale_does():
+    # Three systems, mean errors 0, 0 and -4: S_MSE is 16 / 3, and its interval by the logarithm would pass 4 * 4.
+    systems = np.repeat(list("abc"), 2)
+    truth = pd.DataFrame({"on": [1.0, 1, 3, 3, 5, 5], "off": [1.0, 1, 3, 3, 5, 5]})
+    predicted = truth.assign(on=[1.0, 1, 3, 3, 1, 1], off=[1.0, 1, 3, 3, 0.9, 1.1])
+    options = {"systems": systems, "n_resamples": 20, "random_state": 0}
+    with pytest.warns(FewSystemsWarning):
+        free, held = (bootstrap_metrics(truth, predicted, scale=scale, **options) for scale in (None, (1, 5)))
+    for metric in ("U_MSE", "S_MSE"):
+        low, high = free.interval(metric, "on")
+        assert high > 16
+        assert held.interval(metric, "on") == (low, 16)
+        # A prediction off the scale may err by more.
+        assert held.interval(metric, "off") == free.interval(metric, "off")

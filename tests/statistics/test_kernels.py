@@ -1,0 +1,177 @@
+"""Resampled metrics against the obvious loop over scipy's calls, on the same indices."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from musiceval_sk import METRICS
+from musiceval_sk.statistics import kernels
+from musiceval_sk.statistics.clip_agreement import ClipAgreement
+from musiceval_sk.statistics.kernels import Judged, ResampledMetrics
+from musiceval_sk.statistics.pair_signs import PairSigns
+from musiceval_sk.statistics.resampling import Resampling, generators
+from musiceval_sk.statistics.system_agreement import system_agreement
+
+
+def four(truth, prediction):
+    if np.ptp(truth) == 0 or np.ptp(prediction) == 0:
+        return [np.mean((truth - prediction) ** 2), np.nan, np.nan, np.nan]
+    return [
+        np.mean((truth - prediction) ** 2),
+        stats.pearsonr(truth, prediction).statistic,
+        stats.spearmanr(truth, prediction).statistic,
+        stats.kendalltau(truth, prediction, variant="b").statistic,
+    ]
+
+
+def loop(one, draws):
+    rows = []
+    ends = np.cumsum(draws.sizes.sum(axis=1))
+    for clips, sizes in zip(np.split(draws.clips, ends[:-1]), draws.sizes, strict=True):
+        of_systems = np.split(clips, np.cumsum(sizes)[:-1])
+        means = [
+            np.array([values[some].mean() for some in of_systems]) for values in (one.truth, one.prediction)
+        ]
+        rows.append(four(one.truth[clips], one.prediction[clips]) + four(*means))
+    return np.array(rows)
+
+
+def in_quarters(values):
+    """Sums of quarters are exact, so that means which are equal on paper are equal in floats."""
+    return np.round(values * 4) / 4
+
+
+N, SYSTEMS = 700, 13
+
+
+@pytest.fixture
+def systems(rng):
+    return rng.integers(0, SYSTEMS, N)
+
+
+@pytest.fixture
+def cases(rng, systems):
+    merit = rng.normal(3, 0.8, SYSTEMS)[systems]
+    truth = merit + rng.normal(0, 0.6, N)
+    close = truth + rng.normal(0, 0.5, N)
+    one_tie = np.where(np.arange(N) < 300, 2.0, close)
+    return {
+        "continuous": Judged(truth, close),
+        "scores in steps": Judged(in_quarters(truth), close),
+        "predictions in steps": Judged(truth, in_quarters(close)),
+        "both in steps": Judged(in_quarters(truth), in_quarters(close)),
+        "a look-up by system": Judged(in_quarters(truth), in_quarters(merit)),
+        "half of all tied": Judged(truth, in_quarters(one_tie)),
+        "against one another": Judged(truth, -truth),
+        "far from 0": Judged(truth + 1e5, close + 1e5),
+        "constant": Judged(truth, np.full(N, 3.25)),
+    }
+
+
+@pytest.mark.parametrize("level", ["both", "systems", "clips"])
+def test_equals_the_loop_over_scipy(cases, systems, level, rng):
+    resampling = Resampling(systems, N, level)
+    draws = resampling.draw(7, rng)
+    found = ResampledMetrics(list(cases.values()), resampling, list(METRICS)).score(draws)
+    for number, (name, one) in enumerate(cases.items()):
+        np.testing.assert_allclose(found[:, number], loop(one, draws), rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_the_estimates_are_the_metrics(cases, systems):
+    resampling = Resampling(systems, N, "both")
+    one = cases["both in steps"]
+    found = ResampledMetrics([one], resampling, list(METRICS)).score(resampling.as_they_are())[0, 0]
+    expected = [
+        metric.function(one.truth, one.prediction, *([systems] if metric.by_system else []))
+        for metric in METRICS.values()
+    ]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", ["both", "clips"])
+def test_blocks_and_threads_change_nothing(cases, systems, level, monkeypatch):
+    monkeypatch.setattr(kernels, "_BLOCK", 8 * N)
+    resampled = ResampledMetrics([cases["continuous"]], Resampling(systems, N, level), ["U_KTAU", "S_SRCC"])
+    one, two = (resampled.draw(20, 5, n_jobs) for n_jobs in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    assert np.isfinite(one[..., [3, 6]]).all()
+    assert np.isnan(one[..., [0, 1, 2]]).all()  # not asked for
+    assert not np.array_equal(one[:8], one[8:16])  # blocks are drawn independently
+
+
+def test_draws_of_both_levels(systems, rng):
+    resampling = Resampling(systems, N, "both")
+    draws = resampling.draw(50, rng)
+    for clips, sizes in zip(
+        np.split(draws.clips, np.cumsum(draws.sizes.sum(axis=1))[:-1]), draws.sizes, strict=True
+    ):
+        slots = np.split(systems[clips], np.cumsum(sizes)[:-1])
+        assert len(slots) == SYSTEMS
+        # Each slot holds one system, as many clips as that has.
+        assert all(len(set(slot)) == 1 and len(slot) == (systems == slot[0]).sum() for slot in slots)
+    n_different = [
+        len({systems[clip] for clip in clips})
+        for clips in np.split(draws.clips, np.cumsum(draws.sizes.sum(axis=1))[:-1])
+    ]
+    # Of 13 systems drawn 13 times 13 * (1 - (12/13)**13) = 8.4 are different, on average.
+    assert np.mean(n_different) == pytest.approx(8.4, abs=0.7)
+    counts = draws.counts(N)
+    assert counts.sum() == len(draws.clips)
+    assert counts[:, 0].sum() == draws.sizes[0].sum()
+
+
+def test_a_system_drawn_twice_has_clips_of_its_own_each_time(rng):
+    resampling = Resampling(np.repeat([0, 1], 40), 80, "both")
+    draws = resampling.draw(30, rng)
+    values = np.arange(80.0)
+    means = draws.means(values)
+    twice = [(a, b) for a, b in means.T if (a < 40) == (b < 40)]
+    assert twice
+    assert all(a != b for a, b in twice)
+
+
+def test_leaving_out(systems):
+    whole = list(Resampling(systems, N, "both").leaving_out())
+    assert [sorted(set(systems[draws.clips])) for draws in whole] == [
+        [other for other in range(SYSTEMS) if other != out] for out in range(SYSTEMS)
+    ]
+    parts = list(Resampling(systems, N, "clips").leaving_out())
+    assert len(parts) == 200
+    left_out = np.concatenate([np.setdiff1d(np.arange(N), draws.clips) for draws in parts])
+    assert sorted(left_out) == list(range(N))
+
+
+def test_a_system_emptied_by_leaving_out_has_no_mean():
+    resampling = Resampling(np.array(["a", "a", "b"]), 3, "clips")
+    means = [draws.means(np.array([1.0, 2.0, 4.0]))[:, 0] for draws in resampling.leaving_out()]
+    np.testing.assert_array_equal(means, [[2, 4], [1, 4], [1.5, np.nan]])
+
+
+def test_pairs_by_hand():
+    # Pairs of clips 0-1 and 0-2 concordant, 1-2 discordant; clip 1 twice counts its pairs twice.
+    pairs = PairSigns(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+    assert pairs.balance(np.array([[1.0, 1], [1, 2], [1, 0]])).tolist() == [1, 2]
+
+
+def test_resamples_that_lose_all_differences_are_nan():
+    agreement = ClipAgreement(np.array([1.0, 1, 2]), np.array([1.0, 2, 3]))
+    scores = agreement.score(np.array([[1.0, 1], [2, 1], [0, 1]]))
+    assert np.isnan(scores[1:, 0]).all()
+    assert np.isfinite(scores[:, 1]).all()
+
+
+def test_means_that_differ_by_rounding_are_tied():
+    truth = np.array([[0.1 + 0.2], [0.3], [1.0]])
+    scores = system_agreement(truth, np.array([[1.0], [1.0], [2.0]]))
+    # One pair tied in both, the others concordant.
+    assert scores[2:, 0].tolist() == pytest.approx([1, 1], abs=1e-12)
+
+
+def test_seeds():
+    def first(seed):
+        return [rng.integers(1000) for rng in generators(seed, 3)]
+
+    assert first(1) == first(1) == first(np.random.RandomState(1))  # noqa: NPY002
+    assert first(1) != first(2)
+    assert len(set(first(1))) == 3
+    assert first(np.random.default_rng(4)) == first(np.random.default_rng(4))
