@@ -277,6 +277,11 @@ class EmbeddingStore:
         timeout : float, default=-1
             Seconds to wait for the lock file; negative waits for ever.
 
+        Yields
+        ------
+        None
+            While the lock is held.
+
         Raises
         ------
         TimeoutError
