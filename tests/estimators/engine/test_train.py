@@ -378,7 +378,7 @@ def tensors_in(thing):
     elif isinstance(thing, list | tuple):
         for part in thing:
             yield from tensors_in(part)
-    elif type(thing).__module__.startswith("musiceval_sk.estimators._mlp_"):
+    elif type(thing).__module__.startswith("musiceval_sk.estimators.engine."):
         yield from tensors_in(list(vars(thing).values()))
 
 
