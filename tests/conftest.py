@@ -13,21 +13,20 @@ import soundfile  # noqa: E402
 # Files that need torch as a whole; single tests elsewhere ask for the fixture `torch`.
 _NEED_TORCH = [
     "clap_files.py",
-    "estimators/plain_loop.py",
-    "estimators/test_finetune.py",
-    "estimators/test_mlp*.py",
+    "cli/test_demo.py",
+    "cli/test_predict.py",
+    "estimators/engine/*.py",
+    "estimators/fused.py",
     "estimators/test_persistence_tensors.py",
     "estimators/test_regressor*.py",
+    "estimators/test_search*.py",
     "estimators/test_sklearn_checks.py",
-    "evaluation/*fused*.py",
-    "evaluation/test_reproduce*.py",
+    "features/encoders/clap/*.py",
     "features/encoders/test_batch_size.py",
-    "features/encoders/test_*clap*.py",
-    "test_cli_predict.py",
-    "test_demo.py",
+    "finetuning/test_regressor.py",
+    "reproduction/*.py",
     "test_docs_predict.py",
     "test_docs_reproduce.py",
-    "test_reproduce.py",
 ]
 collect_ignore_glob = [] if find_spec("torch") else _NEED_TORCH
 
