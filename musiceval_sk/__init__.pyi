@@ -6,7 +6,6 @@ from .datasets.musiceval.layout import check_musiceval as check_musiceval
 from .datasets.musiceval.layout import load_musiceval as load_musiceval
 from .datasets.musiceval.layout import load_musiceval_ratings as load_musiceval_ratings
 from .datasets.musiceval.layout import load_musiceval_systems as load_musiceval_systems
-from .datasets.musiceval.maker import make_musiceval as make_musiceval
 from .datasets.synthetic import ListeningTest as ListeningTest
 from .datasets.synthetic import make_listening_test as make_listening_test
 from .estimators.domain import TrainingDomain as TrainingDomain

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+from tests.made_musiceval import make_musiceval
+
 PAGE = Path(__file__).parents[1] / "docs" / "musiceval.md"
 
 
 def test_the_snippets_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    make_musiceval("MusicEval-full")
     names: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     assert len(blocks) == 6

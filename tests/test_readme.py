@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from musiceval_sk import make_musiceval
+from tests.made_musiceval import make_musiceval
 
 ROOT = Path(__file__).parents[1]
 

@@ -121,12 +121,8 @@ def reproduce(
 
     Examples
     --------
-    >>> from tempfile import mkdtemp
-    >>> from musiceval_sk import make_musiceval, reproduce
-    >>> made = make_musiceval(mkdtemp() + "/MusicEval-full", n_systems=2, n_prompts=10, n_demo_clips=4)
-    >>> found = reproduce(
-    ...     made.folder, encoder="spectral", cache=mkdtemp() + "/e.h5", counts=None, n_seeds=2, n_resamples=50
-    ... )
+    >>> from musiceval_sk import reproduce
+    >>> found = reproduce("MusicEval-full", encoder="spectral", counts=None, n_seeds=2, n_resamples=50)
     >>> row = found.table.query("row == 'system mean' and target == 'impression' and metric == 'S_SRCC'")
     >>> row[["kind", "split"]].values.tolist()
     [['look-up', 'official']]

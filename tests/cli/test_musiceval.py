@@ -3,8 +3,9 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from musiceval_sk import make_musiceval, write_answers
+from musiceval_sk import write_answers
 from musiceval_sk.cli.app import app
+from tests.made_musiceval import make_musiceval
 
 
 def run(*arguments):

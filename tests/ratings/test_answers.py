@@ -3,8 +3,9 @@ import warnings
 import pandas as pd
 import pytest
 
-from musiceval_sk import ClipsTableError, SkippedWarning, make_musiceval, read_answers, write_answers
+from musiceval_sk import ClipsTableError, SkippedWarning, read_answers, write_answers
 from musiceval_sk.ratings.answers import match_answers
+from tests.made_musiceval import make_musiceval
 
 
 @pytest.fixture

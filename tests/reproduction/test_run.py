@@ -20,12 +20,12 @@ from musiceval_sk import (
     MOSRegressor,
     ReproductionResult,
     get_encoder,
-    make_musiceval,
     reproduce,
 )
 from musiceval_sk.cli.app import app
 from musiceval_sk.estimators.engine.jobs import rehearse
 from tests.clap_files import write_clap_checkpoint, write_roberta_tokenizer, write_transformers_folder
+from tests.made_musiceval import make_musiceval
 
 TARGETS = ["impression", "alignment"]
 LENGTH = 480_000

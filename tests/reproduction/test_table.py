@@ -13,11 +13,11 @@ from musiceval_sk import (
     PROTOCOLS,
     ClipsTableError,
     SkippedWarning,
-    make_musiceval,
     published_results,
     reproduce,
 )
 from musiceval_sk.cli.app import app
+from tests.made_musiceval import make_musiceval
 
 TARGETS = ["impression", "alignment"]
 # So small a data set has few systems in its test list.

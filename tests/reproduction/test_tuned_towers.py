@@ -16,7 +16,6 @@ from musiceval_sk import (
     SkippedWarning,
     get_encoder,
     load_musiceval,
-    make_musiceval,
     reproduce,
 )
 from musiceval_sk.cli.app import app
@@ -27,6 +26,7 @@ from musiceval_sk.finetuning import memory
 from musiceval_sk.finetuning.loop import Training
 from musiceval_sk.reproduction.protocols import tuned_protocol
 from tests.clap_files import write_transformers_folder
+from tests.made_musiceval import make_musiceval
 
 pytest.importorskip("transformers", reason="transformers (the extra 'hf') is not installed")
 TARGETS = ["impression", "alignment"]

@@ -8,10 +8,11 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
-from musiceval_sk import MOSRegressor, StudyPlan, make_musiceval, run_study
+from musiceval_sk import MOSRegressor, StudyPlan, run_study
 from musiceval_sk.datasets.synthetic import make_listening_test
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.scored import is_musiceval
+from tests.made_musiceval import make_musiceval
 
 TOML = """
 clips = "test/clips.csv"

@@ -79,7 +79,7 @@ def load_musiceval(
         Whether to check what is read, see `check_musiceval`; the header of each sound is opened for it.
     counts : mapping of str to int or "official" or None, default="official"
         Clips that each list should have, by its name: "official" for `MUSICEVAL_COUNTS`, None for a data set of another
-        size, as `make_musiceval` makes.
+        size.
     sounds : str or Path, default=None
         For Parquet: folder for the sounds, each a file named by its content and written once. By default ``sounds``
         beside the shards.
@@ -106,12 +106,10 @@ def load_musiceval(
 
     Examples
     --------
-    >>> from tempfile import mkdtemp
-    >>> from musiceval_sk import load_musiceval, make_musiceval
-    >>> made = make_musiceval(mkdtemp() + "/MusicEval-full", n_systems=2, n_prompts=3, n_demo_clips=1, seconds=1)
-    >>> clips = load_musiceval(made.folder, counts=None)
+    >>> from musiceval_sk import load_musiceval
+    >>> clips = load_musiceval("MusicEval-full", counts=None)  # counts=None: here it is a small one
     >>> clips["split"].value_counts().to_dict()
-    {'train': 8, 'dev': 2, 'test': 2}
+    {'train': 30, 'dev': 7, 'test': 7}
     """
     clips, differences, layout = _read(root, split, counts, sounds, columns, check)
     found = differences[differences["differs"]]
@@ -163,12 +161,10 @@ def check_musiceval(
 
     Examples
     --------
-    >>> from tempfile import mkdtemp
-    >>> from musiceval_sk import check_musiceval, make_musiceval
-    >>> made = make_musiceval(mkdtemp() + "/MusicEval-full", n_systems=2, n_prompts=2, n_demo_clips=1, seconds=1)
-    >>> table = check_musiceval(made.folder)
+    >>> from musiceval_sk import check_musiceval
+    >>> table = check_musiceval("MusicEval-full")
     >>> table.loc[table["differs"], ["check", "expected", "found"]].iloc[-1].tolist()
-    ['total list', '2748 clips', '10 clips']
+    ['total list', '2748 clips', '44 clips']
     """
     return _read(root, split, counts, sounds, columns, True)[1]
 

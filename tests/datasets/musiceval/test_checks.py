@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from musiceval_sk import ClipsTableError, check_musiceval, load_musiceval, make_musiceval
+from musiceval_sk import ClipsTableError, check_musiceval, load_musiceval
+from tests.made_musiceval import make_musiceval
 
 STEM = "audiomos2025-track1-"
 DATA = Path(os.environ.get("MUSICEVAL_TEST_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))

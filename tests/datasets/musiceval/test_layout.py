@@ -12,10 +12,10 @@ from musiceval_sk import (
     load_musiceval,
     load_musiceval_ratings,
     load_musiceval_systems,
-    make_musiceval,
     make_split,
 )
 from musiceval_sk.datasets.musiceval.layout import read_system_table
+from tests.made_musiceval import make_musiceval
 
 STEM = "audiomos2025-track1-"
 DATA = Path(os.environ.get("MUSICEVAL_TEST_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))

@@ -3,8 +3,8 @@ import hashlib
 import pytest
 import soundfile
 
-from musiceval_sk import make_musiceval
 from musiceval_sk.datasets.musiceval.layout import DEMO_SYSTEMS
+from tests.made_musiceval import make_musiceval
 
 SMALL = {"n_systems": 3, "n_prompts": 3, "n_demo_clips": 2}
 

@@ -13,8 +13,8 @@ from musiceval_sk import (
     extract,
     load_musiceval,
     load_musiceval_ratings,
-    make_musiceval,
 )
+from tests.made_musiceval import make_musiceval
 
 STEM = "audiomos2025-track1-"
 MISSING = (

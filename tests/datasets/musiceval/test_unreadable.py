@@ -10,8 +10,8 @@ from musiceval_sk import (
     check_musiceval,
     load_musiceval,
     load_musiceval_ratings,
-    make_musiceval,
 )
+from tests.made_musiceval import make_musiceval
 
 
 @pytest.fixture(scope="module")

@@ -71,14 +71,6 @@ def make_musiceval(
     ------
     ValueError
         If an argument is out of its range, or the folder is not empty.
-
-    Examples
-    --------
-    >>> from tempfile import mkdtemp
-    >>> from musiceval_sk import load_musiceval, make_musiceval
-    >>> made = make_musiceval(mkdtemp() + "/MusicEval-phase1", "phase1", n_systems=1, n_prompts=3, n_demo_clips=1)
-    >>> load_musiceval(made.folder, "train", counts=None).loc["audiomos2025-track1-S001_P001", "prompt_id"]
-    'S001_P001'
     """
     root = Path(root).absolute()
     _check_arguments(root, layout, n_systems, n_prompts, n_demo_clips, seconds)
