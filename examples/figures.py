@@ -9,19 +9,15 @@ like, nothing about music. Systems are predicted by a ridge that never heard the
 import sys
 from pathlib import Path
 
-import numpy as np
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.svm import SVR
 
 from musiceval_sk import (
     ClipEmbedder,
-    PromptLengthDisplay,
     ScoreCalibrationDisplay,
     ScoreDistributionDisplay,
     ScoreLearningCurveDisplay,
-    SearchResultsDisplay,
-    SystemAttributesDisplay,
     SystemRankingDisplay,
     SystemResidualsDisplay,
     SystemScatterDisplay,
@@ -33,14 +29,12 @@ from musiceval_sk import (
 from musiceval_sk.estimators.lookup import scaled
 
 
-def data_figures(clips, systems):
+def data_figures(clips):
     impression = SystemScoresDisplay.from_clips(clips, "impression")
     return {
         "score-distribution": ScoreDistributionDisplay.from_clips(clips),
         "impression-by-system": impression,
         "alignment-by-system": SystemScoresDisplay.from_clips(clips, "alignment", order=impression.order_),
-        "system-attributes": SystemAttributesDisplay.from_systems(systems),
-        "prompt-lengths": PromptLengthDisplay.from_clips(clips),
         "ranking": SystemRankingDisplay.from_clips(clips),
     }
 
@@ -56,21 +50,10 @@ def predictor_figures(clips, X, cv):
     }
 
 
-def search_figures(clips, X, cv):
-    y, groups = clips["impression"], clips["system"]
-    scoring = mos_scorer("U_LCC")
-    model = scaled(SVR())
-    grid = {"svr__C": [0.1, 1.0, 10.0], "svr__epsilon": [0.05, 0.2, 0.8]}
-    search = GridSearchCV(model, grid, scoring=scoring, cv=cv, refit=False).fit(X, y, groups=groups)
-    return {
-        "search": SearchResultsDisplay.from_estimator(search, score_name="U_LCC"),
-        "search-by-one-parameter": SearchResultsDisplay.from_estimator(
-            search, ["svr__C"], score_name="U_LCC"
-        ),
-        "learning-curve": ScoreLearningCurveDisplay.from_estimator(
-            model, X, y, groups=groups, scoring=scoring, cv=cv, score_name="U_LCC"
-        ),
-    }
+def learning_curve(clips, X, cv):
+    options = {"groups": clips["system"], "scoring": mos_scorer("U_LCC"), "cv": cv, "score_name": "U_LCC"}
+    display = ScoreLearningCurveDisplay.from_estimator(scaled(SVR()), X, clips["impression"], **options)
+    return {"learning-curve": display}
 
 
 def main(folder: Path) -> None:
@@ -81,13 +64,8 @@ def main(folder: Path) -> None:
         .set_output(transform="pandas")
         .fit_transform(clips)
     )
-    better_at = np.where(test.systems["quality"] > test.systems["obedience"], "sound", "prompts")
     cv = GroupKFold(4)
-    figures = (
-        data_figures(clips, test.systems.assign(**{"better at": better_at}))
-        | predictor_figures(clips, X, cv)
-        | search_figures(clips, X, cv)
-    )
+    figures = data_figures(clips) | predictor_figures(clips, X, cv) | learning_curve(clips, X, cv)
     for name, display in figures.items():
         display.figure_.savefig(folder / f"{name}.png", dpi=100)
         print(folder / f"{name}.png")

@@ -66,12 +66,9 @@ from .ratings.screening import screen_ratings as screen_ratings
 from .ratings.split_half import spearman_brown as spearman_brown
 from .ratings.split_half import split_half as split_half
 from .reporting.page.report import write_report as write_report
-from .reporting.plots import PromptLengthDisplay as PromptLengthDisplay
 from .reporting.plots import ScoreCalibrationDisplay as ScoreCalibrationDisplay
 from .reporting.plots import ScoreDistributionDisplay as ScoreDistributionDisplay
 from .reporting.plots import ScoreLearningCurveDisplay as ScoreLearningCurveDisplay
-from .reporting.plots import SearchResultsDisplay as SearchResultsDisplay
-from .reporting.plots import SystemAttributesDisplay as SystemAttributesDisplay
 from .reporting.plots import SystemRankingDisplay as SystemRankingDisplay
 from .reporting.plots import SystemResidualsDisplay as SystemResidualsDisplay
 from .reporting.plots import SystemScatterDisplay as SystemScatterDisplay

@@ -6,23 +6,17 @@ apart, a marker, a line style or a hatch tells apart as well.
 """
 
 from musiceval_sk.reporting.plots.learning_curve import ScoreLearningCurveDisplay
-from musiceval_sk.reporting.plots.prompt_lengths import PromptLengthDisplay
 from musiceval_sk.reporting.plots.score_calibration import ScoreCalibrationDisplay
 from musiceval_sk.reporting.plots.score_distribution import ScoreDistributionDisplay
-from musiceval_sk.reporting.plots.search_results import SearchResultsDisplay
-from musiceval_sk.reporting.plots.system_attributes import SystemAttributesDisplay
 from musiceval_sk.reporting.plots.system_ranking import SystemRankingDisplay
 from musiceval_sk.reporting.plots.system_residuals import SystemResidualsDisplay
 from musiceval_sk.reporting.plots.system_scatter import SystemScatterDisplay
 from musiceval_sk.reporting.plots.system_scores import SystemScoresDisplay
 
 __all__ = [
-    "PromptLengthDisplay",
     "ScoreCalibrationDisplay",
     "ScoreDistributionDisplay",
     "ScoreLearningCurveDisplay",
-    "SearchResultsDisplay",
-    "SystemAttributesDisplay",
     "SystemRankingDisplay",
     "SystemResidualsDisplay",
     "SystemScatterDisplay",

@@ -51,16 +51,6 @@ class Display:
         return picture.getvalue()
 
 
-def brief(value: Any) -> str:
-    """Write a value for an axis: numbers to three figures without needless zeros, anything else as it is."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
-        return str(value)
-    value = float(value)
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
-        return np.format_float_positional(value, precision=3, fractional=False, trim="-")
-    return f"{value:.3g}"
-
-
 def spread_out(count: int, half_width: float) -> Any:
     """Offsets that keep dots of one row apart without drawing a pattern: multiples of the golden ratio."""
     return (np.arange(count) * 0.6180339887 % 1 - 0.5) * 2 * half_width if count > 1 else np.zeros(count)

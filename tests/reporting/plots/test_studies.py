@@ -5,18 +5,17 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, GroupKFold, learning_curve
+from sklearn.model_selection import GroupKFold, learning_curve
 
 import musiceval_sk
 from musiceval_sk import (
     ScoreLearningCurveDisplay,
-    SearchResultsDisplay,
     SystemScoresDisplay,
     mos_scorer,
     score_learning_curve,
 )
 
-from .drawing import assert_apart, assert_texts_are_whole, lines_with, made_up, narrow_axes, xy_of
+from .drawing import assert_texts_are_whole, made_up, narrow_axes, xy_of
 
 plt = pytest.importorskip("matplotlib.pyplot", reason="figures need the extra 'report'")
 
@@ -124,96 +123,6 @@ def test_learning_curve_draws_what_score_learning_curve_found():
         ScoreLearningCurveDisplay.from_curve(curve, "impression", "U_SRCC", models=["global mean"])
 
 
-@pytest.fixture(scope="module")
-def search():
-    clips = made_up(6)
-    grid = {"alpha": [10.0, 0.1, 1000.0], "fit_intercept": [True, False]}
-    return GridSearchCV(Ridge(), grid, cv=3).fit(clips[["prediction"]], clips["impression"])
-
-
-def test_search_over_two_parameters_shows_every_mean_in_its_cell(search):
-    display = SearchResultsDisplay.from_estimator(search, score_name="R2")
-    rows = [label.get_text() for label in display.ax_.get_yticklabels()]
-    columns = [label.get_text() for label in display.ax_.get_xticklabels()]
-    assert (rows, columns) == (["0.1", "10", "1000"], ["True", "False"])
-    results = pd.DataFrame(search.cv_results_)
-    written = {text.get_position()[::-1]: text.get_text() for text in display.ax_.texts}
-    for _, row in results.iterrows():
-        cell = (
-            [0.1, 10.0, 1000.0].index(row["param_alpha"]),
-            [True, False].index(row["param_fit_intercept"]),
-        )
-        assert written[cell] == f"{row['mean_test_score']:.2f}"
-    (box,) = display.ax_.patches
-    best = search.best_params_
-    at = ([True, False].index(best["fit_intercept"]) - 0.5, [0.1, 10.0, 1000.0].index(best["alpha"]) - 0.5)
-    assert box.get_xy() == at
-    assert_texts_are_whole(display)
-
-
-def test_search_over_one_parameter_shows_the_best_over_the_others(search):
-    display = SearchResultsDisplay.from_estimator(search, ["alpha"])
-    results = pd.DataFrame(search.cv_results_)
-    best = results.loc[results.groupby("param_alpha")["mean_test_score"].idxmax()]
-    (curve,) = [line for line in lines_with(display.ax_, "o") if len(line.get_xdata()) == 3]
-    np.testing.assert_allclose(xy_of(curve)[1], best["mean_test_score"])
-    np.testing.assert_allclose(display.shown_["sd"], best["std_test_score"])
-    assert display.shown_["alpha"].tolist() == [0.1, 10.0, 1000.0]
-    (star,) = lines_with(display.ax_, "*")
-    assert star.get_ydata()[0] == results["mean_test_score"].max()
-    assert display.ax_.get_title() == "best over fit_intercept"
-
-
-@pytest.mark.parametrize("narrow", [False, True])
-@pytest.mark.parametrize("both", [False, True])
-def test_many_values_stay_readable(both, narrow):
-    alphas = [10.0**power for power in range(-8, 12)]
-    layers = [(64,), (512, 256, 128)] if both else [(64,)]
-    pairs = [(alpha, layer) for alpha in alphas for layer in layers]
-    results = {
-        "param_hidden_layer_sizes": [layer for _, layer in pairs],
-        "param_alpha": [alpha for alpha, _ in pairs],
-        "mean_test_score": np.linspace(0.3, 0.8, len(pairs)),
-        "std_test_score": [0.1] * len(pairs),
-    }
-    display = SearchResultsDisplay.from_cv_results(results, ax=narrow_axes() if narrow else None)
-    names = [label.get_text() for label in display.ax_.get_xticklabels()]
-    assert len(names) == 20 and names[:2] == ["1e-08", "1e-07"] and names[8] == "1"
-    assert_texts_are_whole(display)
-    assert_apart(display.ax_.get_xticklabels())
-    assert_apart(display.ax_.texts if not narrow else [])
-
-
-def test_failed_candidates_leave_a_gap():
-    results = {
-        "param_a": [1, 2],
-        "param_b": ["x", "y"],
-        "mean_test_score": [0.5, np.nan],
-        "std_test_score": [0.1, np.nan],
-    }
-    display = SearchResultsDisplay.from_cv_results(results)
-    assert sorted(text.get_text() for text in display.ax_.texts) == ["-", "-", "-", "0.50"]
-    with pytest.raises(ValueError, match="none of 2 candidates has a score"):
-        SearchResultsDisplay.from_cv_results(results | {"mean_test_score": [np.nan] * 2})
-
-
-def test_searches_say_what_is_missing(search):
-    with pytest.raises(ValueError, match="GridSearchCV has no cv_results_: fit the search"):
-        SearchResultsDisplay.from_estimator(GridSearchCV(DummyRegressor(), {"constant": [1.0]}))
-    with pytest.raises(ValueError, match="the results hold no metric 'joy'; found: score"):
-        SearchResultsDisplay.from_estimator(search, metric="joy")
-    with pytest.raises(
-        ValueError, match=r"parameter\(s\) beta were not searched; found: alpha, fit_intercept"
-    ):
-        SearchResultsDisplay.from_estimator(search, ["beta"])
-    with pytest.raises(ValueError, match="one or two different parameters can be drawn, not 3"):
-        three = {f"param_{name}": [0, 1] for name in "abc"} | {
-            "mean_test_score": [1, 2],
-            "std_test_score": [0, 0],
-        }
-        SearchResultsDisplay.from_cv_results(three)
-
-
 def test_displays_leave_no_trace_in_pyplot_and_show_themselves_in_a_notebook():
     plt.close("all")
     settings = dict(plt.rcParams)
@@ -226,7 +135,7 @@ def test_displays_leave_no_trace_in_pyplot_and_show_themselves_in_a_notebook():
 
 def test_every_display_has_plot_with_ax():
     names = [name for name in dir(musiceval_sk) if name.endswith("Display")]
-    assert len(names) == 10
+    assert len(names) == 7
     for name in names:
         kind = getattr(musiceval_sk, name)
         assert any(maker.startswith("from_") for maker in dir(kind)), name
