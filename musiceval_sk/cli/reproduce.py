@@ -51,8 +51,11 @@ def reproduce(
     precision: Annotated[
         str | None, typer.Option(help="With --finetune: auto, float32, bfloat16 or float16. Default: auto.")
     ] = None,
-    max_batch_memory: Annotated[
-        int | None, typer.Option(min=1, help="With --finetune: most bytes of one pass. Default: found out.")
+    micro_batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --finetune: clips computed at once. Default: what a GPU holds, 4 on a CPU."
+        ),
     ] = None,
     checkpoints: Annotated[
         Path | None,
@@ -69,7 +72,7 @@ def reproduce(
         "n_blocks": blocks,
         "lora_rank": lora_rank,
         "precision": precision,
-        "max_batch_memory": max_batch_memory,
+        "micro_batch_size": micro_batch_size,
     }
     options = {name: value for name, value in chosen.items() if value is not None}
     if finetune is not None and checkpoints is None:

@@ -1,239 +1,207 @@
-"""Where a batch's vectors come from: a table of them, or sounds and prompts that go through the towers part by part."""
+"""Where a batch's vectors come from: a table of them, or decoded clips that go through the towers part by part."""
 
-from collections.abc import Iterator
+import os
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
+from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
-from musiceval_sk.finetuning.memory import Costs, allowed, measure, until_it_fits
+from musiceval_sk.exceptions import AudioError
+from musiceval_sk.features.audio import Sound, content_key, decode, sounds_of
+from musiceval_sk.features.encoders.base import Encoder, Modality
 
-Tensor = torch.Tensor
-# More at once are not faster on any card, and trying how much they take would cost more than it brings.
-_MOST_WINDOWS = 256
-Part = tuple[np.ndarray, Tensor]
+CLIPS_AT_ONCE_ON_CPU = 4
+_MOST_DECODERS = 8
 
 
-class Vectors:
-    """Rows of a table: nothing of the towers is computed.
+class DecodedSounds:
+    """Windows of clips, decoded once and read from memory-mapped files.
 
     Parameters
     ----------
-    X : np.ndarray [shape=(n, n_features)]
-        One row a clip.
-    device : torch.device
-        Where to hold it.
+    encoder : Encoder
+        Says the sample rate and the windows.
+    folder : str or Path, default=None
+        Where to keep samples, 4 bytes each: 11 MB a minute at 48 kHz. A given folder is filled and left as it is, so
+        that a later run finds its sounds decoded; by default a folder among the system's temporary files, which goes
+        with this object.
     """
 
-    def __init__(self, X: np.ndarray, device: torch.device):
-        self._X = torch.from_numpy(X).to(device)
+    def __init__(self, encoder: Encoder, folder: str | Path | None = None):
+        self._encoder = encoder
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="musiceval-sounds-"))
+        if not folder:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
-    def precision(self) -> AbstractContextManager[None]:
-        """Context for forward and backward passes."""
-        return nullcontext()
+    def decode(self, sounds: Iterable[Sound]) -> list[tuple[bytes, int] | AudioError]:
+        """Decode the sounds that are not decoded yet.
 
-    def parts(self, rows: np.ndarray, training: bool) -> Iterator[Part]:
-        """Give all rows at once, with their places among ``rows``."""
-        yield np.arange(len(rows)), self._X[torch.from_numpy(rows).to(self._X.device)]
+        Parameters
+        ----------
+        sounds : iterable of Sound
+            See `sounds_of`.
 
-    def shrink(self, error: Exception) -> None:
-        """Nothing can be smaller."""
-        raise MemoryError(
-            f"the GPU's memory does not hold the heads and a batch of vectors: {error}"
-        ) from error
+        Returns
+        -------
+        list of (bytes, int) or AudioError
+            Of each sound its key, by which `windows` finds it, and number of windows, or why it cannot be read.
 
-    def state(self) -> dict[str, Any]:
-        """Say what decides how batches are cut: nothing."""
-        return {}
+        Warns
+        -----
+        UserWarning
+            If sounds are odd, such as of channels that cancel each other.
+        """
+        remarks: list[str] = []
+        with ThreadPoolExecutor(min(_MOST_DECODERS, os.cpu_count() or 1)) as pool:
+            outcomes = list(pool.map(partial(self._decode, remarks=remarks), sounds))
+        if remarks:
+            warnings.warn(f"{len(remarks)} sounds are heard, but: {listed(remarks)}", stacklevel=2)
+        return outcomes
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+    def windows(self, key: bytes) -> np.ndarray:
+        """Read the windows of one sound, [shape=(n_windows, window_length)], by its key."""
+        return np.asarray(self._encoder.cut(np.load(self._file(key), mmap_mode="r")))
+
+    def _decode(self, sound: Sound, remarks: list[str]) -> tuple[bytes, int] | AudioError:
+        try:
+            key = sound.key(content_key(sound.path))
+        except AudioError as error:
+            return error
+        try:
+            if not self._file(key).exists():
+                samples, odd = decode(sound, self._encoder.sample_rate, expected=key)
+                self._write(key, samples)
+                remarks += [f"{sound}: {remark}" for remark in odd]
+            return key, len(self.windows(key))
+        except AudioError as error:
+            return AudioError(f"{sound}: {error}")
+
+    def _file(self, key: bytes) -> Path:
+        return self.folder / f"{key.hex()}-{self._encoder.sample_rate}.npy"
+
+    def _write(self, key: bytes, samples: np.ndarray) -> None:
+        """Write a file that is whole once it has its name; two writers of one sound write the same."""
+        descriptor, aside = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            np.save(file, samples)
+        os.replace(aside, self._file(key))
 
 
-class Sounds:
-    """Clips that go through the towers, so many at once as memory allows; a clip's windows are averaged.
+class ClipBatches:
+    """Batches of clips that go through the towers; a clip's windows are averaged.
 
     Parameters
     ----------
+    regressor : CLAPFineTuneRegressor
+        Says how many clips are computed at once, and where decoded sounds are kept.
+    clips : pandas.DataFrame
+        Clips table; ids may come twice.
+    encoder : Encoder
+        Says the windows, and what to compute in where nothing is trained.
     network : ClapNetwork
         The towers.
-    windows_of : callable
-        From a row to its windows, (n_windows, window_length).
-    counts : np.ndarray of int [shape=(n,)]
-        Windows of each row.
-    tokens : (np.ndarray, np.ndarray) or None
-        Token ids and mask of each row's prompt; None where no head reads prompts.
-    dtypes : (str, str)
-        What the towers compute in when they train and when they judge.
-    max_batch_memory : int or None
-        See `allowed`.
+    towers : sequence of {"audio", "text"}
+        Those in use.
+
+    Raises
+    ------
+    AudioError
+        If clips cannot be read.
     """
 
     def __init__(
-        self,
-        network: Any,
-        windows_of: Any,
-        counts: np.ndarray,
-        tokens: tuple[np.ndarray, np.ndarray] | None,
-        dtypes: tuple[str, str],
-        max_batch_memory: int | None,
+        self, regressor: Any, clips: pd.DataFrame, encoder: Encoder, network: Any, towers: Sequence[Modality]
     ):
-        self._network, self._windows_of, self._counts, self._tokens = network, windows_of, counts, tokens
-        self._dtypes, self._max_batch_memory = dtypes, max_batch_memory
-        self._costs: dict[bool, Costs] = {}
-        self._room: dict[bool, float] = {}
-        self._most_clips = float("inf")
-        self._largest = 1
+        self.network, self.device, self._regressor = network, network.device, regressor
+        self.dtype = getattr(encoder, "dtype", "float32")
+        self.columns = [f"{tower}_{i}" for tower in towers for i in range(encoder.dim(tower))]
+        self._sounds = DecodedSounds(encoder, regressor.sounds_dir)
+        outcomes = self._sounds.decode(sounds_of(clips))
+        failed = [outcome for outcome in outcomes if isinstance(outcome, AudioError)]
+        if failed:
+            reasons = listed(failed, separator="; ")
+            raise AudioError(
+                f"{len(failed)} of {len(outcomes)} clips cannot be read, leave them out: {reasons}"
+            )
+        self.keys, counts = zip(*outcomes, strict=True)
+        self._counts = np.array(counts)
+        self.prompts = clips["prompt"].tolist() if "text" in towers else []
+        self._tokens = network.tokenize(self.prompts) if "text" in towers else None
 
-    def precision(self) -> AbstractContextManager[None]:
-        """Context for forward and backward passes."""
-        return self._network.precision()
-
-    def parts(self, rows: np.ndarray, training: bool) -> Iterator[Part]:
-        """Give the vectors of rows part by part, with their places among ``rows``.
+    def parts(self, rows: np.ndarray, n_together: int, dtype: str) -> Iterator[Any]:
+        """Give part by part places among rows and their vectors, [shape=(n_places, n_features)], audio first, then text.
 
         Parameters
         ----------
         rows : np.ndarray of int
             What to embed; the next part's windows are read while one is computed.
-        training : bool
-            Whether gradients are wanted.
-
-        Yields
-        ------
-        places : np.ndarray of int
-            Which of ``rows``.
-        vectors : Tensor [shape=(n_places, n_features)]
-            Audio first, then text.
+        n_together : int
+            Clips that go through the towers at once.
+        dtype : {"float32", "bfloat16", "float16"}
+            What the towers compute in.
         """
-        places = self._cut(rows, training)
-        dtype = self._dtypes[0 if training else 1]
+        places = np.split(np.arange(len(rows)), range(n_together, len(rows), n_together))
         with ThreadPoolExecutor(1) as reader:
-            read = reader.submit(self._read, rows[places[0]])
-            for i, some in enumerate(places):
-                windows = read.result()
-                if i + 1 < len(places):
-                    read = reader.submit(self._read, rows[places[i + 1]])
-                with torch.set_grad_enabled(training), self._network.precision():
-                    vectors = self._embed(windows, rows[some], dtype)
-                yield some, vectors
-                del vectors
+            reading = reader.submit(self._read, rows[places[0]])
+            for some, following in zip_longest(places, places[1:]):
+                windows = reading.result()
+                if following is not None:
+                    reading = reader.submit(self._read, rows[following])
+                yield some, self._embed(windows, rows[some], dtype)
 
-    def shrink(self, error: Exception) -> None:
-        """Halve the parts after a GPU's memory ran out.
+    def embed(self) -> np.ndarray:
+        """Embed every clip without gradients, [shape=(n, n_features)]."""
 
-        Raises
-        ------
-        MemoryError
-            If a part is one clip already.
-        """
-        if self._largest <= 1:
-            raise MemoryError(
-                f"the GPU's memory does not hold one clip of up to {self._counts.max()} windows ({error}); train fewer "
-                "weights (train='last_blocks' or 'lora'), or free memory"
-            ) from error
-        self._most_clips = self._largest // 2
+        def attempt(n_together: int) -> np.ndarray:
+            with torch.no_grad(), self.network.precision():
+                parts = self.parts(np.arange(len(self.keys)), n_together, self.dtype)
+                return np.concatenate([vectors.cpu().numpy() for _, vectors in parts])
 
-    def state(self) -> dict[str, Any]:
-        """Say what decides how batches are cut, as JSON values."""
-        most = None if self._most_clips == float("inf") else self._most_clips
-        costs = {str(training): list(costs) for training, costs in self._costs.items()}
-        return {"costs": costs, "room": {str(k): v for k, v in self._room.items()}, "most_clips": most}
+        return self.as_memory_allows(attempt)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave, so that sums are made in the same order as before."""
-        self._costs = {training == "True": Costs(*costs) for training, costs in state["costs"].items()}
-        self._room = {training == "True": room for training, room in state["room"].items()}
-        self._most_clips = float("inf") if state["most_clips"] is None else state["most_clips"]
+    def as_memory_allows(self, run: Callable[[int], Any]) -> Any:
+        """Call ``run`` with the number of clips to compute at once: on a GPU a whole batch, halved until it fits."""
+        n_together = self._regressor.micro_batch_size
+        if n_together is not None or self.device.type == "cpu":
+            return run(n_together or CLIPS_AT_ONCE_ON_CPU)
+        accelerate = import_optional(
+            "accelerate", extra="finetune", purpose="finding out what a GPU holds (micro_batch_size=None)"
+        )
+        n_together = self._regressor.batch_size
 
-    def _cut(self, rows: np.ndarray, training: bool) -> list[np.ndarray]:
-        """Places of rows that go through the towers together, in order; a clip is never divided."""
-        counts = self._counts[rows]
-        costs, room = self._measured(training, int(counts.sum())), self._room[training]
-        cuts, n_windows, n_clips = [], 0, 0
-        for place, count in enumerate(counts):
-            together = n_windows + count
-            fits = costs.of(together) <= room and together <= _MOST_WINDOWS and n_clips < self._most_clips
-            if n_clips and not fits:
-                cuts.append(place)
-                n_windows, n_clips = 0, 0
-            n_windows, n_clips = n_windows + count, n_clips + 1
-        places = np.split(np.arange(len(rows)), cuts)
-        self._largest = max(map(len, places))
-        return places
+        def halve() -> int:
+            nonlocal n_together
+            if n_together == 1:
+                raise MemoryError(
+                    "the GPU's memory does not hold one clip; train fewer weights (train='last_blocks' or 'lora'), free "
+                    "memory, or leave out long clips"
+                )
+            n_together //= 2
+            return n_together
 
-    def _measured(self, training: bool, most: int) -> Costs:
-        if training not in self._costs:
-            device = self._network.device
-            room = allowed(self._max_batch_memory, device)
-            costs = measure(partial(self._probe, training), device, room, min(most, _MOST_WINDOWS))
-            self._check_room(costs)
-            self._costs[training], self._room[training] = costs, room
-        return self._costs[training]
-
-    def _probe(self, training: bool, n_windows: int) -> None:
-        """Pass silence through the towers, with a prompt for each window."""
-        dtype = self._dtypes[0 if training else 1]
-        with torch.set_grad_enabled(training), self._network.precision():
-            silence = np.zeros((n_windows, self._windows_of(0).shape[1]), dtype=np.float32)
-            total = self._network.embed_audio(silence, dtype).sum()
-            if self._tokens is not None:
-                first = [part[[0] * n_windows] for part in self._tokens]
-                total = total + self._network.embed_text(*first, dtype).sum()
-            if training:
-                (0 * total).backward()
-
-    def _check_room(self, costs: Costs) -> None:
-        needed = costs.of(self._counts.max())
-        if self._max_batch_memory is not None and needed > self._max_batch_memory:
-            raise ValueError(
-                f"max_batch_memory={self._max_batch_memory:,} bytes does not hold one clip of {self._counts.max()} "
-                f"windows, which takes {needed:,.0f} in this mode; raise it, train fewer weights, or leave out long clips"
-            )
+        return accelerate.find_executable_batch_size(run, n_together, halve)()
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._windows_of(row) for row in rows])
+        return np.concatenate([self._sounds.windows(self.keys[row]) for row in rows])
 
-    def _embed(self, windows: np.ndarray, rows: np.ndarray, dtype: str) -> Tensor:
-        embedded = self._network.embed_audio(windows, dtype)
+    def _embed(self, windows: np.ndarray, rows: np.ndarray, dtype: str) -> torch.Tensor:
+        embedded = self.network.embed_audio(windows, dtype)
         lengths = torch.from_numpy(self._counts[rows]).to(embedded.device)
         pooled = torch.segment_reduce(embedded, "mean", lengths=lengths, axis=0)
         if self._tokens is None:
             return pooled
-        text = self._network.embed_text(*(part[rows] for part in self._tokens), dtype)
+        text = self.network.embed_text(*(part[rows] for part in self._tokens), dtype)
         return torch.cat([pooled, text], dim=1)
-
-
-def embed_all(source: Sounds, n_rows: int, names: list[str]) -> np.ndarray:
-    """Embed every row without gradients, [shape=(n_rows, n_features)], float32.
-
-    Parameters
-    ----------
-    source : Sounds
-        The towers and the clips.
-    n_rows : int
-        How many there are.
-    names : list of str
-        What to call them in errors.
-
-    Raises
-    ------
-    ValueError
-        If vectors are not finite.
-    """
-
-    def attempt() -> np.ndarray:
-        parts = source.parts(np.arange(n_rows), training=False)
-        return np.concatenate([vectors.cpu().numpy() for _, vectors in parts])
-
-    found = until_it_fits(source, attempt)
-    broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
-    if len(broken):
-        raise ValueError(
-            f"the towers give nan or infinite vectors for clips {listed(names[i] for i in broken)}"
-        )
-    return found

@@ -1,132 +1,155 @@
-"""The file from which a killed fine-tuning goes on: written whole or not at all, and good for that very fit only."""
+"""Fine-tuning on disk, as safetensors: the state from which a killed fit goes on, and the fitted model."""
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from musiceval_sk._text import listed
+from musiceval_sk.estimators import parts
+from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.estimators.tensor_file import Content, Kind, Tensors, read_tensors, write_tensors
 from musiceval_sk.exceptions import ModelFileError
+from musiceval_sk.features.differences import compare_descriptions
+from musiceval_sk.features.encoders import get_encoder
+from musiceval_sk.features.encoders.base import Encoder, Modality
 
-KIND = Kind("musiceval-finetune-checkpoint", 1, "CLAPFineTuneRegressor.fit")
-# What neither changes the result nor is known when a fit is taken up again.
-_FREE = (
-    "encoder",
-    "encoder_options",
-    "max_batch_memory",
-    "checkpoint",
-    "checkpoint_every",
-    "sounds_dir",
-    "verbose",
-)
+_STATE = Kind("musiceval-finetune-checkpoint", 1, "CLAPFineTuneRegressor.fit")
+_MODEL = Kind("musiceval-clap-finetune", 1, "CLAPFineTuneRegressor.save")
+# Of the machine that trains; the one that loads has others.
+_LOCAL = ("encoder", "encoder_options", "checkpoint", "sounds_dir")
+# Change nothing in what comes out of a fit, but for the order of sums.
+_FREE = (*_LOCAL, "micro_batch_size", "verbose")
 
 
 class Checkpoint:
-    """One fit's file.
+    """State of one fit on disk, written whole or not at all, and good for that very fit only.
 
     Parameters
     ----------
-    path : str, Path or None
-        The file; None keeps nothing.
-    every : int
-        Steps from one writing to the next.
-    identity : dict
-        What makes the fit this one, see `identity_of`.
+    regressor : CLAPFineTuneRegressor
+        Says the file, and the parameters of the fit.
+    device : str
+        Type of the device.
+    **data : array-like or None
+        What is learnt from: encoder, sounds, scores.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, no checkpoint, or another fit's.
     """
 
-    def __init__(self, path: str | Path | None, every: int, identity: dict[str, str]):
-        self.path = None if path is None else Path(path)
-        self._every, self._identity = every, identity
+    def __init__(self, regressor: Any, device: str, **data: Any):
+        self._path = regressor.checkpoint
+        parameters = parts.parameters_as_json(regressor).items()
+        self._identity = {name: repr(value) for name, value in parameters if name not in _FREE}
+        hashes = {name: joblib.hash(np.asarray(value).tolist()) for name, value in data.items()}
+        self._identity |= {"device": device} | hashes
         self.seed: int | None = None
         self.vectors: np.ndarray | None = None
         self.training: tuple[Content, Tensors] | None = None
+        if self._path is not None and Path(self._path).exists():
+            self._read()
 
-    def read(self) -> None:
-        """Take up what an earlier process left, if it left anything.
+    def begin(self, seed: int, vectors: np.ndarray) -> None:
+        """Keep what was found out before training; a path that cannot be written fails here already."""
+        self.seed, self.vectors = seed, vectors
+        self.write()
 
-        Raises
-        ------
-        ModelFileError
-            If the file is damaged, no checkpoint, or another fit's.
-        """
-        if self.path is None or not self.path.exists():
-            return
-        content, tensors = read_tensors(self.path, KIND)
+    def write(self, training: Any = None) -> None:
+        """Keep the state of a `Training` after an epoch."""
+        if self._path is not None:
+            state, tensors = training.state() if training else ({}, {})
+            content = {"identity": self._identity, "seed": self.seed, "training": state}
+            write_tensors(self._path, _STATE, content, tensors | {"vectors": np.asarray(self.vectors)})
+
+    def _read(self) -> None:
+        content, tensors = read_tensors(self._path, _STATE)
+        before = content["identity"]
         differing = [
-            f"{name} ({content['identity'].get(name, 'not there')} in the file, {value} now)"
+            f"{name} ({before.get(name, 'not there')} in the file, {value} now)"
             for name, value in self._identity.items()
-            if content["identity"].get(name) != value
+            if before.get(name) != value
         ]
         if differing:
             raise ModelFileError(
-                f"{self.path}: the checkpoint of another fit, whose {listed(differing)} differ; give this fit a file of "
+                f"{self._path}: the checkpoint of another fit, whose {listed(differing)} differ; give this fit a file of "
                 "its own, or remove that one to begin anew"
             )
         self.seed, self.vectors = content["seed"], tensors.pop("vectors")
         self.training = (content["training"], tensors) if content["training"] else None
 
-    def begin(self, seed: int, vectors: np.ndarray) -> None:
-        """Keep what was found out before training; a path that cannot be written fails here already."""
-        self.seed, self.vectors = seed, vectors
-        self._write({}, {})
 
-    def after_step(self, training: Any) -> None:
-        """Write the state of a `Training` when it is time."""
-        if self.path is not None and training.progress.steps_made % self._every == 0:
-            self.keep(training)
-
-    def keep(self, training: Any) -> None:
-        """Write the state of a `Training` now."""
-        if self.path is not None:
-            self._write(*training.state())
-
-    def _write(self, state: Content, tensors: Tensors) -> None:
-        if self.path is None:
-            return
-        assert self.vectors is not None
-        content = {"identity": self._identity, "seed": self.seed, "training": state}
-        write_tensors(self.path, KIND, content, {**tensors, "vectors": self.vectors})
+def joined(groups: dict[str, Tensors]) -> Tensors:
+    """Put arrays of several groups side by side, as ``group.name``."""
+    return {f"{group}.{name}": array for group, arrays in groups.items() for name, array in arrays.items()}
 
 
-def identity_of(
-    regressor: Any, parameters: dict[str, Any], fingerprint: str, device: str, **data: Any
-) -> dict[str, str]:
-    """Describe a fit: its parameters, encoder, device, and digests of its data.
+def divided(arrays: Tensors) -> defaultdict[str, Tensors]:
+    """Undo `joined`."""
+    groups: defaultdict[str, Tensors] = defaultdict(dict)
+    for name, array in arrays.items():
+        group, _, inner = name.partition(".")
+        groups[group][inner] = array
+    return groups
 
-    Parameters
-    ----------
-    regressor : CLAPFineTuneRegressor
-        Says its class.
-    parameters : dict
-        JSON values by name; those that change nothing are passed over.
-    fingerprint : str
-        Of the encoder.
-    device : str
-        Type of the device.
-    **data : array-like, list or None
-        What is learnt from.
 
-    Returns
-    -------
-    dict of str to str
-        By name; two fits with equal descriptions have equal results.
-    """
-    known = {name: repr(value) for name, value in parameters.items() if name not in _FREE}
-    digests = {name: _digest(values) for name, values in data.items()}
-    return {
-        "estimator": type(regressor).__name__,
-        **known,
-        "encoder": fingerprint,
-        "device": device,
-        **digests,
+def tuned_fingerprint(encoder: Encoder, towers: Sequence[Modality], tuned: dict[str, np.ndarray]) -> str:
+    """Name the vectors of an encoder whose weights of these names were changed: its own name where none were."""
+    base = "+".join(encoder.fingerprint_of(tower) for tower in towers)
+    if not tuned:
+        return base
+    digest = hashlib.sha256()
+    for name in sorted(tuned):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tuned[name]).reshape(-1).view(np.uint8).data)
+    return f"{base}+tuned-{digest.hexdigest()[:32]}"
+
+
+def save_finetuned(regressor: Any, path: str | Path, about: dict[str, Any] | None) -> Path:
+    """Write a fitted regressor, see `CLAPFineTuneRegressor.save`."""
+    heads, tensors = parts.packed(regressor.heads_)
+    content = {
+        "parameters": {
+            name: v for name, v in parts.parameters_as_json(regressor).items() if name not in _LOCAL
+        },
+        "description_": regressor.description_,
+        "towers_": regressor.towers_,
+        "heads": heads,
+        "about": about or {},
     }
+    groups = {"heads": tensors, "towers": regressor.tuned_parameters_}
+    return write_tensors(path, _MODEL, content, joined(groups))
 
 
-def _digest(values: Any) -> str:
-    if values is None:
-        return "none"
-    array = np.asarray(values)
-    raw = array.tobytes() if array.dtype.kind in "fiub" else repr(array.tolist()).encode()
-    return hashlib.sha256(repr(array.shape).encode() + raw).hexdigest()[:16]
+def load_finetuned(
+    kind: type, path: str | Path, encoder: str | Encoder, encoder_options: dict[str, Any] | None
+) -> Any:
+    """Read what `save_finetuned` wrote, see `CLAPFineTuneRegressor.load`."""
+    content, tensors = read_tensors(path, _MODEL)
+    arrays = divided(tensors)
+    try:
+        parameters = parts.parameters_from_json(content["parameters"])
+        regressor = kind(encoder, encoder_options=encoder_options, **parameters)
+        heads = parts.unpacked(MOSRegressor, content["heads"], arrays["heads"])
+        described, towers = content["description_"], tuple(content["towers_"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: does not make a {kind.__name__} of this version: {error!r}") from error
+    base = get_encoder(encoder, **(encoder_options or {}))
+    changes = [
+        f"{tower} {compare_descriptions(described[tower], base.describe(tower), 'in the file', 'given')}"
+        for tower in towers
+        if described[tower] != base.describe(tower)
+    ]
+    if changes:
+        raise ModelFileError(
+            f"{path}: was trained from another encoder than {base!r} ({'; '.join(changes)}); give the checkpoint that "
+            "training started from"
+        )
+    regressor._keep(base, towers, arrays["towers"], heads)
+    return regressor

@@ -1,246 +1,210 @@
-"""The training loop of `CLAPFineTuneRegressor`: towers and heads under one optimiser, stoppable after any step.
+"""The training loop of `CLAPFineTuneRegressor`: towers and heads under one optimiser, to be taken up after any epoch.
 
-All that a step depends on is in `state`. A run that is restored from it goes on as if nothing had happened, to the bit
-on a CPU with the same number of threads.
+All that an epoch depends on is in `Training.state`. A run that is restored from it goes on as if nothing had happened,
+to the bit on a CPU with the same number of threads.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from musiceval_sk.estimators.engine.train import Schedule, Trained
-from musiceval_sk.finetuning.batches import Sounds, Vectors
-from musiceval_sk.finetuning.memory import until_it_fits
-
-Tensor = torch.Tensor
-Tensors = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to learn from, and how.
-
-    Attributes
-    ----------
-    targets : np.ndarray [shape=(n, n_targets)]
-        Scores of all rows.
-    rows, validation_rows : np.ndarray of int
-        Rows to learn from and to judge by.
-    weights : np.ndarray [shape=(n,)]
-        Weight of each row.
-    order_seed : int
-        Of the order of rows.
-    learning_rate, momentum, weight_decay : float
-        Of SGD.
-    schedule : Schedule
-        Batch size, epochs, patience and tolerance.
-    """
-
-    targets: np.ndarray
-    rows: np.ndarray
-    validation_rows: np.ndarray
-    weights: np.ndarray
-    order_seed: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    schedule: Schedule
-
-
-@dataclass
-class Progress:
-    """Where training stands; JSON values all."""
-
-    epoch: int = 1
-    step: int = 0
-    steps_made: int = 0
-    losses: list[float] = field(default_factory=list)
-    loss_curves: list[list[float]] = field(default_factory=list)
-    validation_curves: list[list[float]] = field(default_factory=list)
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    stopped: bool = False
-    finished: bool = False
+from musiceval_sk.estimators.engine.jobs import Job
+from musiceval_sk.estimators.engine.train import Progress, Trained, draw_layers, layer_sizes
+from musiceval_sk.estimators.module import MOSModule
+from musiceval_sk.estimators.tensor_file import Content, Tensors
+from musiceval_sk.finetuning.batches import ClipBatches
+from musiceval_sk.finetuning.checkpoint import divided, joined
+from musiceval_sk.finetuning.modes import Weights
 
 
 class Training:
-    """A network in training.
+    """Towers and heads in training.
 
     Parameters
     ----------
-    plan : Plan
-        What to do.
-    source : Vectors or Sounds
-        Gives a batch's vectors.
-    heads : torch.nn.Module
-        From vectors to scores, [shape=(n, n_targets)].
-    weights : dict of str to torch.nn.Parameter
-        All that is trained, the heads' too.
-    half : bool, default=False
-        Whether gradients are of float16 and need scaling.
+    job : Job
+        What `MOSRegressor` would train on the vectors before training; here the heads stop together.
+    source : ClipBatches
+        The clips, and the towers that they go through.
+    tuned : dict of str to torch.nn.Parameter
+        Weights of the towers to train.
+    precision : {"float32", "bfloat16", "float16"}
+        What the towers compute in while they are trained.
+    verbose : bool, default=False
+        Whether to show a progress bar for each epoch.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        source: Vectors | Sounds,
-        heads: torch.nn.Module,
-        weights: dict[str, torch.nn.Parameter],
-        half: bool = False,
-    ):
-        self.plan, self.source, self.heads, self.weights = plan, source, heads, weights
-        self.device = next(heads.parameters()).device
+    def __init__(self, job: Job, source: ClipBatches, tuned: Weights, precision: str, verbose: bool = False):
+        self.job, self.source, self._precision, self._verbose = job, source, precision, verbose
+        self.task = task = job.tasks[0]
+        self.heads = _initial_heads(job).to(source.device)
+        self.weights = {f"towers.{name}": weight for name, weight in tuned.items()}
+        self.weights |= {f"heads.{name}": weight for name, weight in self.heads.named_parameters()}
         self.optimizer = torch.optim.SGD(
-            weights.values(),
-            lr=plan.learning_rate,
-            momentum=plan.momentum,
-            weight_decay=plan.weight_decay,
+            self.weights.values(), task.learning_rate, task.momentum, weight_decay=task.weight_decay
         )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
-        self.progress = Progress(losses=[0.0] * plan.targets.shape[1])
-        self.best: dict[str, Tensor] = {}
-        self._generator = torch.Generator().manual_seed(plan.order_seed)
-        self._order_state = self._generator.get_state()
-        self._targets = torch.from_numpy(plan.targets).float()
-        self._row_weights = torch.from_numpy(plan.weights).float()
+        self.scaler = torch.amp.GradScaler(source.device.type, enabled=precision == "float16")
+        self.best: dict[str, torch.Tensor] = {}
+        self.results = [Trained() for _ in job.tasks]
+        self._progress = Progress([replace(one, stops_with=0) for one in job.tasks], job.schedule)
+        self._targets = torch.from_numpy(job.targets).float()
+        even = np.ones(len(job.targets))
+        self._row_weights = torch.from_numpy(even if task.row_weights is None else task.row_weights).float()
+        self._generator = torch.Generator().manual_seed(task.order_seed)
+        self._begin_epoch()
 
-    def run(self, after_step: Callable[["Training"], None]) -> list[Trained]:
-        """Train to the end, from wherever it stands.
+    @property
+    def n_epochs(self) -> int:
+        """Epochs made."""
+        return len(self.results[0].loss_curve)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is an epoch to come."""
+        return bool(self._progress.running.all()) and self.n_epochs < self.job.schedule.max_iter
+
+    def run(self, n_together: int, after_epoch: Callable[["Training"], None]) -> list[Trained]:
+        """Train to the end, from wherever it stands, be it within an epoch.
 
         Parameters
         ----------
-        after_step : callable
-            Called after each step.
+        n_together : int
+            Clips that go through the towers at once.
+        after_epoch : callable
+            Called after each epoch.
 
         Returns
         -------
         list of Trained
-            The course of training of each head; the weights that count are then in the network.
+            Each head, and how it was trained; the weights that count are then in the network.
         """
-        progress, size = self.progress, self.plan.schedule.batch_size
-        while not progress.finished:
-            order = self._order()
-            for begin in range(progress.step * size, len(order), size):
-                batch = order[begin : begin + size].numpy()
-                losses = until_it_fits(self.source, partial(self._step, batch))
-                progress.losses = [a + b for a, b in zip(progress.losses, losses, strict=True)]
-                progress.step += 1
-                progress.steps_made += 1
-                after_step(self)
-            self._end_epoch()
-        if self.best:
-            with torch.no_grad():
-                for name, kept in self.best.items():
-                    self.weights[name].copy_(kept)
-        return self._results()
+        while self.goes_on:
+            batches = self._order.split(self.job.schedule.batch_size)[len(self._losses) :]
+            title = f"epoch {self.n_epochs + 1}"
+            for batch in tqdm(batches, title, unit="step", leave=False, disable=not self._verbose):
+                self._losses.append(self._step(batch.numpy(), n_together))
+            self._end_epoch(n_together)
+            after_epoch(self)
+        self.optimizer.zero_grad()
+        with torch.no_grad():
+            for name, kept in self.best.items():
+                self.weights[name].copy_(kept)
+        for i, result in enumerate(self.results):
+            result.layers = self.heads.layers(i)
+            result.best_iteration = int(self._progress.best_epoch[i])
+            result.stopped = bool(self._progress.stopped[i])
+        return self.results
 
-    def state(self) -> tuple[dict[str, Any], Tensors]:
-        """All that training depends on from here, as JSON values and arrays."""
-        content = {
-            "progress": vars(self.progress),
-            "source": self.source.state(),
-            "scaler": self.scaler.state_dict(),
+    def state(self) -> tuple[Content, Tensors]:
+        """All that training depends on after an epoch, as JSON values and arrays."""
+        momenta = {
+            name: self.optimizer.state[weight]["momentum_buffer"]
+            for name, weight in self.weights.items()
+            if self.optimizer.state[weight]
         }
-        tensors = {"order_state": self._order_state.numpy()}
-        for name, weight in self.weights.items():
-            tensors[f"now.{name}"] = _array(weight)
-            momentum = self.optimizer.state[weight].get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{name}"] = _array(momentum)
-        tensors |= {f"best.{name}": _array(kept) for name, kept in self.best.items()}
-        return content, tensors
+        groups = {"now": self.weights, "momentum": momenta, "best": self.best}
+        arrays = joined({group: arrays_of(tensors) for group, tensors in groups.items()})
+        arrays["losses"] = np.array([result.loss_curve for result in self.results])
+        arrays["judged"] = np.array([result.validation_curve or result.loss_curve for result in self.results])
+        return {"scaler": self.scaler.state_dict()}, arrays
 
-    def restore(self, content: dict[str, Any], tensors: Tensors) -> None:
+    def restore(self, content: Content, arrays: Tensors) -> None:
         """Go back to where `state` was taken."""
-        self.progress = Progress(**content["progress"])
-        self.source.restore(content["source"])
+        for losses, judged in zip(arrays["losses"].T, arrays["judged"].T, strict=True):
+            self._progress.record(self.results, self.n_epochs + 1, losses, judged)
+            self._begin_epoch()
         self.scaler.load_state_dict(content["scaler"])
-        self._order_state = torch.from_numpy(tensors["order_state"].copy())
-        self._generator.set_state(self._order_state)
+        tensors: Any = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        groups: Any = divided(tensors)
+        self.best = groups["best"]
         with torch.no_grad():
             for name, weight in self.weights.items():
-                weight.copy_(torch.from_numpy(tensors[f"now.{name}"]))
-                if f"momentum.{name}" in tensors:
-                    momentum = torch.from_numpy(tensors[f"momentum.{name}"].copy()).to(weight.device)
+                weight.copy_(groups["now"][name])
+                if name in groups["momentum"]:
+                    momentum = groups["momentum"][name].to(weight.device)
                     self.optimizer.state[weight]["momentum_buffer"] = momentum
-        self.best = {
-            name: torch.from_numpy(tensors[f"best.{name}"].copy())
-            for name in self.weights
-            if f"best.{name}" in tensors
-        }
 
-    def _order(self) -> Tensor:
-        """Rows in the order of this epoch, drawn as the engine of `MOSRegressor` draws it."""
-        self._order_state = self._generator.get_state()
-        rows = torch.from_numpy(self.plan.rows)
-        return rows[torch.randperm(len(rows), generator=self._generator)]
+    def _begin_epoch(self) -> None:
+        """Draw the order of rows as the engine of `MOSRegressor` draws it."""
+        rows = torch.from_numpy(self.task.rows)
+        self._order = rows[torch.randperm(len(rows), generator=self._generator)]
+        self._losses: list[np.ndarray] = []
 
-    def _step(self, rows: np.ndarray) -> list[float]:
+    def _step(self, rows: np.ndarray, n_together: int) -> np.ndarray:
         """One step of SGD on a batch, its gradient summed over parts; each head's weighted loss, summed over rows."""
-        total = float(self._row_weights[rows].double().sum())
-        losses = torch.zeros(self._targets.shape[1], dtype=torch.float64, device=self.device)
         self.optimizer.zero_grad()
-        with self.source.precision():
-            for places, vectors in self.source.parts(rows, training=True):
-                errors = self._errors(vectors, rows[places])
-                self.scaler.scale(errors.sum() / total).backward()
-                losses += errors.detach().double().sum(dim=0)
-                del vectors, errors
+        losses = self._losses_of(rows, n_together, training=True)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return losses.tolist()
+        return losses
 
-    def _errors(self, vectors: Tensor, rows: np.ndarray) -> Tensor:
-        """Weighted absolute error of each row and head."""
-        truth, weight = (whole[rows].to(self.device) for whole in (self._targets, self._row_weights))
-        return (self.heads(vectors) - truth).abs() * weight[:, None]
+    def _end_epoch(self, n_together: int) -> None:
+        """Judge, and keep weights that are better than ever."""
+        rows = self.task.validation_rows
+        losses = np.sum(self._losses, axis=0) / self._weight_of(self.task.rows)
+        judged = losses
+        if len(rows):
+            judged = self._losses_of(rows, n_together, training=False) / self._weight_of(rows)
+        improved, _ = self._progress.record(self.results, self.n_epochs + 1, losses, judged)
+        if len(rows) and improved.any():
+            self.best = {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
+        self._begin_epoch()
 
-    def _end_epoch(self) -> None:
-        """Note the epoch's losses, keep weights that are better than ever, and see whether to stop."""
-        plan, progress = self.plan, self.progress
-        whole = plan.weights[plan.rows].sum()
-        progress.loss_curves.append([float(loss / whole) for loss in progress.losses])
-        decisive = sum(progress.loss_curves[-1])
-        if len(plan.validation_rows):
-            progress.validation_curves.append(until_it_fits(self.source, self._judge))
-            decisive = sum(progress.validation_curves[-1])
-        if decisive < progress.best_loss - plan.schedule.tol:
-            progress.best_loss, progress.best_epoch = decisive, progress.epoch
-            if len(plan.validation_rows):
-                self.best = {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
-        progress.stopped = progress.epoch - progress.best_epoch >= plan.schedule.patience
-        progress.finished = progress.stopped or progress.epoch >= plan.schedule.max_iter
-        progress.epoch, progress.step = progress.epoch + 1, 0
-        progress.losses = [0.0] * len(progress.losses)
+    def _losses_of(self, rows: np.ndarray, n_together: int, training: bool) -> np.ndarray:
+        """Each head's weighted absolute error, summed over rows; in training, the gradient of their mean, too."""
+        losses = torch.zeros(len(self.results), dtype=torch.float64, device=self.source.device)
+        dtype = self._precision if training else self.source.dtype
+        with self.source.network.precision(), torch.set_grad_enabled(training):
+            for places, vectors in self.source.parts(rows, n_together, dtype):
+                truth = self._targets[rows[places]].to(vectors.device)
+                weight = self._row_weights[rows[places]].to(vectors.device)
+                errors = (self.heads(vectors) - truth).abs() * weight[:, None]
+                if training:
+                    self.scaler.scale(errors.sum() / self._weight_of(rows)).backward()
+                losses += errors.detach().double().sum(dim=0)
+        return losses.cpu().numpy()
 
-    @torch.no_grad()
-    def _judge(self) -> list[float]:
-        """Mean loss of each head on the held-out rows."""
-        rows = self.plan.validation_rows
-        total = torch.zeros(self._targets.shape[1], dtype=torch.float64, device=self.device)
-        for places, vectors in self.source.parts(rows, training=False):
-            total += self._errors(vectors, rows[places]).double().sum(dim=0)
-        return (total / self.plan.weights[rows].sum()).tolist()
-
-    def _results(self) -> list[Trained]:
-        progress = self.progress
-        return [
-            Trained(
-                layers=self.heads.layers(head),  # type: ignore[operator]
-                loss_curve=[losses[head] for losses in progress.loss_curves],
-                validation_curve=[losses[head] for losses in progress.validation_curves],
-                best_iteration=progress.best_epoch,
-                stopped=progress.stopped,
-            )
-            for head in range(self.plan.targets.shape[1])
-        ]
+    def _weight_of(self, rows: np.ndarray) -> float:
+        return float(self._row_weights[rows].double().sum())
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    # A copy also on the CPU, where numpy would otherwise see the weights change under its hands.
-    return tensor.detach().cpu().clone().numpy()
+def train_towers(
+    regressor: Any, job: Job, source: ClipBatches, tuned: Weights, checkpoint: Any
+) -> list[Trained]:
+    """Train heads and chosen weights of the towers, from where a checkpoint stands; each head, and how it went."""
+    precision = resolve_precision(regressor.precision, source.device)
+    training = Training(job, source, tuned, precision, bool(regressor.verbose))
+    if checkpoint.training:
+        training.restore(*checkpoint.training)
+    return source.as_memory_allows(partial(training.run, after_epoch=checkpoint.write))
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Say what the towers' matrix products are computed in while they train."""
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def _initial_heads(job: Job) -> MOSModule:
+    """Heads with the weights that `MOSRegressor` would begin with, in float32."""
+    everything = np.arange(job.inputs.shape[1])
+    columns = [everything if task.columns is None else task.columns for task in job.tasks]
+    layers = []
+    for task, seen in zip(job.tasks, columns, strict=True):
+        drawn = draw_layers(task.init_seed, layer_sizes(len(seen), job.schedule), torch.empty(0))
+        arrays = [part.numpy() for part in drawn]
+        layers.append([list(zip(arrays[::2], arrays[1::2], strict=True))])
+    return MOSModule(layers, columns, job.schedule.activation).float()
+
+
+def arrays_of(tensors: dict[str, torch.Tensor]) -> Tensors:
+    """Copy also on the CPU, where numpy would otherwise see the weights change under its hands."""
+    return {name: tensor.detach().cpu().clone().numpy() for name, tensor in tensors.items()}

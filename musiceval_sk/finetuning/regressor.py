@@ -1,8 +1,11 @@
 """`CLAPFineTuneRegressor`: the paper's own protocol, CLAP's towers trained end to end under the prediction heads."""
 
+import warnings
+from contextlib import suppress
+from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -11,12 +14,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from musiceval_sk.estimators import training as _training
-from musiceval_sk.estimators.checks import kept_on_failure
+from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.estimators.checks import check_validation, kept_on_failure
+from musiceval_sk.estimators.data import names_of
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.features.encoders import Encoder, get_encoder
-from musiceval_sk.features.encoders.base import Modality
+from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.pooling import provenance
+from musiceval_sk.finetuning.checkpoint import Checkpoint, load_finetuned, save_finetuned, tuned_fingerprint
 
 
 class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
@@ -75,14 +80,11 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         What the towers' matrix products are computed in while they train: "auto" is bfloat16 on a GPU that has it, float16 on
         one that has not, and float32 on a CPU. Gradients of float16 are scaled. Weights, spectrograms, heads and the optimiser
         are of float32; judging and prediction follow the encoder's `dtype`.
-    max_batch_memory : int or None, default=None
-        Most bytes that a forward and backward pass may take beside the weights, their gradients and momenta; what a batch does not fit in is computed in
-        parts whose gradients are summed. None: four fifths of a GPU's free memory, or scikit-learn's `working_memory` on a
-        CPU. What windows take is measured first, by passes of 1, 2, 4 and so on; where a GPU's memory runs out all the same, parts are halved.
+    micro_batch_size : int or None, default=None
+        Clips that go through the towers at once; a batch of more is computed in parts whose gradients are summed. None: on a
+        GPU the whole batch, halved until it fits in its memory (package ``accelerate``, extra ``finetune``), and 4 on a CPU.
     checkpoint : str, Path or None, default=None
-        File to keep the state of training in. Where it holds the state of this very fit, `fit` goes on from there.
-    checkpoint_every : int, default=50
-        Steps from one writing to the next.
+        File to keep the state of training in after every epoch. Where it holds the state of this very fit, `fit` goes on from there.
     sounds_dir : str, Path or None, default=None
         Folder for decoded sounds, 11 MB a minute at 48 kHz, which later runs find again. By default they are kept among
         the system's temporary files for the length of a call.
@@ -147,9 +149,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         "lora_rank": [Interval(Integral, 1, None, closed="left")],
         "lora_alpha": [Interval(Real, 0, None, closed="neither")],
         "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        "max_batch_memory": [Interval(Integral, 1, None, closed="left"), None],
+        "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "checkpoint": [str, Path, None],
-        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "sounds_dir": [str, Path, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -178,9 +179,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         tol: float = 0.0,
         clip: tuple[float, float] | None = None,
         precision: str = "auto",
-        max_batch_memory: int | None = None,
+        micro_batch_size: int | None = None,
         checkpoint: str | Path | None = None,
-        checkpoint_every: int = 50,
         sounds_dir: str | Path | None = None,
         verbose: bool = False,
         random_state: Any = None,
@@ -205,9 +205,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         self.tol = tol
         self.clip = clip
         self.precision = precision
-        self.max_batch_memory = max_batch_memory
+        self.micro_batch_size = micro_batch_size
         self.checkpoint = checkpoint
-        self.checkpoint_every = checkpoint_every
         self.sounds_dir = sounds_dir
         self.verbose = verbose
         self.random_state = random_state
@@ -248,8 +247,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         ------
         ValueError
             If a parameter is of the wrong type or out of range, data are not finite or of the wrong shape, clips have no
-            group (all this before the encoder is made), the encoder has nothing to train, `max_batch_memory` does not hold
-            one clip, or training diverges. An earlier fit is then left as it was.
+            group (all this before the encoder is made), the encoder has nothing to train, or training diverges. An earlier
+            fit is then left as it was.
         AudioError
             If clips cannot be read: leave them out before.
         ClipsTableError
@@ -257,7 +256,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         ModelFileError
             If `checkpoint` is of another fit, or damaged.
         ImportError
-            If "lora" is asked for and ``peft`` is not installed.
+            If "lora" is asked for and ``peft`` is not installed, or the computation is on a GPU, `micro_batch_size` is None
+            and ``accelerate`` is not.
         MemoryError
             If a GPU's memory does not hold one clip.
 
@@ -268,24 +268,41 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         ConvergenceWarning
             If `max_iter` epochs passed before training stopped by itself.
         """
-        from musiceval_sk.finetuning import fit as road
+        from musiceval_sk.estimators.engine.jobs import answered_by
+        from musiceval_sk.finetuning.batches import ClipBatches
+        from musiceval_sk.finetuning.loop import arrays_of, train_towers
+        from musiceval_sk.finetuning.modes import choose_weights
 
         self._validate_params()
-        road.check_inputs(self, clips, y, sample_weight, groups, clips_val, y_val)
+        check_validation(self, clips, clips_val, y_val, None, name="clips_val")
+        towers = _towers_for(names_of(y))
+        _check_clips(clips, towers)
+        n_clips, data = len(clips), {"y": y, "y_val": y_val, "sample_weight": sample_weight, "groups": groups}
+        if clips_val is not None:
+            _check_clips(clips_val, towers)
+            clips = pd.concat([clips, clips_val])
+        _check_heads(self._heads(0, "cpu"), len(clips), n_clips, **data)
         encoder = get_encoder(self.encoder, **(self.encoder_options or {}))
         with kept_on_failure(self):
-            start = road.prepare(self, encoder, clips, y, sample_weight, groups, clips_val, y_val)
-            heads, job = start.heads, start.job
-            results = road.train(self, start)
-            tuned = start.tuned()
-            self._settle(encoder, start.towers, tuned)
-            heads.encoder_fingerprint_ = provenance(self.fingerprint_, "mean")
-            _training.keep_history(heads, _training.keep_weights(heads, results))
-            self.heads_, self.target_names_ = heads, heads.target_names_
-            self.loss_curve_, self.validation_scores_ = heads.loss_curve_, heads.validation_scores_
-            self.n_iter_, self.best_iteration_ = heads.n_iter_, results[0].best_iteration
-            self.n_rows_ = {"learning": len(job.tasks[0].rows), "judging": len(job.tasks[0].validation_rows)}
-            self._network = start.network
+            network = encoder.trainable()
+            source = ClipBatches(self, clips, encoder, network, towers)
+            names = [encoder.fingerprint_of(tower) for tower in towers]
+            origin = {"encoder": names, "sounds": source.keys, "prompts": source.prompts}
+            checkpoint = Checkpoint(self, network.device.type, targets=names_of(y), **origin, **data)
+            if checkpoint.vectors is None:
+                checkpoint.begin(self._seed(), source.embed())
+            vectors = pd.DataFrame(checkpoint.vectors, columns=source.columns)
+            tuned: dict[str, Any] = {}
+
+            def train(job: Any) -> Any:
+                tuned.update(choose_weights(self, network, towers, job.tasks[0].init_seed))
+                return None if self.train == "frozen" else train_towers(self, job, source, tuned, checkpoint)
+
+            heads = self._heads(checkpoint.seed, str(network.device))
+            with answered_by(train):
+                _fit(heads, vectors, n_clips, **data)
+            self._keep(encoder, towers, arrays_of(tuned), heads)
+            self.network_ = network
         return self
 
     def predict(self, clips: pd.DataFrame) -> np.ndarray:
@@ -332,26 +349,28 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         ClipsTableError
             If the table lacks a column or a value.
         """
-        from musiceval_sk.finetuning import fit as road
+        from musiceval_sk.finetuning.batches import ClipBatches
 
         check_is_fitted(self, "heads_")
-        vectors = road.embed(self, self.encoder_, self.network_, self.towers_, [clips])
-        vectors.index = clips.index
+        _check_clips(clips, self.towers_)
+        source = ClipBatches(self, clips, self.encoder_, self.network_, self.towers_)
+        vectors = pd.DataFrame(source.embed(), index=clips.index, columns=source.columns)
         vectors.attrs["encoder_fingerprint"] = provenance(self.fingerprint_, "mean")
         return vectors
 
-    @property
+    @cached_property
     def network_(self) -> Any:
         """The trained towers as a `torch.nn.Module`, the library's own network as its member ``model``; built on first use."""
-        from musiceval_sk.finetuning.modes import give_weights
+        import torch
+
+        from musiceval_sk.finetuning.modes import choose_weights
 
         check_is_fitted(self, "heads_")
-        if getattr(self, "_network", None) is None:
-            network = self.encoder_.trainable()
-            self._choose(network, self.towers_, seed=0)
-            give_weights(network, self.tuned_parameters_)
-            self._network = network
-        return self._network
+        network = self.encoder_.trainable()
+        choose_weights(self, network, self.towers_, seed=0)
+        tuned = {name: torch.from_numpy(array) for name, array in self.tuned_parameters_.items()}
+        network.load_state_dict(network.state_dict() | tuned)
+        return network
 
     def save(self, path: str | Path, *, about: dict[str, Any] | None = None) -> Path:
         """Write the heads and the trained weights of the towers to one safetensors file.
@@ -374,10 +393,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         NotFittedError
             If there is nothing to save.
         """
-        from musiceval_sk.finetuning.files import save_finetuned
-
         check_is_fitted(self, "heads_")
-        return save_finetuned(self, path, about=about)
+        return save_finetuned(self, path, about)
 
     @classmethod
     def load(
@@ -405,43 +422,22 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
             If the file is missing, damaged, of another kind or of a newer version, or the encoder is not the one that
             training started from.
         """
-        from musiceval_sk.finetuning.files import load_finetuned
-
         return load_finetuned(cls, path, encoder, encoder_options)
 
-    def _settle(self, encoder: Encoder, towers: tuple[Modality, ...], tuned: dict[str, np.ndarray]) -> None:
-        """Keep what tells whose vectors the heads read."""
-        from musiceval_sk.finetuning.files import fingerprint_of
-
+    def _keep(self, encoder: Encoder, towers: Any, tuned: dict[str, np.ndarray], heads: MOSRegressor) -> None:
+        """Set the fitted attributes."""
         self.encoder_, self.towers_, self.tuned_parameters_ = encoder, towers, tuned
         self.description_ = {tower: encoder.describe(tower) for tower in towers}
-        self.fingerprint_ = fingerprint_of(encoder, towers, tuned)
+        self.fingerprint_ = tuned_fingerprint(encoder, towers, tuned)
+        heads.encoder_fingerprint_ = provenance(self.fingerprint_, "mean")
+        self.heads_, self.target_names_ = heads, heads.target_names_
+        self.loss_curve_, self.validation_scores_ = heads.loss_curve_, heads.validation_scores_
+        self.n_iter_, self.best_iteration_ = heads.n_iter_, int(heads.best_iteration_[0, 0])
 
-    def _choose(self, network: Any, towers: tuple[Modality, ...], seed: int) -> dict[str, Any]:
-        from musiceval_sk.finetuning.modes import choose_weights
-
-        return choose_weights(
-            network,
-            self.train,
-            towers,
-            n_blocks=self.n_blocks,
-            lora_rank=self.lora_rank,
-            lora_alpha=self.lora_alpha,
-            seed=seed,
-        )
-
-    def _validate_params(self) -> None:
-        super()._validate_params()
-        self._heads(0)._validate_params()
-
-    def _heads(self, seed: int) -> MOSRegressor:
+    def _heads(self, seed: int | None, device: str) -> MOSRegressor:
         """`MOSRegressor` of the same parameters, which lays out the training and takes in its result."""
-        shared = set(MOSRegressor().get_params()) & set(self.get_params(deep=False)) - {
-            "random_state",
-            "verbose",
-        }
-        parameters = {name: getattr(self, name) for name in shared}
-        device = str(getattr(self.encoder, "device", "cpu"))
+        shared = set(MOSRegressor().get_params()) & set(self.get_params(deep=False))
+        parameters = {name: getattr(self, name) for name in shared - {"random_state", "verbose"}}
         return MOSRegressor(**parameters, stop_together=True, random_state=seed, device=device)
 
     def _seed(self) -> int:
@@ -450,10 +446,36 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_network"}
+        return {name: value for name, value in super().__getstate__().items() if name != "network_"}
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        tags.input_tags.two_d_array = False
-        return tags
+
+def _towers_for(targets: list[str] | None) -> tuple[Modality, ...]:
+    """Towers that the heads of these targets need: the head called "impression" sees audio only."""
+    return ("audio",) if targets and set(targets) == {"impression"} else MODALITIES
+
+
+def _check_clips(clips: pd.DataFrame, towers: tuple[Modality, ...]) -> None:
+    """Raise unless a clips table has what the towers read."""
+    check_clips(clips, columns=["path", "prompt"] if "text" in towers else ["path"], filled=True)
+
+
+def _fit(heads: MOSRegressor, X: Any, n_clips: int, y: Any, y_val: Any, **options: Any) -> None:
+    """Fit heads to the vectors of clips, of which those behind the first `n_clips` are to judge by."""
+    judged = {} if y_val is None else {"X_val": X[n_clips:], "y_val": y_val}
+    heads.fit(X[:n_clips], y, **options, **judged)
+
+
+def _check_heads(heads: MOSRegressor, n_rows: int, n_clips: int, **data: Any) -> None:
+    """Raise what would be raised once clips are embedded: lay out the training with numbers for vectors."""
+    from musiceval_sk.estimators.engine.jobs import answered_by
+
+    class LaidOut(Exception):
+        pass
+
+    def stop(job: Any) -> NoReturn:
+        raise LaidOut
+
+    numbers = np.arange(n_rows, dtype=float)[:, np.newaxis]
+    with suppress(LaidOut), answered_by(stop), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the fit itself warns
+        _fit(heads, numbers, n_clips, **data)

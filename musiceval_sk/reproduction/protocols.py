@@ -1,6 +1,7 @@
 """Ways to train and test on MusicEval, as data: what each does, and where it knowingly differs from its model."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from musiceval_sk._text import listed
 
@@ -56,6 +57,18 @@ class ReproductionProtocol:
     stop_together: bool = False
     system_truth: str = "clips"
 
+    def parameters(self) -> dict[str, Any]:
+        """Name what it fixes as `MOSRegressor` and `CLAPFineTuneRegressor` do."""
+        return {
+            "hidden_layer_sizes": self.hidden_layer_sizes,
+            "activation": self.activation,
+            "batch_size": self.batch_size,
+            "learning_rate_init": self.learning_rate,
+            "momentum": self.momentum,
+            "max_iter": self.max_iter,
+            "n_iter_no_change": self.patience,
+        }
+
 
 _FROZEN_TOWERS = "CLAP's towers stay frozen; the paper and its code fine-tune them with the heads."
 _EACH_HEAD_ALONE = "Each head stops at its own best epoch; the paper does not say."
@@ -67,14 +80,9 @@ _FROZEN = (
 )
 
 # What `reproduce` does otherwise where it trains the towers, too.
-_PARTLY_TUNED = {
-    "full": (),
-    "last_blocks": (
-        "Of CLAP's towers only the last blocks and what follows them are trained; the paper and its code train all of them.",
-    ),
-    "lora": (
-        "Of CLAP's towers only adapters on queries, keys and values are trained; the paper and its code train all of them.",
-    ),
+_PART_OF_TOWERS = {
+    "last_blocks": "the last blocks and what follows them are trained",
+    "lora": "adapters on queries, keys and values are trained",
 }
 _TUNED = (
     "Both heads stop together and keep the weights of one epoch, since they share the towers; so does the released code, "
@@ -199,10 +207,8 @@ def tuned_protocol(protocol: ReproductionProtocol, mode: str) -> ReproductionPro
     >>> tuned_protocol(PROTOCOLS["paper"], "full").name
     'paper + full'
     """
-    kept = (text for text in protocol.deviations if text not in (_FROZEN_TOWERS, _EACH_HEAD_ALONE))
-    return replace(
-        protocol,
-        name=f"{protocol.name} + {mode}",
-        deviations=(*_PARTLY_TUNED[mode], *_TUNED, *kept),
-        stop_together=True,
-    )
+    kept = [text for text in protocol.deviations if text not in (_FROZEN_TOWERS, _EACH_HEAD_ALONE)]
+    part = _PART_OF_TOWERS.get(mode)
+    partly = [f"Of CLAP's towers only {part}; the paper and its code train all of them."] if part else []
+    name, deviations = f"{protocol.name} + {mode}", (*partly, *_TUNED, *kept)
+    return replace(protocol, name=name, deviations=deviations, stop_together=True)

@@ -1,42 +1,17 @@
 """What others have published on MusicEval, each figure with its source, to stand beside one's own."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import pandas as pd
 
 from musiceval_sk.statistics.metrics import METRICS
-
-
-@dataclass(frozen=True)
-class PublishedResult:
-    """Figures that somebody published.
-
-    Attributes
-    ----------
-    name : str
-        Who, and on which clips.
-    split : str
-        How training and test were split, as far as it is known.
-    source : str
-        Where the figures stand.
-    scores : mapping of str to mapping of str to float
-        By target and metric; what was not published is not there.
-    """
-
-    name: str
-    split: str
-    source: str
-    scores: Mapping[str, Mapping[str, float]]
 
 
 def _all_eight(*values: float) -> dict[str, float]:
     return dict(zip(METRICS, values, strict=True))
 
 
-PUBLISHED = (
-    PublishedResult(
-        "paper, Table I",
+# Who, and on which clips: how training and test were split, as far as it is known; where the figures stand; the figures.
+PUBLISHED: dict[str, tuple[str, str, dict[str, dict[str, float]]]] = {
+    "paper, Table I": (
         "random 85/15, seed not published",
         "C. Liu et al., MusicEval, ICASSP 2025, Table I: CLAP fine-tuned end to end",
         {
@@ -44,46 +19,41 @@ PUBLISHED = (
             "alignment": _all_eight(0.616, 0.438, 0.443, 0.314, 0.354, 0.757, 0.784, 0.617),
         },
     ),
-    PublishedResult(
-        "released README, dev",
+    "released README, dev": (
         "official train and dev lists; dev also stopped the training",
         "README of NKU-HLT/MusicEval-baseline, the output it shows as an example: CLAP fine-tuned end to end (read in a "
         "copy of that README)",
         {
             "impression": _all_eight(
-                0.407076, 0.752050, 0.760752, 0.570974, 0.186899, 0.878047, 0.882266, 0.704433
+                *(0.407076, 0.752050, 0.760752, 0.570974, 0.186899, 0.878047, 0.882266, 0.704433)
             ),
             "alignment": _all_eight(
-                0.507618, 0.593813, 0.581332, 0.422476, 0.143016, 0.783773, 0.795567, 0.596059
+                *(0.507618, 0.593813, 0.581332, 0.422476, 0.143016, 0.783773, 0.795567, 0.596059)
             ),
         },
     ),
-    PublishedResult(
-        "challenge baseline, dev",
+    "challenge baseline, dev": (
         "official train and dev lists",
         "AudioMOS Challenge 2025, track 1, baseline on the development list",
         {"impression": {"S_SRCC": 0.776}, "alignment": {"S_SRCC": 0.720}},
     ),
-    PublishedResult(
-        "challenge baseline, test",
+    "challenge baseline, test": (
         "official lists",
         "derived, hence approximate: F. Ritter-Gutierrez et al., arXiv:2507.09904, state .991 and .952 as 21.21 % and "
         "31.47 % above the challenge baseline",
         {"impression": {"S_SRCC": 0.818}, "alignment": {"S_SRCC": 0.724}},
     ),
-    PublishedResult(
-        "ASTAR-NTU, test",
+    "ASTAR-NTU, test": (
         "official lists",
         "F. Ritter-Gutierrez et al., arXiv:2507.09904: frozen MuQ and RoBERTa, the challenge's winner",
         {"impression": {"S_SRCC": 0.991}, "alignment": {"S_SRCC": 0.952}},
     ),
-    PublishedResult(
-        "MuQ-Eval",
+    "MuQ-Eval": (
         "as its authors report",
         "MuQ-Eval, arXiv:2603.22677: frozen MuQ with attention pooling",
         {"impression": {"S_SRCC": 0.957, "U_SRCC": 0.838}},
     ),
-)
+}
 
 
 def published_results(target: str | None = None) -> pd.DataFrame:
@@ -108,9 +78,9 @@ def published_results(target: str | None = None) -> pd.DataFrame:
     0.926
     """
     rows = [
-        (result.name, named, metric, value, result.split, result.source)
-        for result in PUBLISHED
-        for named, scores in result.scores.items()
+        (name, named, metric, value, split, source)
+        for name, (split, source, targets) in PUBLISHED.items()
+        for named, scores in targets.items()
         for metric, value in scores.items()
         if target in (None, named)
     ]

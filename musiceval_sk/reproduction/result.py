@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from musiceval_sk.statistics.metrics import METRICS
 
-_NUMBERS = ("value", "low", "high", "least_of_seeds", "most_of_seeds")
-_WIDTH = 27
+NUMBERS = ("value", "low", "high", "least_of_seeds", "most_of_seeds")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,9 @@ class ReproductionResult:
             One row each, published ones first, then look-ups, single seeds and their mean; the eight metrics as
             columns, nan where there is no figure.
         """
-        return self._pivot(target, "value")
+        chosen = self.table[self.table["target"] == target]
+        wide = chosen.pivot(index="row", columns="metric", values="value")
+        return wide.reindex(index=chosen["row"].unique(), columns=list(METRICS)).rename_axis(columns=None)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the tidy table.
@@ -93,98 +93,77 @@ class ReproductionResult:
             As it was.
         """
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        table = pd.DataFrame(content["table"]).astype(dict.fromkeys(_NUMBERS, float))
+        table = pd.DataFrame(content["table"]).astype(dict.fromkeys(NUMBERS, float))
         return cls(table, pd.DataFrame(content["predictions"]), content["notes"], content["about"])
 
     def __str__(self) -> str:
         sections = [self._section(target) for target in self.table["target"].unique()]
-        return "\n".join([self._header(), *sections, self._footer()])
+        return "\n".join([*self._header(), *sections, *self._footer()])
 
-    def _pivot(self, target: str, column: str) -> pd.DataFrame:
-        chosen = self.table[self.table["target"] == target]
-        wide = chosen.pivot(index="row", columns="metric", values=column)
-        return wide.reindex(index=chosen["row"].unique(), columns=list(METRICS)).rename_axis(columns=None)
-
-    def _header(self) -> str:
-        about, split = self.about, self.about["split"]
-        shared = ", ".join(
-            f"{share:.0%} by {label}" for label, share in split["shared_with_training"].items()
-        )
-        seeds = about["seeds"]
-        lines = [
-            f"MusicEval, protocol '{about['protocol']['name']}': {about['title'].upper()}",
-            f"  {about['protocol']['meaning']}",
+    def _header(self) -> list[str]:
+        about, protocol, split = self.about, self.about["protocol"], self.about["split"]
+        shared = [f"{share:.0%} by {label}" for label, share in split["shared_with_training"].items()]
+        seeds, intervals = about["seeds"], about["intervals"]
+        best = [epoch for found in about["epochs"].values() for epoch in found["best"].values()]
+        return [
+            f"MusicEval, protocol '{protocol['name']}': {about['title'].upper()}",
+            f"  {protocol['meaning']}",
             f"Split '{split['name']}': {split['train']} clips to learn from, stopped by {split['stopped_by']}, "
             f"{split['test']} tested, of {split['test_systems']} systems",
-            f"Test clips that share a label with training: {shared or 'unknown'}",
+            f"Test clips that share a label with training: {', '.join(shared) or 'unknown'}",
             f"System truth: {about['system_truth']}",
-            *self._encoders(),
+            *(_encoder_line(purpose, **towers) for purpose, towers in about["encoders"].items()),
             *self._training(),
-            f"Seeds {seeds[0]} to {seeds[-1]}; best epochs {self._epochs()}",
-            f"Intervals: {about['intervals']['confidence']:.0%}, {about['intervals']['drawn_in_words']}, "
-            f"{about['intervals']['resamples']} resamples",
+            f"Seeds {seeds[0]} to {seeds[-1]}; best epochs {min(best)} to {max(best)} of at most {protocol['max_iter']}",
+            f"Intervals: {intervals['confidence']:.0%}, {intervals['drawn_in_words']}, {intervals['resamples']} resamples",
         ]
-        return "\n".join(lines)
-
-    def _encoders(self) -> list[str]:
-        lines = []
-        for purpose, towers in self.about["encoders"].items():
-            audio = towers["audio"]
-            digest = audio.get("checkpoint_sha256")
-            checkpoint = f", checkpoint sha256 {digest}" if digest else ""
-            heard = f"{audio['sample_rate']} Hz, windows of {audio['window_seconds']:g} s, {audio.get('sound', 'resampled')}"
-            fingerprints = f"audio {audio['fingerprint']}, text {towers['text']['fingerprint']}"
-            lines.append(f"Encoder ({purpose}): {audio['name']}{checkpoint}; {heard}; {fingerprints}")
-        return lines
 
     def _training(self) -> list[str]:
-        """Say what was trained beside the heads; nothing on the road of frozen towers."""
+        """Say what was trained beside the heads, if anything."""
         if "training" not in self.about:
             return []
         training, protocol = self.about["training"], self.about["protocol"]
         own = [
-            f"{name} {training[name]:g}"
+            f", {name} {training[name]:g}"
             for name in ("n_blocks", "lora_rank", "lora_alpha")
             if name in training
         ]
         return [
-            f"CLAP was trained with the heads, mode '{training['mode']}'{''.join(f', {text}' for text in own)}: "
+            f"CLAP was trained with the heads, mode '{training['mode']}'{''.join(own)}: "
             f"{training['tuned_weights']:,} of the towers' weights, in {training['precision']} on {training['device']}",
             f"  L1, SGD with step {protocol['learning_rate']:g} and momentum {protocol['momentum']:g}, batches of "
             f"{protocol['batch_size']} clips; stopped after {protocol['patience']} epochs without improvement on "
             f"{self.about['split']['stopped_by']}",
         ]
 
-    def _epochs(self) -> str:
-        best = [list(found["best"].values()) for found in self.about["epochs"].values()]
-        return f"{np.min(best)} to {np.max(best)} of at most {self.about['protocol']['max_iter']}"
-
     def _section(self, target: str) -> str:
-        columns = {name: self._pivot(target, name) for name in _NUMBERS}
-        kinds = self.table[self.table["target"] == target].drop_duplicates("row").set_index("row")["kind"]
-        width = max(_WIDTH, *(len(row) + 1 for row in kinds.index))
-        lines = ["", f"{target:{width}s}" + "".join(f"{name:>8s}" for name in METRICS)]
-        for row, kind in kinds.items():
-            if kind == "seed":
-                continue
-            lines.append(_line(row, columns["value"].loc[row], width))
-            pairs = [("95 % interval", "low", "high")] if kind != "published" else []
+        chosen = self.table[(self.table["target"] == target) & (self.table["kind"] != "seed")]
+        lines = []
+        for (row, kind), figures in chosen.set_index("metric").groupby(["row", "kind"], sort=False):
+            lines.append(figures["value"].rename(row))
+            ranges = [] if kind == "published" else [("95 % interval", "low", "high")]
             if kind == "ours" and len(self.about["seeds"]) > 1:
-                pairs.append(("range over seeds", "least_of_seeds", "most_of_seeds"))
-            for label, low, high in pairs:
-                lines += [
-                    _line(f"    {label}, from", columns[low].loc[row], width),
-                    _line(f"    {'':{len(label)}s}  to", columns[high].loc[row], width),
-                ]
-        return "\n".join(lines)
+                ranges.append(("range over seeds", "least_of_seeds", "most_of_seeds"))
+            for label, low, high in ranges:
+                lines.append(figures[low].rename(f"    {label}, from"))
+                lines.append(figures[high].rename(f"    {'':{len(label)}s}  to"))
+        wide = pd.DataFrame(lines).reindex(columns=list(METRICS)).rename_axis(columns=target)
+        return "\n" + wide.to_string(float_format="%.3f", na_rep="-")
 
-    def _footer(self) -> str:
-        lines = ["", *(f"Note: {note}" for note in self.notes)]
-        lines += ["Known deviations:", *(f"  - {text}" for text in self.about["protocol"]["deviations"])]
+    def _footer(self) -> list[str]:
         versions = ", ".join(f"{name} {version}" for name, version in self.about["versions"].items())
-        return "\n".join([*lines, f"Made {self.about['made']} with {versions}"])
+        return [
+            "",
+            *(f"Note: {note}" for note in self.notes),
+            "Known deviations:",
+            *(f"  - {text}" for text in self.about["protocol"]["deviations"]),
+            f"Made {self.about['made']} with {versions}",
+        ]
 
 
-def _line(label: object, values: pd.Series, width: int) -> str:
-    cells = (f"{value:8.3f}" if np.isfinite(value) else f"{'-':>8s}" for value in values)
-    return f"{label!s:{width}s}" + "".join(cells)
+def _encoder_line(purpose: str, audio: dict[str, Any], text: dict[str, Any]) -> str:
+    digest = audio.get("checkpoint_sha256")
+    checkpoint = f", checkpoint sha256 {digest}" if digest else ""
+    heard = f"{audio['sample_rate']} Hz, windows of {audio['window_seconds']:g} s, {audio.get('sound', 'resampled')}"
+    fingerprints = f"audio {audio['fingerprint']}, text {text['fingerprint']}"
+    return f"Encoder ({purpose}): {audio['name']}{checkpoint}; {heard}; {fingerprints}"

@@ -2,25 +2,29 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_systems
 from musiceval_sk.estimators.lookup import look_ups
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 from musiceval_sk.features.encoders import Encoder
-from musiceval_sk.reproduction.frozen_heads import FrozenHeads
-from musiceval_sk.reproduction.parts import Parts, cautions, describe, split_parts
 from musiceval_sk.reproduction.protocols import ReproductionProtocol, get_protocol
-from musiceval_sk.reproduction.result import ReproductionResult
-from musiceval_sk.reproduction.table import SEED, tabulate
-from musiceval_sk.reproduction.tuned_towers import TunedTowers
+from musiceval_sk.reproduction.published import published_results
+from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult
+from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
+from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
+from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.studies.leakage import leakage
 from musiceval_sk.studies.provenance import provenance
+from musiceval_sk.studies.splits import make_split
 
 _TRUTHS = {
     "clips": "mean over the tested clips",
@@ -131,45 +135,47 @@ def reproduce(
         if value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
     options = dict(encoder_options or {})
-    road: FrozenHeads | TunedTowers
     if finetune is None:
         _refuse(_WITH_FINETUNE, finetune_options=finetune_options, checkpoints=checkpoints)
-        road = FrozenHeads(get_protocol(protocol or "frozen"), encoder, options, cache, n_jobs, device)
+        training = FrozenHeads(get_protocol(protocol or "frozen"), encoder, options, cache, n_jobs, device)
     else:
         _refuse(_WITHOUT_FINETUNE, cache=cache)
         _refuse(_WHERE_THE_ENCODER_IS, device=None if device in ("auto", options.get("device")) else device)
         tuning = dict(finetune_options or {})
-        road = TunedTowers(get_protocol(protocol or "paper"), encoder, options, finetune, tuning, checkpoints)
-    protocol = road.protocol
-    clips = load_musiceval(root, counts=counts)
-    clips = _scored(clips)
-    parts = split_parts(clips, protocol, random_state)
-    table_truth = _table_truth(root, parts.test) if protocol.system_truth == "table" else None
-    parts = road.prepare(parts)
-    _check_parts(parts, root)
+        training = TunedTowers(
+            get_protocol(protocol or "paper"), encoder, options, finetune, tuning, checkpoints
+        )
+    protocol = training.protocol
+    clips = _scored(load_musiceval(root, counts=counts))
+    parts = _split(clips, protocol, random_state)
+    table_truth = _table_truth(root, parts["test"]) if protocol.system_truth == "table" else None
+    parts = training.prepare(parts)
+    for name, part in parts.items():
+        if len(part) < 2:
+            raise ClipsTableError(f"{root}: {len(part)} readable clips for {name}; at least 2 are needed")
     predictions, unknown = _look_ups(clips, parts)
     seeds = list(range(random_state, random_state + n_seeds))
     for seed in seeds:
-        predictions[SEED.format(seed)] = road.fit_predict(parts, seed)
-    table, settings = tabulate(
-        parts.test, predictions, table_truth, protocol, n_resamples, random_state, n_jobs
-    )
+        predictions[f"seed {seed}"] = training.fit_predict(parts, seed)
+    test = parts["test"]
+    options = {"n_resamples": n_resamples, "random_state": random_state, "n_jobs": n_jobs}
+    table, intervals = _tabulate(test, predictions, table_truth, protocol, **options)
     about = {
         "protocol": {
             name: list(value) if isinstance(value, tuple) else value for name, value in vars(protocol).items()
         },
-        "title": road.title,
+        "title": training.title,
         "data": {"root": Path(root).name, "clips": len(clips)},
-        "split": describe(clips, parts, protocol),
+        "split": _describe(clips, parts, protocol),
         "system_truth": _TRUTHS[protocol.system_truth],
         "encoder": str(getattr(encoder, "name", encoder)),
-        **road.about,
+        **training.about,
         "seeds": seeds,
-        "intervals": settings,
+        "intervals": intervals,
         **provenance("laion-clap", "transformers", "soxr", "soundfile"),
     }
-    notes = [*cautions(about["split"]), *unknown, *road.notes]
-    return ReproductionResult(table, _tidy(parts.test, predictions), notes, about)
+    notes = [*_cautions(about["split"]), *unknown, *training.notes]
+    return ReproductionResult(table, _tidy(test, predictions), notes, about)
 
 
 def _refuse(why: str, **given: Any) -> None:
@@ -190,6 +196,19 @@ def _scored(clips: pd.DataFrame) -> pd.DataFrame:
     return clips[~lacking]
 
 
+def _split(clips: pd.DataFrame, protocol: ReproductionProtocol, random_state: int) -> Parts:
+    """Divide clips as a protocol says; the dev list may be development and test at once."""
+    clips = clips.sort_index()  # so that a random split does not depend on the order of lists
+    [(train, test)] = make_split(protocol.split, clips, random_state=random_state).folds(clips)
+    parts = {"train": clips.iloc[train], "test": clips.iloc[test]}
+    if protocol.split == "official" and protocol.development == "list":
+        by_list = clips[clips["split"] == "dev"]
+        tested = by_list.index.isin(parts["test"].index).any()
+        if len(by_list) and (protocol.tests_on_development or not tested):
+            parts["development"] = by_list
+    return parts
+
+
 def _table_truth(root: str | Path, test: pd.DataFrame) -> pd.DataFrame:
     """Read the data set's table of systems before anything is computed that would need it."""
     table = load_musiceval_systems(root)
@@ -202,27 +221,73 @@ def _table_truth(root: str | Path, test: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _check_parts(parts: Parts, root: str | Path) -> None:
-    for name, part in (("training", parts.train), ("development", parts.development), ("test", parts.test)):
-        if part is not None and len(part) < 2:
-            raise ClipsTableError(f"{root}: {len(part)} readable clips for {name}; at least 2 are needed")
-
-
 def _look_ups(clips: pd.DataFrame, parts: Parts) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Predictions of each look-up, and what those could not look up."""
-    predictions, notes = {}, []
+    train, test, predictions, notes = parts["train"], parts["test"], {}, []
     for name, model in look_ups(clips).items():
-        found = {
-            target: np.ravel(model.fit(parts.train, parts.train[target]).predict(parts.test))
-            for target in TARGETS
-        }
-        predictions[name] = pd.DataFrame(found, index=parts.test.index)
-        unknown = int((~model.known(parts.test)).sum()) if hasattr(model, "known") else 0
+        found = {target: np.ravel(model.fit(train, train[target]).predict(test)) for target in TARGETS}
+        predictions[name] = pd.DataFrame(found, index=test.index)
+        unknown = int((~model.known(test)).sum()) if hasattr(model, "known") else 0
         if unknown:
             notes.append(
-                f"{name}: {unknown} of {len(parts.test)} tested clips have no match in training and get the global mean"
+                f"{name}: {unknown} of {len(test)} tested clips have no match in training and get the global mean"
             )
     return predictions, notes
+
+
+def _tabulate(
+    test: pd.DataFrame,
+    predictions: dict[str, pd.DataFrame],
+    table_truth: pd.DataFrame | None,
+    protocol: ReproductionProtocol,
+    **options: Any,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Judge predictions beside published figures, all by the same resamples; returns how intervals were made, too."""
+    systems = systems_if_named(test)
+
+    def bootstrap(truth: pd.DataFrame) -> MetricBootstrap:
+        pairs = [(row, target) for row in predictions for target in TARGETS]
+        truths = pd.DataFrame({f"{target} by {row}": truth[target] for row, target in pairs})
+        predicted = pd.DataFrame({f"{target} by {row}": predictions[row][target] for row, target in pairs})
+        return bootstrap_metrics(truths, predicted, systems=systems, **options)
+
+    of_clips = of_systems = bootstrap(test)
+    if table_truth is not None and systems is not None:
+        # Given to each of its clips, a system's own truth is the mean over them in every resample.
+        of_systems = bootstrap(table_truth.loc[systems].set_axis(test.index, axis=0))
+    seeds = [row for row in predictions if row.startswith("seed ")]
+    judged = {row: ("seed" if row in seeds else "look-up", [row]) for row in predictions}
+    judged[f"{protocol.name}, mean of {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"] = ("ours", seeds)
+    rows = []
+    for target in TARGETS:
+        for row, (kind, members) in judged.items():
+            for number, (name, metric) in enumerate(METRICS.items()):
+                found = of_systems if metric.by_system else of_clips
+                places = [found.targets.index(f"{target} by {member}") for member in members]
+                each = found.estimates[places, number]
+                spread = (each.min(), each.max()) if kind == "ours" else (np.nan, np.nan)
+                interval = _averaged(found, places).interval(name)
+                figures = (each.mean(), *interval, *spread)
+                rows.append((target, row, kind, name, *figures, protocol.split, "this run"))
+    columns = ["target", "row", "kind", "metric", *NUMBERS, "split", "source"]
+    published = published_results().rename(columns={"name": "row"}).assign(kind="published")
+    table = pd.concat([published, pd.DataFrame(rows, columns=columns)], ignore_index=True)[columns]
+    settings = {
+        "confidence": 0.95,
+        "drawn": of_clips.level,
+        "drawn_in_words": HOW[of_clips.level],
+        "resamples": len(of_clips.distribution),
+    }
+    return table.astype(dict.fromkeys(NUMBERS, float)), settings
+
+
+def _averaged(found: MetricBootstrap, places: list[int]) -> MetricBootstrap:
+    """Bootstrap of the mean of several targets' metrics."""
+    parts = {
+        name: getattr(found, name)[..., places, :].mean(axis=-2, keepdims=True)
+        for name in ("estimates", "distribution", "left_out", "least_variances")
+    }
+    return replace(found, targets=[None], notes=[found.notes[places[0]]], **parts)
 
 
 def _tidy(test: pd.DataFrame, predictions: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -241,3 +306,41 @@ def _tidy(test: pd.DataFrame, predictions: dict[str, pd.DataFrame]) -> pd.DataFr
         for target in TARGETS
     ]
     return pd.concat(rows, ignore_index=True)
+
+
+def _describe(clips: pd.DataFrame, parts: Parts, protocol: ReproductionProtocol) -> dict[str, Any]:
+    """Say how the clips were split, and what training and test share."""
+    train, test, development = parts["train"], parts["test"], parts.get("development")
+    rows = tuple(np.flatnonzero(clips.index.isin(part.index)) for part in (train, test))
+    stops = "a tenth of the training clips, held out at random"
+    if development is not None:
+        stops = f"{len(development)} clips of the dev list"
+    return {
+        "name": protocol.split,
+        "train": len(train),
+        "stopped_by": stops,
+        "test": len(test),
+        "test_lists": sorted(test["split"].unique()) if "split" in test else [],
+        "test_stops_training": development is not None and bool(development.index.isin(test.index).any()),
+        "test_systems": int(test["system"].nunique()) if "system" in test else 0,
+        "shared_with_training": leakage(clips, [rows]),
+    }
+
+
+def _cautions(split: dict[str, Any]) -> list[str]:
+    """Say what the split does to the scores."""
+    notes = []
+    if split["test_stops_training"]:
+        notes.append(
+            "the tested clips also stopped the training, as in the released code: scores are optimistic"
+        )
+    if split["test_lists"] == ["dev"]:
+        notes.append("there is no test list, so the dev list was tested")
+    if not split["test_systems"]:
+        notes.append("clips name no systems: there are no S metrics and no look-up by system")
+    elif split["shared_with_training"].get("system", 0) == 1:
+        notes.append(
+            "training holds every tested system: the look-up of the system mean hears nothing, and a predictor that does "
+            "not beat it need not have heard anything either"
+        )
+    return notes

@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_predict
@@ -25,10 +24,10 @@ from musiceval_sk import CLAPFineTuneRegressor, ClipEmbedder, MOSRegressor
 from musiceval_sk.estimators import training as _training
 from musiceval_sk.exceptions import AudioError, ClipsTableError, ModelFileError
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
-from musiceval_sk.finetuning import batches as _finetune_batches
-from musiceval_sk.finetuning import fit as _finetune_fit
-from musiceval_sk.finetuning import memory as _finetune_memory
+from musiceval_sk.finetuning import modes
 from musiceval_sk.finetuning import regressor as finetune
+from musiceval_sk.finetuning.batches import ClipBatches
+from musiceval_sk.finetuning.loop import Training
 from tests.clap_files import write_clap_checkpoint, write_roberta_tokenizer, write_transformers_folder
 
 pytest.importorskip("transformers", reason="transformers (the extra 'hf') is not installed")
@@ -84,14 +83,6 @@ def sounds(tmp_path_factory):
     return tmp_path_factory.mktemp("decoded")
 
 
-@pytest.fixture(autouse=True)
-def sizes_are_known(request, monkeypatch):
-    """Save the passes that measure what windows take, but for the tests of just that."""
-    if request.cls is not TestMemory:
-        known = _finetune_memory.Costs(0, 2e6)
-        monkeypatch.setattr(_finetune_batches, "measure", lambda *_: known)
-
-
 @pytest.fixture
 def make(encoder, sounds):
     def make(train="full", **parameters):
@@ -128,8 +119,37 @@ def assert_equal_fits(one, other, atol=0.0):
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=0, atol=atol)
 
 
+def begun(regressor, clips, y, **options):
+    """Training as `fit` begins it, before the first step."""
+
+    class Begun(Exception):
+        pass
+
+    def stop(training, *_, **__):
+        raise Begun(training)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Begun) as caught:
+        patch.setattr(Training, "run", stop)
+        regressor.fit(clips, y, **options)
+    return caught.value.args[0]
+
+
 def base_weights(encoder):
     return {name: weight.detach().numpy() for name, weight in encoder.trainable().named_parameters()}
+
+
+as_memory_allows = ClipBatches.as_memory_allows
+
+
+def as_if_on_a_gpu(self, run):
+    """Choose how many clips are computed at once as on a GPU, and compute on the CPU."""
+    device, self.device = self.device, torch.device("cuda")
+
+    def on_cpu(*given):
+        self.device = device
+        return run(*given)
+
+    return as_memory_allows(self, on_cpu)
 
 
 class TestFrozen:
@@ -155,28 +175,24 @@ class TestFrozen:
         ours = make("frozen").fit(clips[:6], y[:6], clips_val=clips[6:], y_val=y[6:])
         heads = MOSRegressor(stop_together=True, **SMALL).fit(X[:6], y[:6], X_val=X[6:], y_val=y[6:])
         np.testing.assert_allclose(ours.predict(clips), heads.predict(X), rtol=0, atol=1e-4)
-        assert ours.n_rows_ == {"learning": 6, "judging": 3}
 
     def test_equals_them_when_sounds_go_through_the_towers_at_every_step(self, make, data, X, monkeypatch):
         clips, y = data
         passed = []
+        kept = ClipBatches._embed
 
-        def through(regressor, start, precision):
-            assert not any(weight.requires_grad for weight in start.network.parameters())
-            source = start.clips.through(start.network, (precision, precision), None)
-            kept = source._embed
-            source._embed = lambda windows, rows, dtype: (
-                passed.append(len(windows)) or kept(windows, rows, dtype)
-            )
-            source._costs[True] = source._measured(False, 10)
-            source._room[True] = source._room[False]
-            return source
+        def noted(self, windows, rows, dtype):
+            passed.append(len(windows))
+            return kept(self, windows, rows, dtype)
 
-        monkeypatch.setattr(_finetune_fit, "source_of", through)
-        ours = make("frozen").fit(clips, y)
-        heads = MOSRegressor(stop_together=True, **SMALL).fit(X, y)
-        np.testing.assert_allclose(ours.predict(clips), heads.predict(X), rtol=0, atol=1e-4)
-        assert sum(passed) == 2 * 10  # 9 clips of 10 windows in all, in each of 2 epochs
+        expected = make("frozen").fit(clips, y).predict(clips)
+        monkeypatch.setattr(ClipBatches, "_embed", noted)
+        monkeypatch.setattr(modes, "choose_weights", lambda *_: {})
+        ours = make().fit(clips, y)
+        np.testing.assert_allclose(ours.predict(clips), expected, rtol=0, atol=1e-4)
+        assert (
+            sum(passed) == (1 + 2 + 1) * 10
+        )  # 9 clips of 10 windows in all: before, in 2 epochs, to predict
 
     def test_names_the_vectors_as_the_encoder_does(self, make, data, X):
         ours = make("frozen", max_iter=1).fit(*data)
@@ -210,7 +226,7 @@ class TestModes:
 
     def test_more_of_the_last_blocks_take_in_what_joins_them(self, make, encoder):
         network = encoder.trainable()
-        chosen = make("last_blocks", n_blocks=2)._choose(network, ("audio",), seed=0)
+        chosen = modes.choose_weights(make("last_blocks", n_blocks=2), network, ("audio",), seed=0)
         places = {name.split(".")[4] for name in chosen if ".layers." in name}
         assert places == {"2", "3"}
         assert any(".layers.2.downsample." in name for name in chosen)
@@ -269,7 +285,7 @@ class TestModes:
         windows = np.random.default_rng(0).normal(size=(1, 480_000)).astype(np.float32) * 0.1
         gradients = []
         for network in (theirs, ours):
-            weights = make()._choose(network, ("audio", "text"), seed=0)
+            weights = modes.choose_weights(make(), network, ("audio", "text"), seed=0)
             network.embed_audio(windows, "float32")[0, :3].sum().backward()
             network.embed_text(*network.tokenize(["calm piano"]), "float32")[0, :3].sum().backward()
             lacking = [name for name, weight in weights.items() if weight.grad is None]
@@ -288,15 +304,13 @@ class TestTraining:
     def test_a_step_is_that_of_a_plain_loop(self, make, data, encoder):
         clips, y = data
         ours = make(max_iter=1, batch_size=9, early_stopping=False).fit(clips, y)
-        start = _finetune_fit.prepare(ours, encoder, clips, y, None, None, None, None)
-        network, heads = start.network, _finetune_fit._initial_heads(start)
-        for weight in start.weights.values():
-            weight.requires_grad_(True)
-        everything = [*start.weights.values(), *heads.parameters()]
-        optimizer = torch.optim.SGD(everything, lr=0.01, momentum=0.9)
+        start = begun(make(max_iter=1, batch_size=9, early_stopping=False), clips, y)
+        network, heads = start.source.network, start.heads
+        optimizer = torch.optim.SGD(start.weights.values(), lr=0.01, momentum=0.9)
         vectors = []
         for row in range(9):
-            audio = network.embed_audio(start.clips.windows_of(row), "float32").mean(0)
+            windows = start.source._read(np.array([row]))
+            audio = network.embed_audio(windows, "float32").mean(0)
             text = network.embed_text(*network.tokenize([clips["prompt"].iloc[row]]), "float32")[0]
             vectors.append(torch.cat([audio, text]))
         truth = torch.from_numpy(y.to_numpy(np.float32).copy())
@@ -305,51 +319,52 @@ class TestTraining:
         loss.backward()
         optimizer.step()
         assert 2 * ours.loss_curve_[0] == pytest.approx(loss.item(), abs=1e-5)
-        for name, weight in start.weights.items():
-            np.testing.assert_allclose(
-                ours.tuned_parameters_[name], weight.detach().numpy(), rtol=0, atol=1e-5, err_msg=name
-            )
+        for name, array in ours.tuned_parameters_.items():
+            weight = start.weights[f"towers.{name}"]
+            np.testing.assert_allclose(array, weight.detach().numpy(), rtol=0, atol=1e-5, err_msg=name)
 
     def test_the_result_is_that_of_the_whole_batch_however_few_clips_fit(self, make, data, full, monkeypatch):
         sizes = []
-        kept = _finetune_batches.Sounds._cut
+        kept = ClipBatches._embed
 
-        def noted(self, rows, training):
-            places = kept(self, rows, training)
-            sizes.append(max(map(len, places)))
-            return places
+        def noted(self, windows, rows, dtype):
+            sizes.append(len(rows))
+            return kept(self, windows, rows, dtype)
 
-        monkeypatch.setattr(_finetune_batches.Sounds, "_cut", noted)
-        monkeypatch.setattr(_finetune_batches, "allowed", lambda *_: 1.0)
-        one_by_one = make().fit(*data)
+        monkeypatch.setattr(ClipBatches, "_embed", noted)
+        one_by_one = make(micro_batch_size=1).fit(*data)
         assert set(sizes) == {1}
-        monkeypatch.setattr(_finetune_batches, "allowed", lambda *_: 1e12)
         sizes.clear()
-        assert_equal_fits(make().fit(*data), one_by_one, atol=2e-5)
-        assert max(sizes) >= 4
+        assert_equal_fits(make(micro_batch_size=9).fit(*data), one_by_one, atol=2e-5)
+        assert max(sizes) == 9
         assert_equal_fits(full, one_by_one, atol=2e-5)
 
     def test_parts_are_halved_when_a_gpu_runs_out_of_memory(self, make, data, full, monkeypatch):
-        monkeypatch.setattr(_finetune_batches, "allowed", lambda *_: 1e12)
-        refused = []
-        kept = _finetune_batches.Sounds._embed
+        pytest.importorskip("accelerate", reason="accelerate (the extra 'finetune') is not installed")
+        kept, allowed, refused = ClipBatches._embed, [2], []
 
         def tight(self, windows, rows, dtype):
-            if len(rows) > 2:
+            if len(rows) > allowed[0]:
                 refused.append(len(rows))
-                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             return kept(self, windows, rows, dtype)
 
-        monkeypatch.setattr(_finetune_batches.Sounds, "_embed", tight)
+        monkeypatch.setattr(ClipBatches, "_embed", tight)
+        monkeypatch.setattr(ClipBatches, "as_memory_allows", as_if_on_a_gpu)
         assert_equal_fits(make().fit(*data), full, atol=2e-5)
-        assert len(refused) >= 2
-        monkeypatch.setattr(
-            _finetune_batches.Sounds,
-            "_embed",
-            lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("CUDA out of memory")),
-        )
-        with pytest.raises(MemoryError, match="does not hold one clip of up to 2 windows"):
+        assert refused == [4, 4]  # before training and in its first step, which is made again
+        refused.clear()
+        allowed[0] = 0
+        with pytest.raises(MemoryError, match="does not hold one clip; train fewer weights"):
             make().fit(*data)
+        assert refused == [4, 2, 1]
+
+    def test_a_gpu_without_accelerate_says_what_to_install_or_to_set(self, make, data, monkeypatch):
+        monkeypatch.setitem(sys.modules, "accelerate", None)
+        monkeypatch.setattr(ClipBatches, "as_memory_allows", as_if_on_a_gpu)
+        with pytest.raises(ImportError, match=r"micro_batch_size=None\) needs .*musiceval_sk\[finetune\]"):
+            make().fit(*data)
+        make(micro_batch_size=2, max_iter=1).fit(*data)
 
     def test_stops_early_and_keeps_the_best_epoch(self, make, data):
         regressor = make("frozen", learning_rate_init=0.3, max_iter=50, n_iter_no_change=3).fit(*data)
@@ -359,8 +374,7 @@ class TestTraining:
 
     def test_holds_out_whole_groups(self, make, data, encoder):
         clips, y = data
-        start = _finetune_fit.prepare(make(), encoder, clips, y, None, clips["system"], None, None)
-        held = start.job.tasks[0].validation_rows
+        held = begun(make(), clips, y, groups=clips["system"]).task.validation_rows
         assert sorted(held % 3) == [held[0] % 3] * 3  # systems take turns in the table
 
     def test_half_precision_comes_close(self, make, data, full):
@@ -407,7 +421,6 @@ class TestResume:
             **SMALL,
             **options,
             "checkpoint": str(path),
-            "checkpoint_every": 1,
             "sounds_dir": str(sounds),
         }
         given = {"clips": str(tmp_path / "clips.json"), "y": str(tmp_path / "y.json")}
@@ -418,51 +431,74 @@ class TestResume:
             cwd=Path(__file__).parents[2],
         )
         seen, deadline = set(), time.monotonic() + 120
-        while len(seen) < 5 and child.poll() is None and time.monotonic() < deadline:
+        while len(seen) < 4 and child.poll() is None and time.monotonic() < deadline:
             if path.exists():
                 seen.add(path.stat().st_mtime_ns)
             time.sleep(0.002)
         child.kill()
         assert child.wait() == -signal.SIGKILL
-        left = make(**options, checkpoint=path, checkpoint_every=1)
-        steps = []
-        kept = _finetune_fit.Training.run
+        left = make(**options, checkpoint=path)
+        epochs = []
+        kept = Training.run
 
-        def noted(self, after_step):
-            steps.append(self.progress.steps_made)
-            return kept(self, after_step)
+        def noted(self, *given, **options):
+            epochs.append(self.n_epochs)
+            return kept(self, *given, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_finetune_fit.Training, "run", noted)
-            patch.setattr(_finetune_fit, "embed_all", lambda *_: pytest.fail("vectors were computed again"))
+            patch.setattr(Training, "run", noted)
+            patch.setattr(ClipBatches, "embed", lambda *_: pytest.fail("vectors were computed again"))
             left.fit(clips, y)
-        assert 3 <= steps[0] < 8 * 2  # two batches an epoch: 8 clips to learn from, 4 a batch
+        assert 3 <= epochs[0] < 8
         whole = make(**options).fit(clips, y)
         assert_equal_fits(left, whole)
         assert left.validation_scores_ == whole.validation_scores_
         assert left.fingerprint_ == whole.fingerprint_
 
-    @pytest.mark.parametrize("stop_at", [1, 2])
-    def test_goes_on_from_within_an_epoch_and_from_its_end(
+    @pytest.mark.parametrize("stop_at", [0, 1, 2, 3])
+    def test_goes_on_from_its_last_epoch_wherever_it_was_stopped(
         self, make, data, full, tmp_path, monkeypatch, stop_at
     ):
-        path = tmp_path / "state.safetensors"
+        """Two epochs of two steps each."""
+        path, made, kept = tmp_path / "state.safetensors", [], Training._step
 
-        def interrupted(self, training):
-            kept(self, training)
-            if training.progress.steps_made == stop_at:
+        def interrupted(self, *given):
+            if len(made) == stop_at:
                 raise KeyboardInterrupt
+            made.append(given)
+            return kept(self, *given)
 
-        kept = _finetune_fit.Checkpoint.after_step
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(_finetune_fit.Checkpoint, "after_step", interrupted)
-            make(checkpoint=path, checkpoint_every=1).fit(*data)
+            patch.setattr(Training, "_step", interrupted)
+            make(checkpoint=path).fit(*data)
+        monkeypatch.setattr(Training, "_step", lambda *given: made.append(given) or kept(*given))
+        made.clear()
         assert_equal_fits(make(checkpoint=path).fit(*data), full)
+        assert len(made) == (4 if stop_at < 2 else 2)
+
+    def test_goes_on_with_float16_and_without_clips_to_judge_by(self, make, data, tmp_path, monkeypatch):
+        """The scale of gradients and both curves are kept, too."""
+        options = {
+            "precision": "float16",
+            "early_stopping": False,
+            "checkpoint": tmp_path / "state.safetensors",
+        }
+        whole = make(**options | {"checkpoint": None}).fit(*data)
+        with monkeypatch.context() as patch:
+            patch.setattr(Training, "goes_on", property(lambda self: self.n_epochs < 1))
+            make(**options | {"checkpoint": tmp_path / "other.safetensors"}).fit(*data)
+        assert_equal_fits(make(**options | {"checkpoint": tmp_path / "other.safetensors"}).fit(*data), whole)
 
     def test_a_finished_fit_is_not_made_again(self, make, data, tmp_path, monkeypatch):
         path = tmp_path / "state.safetensors"
+        first = make(checkpoint=path, random_state=None).fit(*data)
+        monkeypatch.setattr(Training, "_step", lambda *_: pytest.fail("a step was made"))
+        assert_equal_fits(make(checkpoint=path, random_state=None).fit(*data), first)
+
+    def test_frozen_towers_embed_once_and_keep_their_seed(self, make, data, tmp_path, monkeypatch):
+        path = tmp_path / "state.safetensors"
         first = make("frozen", checkpoint=path, random_state=None).fit(*data)
-        monkeypatch.setattr(_finetune_fit.Training, "_step", lambda *_: pytest.fail("a step was made"))
+        monkeypatch.setattr(ClipBatches, "embed", lambda *_: pytest.fail("vectors were computed again"))
         assert_equal_fits(make("frozen", checkpoint=path, random_state=None).fit(*data), first)
 
     def test_another_fits_checkpoint_is_refused(self, make, data, tmp_path):
@@ -484,69 +520,6 @@ class TestResume:
         path.write_bytes(content)
         with pytest.raises(ModelFileError, match="damaged"):
             make("frozen", max_iter=1, checkpoint=path).fit(*data)
-
-
-class TestMemory:
-    def test_live_tensors_are_counted(self):
-        def run(n):
-            a = torch.ones(1000 * n)
-            b = a + 1  # here: a and b
-            del a
-            c = torch.ones(100 * n * n) + b[:1]  # from 6 on here: b, and 100 n^2 twice
-            return c.view(-1, 10)
-
-        device = torch.device("cpu")
-        assert _finetune_memory._peak(lambda: run(1), device) == 8000
-        assert _finetune_memory._peak(lambda: run(32), device) == 4 * (32_000 + 2 * 102_400)
-        assert _finetune_memory.measure(run, device, room=1e12, most=4) == (0, 8000)
-        bent = _finetune_memory.measure(run, device, room=1e12, most=32)
-        assert bent.of(32) == 4 * (32_000 + 2 * 102_400)
-        assert _finetune_memory.measure(run, device, room=30_000, most=32) == (0, 8000)
-
-    def test_gradients_cost_more_than_judging_and_last_blocks_less(self, make, data, encoder, monkeypatch):
-        monkeypatch.setattr(_finetune_batches, "allowed", lambda *_: 1e12)
-        clips, y = data
-        costs = {}
-        for mode in ("full", "last_blocks"):
-            start = _finetune_fit.prepare(make(mode, n_blocks=1), encoder, clips, y, None, None, None, None)
-            source = _finetune_fit.source_of(make(mode), start, "float32")
-            costs[mode] = source._measured(True, 8).of(8)
-            costs["judging"] = source._measured(False, 8).of(8)
-        assert 0 < costs["judging"] <= costs["last_blocks"] < costs["full"]
-
-    def test_a_step_stays_within_the_bound(self, make, data, encoder, monkeypatch):
-        clips, y = data
-        regressor = make(max_iter=1, batch_size=9, early_stopping=False)
-        start = _finetune_fit.prepare(regressor, encoder, clips, y, None, None, None, None)
-        source = _finetune_fit.source_of(regressor, start, "float32")
-        bound = int(source._measured(True, 4).of(3))
-        peaks, parts = [], []
-        step, cut = _finetune_fit.Training._step, _finetune_batches.Sounds._cut
-
-        def watched(self, rows):
-            self.source._cut(rows, True)  # measures, where that is not done yet
-            self.optimizer.zero_grad()
-            with _finetune_memory._LiveTensors() as live:
-                losses = step(self, rows)
-            peaks.append(live.most - 2 * sum(4 * weight.numel() for weight in self.weights.values()))
-            return losses
-
-        monkeypatch.setattr(_finetune_fit.Training, "_step", watched)
-        monkeypatch.setattr(
-            _finetune_batches.Sounds, "_cut", lambda *given: parts.append(cut(*given)) or parts[-1]
-        )
-        regressor.set_params(max_batch_memory=bound).fit(clips, y)
-        assert max(peaks) <= 1.05 * bound
-        assert 3 <= len(parts[-1]) <= 5
-
-    def test_a_bound_holds_or_is_refused(self, make, data):
-        with pytest.raises(
-            ValueError, match=r"max_batch_memory=1,000 bytes does not hold one clip of 2 windows"
-        ):
-            make(max_batch_memory=1000).fit(*data)
-        assert _finetune_memory.allowed(123, torch.device("cpu")) == 123
-        with config_context(working_memory=2):
-            assert _finetune_memory.allowed(None, torch.device("cpu")) == 2 * 2**20
 
 
 class TestKeeping:
@@ -581,7 +554,7 @@ class TestKeeping:
         loaded = CLAPFineTuneRegressor.load(regressor.save(tmp_path / "lora.safetensors"), encoder)
         np.testing.assert_array_equal(loaded.predict(data[0]), expected)
         copied = pickle.loads(pickle.dumps(regressor))
-        assert "_network" not in vars(copied)
+        assert "network_" not in vars(copied)
         np.testing.assert_array_equal(copied.predict(data[0]), expected)
 
     def test_tuned_vectors_have_a_name_of_their_own(self, full, data, X):
@@ -613,7 +586,7 @@ class TestErrors:
             ({"n_blocks": 0}, r"'n_blocks' .* \[1, inf\). Got 0"),
             ({"train": "last_blocks", "n_blocks": 9}, "the audio tower has 5 blocks"),
             ({"lora_alpha": 0}, r"'lora_alpha' .* \(0.0, inf\). Got 0"),
-            ({"max_batch_memory": 0}, r"'max_batch_memory' .* \[1, inf\) or None. Got 0"),
+            ({"micro_batch_size": 0}, r"'micro_batch_size' .* \[1, inf\) or None. Got 0"),
             ({"batch_size": 0}, r"'batch_size' .* \[1, inf\). Got 0"),
             ({"encoder": "spectral"}, "'spectral' has no towers that could be trained"),
         ],

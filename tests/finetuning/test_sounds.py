@@ -1,14 +1,15 @@
 """Decoded clips on disk: what is kept, and for which part of which file."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
 from musiceval_sk import AudioError
-from musiceval_sk.features import pipeline
 from musiceval_sk.features.audio import Sound, content_key, sounds_of
-from musiceval_sk.finetuning.sounds import DecodedSounds
+from musiceval_sk.finetuning.batches import DecodedSounds
 from tests.features.toy import ToyEncoder
 
 
@@ -18,25 +19,23 @@ def test_parts_of_one_file_are_kept_apart(write_sounds, tmp_path):
         {"path": path, "start_time": [None, 0.5], "end_time": [None, 1.0]}, index=["whole", "part"]
     )
     sounds = DecodedSounds(ToyEncoder(), tmp_path / "decoded")
-    keys, counts = sounds.decode(list(sounds_of(clips)))
+    keys, counts = zip(*sounds.decode(sounds_of(clips)), strict=True)
     digest = content_key(path)
-    assert keys == [digest, Sound(path, 0.5, 1.0).key(digest)]
-    assert counts.tolist() == [7, 1]
+    assert keys == (digest, Sound(path, 0.5, 1.0).key(digest))
+    assert counts == (7, 1)
     samples = soundfile.read(path, dtype="float32")[0]
     np.testing.assert_array_equal(sounds.windows(keys[1]), [samples[4000:8000]])
-    with pytest.raises(
-        AudioError, match=r"1 of 1 clips .*clip0.wav from 1 s to 3 s: ends before that, after 2.00 s"
-    ):
-        sounds.decode([Sound(path, 1.0, 3.0)])
+    [error] = sounds.decode([Sound(path, 1.0, 3.0)])
+    assert isinstance(error, AudioError)
+    assert re.search("clip0.wav from 1 s to 3 s: ends before that, after 2.00 s", str(error))
 
 
-def test_all_are_decoded_however_few_samples_may_be_held(write_sounds, monkeypatch):
-    monkeypatch.setattr(pipeline, "_SAMPLES_AHEAD", 1)
+def test_a_file_that_cannot_be_read_costs_itself_alone(write_sounds):
     clips = write_sounds(*np.linspace(0.3, 1, 7))
     clips.loc["clip3", "path"] = "gone.wav"
-    reasons = DecodedSounds(ToyEncoder()).unreadable(list(sounds_of(clips)), n_threads=3)
-    assert [reason is None for reason in reasons] == [True] * 3 + [False] + [True] * 3
-    assert reasons[3] == "gone.wav: cannot be read (No such file or directory)"
+    outcomes = DecodedSounds(ToyEncoder()).decode(sounds_of(clips))
+    assert [isinstance(outcome, tuple) for outcome in outcomes] == [True] * 3 + [False] + [True] * 3
+    assert str(outcomes[3]) == "gone.wav: cannot be read (No such file or directory)"
 
 
 def test_odd_sounds_are_counted_and_named(write_sounds):
@@ -46,4 +45,4 @@ def test_odd_sounds_are_counted_and_named(write_sounds):
     with pytest.warns(
         UserWarning, match="^1 sound is heard, but: .*clip1.wav: its channels cancel each other"
     ):
-        DecodedSounds(ToyEncoder()).decode(list(sounds_of(clips)))
+        DecodedSounds(ToyEncoder()).decode(sounds_of(clips))

@@ -21,8 +21,6 @@ from musiceval_sk import (
 from musiceval_sk.cli.app import app
 from musiceval_sk.features.encoders.clap import encoder as _clap_encoder
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
-from musiceval_sk.finetuning import batches as _finetune_batches
-from musiceval_sk.finetuning import memory
 from musiceval_sk.finetuning.loop import Training
 from musiceval_sk.reproduction.protocols import tuned_protocol
 from tests.clap_files import write_transformers_folder
@@ -56,12 +54,6 @@ def encoder(folder):
     return encoder
 
 
-@pytest.fixture(autouse=True)
-def sizes_are_known(monkeypatch):
-    """Save the passes that measure what windows take."""
-    monkeypatch.setattr(_finetune_batches, "measure", lambda *_: memory.Costs(0, 2e6))
-
-
 def tune(root, encoder, protocol=OFFICIAL, finetune="last_blocks", **options):
     given = {"counts": None, "n_seeds": 1, "n_resamples": 20, "finetune": finetune}
     return reproduce(root, protocol, encoder=encoder, **given | options)
@@ -74,9 +66,7 @@ def predictions_of(found, seed):
 
 @pytest.fixture(scope="module")
 def undisturbed(made, encoder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_finetune_batches, "measure", lambda *_: memory.Costs(0, 2e6))
-        return tune(made.folder, encoder, n_seeds=2)
+    return tune(made.folder, encoder, n_seeds=2)
 
 
 def test_it_predicts_what_the_estimator_does(undisturbed, made, encoder):
@@ -122,26 +112,27 @@ def test_the_table_says_that_clap_was_trained_and_how(undisturbed, made):
 
 
 def test_after_a_kill_it_goes_on_from_its_checkpoints(undisturbed, made, encoder, tmp_path, monkeypatch):
-    """Killed in the second seed's last step but two; the call again makes two steps and decodes nothing."""
+    """Killed in the second seed's last epoch; the call again makes that epoch and decodes nothing."""
     steps, whole = [], Training._step
 
-    def counted(training, rows):
+    def counted(training, rows, n_together):
         if len(steps) == limit:
             raise KeyboardInterrupt
         steps.append(rows)
-        return whole(training, rows)
+        return whole(training, rows, n_together)
 
     monkeypatch.setattr(Training, "_step", counted)
     n_train = undisturbed.about["split"]["train"]
-    every, limit = 2 * -(-n_train // 4), None
-    options = {"n_seeds": 2, "checkpoints": tmp_path, "finetune_options": {"checkpoint_every": 1}}
-    limit = 2 * every - 2
+    epoch = -(-n_train // 4)
+    limit = 2 * 2 * epoch - 1
+    options = {"n_seeds": 2, "checkpoints": tmp_path}
     with pytest.raises(KeyboardInterrupt):
         tune(made.folder, encoder, **options)
     steps.clear()
-    monkeypatch.setattr("musiceval_sk.finetuning.sounds.decode", None)  # would fail if it were called
+    limit = None
+    monkeypatch.setattr("musiceval_sk.finetuning.batches.decode", None)  # would fail if it were called
     found = tune(made.folder, encoder, **options)
-    assert len(steps) == 2
+    assert len(steps) == epoch
     pd.testing.assert_frame_equal(found.predictions, undisturbed.predictions)
     pd.testing.assert_frame_equal(found.table, undisturbed.table)
     names = sorted(path.name for path in tmp_path.iterdir())

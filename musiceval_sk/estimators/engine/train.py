@@ -20,7 +20,7 @@ import torch
 from musiceval_sk.estimators.engine.group import Group
 from musiceval_sk.estimators.engine.task import Layers, Schedule, Task, Trained, bytes_needed, layer_sizes
 
-__all__ = ["Schedule", "Task", "Trained", "bytes_needed", "draw_layers", "train"]
+__all__ = ["Progress", "Schedule", "Task", "Trained", "bytes_needed", "draw_layers", "train"]
 
 Tensor = torch.Tensor
 # On a CPU a group has so many tasks at most, and fewer where their weights and momenta would leave a core's cache.
@@ -57,7 +57,7 @@ def train(
         In the order of the tasks.
     """
     results = [Trained() for _ in tasks]
-    progress = _Progress(tasks, schedule)
+    progress = Progress(tasks, schedule)
     groups = _groups(X, Y, tasks, schedule)
     with _side_by_side(groups, X.device) as run:
         for epoch in range(1, schedule.max_iter + 1):
@@ -75,7 +75,7 @@ def train(
     return results
 
 
-class _Progress:
+class Progress:
     """Which tasks still run, and when each was best."""
 
     def __init__(self, tasks: Sequence[Task], schedule: Schedule):
