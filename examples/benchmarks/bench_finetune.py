@@ -1,16 +1,15 @@
 """Steps of `CLAPFineTuneRegressor` at HTSAT-base and 12 layers of RoBERTa: clips a second and peak memory of each mode.
 
     python examples/benchmarks/bench_finetune.py [--checkpoint clap.pt] [--device cuda] [--clips 64] [--steps 3] [--batch 64]
-        [--modes frozen,lora,last_blocks,full] [--seconds 10] [--max-batch-memory BYTES]
+        [--modes lora,last_blocks,full] [--seconds 10] [--micro-batch-size CLIPS]
 
 Each mode trains in a process of its own, on clips of one window by default. Without a checkpoint one of random weights and true
-architecture is made. Clips per second are of steps alone: decoding, the first embedding, the measuring of memory and judging are
-not in them, nor is the first step. "frozen" steps are those of the heads. Peak memory is torch's own count on a GPU, and on a CPU
-the process's, weights included.
+architecture is made. Clips per second are of steps alone: decoding, the first embedding and judging are not in them, nor is
+the first step. Peak memory is torch's own count on a GPU, and on a CPU the process's, weights included.
 
-Measured on a CPU only, 2 shared cores with other work on them, --clips 8 --steps 2 --batch 4, three timed steps, random weights: frozen 42
-and 71 clips/s in two runs (peak 2,602 MiB), lora 0.36 (3,474 MiB), last_blocks 1.46 (2,627 MiB), full 0.16 in a run of its own
-(4,613 MiB). No figure for a GPU yet: run it there with --device cuda --clips 512 --steps 8.
+Measured on a CPU only, one thread beside other work, --clips 8, random weights, clips a second of processor time: lora 0.76 (peak
+3,410 MiB), last_blocks 1.26 (2,490 MiB), full 0.43 (5,731 MiB; 4,266 MiB with --micro-batch-size 1). No figure for a GPU yet: run
+it there with --device cuda --clips 512 --steps 8.
 """
 
 import argparse
@@ -26,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-MODES = ("frozen", "lora", "last_blocks", "full")
+MODES = ("lora", "last_blocks", "full")
 
 
 def one_mode(given):
@@ -40,9 +39,9 @@ def one_mode(given):
     marks, batches = [], []
     made = Training._step
 
-    def timed(self, rows):
-        losses = made(self, rows)
-        if self.device.type == "cuda":
+    def timed(self, rows, micro_batch_size):
+        losses = made(self, rows, micro_batch_size)
+        if self.source.device.type == "cuda":
             torch.cuda.synchronize()
         marks.append(time.perf_counter())
         batches.append(len(rows))
@@ -62,7 +61,7 @@ def one_mode(given):
         max_iter=epochs,
         early_stopping=False,
         sounds_dir=given["sounds"],
-        max_batch_memory=given["max_batch_memory"],
+        micro_batch_size=given["micro_batch_size"],
         random_state=0,
     )
     with warnings.catch_warnings():
@@ -87,7 +86,7 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--modes", default=",".join(MODES))
-    parser.add_argument("--max-batch-memory", type=int)
+    parser.add_argument("--micro-batch-size", type=int)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -119,7 +118,7 @@ def main():
             "device": options.device,
             "steps": options.steps,
             "batch": options.batch,
-            "max_batch_memory": options.max_batch_memory,
+            "micro_batch_size": options.micro_batch_size,
         }
         print(f"{'mode':<12} {'trained weights':>16} {'steps':>6} {'clips/s':>9} {'peak MiB':>9}")
         for mode in options.modes.split(","):

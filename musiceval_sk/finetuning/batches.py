@@ -141,19 +141,19 @@ class ClipBatches:
         self.prompts = clips["prompt"].tolist() if "text" in towers else []
         self._tokens = network.tokenize(self.prompts) if "text" in towers else None
 
-    def parts(self, rows: np.ndarray, n_together: int, dtype: str) -> Iterator[Any]:
+    def parts(self, rows: np.ndarray, micro_batch_size: int, dtype: str) -> Iterator[Any]:
         """Give part by part places among rows and their vectors, [shape=(n_places, n_features)], audio first, then text.
 
         Parameters
         ----------
         rows : np.ndarray of int
             What to embed; the next part's windows are read while one is computed.
-        n_together : int
+        micro_batch_size : int
             Clips that go through the towers at once.
         dtype : {"float32", "bfloat16", "float16"}
             What the towers compute in.
         """
-        places = np.split(np.arange(len(rows)), range(n_together, len(rows), n_together))
+        places = np.split(np.arange(len(rows)), range(micro_batch_size, len(rows), micro_batch_size))
         with ThreadPoolExecutor(1) as reader:
             reading = reader.submit(self._read, rows[places[0]])
             for some, following in zip_longest(places, places[1:]):
@@ -165,34 +165,34 @@ class ClipBatches:
     def embed(self) -> np.ndarray:
         """Embed every clip without gradients, [shape=(n, n_features)]."""
 
-        def attempt(n_together: int) -> np.ndarray:
+        def attempt(micro_batch_size: int) -> np.ndarray:
             with torch.no_grad(), self.network.precision():
-                parts = self.parts(np.arange(len(self.keys)), n_together, self.dtype)
+                parts = self.parts(np.arange(len(self.keys)), micro_batch_size, self.dtype)
                 return np.concatenate([vectors.cpu().numpy() for _, vectors in parts])
 
         return self.as_memory_allows(attempt)
 
     def as_memory_allows(self, run: Callable[[int], Any]) -> Any:
         """Call ``run`` with the number of clips to compute at once: on a GPU a whole batch, halved until it fits."""
-        n_together = self._regressor.micro_batch_size
-        if n_together is not None or self.device.type == "cpu":
-            return run(n_together or CLIPS_AT_ONCE_ON_CPU)
+        micro_batch_size = self._regressor.micro_batch_size
+        if micro_batch_size is not None or self.device.type == "cpu":
+            return run(micro_batch_size or CLIPS_AT_ONCE_ON_CPU)
         accelerate = import_optional(
             "accelerate", extra="finetune", purpose="finding out what a GPU holds (micro_batch_size=None)"
         )
-        n_together = self._regressor.batch_size
+        micro_batch_size = self._regressor.batch_size
 
         def halve() -> int:
-            nonlocal n_together
-            if n_together == 1:
+            nonlocal micro_batch_size
+            if micro_batch_size == 1:
                 raise MemoryError(
                     "the GPU's memory does not hold one clip; train fewer weights (train='last_blocks' or 'lora'), free "
                     "memory, or leave out long clips"
                 )
-            n_together //= 2
-            return n_together
+            micro_batch_size //= 2
+            return micro_batch_size
 
-        return accelerate.find_executable_batch_size(run, n_together, halve)()
+        return accelerate.find_executable_batch_size(run, micro_batch_size, halve)()
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         return np.concatenate([self._sounds.windows(self.keys[row]) for row in rows])

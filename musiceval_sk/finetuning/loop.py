@@ -68,12 +68,12 @@ class Training:
         """Whether there is an epoch to come."""
         return bool(self._progress.running.all()) and self.n_epochs < self.job.schedule.max_iter
 
-    def run(self, n_together: int, after_epoch: Callable[["Training"], None]) -> list[Trained]:
+    def run(self, micro_batch_size: int, after_epoch: Callable[["Training"], None]) -> list[Trained]:
         """Train to the end, from wherever it stands, be it within an epoch.
 
         Parameters
         ----------
-        n_together : int
+        micro_batch_size : int
             Clips that go through the towers at once.
         after_epoch : callable
             Called after each epoch.
@@ -87,8 +87,8 @@ class Training:
             batches = self._order.split(self.job.schedule.batch_size)[len(self._losses) :]
             title = f"epoch {self.n_epochs + 1}"
             for batch in tqdm(batches, title, unit="step", leave=False, disable=not self._verbose):
-                self._losses.append(self._step(batch.numpy(), n_together))
-            self._end_epoch(n_together)
+                self._losses.append(self._step(batch.numpy(), micro_batch_size))
+            self._end_epoch(micro_batch_size)
             after_epoch(self)
         self.optimizer.zero_grad()
         with torch.no_grad():
@@ -135,32 +135,32 @@ class Training:
         self._order = rows[torch.randperm(len(rows), generator=self._generator)]
         self._losses: list[np.ndarray] = []
 
-    def _step(self, rows: np.ndarray, n_together: int) -> np.ndarray:
+    def _step(self, rows: np.ndarray, micro_batch_size: int) -> np.ndarray:
         """One step of SGD on a batch, its gradient summed over parts; each head's weighted loss, summed over rows."""
         self.optimizer.zero_grad()
-        losses = self._losses_of(rows, n_together, training=True)
+        losses = self._losses_of(rows, micro_batch_size, training=True)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return losses
 
-    def _end_epoch(self, n_together: int) -> None:
+    def _end_epoch(self, micro_batch_size: int) -> None:
         """Judge, and keep weights that are better than ever."""
         rows = self.task.validation_rows
         losses = np.sum(self._losses, axis=0) / self._weight_of(self.task.rows)
         judged = losses
         if len(rows):
-            judged = self._losses_of(rows, n_together, training=False) / self._weight_of(rows)
+            judged = self._losses_of(rows, micro_batch_size, training=False) / self._weight_of(rows)
         improved, _ = self._progress.record(self.results, self.n_epochs + 1, losses, judged)
         if len(rows) and improved.any():
             self.best = {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
         self._begin_epoch()
 
-    def _losses_of(self, rows: np.ndarray, n_together: int, training: bool) -> np.ndarray:
+    def _losses_of(self, rows: np.ndarray, micro_batch_size: int, training: bool) -> np.ndarray:
         """Each head's weighted absolute error, summed over rows; in training, the gradient of their mean, too."""
         losses = torch.zeros(len(self.results), dtype=torch.float64, device=self.source.device)
         dtype = self._precision if training else self.source.dtype
         with self.source.network.precision(), torch.set_grad_enabled(training):
-            for places, vectors in self.source.parts(rows, n_together, dtype):
+            for places, vectors in self.source.parts(rows, micro_batch_size, dtype):
                 truth = self._targets[rows[places]].to(vectors.device)
                 weight = self._row_weights[rows[places]].to(vectors.device)
                 errors = (self.heads(vectors) - truth).abs() * weight[:, None]

@@ -59,23 +59,17 @@ class ReproductionProtocol:
 
     def parameters(self) -> dict[str, Any]:
         """Name what it fixes as `MOSRegressor` and `CLAPFineTuneRegressor` do."""
-        return {
-            "hidden_layer_sizes": self.hidden_layer_sizes,
-            "activation": self.activation,
-            "batch_size": self.batch_size,
-            "learning_rate_init": self.learning_rate,
-            "momentum": self.momentum,
-            "max_iter": self.max_iter,
-            "n_iter_no_change": self.patience,
-        }
+        names = ("hidden_layer_sizes", "activation", "batch_size", "momentum", "max_iter")
+        same = {name: getattr(self, name) for name in names}
+        return {**same, "learning_rate_init": self.learning_rate, "n_iter_no_change": self.patience}
 
 
+# docs/reproduce.md says more of each.
 _FROZEN_TOWERS = "CLAP's towers stay frozen; the paper and its code fine-tune them with the heads."
 _EACH_HEAD_ALONE = "Each head stops at its own best epoch; the paper does not say."
 _FROZEN = (
     _FROZEN_TOWERS,
-    "Initial weights and the order of clips follow this library's seeds; the authors' are not published (their code seeds "
-    "Python's random, which torch does not use).",
+    "Initial weights and the order of clips follow this library's seeds; the authors' are not published.",
     "Clips that are equal in vectors and scores count as one of twice the weight.",
 )
 
@@ -85,10 +79,8 @@ _PART_OF_TOWERS = {
     "lora": "adapters on queries, keys and values are trained",
 }
 _TUNED = (
-    "Both heads stop together and keep the weights of one epoch, since they share the towers; so does the released code, "
-    "and the paper does not say.",
-    "The towers stay in evaluation mode while they are trained (no dropout, batch normalisation by the checkpoint's "
-    "statistics), as in the released code; the paper does not say.",
+    "Both heads stop together, since they share the towers, as in the released code; the paper does not say.",
+    "The towers stay in evaluation mode while they are trained, as in the released code; the paper does not say.",
 )
 
 PROTOCOLS = {
@@ -101,10 +93,8 @@ PROTOCOLS = {
                 *_FROZEN,
                 "The paper splits at random 85/15; here the official lists are used, as in the challenge.",
                 "Features are scaled to unit variance, which neither the paper nor its code does.",
-                "Heads have ReLU between layers, and stop each at its own best epoch; in the released code they have nothing "
-                "between layers and stop together.",
-                "Clips are resampled to 48 kHz and heard whole, as the mean of windows of 10 s; the released code hears 16 kHz "
-                "samples as if they were 48 kHz.",
+                "Heads have ReLU between layers, and stop each at its own best epoch; the released code does neither.",
+                "Clips are heard whole, as the mean of windows of 10 s; the released code hears 16 kHz as if it were 48 kHz.",
             ),
             scaled=True,
         ),
@@ -115,13 +105,10 @@ PROTOCOLS = {
                 *_FROZEN,
                 "The seed of the paper's split is not published, so other clips are tested.",
                 "The paper names no momentum: none is used; the released code has 0.9.",
-                "The paper names no widths and no activation: 256 and 64 as in the released code, with ReLU as in an MLP; the "
-                "released code has nothing between layers.",
-                "The paper names neither epochs nor a stopping rule: at most 1,000, stopped after 20 without improvement on a "
-                "tenth of the training clips.",
+                "The paper names no widths and no activation: 256 and 64 as in the released code, with ReLU as in an MLP.",
+                "The paper names no stopping rule: 20 epochs without improvement on a tenth of training, at most 1,000.",
                 _EACH_HEAD_ALONE,
-                "The paper does not say how 16 kHz clips of up to 30 s reach a model of 10 s at 48 kHz: they are resampled and "
-                "heard whole, as the mean of windows of 10 s.",
+                "The paper does not say how 30 s at 16 kHz reach a model of 10 s at 48 kHz: as the mean of windows of 10 s.",
                 "The paper does not say which system truth it uses: the mean over the tested clips.",
             ),
             split="85/15",
@@ -134,16 +121,12 @@ PROTOCOLS = {
             "48 kHz and cut at 480,000, system truth from the table",
             (
                 *_FROZEN,
-                "The code fills clips in training with zeros up to the longest of their batch (64 in training, 8 in "
-                "development), and CLAP repeats a batch whose longest is shorter than 480,000; here each is filled up to "
-                "480,000, which is the same for batches with a clip of 30 s or more.",
-                "The code's dev loss is the mean over batches of 8, of which a last, smaller one counts as much; here it is the "
-                "mean over clips.",
-                "The code reads files as they are; here other rates are resampled to 16 kHz and channels are averaged. "
-                "MusicEval's own files are 16 kHz mono, where nothing of this happens.",
+                "The code fills clips with zeros up to the longest of their batch in training; here each up to 480,000.",
+                "The code's dev loss is the mean over batches of 8, however small the last; here it is the mean over clips.",
+                "The code reads files as they are; here all are made 16 kHz mono, as MusicEval's own files are.",
                 "A clip whose prompt is missing stops the code; here it gets the vector of an empty text, with a warning.",
-                "The code tests on the dev list that stopped its training. With MusicEval-full the test list is tested instead; "
-                "with MusicEval-phase1 it is done as in the code, and the scores are optimistic.",
+                "The code tests on the dev list that stopped its training; so it is here with MusicEval-phase1, whose scores "
+                "are optimistic, but with MusicEval-full the test list is tested.",
                 "Not verified: that the figures in the paper were made with the code as released.",
             ),
             tests_on_development=True,

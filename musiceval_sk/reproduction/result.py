@@ -164,6 +164,6 @@ class ReproductionResult:
 def _encoder_line(purpose: str, audio: dict[str, Any], text: dict[str, Any]) -> str:
     digest = audio.get("checkpoint_sha256")
     checkpoint = f", checkpoint sha256 {digest}" if digest else ""
-    heard = f"{audio['sample_rate']} Hz, windows of {audio['window_seconds']:g} s, {audio.get('sound', 'resampled')}"
+    windows = f"{audio['sample_rate']} Hz, windows of {audio['window_seconds']:g} s, {audio.get('sound', 'resampled')}"
     fingerprints = f"audio {audio['fingerprint']}, text {text['fingerprint']}"
-    return f"Encoder ({purpose}): {audio['name']}{checkpoint}; {heard}; {fingerprints}"
+    return f"Encoder ({purpose}): {audio['name']}{checkpoint}; {windows}; {fingerprints}"

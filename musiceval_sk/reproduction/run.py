@@ -31,14 +31,6 @@ _TRUTHS = {
     "table": "the data set's own table of systems, which averages all clips of a system",
 }
 
-_WITH_FINETUNE = (
-    "goes with finetune alone: heads on frozen CLAP are trained from the store of embeddings in little time"
-)
-_WITHOUT_FINETUNE = (
-    "does not go with finetune: a store keeps vectors of frozen towers, and trained ones give others"
-)
-_WHERE_THE_ENCODER_IS = "does not go with finetune, which trains towers and heads where the encoder computes: give the encoder that device"
-
 
 def reproduce(
     root: str | Path,
@@ -93,7 +85,7 @@ def reproduce(
         them frozen.
     finetune_options : mapping, default=None
         With `finetune`: parameters of `CLAPFineTuneRegressor` that no protocol fixes, such as ``{"n_blocks": 4}`` or
-        ``{"max_batch_memory": 2**30}``.
+        ``{"micro_batch_size": 8}``.
     checkpoints : str or Path, default=None
         With `finetune`: folder for the state of each seed's training, from which the same call goes on after a kill, and
         for decoded sounds. By default nothing is kept.
@@ -135,15 +127,19 @@ def reproduce(
         if value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
     options = dict(encoder_options or {})
+    training: FrozenHeads
     if finetune is None:
-        _refuse(_WITH_FINETUNE, finetune_options=finetune_options, checkpoints=checkpoints)
-        training = FrozenHeads(get_protocol(protocol or "frozen"), encoder, options, cache, n_jobs, device)
+        _refuse("goes with finetune alone", finetune_options=finetune_options, checkpoints=checkpoints)
+        where = {"cache": cache, "n_jobs": n_jobs, "device": device}
+        training = FrozenHeads(get_protocol(protocol or "frozen"), encoder, options, **where)
     else:
-        _refuse(_WITHOUT_FINETUNE, cache=cache)
-        _refuse(_WHERE_THE_ENCODER_IS, device=None if device in ("auto", options.get("device")) else device)
-        tuning = dict(finetune_options or {})
+        _refuse("does not go with finetune: a store keeps vectors of frozen towers", cache=cache)
+        elsewhere = None if device in ("auto", options.get("device")) else device
+        why = "does not go with finetune, which trains where the encoder is: give the encoder that device"
+        _refuse(why, device=elsewhere)
+        chosen, tuning = get_protocol(protocol or "paper"), finetune_options or {}
         training = TunedTowers(
-            get_protocol(protocol or "paper"), encoder, options, finetune, tuning, checkpoints
+            chosen, encoder, options, mode=finetune, options=tuning, checkpoints=checkpoints
         )
     protocol = training.protocol
     clips = _scored(load_musiceval(root, counts=counts))
@@ -158,8 +154,8 @@ def reproduce(
     for seed in seeds:
         predictions[f"seed {seed}"] = training.fit_predict(parts, seed)
     test = parts["test"]
-    options = {"n_resamples": n_resamples, "random_state": random_state, "n_jobs": n_jobs}
-    table, intervals = _tabulate(test, predictions, table_truth, protocol, **options)
+    drawn = {"n_resamples": n_resamples, "random_state": random_state, "n_jobs": n_jobs}
+    table, intervals = _tabulate(test, predictions, table_truth, protocol, **drawn)
     about = {
         "protocol": {
             name: list(value) if isinstance(value, tuple) else value for name, value in vars(protocol).items()
@@ -291,39 +287,32 @@ def _averaged(found: MetricBootstrap, places: list[int]) -> MetricBootstrap:
 
 
 def _tidy(test: pd.DataFrame, predictions: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    rows = [
-        pd.DataFrame(
-            {
-                "row": row,
-                "target": target,
-                "clip_id": test.index,
-                "system": test["system"].to_numpy() if "system" in test else "",
-                "truth": test[target].to_numpy(),
-                "prediction": predicted[target].to_numpy(),
-            }
+    systems = test.get("system", "")
+    tables = {
+        (row, target): pd.DataFrame(
+            {"system": systems, "truth": test[target], "prediction": predicted[target]}, index=test.index
         )
         for row, predicted in predictions.items()
         for target in TARGETS
-    ]
-    return pd.concat(rows, ignore_index=True)
+    }
+    return pd.concat(tables, names=["row", "target", "clip_id"]).reset_index()
 
 
 def _describe(clips: pd.DataFrame, parts: Parts, protocol: ReproductionProtocol) -> dict[str, Any]:
     """Say how the clips were split, and what training and test share."""
     train, test, development = parts["train"], parts["test"], parts.get("development")
-    rows = tuple(np.flatnonzero(clips.index.isin(part.index)) for part in (train, test))
-    stops = "a tenth of the training clips, held out at random"
-    if development is not None:
-        stops = f"{len(development)} clips of the dev list"
+    learnt, tested = (np.flatnonzero(clips.index.isin(part.index)) for part in (train, test))
     return {
         "name": protocol.split,
         "train": len(train),
-        "stopped_by": stops,
+        "stopped_by": "a tenth of the training clips, held out at random"
+        if development is None
+        else f"{len(development)} clips of the dev list",
         "test": len(test),
         "test_lists": sorted(test["split"].unique()) if "split" in test else [],
         "test_stops_training": development is not None and bool(development.index.isin(test.index).any()),
         "test_systems": int(test["system"].nunique()) if "system" in test else 0,
-        "shared_with_training": leakage(clips, [rows]),
+        "shared_with_training": leakage(clips, [(learnt, tested)]),
     }
 
 

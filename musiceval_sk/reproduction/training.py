@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 
@@ -45,104 +46,98 @@ class FrozenHeads:
         How to hear and train.
     encoder, encoder_options
         As of `get_encoder`.
-    cache, n_jobs
-        As of `ClipEmbedder`.
-    device : str
-        Where to train.
+    cache, n_jobs, device
+        As of `reproduce`.
 
     Attributes
     ----------
+    title : str
+        What a reader must know before any figure.
     about : dict
         What was learnt on the way: encoders with their hashes, epochs of each seed.
     notes : list of str
         What a reader of the scores should know.
     """
 
+    _development = "X_val"
+
     def __init__(
-        self,
-        protocol: ReproductionProtocol,
-        encoder: Any,
-        encoder_options: dict[str, Any],
-        cache: Any = None,
-        n_jobs: int | None = None,
-        device: str = "auto",
+        self, protocol: ReproductionProtocol, encoder: Any, encoder_options: dict[str, Any], **where: Any
     ):
         self.protocol, self._encoder, self._encoder_options = protocol, encoder, encoder_options
-        self._cache, self._n_jobs, self._device = cache, n_jobs, device
+        self._where = where
+        name = str(getattr(encoder, "name", encoder))
+        self.title = f"frozen {'CLAP' if 'clap' in name else name}, not the paper's fine-tuned towers"
         self.about: dict[str, Any] = {"encoders": {}, "epochs": {}}
         self.notes: list[str] = []
-
-    @property
-    def title(self) -> str:
-        """What a reader must know before any figure."""
-        name = str(getattr(self._encoder, "name", self._encoder))
-        return f"frozen {'CLAP' if 'clap' in name else name}, not the paper's fine-tuned towers"
 
     def prepare(self, parts: Parts) -> Parts:
         """Embed all clips, and return the parts without those that cannot be read."""
         learning = [part for name, part in parts.items() if name != "test"]
-        if self.protocol.training_sound == self.protocol.test_sound:
-            vectors = self._embed([*learning, parts["test"]], "training and test", self.protocol.test_sound)
-            self._vectors = dict.fromkeys(parts, vectors)
+        encoders = self._make_encoders()
+        if len(encoders) == 1:
+            vectors = tested = self._embed([*learning, parts["test"]], *encoders)
         else:
-            vectors = self._embed(learning, "training", self.protocol.training_sound)
-            tested = self._embed([parts["test"]], "test", self.protocol.test_sound)
+            vectors, tested = map(self._embed, (learning, [parts["test"]]), encoders)
             # A regressor refuses vectors of another encoder than it learnt from, which here is what is wanted.
             tested.attrs.clear()
-            self._vectors = dict.fromkeys(parts, vectors) | {"test": tested}
-        return {name: part[part.index.isin(self._vectors[name].index)] for name, part in parts.items()}
+        X = {name: tested if name == "test" else vectors for name in parts}
+        parts = {name: part[part.index.isin(X[name].index)] for name, part in parts.items()}
+        self._X = {name: X[name].loc[part.index] for name, part in parts.items()}
+        if self.protocol.scaled:
+            scaler = TableScaler().set_output(transform="pandas").fit(self._X["train"])
+            self._X = {name: scaler.transform(table) for name, table in self._X.items()}
+        return parts
 
     def fit_predict(self, parts: Parts, seed: int) -> pd.DataFrame:
-        """Train both heads with one seed, and predict the test clips."""
-        X = {name: self._vectors[name].loc[part.index] for name, part in parts.items()}
-        if self.protocol.scaled:
-            scaler = TableScaler().set_output(transform="pandas").fit(X["train"])
-            X = {name: scaler.transform(table) for name, table in X.items()}
-        regressor = MOSRegressor(
-            **self.protocol.parameters(),
-            stop_together=self.protocol.stop_together,
-            device=self._device,
-            random_state=seed,
-        )
-        judged = {"X_val": X["development"]} if "development" in X else {}
-        self._fit(regressor, X["train"], parts, seed, **judged)
-        self._note_epochs(seed, regressor, regressor.best_iteration_[:, 0].tolist())
-        return pd.DataFrame(regressor.predict(X["test"]), index=parts["test"].index, columns=list(TARGETS))
-
-    def _fit(self, regressor: Any, X: pd.DataFrame, parts: Parts, seed: int, **judged: Any) -> None:
-        if judged:
-            judged["y_val"] = parts["development"][list(TARGETS)]
+        """Train both heads with one seed, or go on where its checkpoint stands, and predict the test clips."""
+        protocol, regressor = self.protocol, self._regressor(seed)
+        y = {name: part[list(TARGETS)] for name, part in parts.items()}
+        judged = {}
+        if "development" in parts:
+            judged = {self._development: self._X["development"], "y_val": y["development"]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # which becomes a note
-            regressor.fit(X, parts["train"][list(TARGETS)], **judged)
-
-    def _note_epochs(self, seed: int, regressor: Any, best: list[int]) -> None:
-        if max(best) + self.protocol.patience > self.protocol.max_iter:
-            epochs = self.protocol.max_iter
-            self.notes.append(f"seed {seed}: {epochs} epochs passed before training stopped by itself")
+            regressor.fit(self._X["train"], y["train"], **judged)
+        best = np.broadcast_to(np.ravel(regressor.best_iteration_), len(TARGETS)).tolist()
+        if max(best) + protocol.patience > protocol.max_iter:
+            self.notes.append(
+                f"seed {seed}: {protocol.max_iter} epochs passed before training stopped by itself"
+            )
         epochs = {"best": dict(zip(TARGETS, best, strict=True)), "run": regressor.n_iter_}
         self.about["epochs"][str(seed)] = epochs
+        predicted = self._predict(regressor, seed)
+        return pd.DataFrame(predicted, index=parts["test"].index, columns=list(TARGETS))
 
-    def _make_encoder(self, sound: str) -> Encoder:
+    def _regressor(self, seed: int) -> Any:
+        protocol = self.protocol
+        together, device = protocol.stop_together, self._where["device"]
+        return MOSRegressor(**protocol.parameters(), stop_together=together, device=device, random_state=seed)
+
+    def _predict(self, regressor: Any, seed: int) -> np.ndarray:
+        return regressor.predict(self._X["test"])
+
+    def _make_encoders(self) -> list[Encoder]:
+        """Make and describe the encoder of all clips, or those of clips to learn from and to test on."""
+        sounds = list(dict.fromkeys((self.protocol.training_sound, self.protocol.test_sound)))
         # Encoders that know only one way to hear a clip take no such option.
-        heard = {} if sound == "resampled" else {"sound": sound}
-        return get_encoder(self._encoder, **self._encoder_options, **heard)
-
-    def _describe(self, purpose: str, encoder: Encoder) -> None:
-        self.about["encoders"][purpose] = {
-            modality: {"fingerprint": encoder.fingerprint_of(modality), **encoder.describe(modality)}
-            for modality in MODALITIES
+        extra: list[dict[str, str]] = [{} if sound == "resampled" else {"sound": sound} for sound in sounds]
+        encoders = [get_encoder(self._encoder, **self._encoder_options, **options) for options in extra]
+        purposes = ["training", "test"] if len(sounds) > 1 else ["training and test"]
+        self.about["encoders"] = {
+            purpose: {
+                modality: {"fingerprint": encoder.fingerprint_of(modality), **encoder.describe(modality)}
+                for modality in MODALITIES
+            }
+            for purpose, encoder in zip(purposes, encoders, strict=True)
         }
+        return encoders
 
-    def _embed(self, parts: list[pd.DataFrame], purpose: str, sound: str) -> pd.DataFrame:
-        clips = each_once(parts)
-        encoder = self._make_encoder(sound)
-        report = extract(clips, encoder, self._cache, n_jobs=self._n_jobs)
-        self._describe(purpose, encoder)
+    def _embed(self, parts: list[pd.DataFrame], encoder: Encoder) -> pd.DataFrame:
+        clips, cache, n_jobs = each_once(parts), self._where["cache"], self._where["n_jobs"]
+        report = extract(clips, encoder, cache, n_jobs=n_jobs)
         self.notes += [f"left out, {reason}" for reason in report.skipped["reason"]]
-        embedder = ClipEmbedder(
-            encoder, pooling=self.protocol.pooling, cache=self._cache, n_jobs=self._n_jobs
-        )
+        embedder = ClipEmbedder(encoder, pooling=self.protocol.pooling, cache=cache, n_jobs=n_jobs)
         return embedder.set_output(transform="pandas").fit_transform(clips.drop(index=report.skipped.index))
 
 
@@ -163,33 +158,20 @@ class TunedTowers(FrozenHeads):
         Folder for each seed's state of training and for decoded sounds.
     """
 
+    _development = "clips_val"
+
     def __init__(
-        self,
-        protocol: ReproductionProtocol,
-        encoder: Any,
-        encoder_options: dict[str, Any],
-        mode: str,
-        options: Mapping[str, Any],
-        checkpoints: str | Path | None = None,
+        self, protocol: ReproductionProtocol, *encoder: Any, mode: str, options: Any, checkpoints: Any
     ):
         _check(protocol, mode, options)
-        super().__init__(tuned_protocol(protocol, mode), encoder, encoder_options)
-        self._mode, self._options = mode, dict(options)
-        self._checkpoints = None if checkpoints is None else Path(checkpoints)
-        self._training = self._make_encoder(protocol.training_sound)
-        alike = protocol.training_sound == protocol.test_sound
-        self._test = self._training if alike else self._make_encoder(protocol.test_sound)
-        if type(self._training).trainable is Encoder.trainable:
-            self._training.trainable()  # says why there is nothing to train
+        super().__init__(tuned_protocol(protocol, mode), *encoder)
+        way = "end to end as in the paper" if mode == "full" else "in part, not the paper's whole towers"
+        self.title = f"CLAP fine-tuned in mode '{mode}', {way}"
+        self._mode, self._options, self._checkpoints = mode, dict(options), checkpoints
+        self._encoders = self._make_encoders()
+        if type(self._encoders[0]).trainable is Encoder.trainable:
+            self._encoders[0].trainable()  # says why there is nothing to train
         self.about["tuned"] = {}
-
-    @property
-    def title(self) -> str:
-        """What a reader must know before any figure."""
-        way = (
-            "end to end as in the paper" if self._mode == "full" else "in part, not the paper's whole towers"
-        )
-        return f"CLAP fine-tuned in mode '{self._mode}', {way}"
 
     def prepare(self, parts: Parts) -> Parts:
         """Decode all clips, and return the parts without those that cannot be read."""
@@ -197,41 +179,28 @@ class TunedTowers(FrozenHeads):
 
         clips = each_once(parts.values())
         warn_of_blank_prompts(clips["prompt"], stacklevel=4)
-        if self._test is self._training:
-            self._describe("training and test", self._test)
-        else:
-            self._describe("training", self._training)
-            self._describe("test", self._test)
-        beside = None if self._checkpoints is None else self._checkpoints / "sounds"
-        self._sounds = DecodedSounds(self._training, self._options.get("sounds_dir") or beside)
+        if self._checkpoints is not None:
+            self._options.setdefault("sounds_dir", Path(self._checkpoints) / "sounds")
+        self._sounds = DecodedSounds(self._encoders[0], self._options.get("sounds_dir"))
         outcomes = pd.Series(self._sounds.decode(sounds_of(clips)), index=clips.index, dtype=object)
         reasons = outcomes[[isinstance(outcome, AudioError) for outcome in outcomes]]
         if len(reasons):
             message = f"skipped {len(reasons)} of {len(clips)} clips: {listed(reasons)}"
             warnings.warn(message, SkippedWarning, stacklevel=3)
         self.notes += [f"left out, {reason}" for reason in reasons]
-        return {name: part.drop(index=reasons.index, errors="ignore") for name, part in parts.items()}
+        self._X = {name: part.drop(index=reasons.index, errors="ignore") for name, part in parts.items()}
+        return self._X
 
-    def fit_predict(self, parts: Parts, seed: int) -> pd.DataFrame:
-        """Train towers and heads with one seed, or go on where its checkpoint stands, and predict the test clips."""
+    def _regressor(self, seed: int) -> Any:
         given = {"verbose": sys.stderr.isatty(), **self._options, "sounds_dir": self._sounds.folder}
         if self._checkpoints is not None:
             name = re.sub(r"\W+", "-", self.protocol.name)
-            given["checkpoint"] = self._checkpoints / f"{name}-seed-{seed}.safetensors"
-        regressor = CLAPFineTuneRegressor(
-            self._training, train=self._mode, **self.protocol.parameters(), random_state=seed, **given
-        )
-        judged = {"clips_val": parts["development"]} if "development" in parts else {}
-        self._fit(regressor, parts["train"], parts, seed, **judged)
-        self._note_epochs(seed, regressor, [regressor.best_iteration_] * len(TARGETS))
-        self.about["tuned"][str(seed)] = regressor.fingerprint_
-        self._note_settings(regressor)
-        regressor.encoder_ = self._test  # its way to hear clips; the towers are the trained ones
-        predicted = regressor.predict(parts["test"])
-        return pd.DataFrame(predicted, index=parts["test"].index, columns=list(TARGETS))
+            given["checkpoint"] = Path(self._checkpoints) / f"{name}-seed-{seed}.safetensors"
+        given |= self.protocol.parameters()
+        return CLAPFineTuneRegressor(self._encoders[0], train=self._mode, random_state=seed, **given)
 
-    def _note_settings(self, regressor: CLAPFineTuneRegressor) -> None:
-        """Say what was trained and how, as JSON values."""
+    def _predict(self, regressor: Any, seed: int) -> np.ndarray:
+        """Predict, and say what was trained and how, as JSON values."""
         from musiceval_sk.finetuning.loop import resolve_precision
 
         device = regressor.network_.device
@@ -241,6 +210,7 @@ class TunedTowers(FrozenHeads):
                 f"the towers' products were computed in {precision} while they were trained, in the released code in "
                 "float32"
             )
+        self.about["tuned"][str(seed)] = regressor.fingerprint_
         self.about["training"] = {
             "mode": self._mode,
             **{name: getattr(regressor, name) for name in _OF_MODE[self._mode]},
@@ -248,6 +218,8 @@ class TunedTowers(FrozenHeads):
             "precision": precision,
             "device": device.type,
         }
+        regressor.encoder_ = self._encoders[-1]  # its way to hear clips; the towers are the trained ones
+        return regressor.predict(self._X["test"])
 
 
 def each_once(parts: Any) -> pd.DataFrame:
@@ -258,33 +230,27 @@ def each_once(parts: Any) -> pd.DataFrame:
 
 def _check(protocol: ReproductionProtocol, mode: str, options: Mapping[str, Any]) -> None:
     """Raise for what cannot go together."""
+    known = [*(name for names in _OF_MODE.values() for name in names), *_OF_MACHINE]
+    unknown = sorted(set(options) - set(known))
     if mode == "frozen":
         raise ValueError("finetune='frozen' trains no towers; leave finetune out for heads on frozen CLAP")
     if mode not in _OF_MODE:
         raise ValueError(f"finetune={mode!r} is unknown; choose from {listed(_OF_MODE)}")
-    if protocol.scaled:
+    if protocol.scaled or protocol.pooling != "mean":
+        how = "scales" if protocol.scaled else f"pools windows by {protocol.pooling!r} into"
         raise ValueError(
-            f"protocol {protocol.name!r} scales CLAP's vectors, which move with every step while its towers are trained; "
-            "choose protocol 'paper' or 'released'"
+            f"protocol {protocol.name!r} {how} CLAP's vectors, which with finetune move with every step and are means over "
+            "windows; choose protocol 'paper' or 'released', or set scaled=False and pooling='mean'"
         )
-    if protocol.pooling != "mean":
-        raise ValueError(
-            f"protocol {protocol.name!r} pools windows by {protocol.pooling!r}, but with finetune a clip's vector is the "
-            "mean over its windows; set pooling='mean'"
-        )
-    known = [name for names in _OF_MODE.values() for name in names]
-    unknown = set(options) - {*known, *_OF_MACHINE}
     if unknown:
         raise ValueError(
-            f"finetune_options does not take {listed(sorted(unknown))}, only {listed([*known, *_OF_MACHINE], most=8)}; "
-            "what a protocol fixes is changed there, with dataclasses.replace"
+            f"finetune_options does not take {listed(unknown)}, only {listed(known, most=8)}; what a protocol fixes is "
+            "changed there, with dataclasses.replace"
         )
     for other, names in _OF_MODE.items():
-        wrong = set(names) & set(options)
-        if other != mode and wrong:
-            raise ValueError(
-                f"{wrong.pop()} counts with finetune={other!r} alone, and finetune={mode!r} was asked for"
-            )
+        for name in names:
+            if name in options and other != mode:
+                raise ValueError(f"{name} counts with finetune={other!r} alone, not with finetune={mode!r}")
     CLAPFineTuneRegressor(train=mode, **options)._validate_params()
     if mode == "lora":
         import_optional("peft", extra="finetune", purpose="finetune='lora'")
