@@ -22,7 +22,6 @@ from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult
 from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
 from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
 from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.studies.leakage import leakage
 from musiceval_sk.studies.provenance import provenance
 from musiceval_sk.studies.splits import make_split
 
@@ -245,7 +244,7 @@ def _tabulate(
         pairs = [(row, target) for row in predictions for target in TARGETS]
         truths = pd.DataFrame({f"{target} by {row}": truth[target] for row, target in pairs})
         predicted = pd.DataFrame({f"{target} by {row}": predictions[row][target] for row, target in pairs})
-        return bootstrap_metrics(truths, predicted, systems=systems, **options)
+        return bootstrap_metrics(truths, predicted, systems=systems, scale=(1, 5), **options)
 
     of_clips = of_systems = bootstrap(test)
     if table_truth is not None and systems is not None:
@@ -281,7 +280,7 @@ def _averaged(found: MetricBootstrap, places: list[int]) -> MetricBootstrap:
     """Bootstrap of the mean of several targets' metrics."""
     parts = {
         name: getattr(found, name)[..., places, :].mean(axis=-2, keepdims=True)
-        for name in ("estimates", "distribution", "left_out", "least_variances")
+        for name in ("estimates", "distribution", "left_out", "least_variances", "largest")
     }
     return replace(found, targets=[None], notes=[found.notes[places[0]]], **parts)
 

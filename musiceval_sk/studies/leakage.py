@@ -72,10 +72,10 @@ def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> 
         If some clips have no system, which are named: no label is never shared.
     """
     systems_if_named(clips, "they count as sharing none with training")
-    return _shares(clips, folds)
+    return shares_with_training(clips, folds)
 
 
-def _shares(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def shares_with_training(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     """Measure without a warning: who calls has named the clips without a system."""
     shares = {}
     for column in _LABELS:

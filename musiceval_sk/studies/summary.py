@@ -13,7 +13,7 @@ from musiceval_sk.statistics.bootstrap import bootstrap_metrics
 from musiceval_sk.statistics.comparison import compare_predictors
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.judge import judge
-from musiceval_sk.studies.leakage import _shares
+from musiceval_sk.studies.leakage import shares_with_training
 from musiceval_sk.studies.result import (
     COMPARED,
     KINDS,
@@ -102,7 +102,7 @@ def describe_split(
     return {
         "meaning": split.meaning,
         "folds": len(folds),
-        "shared_with_training": _shares(clips, folds),
+        "shared_with_training": shares_with_training(clips, folds),
         "targets": {target: count_tested(*part, systems) for target, part in parts.items()},
     }
 

@@ -28,7 +28,7 @@ from musiceval_sk.studies.curve.inputs import (
 from musiceval_sk.studies.curve.result import NOTE_COLUMNS, STEP_COLUMNS, ScoreLearningCurve
 from musiceval_sk.studies.curve.scores import rows_of, score_designs, steps_of
 from musiceval_sk.studies.inputs import feature_tables
-from musiceval_sk.studies.leakage import _shares
+from musiceval_sk.studies.leakage import shares_with_training
 from musiceval_sk.studies.provenance import provenance
 from musiceval_sk.studies.splits import Split, make_split
 from musiceval_sk.studies.summary import count_tested
@@ -254,4 +254,4 @@ def _about(made: Sequence[Target], models: dict[str, Any], split: Split) -> dict
 def _shared(target: Target) -> dict[str, float]:
     if target.systems is None:
         return {}
-    return _shares(pd.DataFrame({"system": target.systems}), target.folds)
+    return shares_with_training(pd.DataFrame({"system": target.systems}), target.folds)
