@@ -29,8 +29,7 @@ import numpy as np
 
 from musiceval_sk import EmbeddingStore
 from musiceval_sk.features.encoders.base import digest_of
-from musiceval_sk.features.store.file import _Group
-from musiceval_sk.features.store.write import Contents, write_store_file
+from musiceval_sk.features.store.file import Contents, Group, as_keys, write_store_file
 
 CLIPS, WINDOWS, DIM = 2748, 3, 512
 DESCRIPTION = {"name": "benchmark", "dim": DIM}
@@ -77,7 +76,7 @@ def warm_read(folder):
         return EmbeddingStore(store.path).read("audio", GROUP[1], keys)
 
     slice_ = median_seconds(h5py_slice)
-    with mock.patch.object(_Group, "sound", lambda *_: np.ones(1, bool)):
+    with mock.patch.object(Group, "intact", lambda *_: np.ones(1, bool)):
         unchecked = median_seconds(ours)
     ours = median_seconds(ours)
     first = median_seconds(lambda: EmbeddingStore(before).read("audio", GROUP[1], keys))
@@ -134,7 +133,6 @@ def many_parts(folder, appends):
 def million(folder, count):
     """A made store of many items: opening, membership, appending, streaming."""
     keys = make_keys(count)
-    digests = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 32)
     rows = 1 << 14
 
     def blocks():
@@ -145,7 +143,7 @@ def million(folder, count):
 
     path = folder / "large.h5"
     counts = np.ones(count, dtype=np.int64)
-    write_store_file(path, {GROUP: Contents(json.dumps(DESCRIPTION), digests, counts, DIM, blocks())})
+    write_store_file(path, {GROUP: Contents(DESCRIPTION, as_keys(keys), counts, DIM, blocks())})
     print(f"{count} items x {DIM}, {path.stat().st_size / 1e9:.2f} GB")
 
     def append(store, i):

@@ -1,18 +1,20 @@
-"""One HDF5 file of a store, as readers know it: it never changes once it has its name, so they need no lock.
+"""One HDF5 file of a store: written whole or not at all, held to its format when it is opened and to its digests when it is read.
 
-Vectors lie in blocks, each with a digest that is checked whenever any of it is read, and a reader that knows a file by its
-index notices when another has taken its name. All of a file's content must lie in it, in the format's types.
+A file never changes once it has its name, so that readers need no lock; a reader that knows a file by its index notices when another
+has taken its name. All of a file's content must lie in it, in the format's types. The layout is described in ``cache/README.md``.
 """
 
 import errno
+import io
 import json
 import os
 import stat
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,17 +23,10 @@ from xxhash import xxh3_64_intdigest
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders.base import MODALITIES, Modality, digest_of
 
-FORMAT, VERSION = "musiceval-embeddings", 2
-KEY_BYTES = 32
+FORMAT, VERSION, KEY_BYTES = "musiceval-embeddings", 2, 32
+_TYPES = {"keys": ("u1", 2), "offsets": ("i8", 1), "vectors": ("f4", 2), "digests": ("u8", 1)}
 _BLOCK_BYTES = 1 << 16
-_READ_THROUGH_ROWS = 1024
-_SPAN_BYTES = 1 << 26
-_TYPES = {
-    "keys": (np.uint8, 2),
-    "offsets": (np.int64, 1),
-    "vectors": (np.float32, 2),
-    "digests": (np.uint64, 1),
-}
+_READ_BYTES = 1 << 22  # at once, so that the processor's cache still holds what is digested and copied
 # So many rows of zeros as a whole block of format 1 are a lost block, which its checksum passes; fewer may be what was stored.
 _ROWS_NEVER_ALL_ZERO = 16
 
@@ -42,268 +37,299 @@ class DamagedFileError(StoreError):
     """A file whose structure or content is not what was stored."""
 
 
-class _Group:
-    """The index of one group of a file, held to the format."""
-
-    def __init__(self, name: GroupName, group: h5py.Group, version: int, file_bytes: int):
-        self.name = name
-        self.description = _description(group, name)
-        vectors = _dataset(
-            group, "vectors", 4 * file_bytes if version == 1 else file_bytes, missing=version == 1
-        )
-        self.keys, self.offsets = (_dataset(group, member, file_bytes)[()] for member in ("keys", "offsets"))
-        n_rows, self.dim = vectors.shape
-        if self.keys.shape[1] != KEY_BYTES or self.dim < 1:
-            raise ValueError(f"keys of {self.keys.shape[1]} bytes or vectors of {self.dim} numbers")
-        if len(self.offsets) != len(self.keys) + 1:
-            raise ValueError(f"{len(self.keys)} keys and {len(self.offsets)} offsets")
-        if (
-            self.offsets[0] != 0
-            or self.offsets[-1] != n_rows
-            or (self.offsets[1:] <= self.offsets[:-1]).any()
-        ):
-            raise ValueError("offsets do not cover the vectors in ascending order")
-        self.digests: np.ndarray | None = None
-        self.block_rows = block_rows(self.dim)
-        if version == 1:
-            self.block_rows = vectors.chunks[0] if vectors.chunks else max(n_rows, 1)
-            return
-        self.digests = _dataset(group, "digests", file_bytes)[()]
-        if len(self.digests) != -(-n_rows // self.block_rows):
-            raise ValueError(f"{len(self.digests)} digests for {n_rows} vectors")
-        if group.attrs["index_digest"] != index_digest(name, self.keys, self.offsets):
-            raise ValueError("keys and offsets are not what was stored")
-
-    def sound(self, first: int, vectors: np.ndarray) -> np.ndarray:
-        """Tell which blocks from the ``first`` on are what was stored, given all of their vectors."""
-        if self.digests is not None:
-            return (
-                block_digests(self.name, first, vectors)
-                == self.digests[first:][: -(-len(vectors) // self.block_rows)]
-            )
-        begins = np.arange(0, len(vectors), self.block_rows)
-        filled = np.logical_or.reduceat(vectors.any(axis=1), begins)
-        return filled | (np.diff(np.append(begins, len(vectors))) < _ROWS_NEVER_ALL_ZERO)
-
-    def of_blocks(self, blocks: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Tell which items have vectors in one of these ascending blocks."""
-        first, last = self.offsets[items] // self.block_rows, (self.offsets[items + 1] - 1) // self.block_rows
-        return np.searchsorted(blocks, first) < np.searchsorted(blocks, last, side="right")
-
-
 class StoreFile:
-    """A finished file, opened for reading and held to the format."""
+    """A finished file, opened for reading: its groups, and the stamp and id by which it is known again."""
 
     def __init__(self, path: Path):
-        self.path = path
-        self.identity: tuple = ()
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise StoreError(f"{path}: not a file")
-        if path.stat().st_size and not (path.name.startswith("part-") or h5py.is_hdf5(path)):
-            raise StoreError(
-                f"{path}: not an embedding store, nor any HDF5 file; name another file as the store"
-            )
-        with self._open() as file:
-            self.identity = _identity(file)
-            if _text(file.attrs.get("format")) != FORMAT:
-                raise StoreError(
-                    f"{path}: an HDF5 file, but not an embedding store (its format is not {FORMAT!r})"
-                )
-            self.version = int(file.attrs["version"])
+        status = path.stat()
+        self.path, self.stamp, self._id = path, _stamp(status), None
+        own = path.name.startswith("part-") or not status.st_size
+        if not stat.S_ISREG(status.st_mode) or not (own or h5py.is_hdf5(path)):
+            raise StoreError(f"{path}: not an embedding store, nor any HDF5 file; name another as the store")
+        with self.open() as file:
+            if file.attrs.get("format") not in (FORMAT, FORMAT.encode()):
+                words = f"an HDF5 file, but not an embedding store (its format is not {FORMAT!r})"
+                raise StoreError(f"{path}: {words}")
+            self.version, self._id = int(file.attrs["version"]), file.attrs.get("id")
             if self.version > VERSION:
-                raise StoreError(
-                    f"{path}: written in store format {self.version}, this version of musiceval_sk reads up to {VERSION}; "
-                    "upgrade musiceval_sk to open it"
-                )
-            if self.version < 1 or (self.version > 1 and "id" not in file.attrs):
+                words = f"this version of musiceval_sk reads up to {VERSION}; upgrade musiceval_sk to open it"
+                raise StoreError(f"{path}: written in store format {self.version}, {words}")
+            if self.version < 1 or (self.version > 1 and self._id is None):
                 raise ValueError(f"format {self.version} without its id")
-            file_bytes = file.id.get_filesize()
-            self.groups: dict[GroupName, _Group] = {}
+            self.groups: dict[GroupName, Group] = {}
             for modality in file:
-                for fingerprint in _own(file, modality, h5py.Group):
-                    name = (modality, fingerprint)
-                    group = _own(file[modality], fingerprint, h5py.Group)
-                    self.groups[name] = _Group(name, group, self.version, file_bytes)
-
-    def counts(self, group: GroupName, items: np.ndarray) -> np.ndarray:
-        """Windows of each of these items [shape=(n,)]."""
-        offsets = self.groups[group].offsets
-        return offsets[items + 1] - offsets[items]
-
-    def read(self, group: GroupName, items: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the vectors of ascending items, one item after another, a bounded number of bytes at a time."""
-        where = self.groups[group].offsets[items] * 4 * self.groups[group].dim // _SPAN_BYTES
-        for some in np.split(items, np.flatnonzero(np.diff(where)) + 1):
-            counts = self.counts(group, some)
-            begins = np.cumsum(counts) - counts
-            vectors = np.empty((counts.sum(), self.groups[group].dim), dtype=np.float32)
-            try:
-                self.read_into(vectors, group, some, begins)
-            except DamagedFileError:  # perhaps only what lies between the items
-                if len(some) == 1:
-                    raise
-                for i in range(len(some)):
-                    self.read_into(vectors, group, some[i : i + 1], begins[i : i + 1])
-            yield vectors
-
-    def read_into(self, out: np.ndarray, group: GroupName, items: np.ndarray, places: np.ndarray) -> None:
-        """Fill ``out[places[i] : places[i] + windows of item i]`` for each item; neighbours on disk are read at once."""
-        known, order = self.groups[group], np.argsort(items, kind="stable")
-        begins, ends, places = known.offsets[items[order]], known.offsets[items[order] + 1], places[order]
-        far = begins[1:] - ends[:-1] > _READ_THROUGH_ROWS
-        spans = np.diff(begins * 4 * known.dim // _SPAN_BYTES) > 0
-        bad: list[int] = []
-        with self._open() as file:
-            vectors = file["/".join(group)]["vectors"]
-            for run in np.split(np.arange(len(order)), np.flatnonzero(far | spans) + 1):
-                begin, end, counts = begins[run[0]], ends[run].max(), ends[run] - begins[run]
-                if (np.diff(begins[run]) == counts[:-1]).all() and (
-                    np.diff(places[run]) == counts[:-1]
-                ).all():
-                    bad += _read_rows(vectors, known, begin, end, out[places[run[0]] :][: end - begin])
-                else:
-                    span = np.empty((end - begin, known.dim), dtype=np.float32)
-                    bad += _read_rows(vectors, known, begin, end, span)
-                    _scatter(span, _ranges(begins[run] - begin, counts), out, _ranges(places[run], counts))
-        faulty = known.of_blocks(np.unique(bad), items)
-        if faulty.any():
-            raise DamagedFileError(
-                f"{self.path}: damaged ({faulty.sum()} of {len(items)} {group[0]} items are not what was stored). "
-                "musiceval cache prune --damaged drops them, so that the next musiceval extract computes them anew"
-            )
-
-    def faulty(self, group: GroupName) -> np.ndarray:
-        """Read a whole group and find the items that are not what was stored [shape=(n,)], bool."""
-        known, bad = self.groups[group], []
-        n_rows, step = (
-            int(known.offsets[-1]),
-            max(1, _SPAN_BYTES // (4 * known.dim * known.block_rows)) * known.block_rows,
-        )
-        spans = [(begin, min(begin + step, n_rows)) for begin in range(0, n_rows, step)]
-        while spans:
-            begin, end = spans.pop()
-            span = np.empty((end - begin, known.dim), dtype=np.float32)
-            try:
-                with self._open() as file:
-                    bad += _read_rows(file["/".join(group)]["vectors"], known, begin, end, span)
-            except DamagedFileError:  # a checksum of format 1
-                if end - begin <= known.block_rows:
-                    bad.append(begin // known.block_rows)
-                else:
-                    cuts = [*range(begin, end, known.block_rows), end]
-                    spans += pairwise(cuts)
-        return known.of_blocks(np.unique(bad), np.arange(len(known.keys)))
+                encoders = _member(file, modality, h5py.Group)
+                for fingerprint in encoders:
+                    members = _member(encoders, fingerprint, h5py.Group)
+                    self.groups[modality, fingerprint] = Group(self, (modality, fingerprint), members)
 
     @contextmanager
-    def _open(self) -> Iterator[h5py.File]:
+    def open(self) -> Iterator[h5py.File]:
         """Open the very file that was indexed; one that has taken its name since counts as not found."""
         try:
             with h5py.File(self.path, "r", locking=False) as file:
-                if self.identity not in ((), _identity(file)):
-                    raise FileNotFoundError(errno.ENOENT, "another file has taken its name", str(self.path))
+                found = _stamp(os.stat(file.id.get_vfd_handle())), file.attrs.get("id")
+                if found != (self.stamp, self._id or found[1]):
+                    raise FileNotFoundError
                 yield file
-        except (FileNotFoundError, StoreError, MemoryError):
+        except (StoreError, MemoryError):
             raise
         except Exception as error:  # of damaged structures h5py raises nearly any kind
-            if not self.path.exists():  # a compaction removed it while HDF5 was opening it
-                raise FileNotFoundError(errno.ENOENT, "removed meanwhile", str(self.path)) from error
+            if isinstance(error, FileNotFoundError) or not self.path.exists():
+                raise FileNotFoundError(errno.ENOENT, "removed or replaced", str(self.path)) from error
             if isinstance(error, OSError) and error.errno:
                 raise StoreError(f"{self.path}: cannot be read ({os.strerror(error.errno)})") from error
-            raise DamagedFileError(
-                f"{self.path}: damaged ({error}). Delete this one file and extract again: only the vectors that it held are "
-                "computed anew"
-            ) from error
+            words = "Delete this one file and extract again: only the vectors that it held are computed anew"
+            raise DamagedFileError(f"{self.path}: damaged ({error}). {words}") from error
 
 
-def block_rows(dim: int) -> int:
+class Group:
+    """What a file holds of one encoder and modality: keys and numbers of windows in memory, vectors on disk."""
+
+    def __init__(self, file: StoreFile, name: GroupName, members: h5py.Group):
+        self.file, self.name = file, name
+        self.encoder = json.loads(members.attrs["encoder"])
+        described = isinstance(self.encoder, dict) and digest_of(self.encoder) == name[1]
+        if name[0] not in MODALITIES or not described:
+            raise ValueError(f"the description of {'/'.join(name)} does not belong to its fingerprint")
+        vectors = _dataset(members, "vectors")
+        keys, offsets = _dataset(members, "keys")[()], _dataset(members, "offsets")[()]
+        begins, ends = offsets[:-1], offsets[1:]
+        self._n_rows, self.dim = vectors.shape
+        fitting = keys.shape[1] == KEY_BYTES and self.dim > 0 and len(begins) == len(keys)
+        if not fitting or (offsets[0], offsets[-1]) != (0, self._n_rows) or (ends <= begins).any():
+            raise ValueError("keys, offsets and vectors do not fit together")
+        self.keys, self.begins, self.counts = as_keys(keys), begins, ends - begins
+        self.digests, self._block_rows = None, _block_rows(self.dim)
+        if file.version == 1:
+            self._block_rows = vectors.chunks[0] if vectors.chunks else max(self._n_rows, 1)
+            return
+        self.digests = _dataset(members, "digests")[()]
+        if members.attrs["index_digest"] != _index_digest(name, self.keys, offsets):
+            raise ValueError("keys and offsets are not what was stored")
+        if len(self.digests) != -(-self._n_rows // self._block_rows):
+            raise ValueError(f"{len(self.digests)} digests for {self._n_rows} vectors")
+
+    def __str__(self) -> str:
+        return f"{len(self.keys)} items of {self.name[0]} {self.encoder.get('name', '')} {self.name[1]}"
+
+    def read(self, items: Any = np.s_[:], out: Any = None, places: Any = None) -> np.ndarray:
+        """Read items, each into ``out[places[i] : places[i] + counts[items[i]]]`` if that is given; tell which are damaged.
+
+        Damaged items [shape=(n_items,), bool] are not what was stored; nor is then what ``out`` holds of them.
+        """
+        begins, counts, size = self.begins[items], self.counts[items], self._block_rows
+        rows = _ranges(begins, counts)
+        order = np.argsort(rows, kind="stable")
+        rows, to = rows[order], rows if out is None else _ranges(places, counts)[order]
+        at_once = size * max(1, _READ_BYTES // (4 * self.dim * size))
+        damaged: list[int] = []
+        with self.file.open() as file:
+            vectors = file["/".join(self.name)]["vectors"]
+            for start, stop in pairwise([*np.flatnonzero(np.diff(rows // at_once, prepend=-1)), len(rows)]):
+                block, end = rows[start] // size, min((rows[stop - 1] // size + 1) * size, self._n_rows)
+                begin, n_rows = block * size, end - block * size
+                wanted, place = _as_slice(rows[start:stop] - begin), _as_slice(to[start:stop])
+                direct = stop - start == n_rows and isinstance(wanted, slice) and isinstance(place, slice)
+                found = out[place] if direct and out is not None else np.empty((n_rows, self.dim), np.float32)
+                intact = self._read_blocks(vectors, block, found)
+                damaged += (block + np.flatnonzero(~intact)).tolist()
+                if out is not None and not direct:
+                    out[place] = found[wanted]
+        first, last = begins // size, (begins + counts - 1) // size
+        return np.searchsorted(damaged, first) < np.searchsorted(damaged, last, side="right")
+
+    def _read_blocks(self, vectors: h5py.Dataset, block: int, out: np.ndarray) -> np.ndarray:
+        """Read blocks from the given one on; tell which are what was stored [shape=(n_blocks,)], bool."""
+        space = vectors.id.get_space()
+        space.select_hyperslab((block * self._block_rows, 0), out.shape)
+        try:
+            vectors.id.read(h5py.h5s.create_simple(out.shape), space, out)
+        except OSError as error:
+            if error.errno:
+                raise
+            if len(out) <= self._block_rows:  # a checksum of format 1
+                return np.array([False])
+            blocks = enumerate(np.split(out, range(self._block_rows, len(out), self._block_rows)), block)
+            return np.concatenate([self._read_blocks(vectors, i, rows) for i, rows in blocks])
+        return self.intact(block, out)
+
+    def intact(self, block: int, vectors: np.ndarray) -> np.ndarray:
+        """Hold the vectors of blocks from the given one on against their digests [shape=(n_blocks,)], bool."""
+        if self.digests is not None:
+            digests = _block_digests(self.name, block, vectors)
+            return digests == self.digests[block : block + len(digests)]
+        begins = np.arange(0, len(vectors), self._block_rows)
+        lengths = np.diff(begins, append=len(vectors))
+        return np.logical_or.reduceat(vectors.any(axis=1), begins) | (lengths < _ROWS_NEVER_ALL_ZERO)
+
+
+class Contents(NamedTuple):
+    """What a group is to hold: ``vectors`` yields those of its items in order, however they are cut."""
+
+    encoder: dict[str, Any]
+    keys: np.ndarray
+    counts: np.ndarray
+    dim: int
+    vectors: Iterable[np.ndarray]
+
+
+def write_store_file(path: Path, groups: dict[GroupName, Contents], replaces: tuple | None = None) -> bool:
+    """Write a file aside and name it once it reads back as it was meant, if then the file that it ``replaces`` is there (by its stamp)."""
+    _make_folder(path.parent)
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with _Sink(aside, "x+") as sink:
+            # From 1.10 on HDF5 checksums its own structures, too (but for strings of variable length, so there are
+            # none): a flipped bit is an error, not another number.
+            with h5py.File(sink, "w", libver=("v110", "v110")) as file:
+                file.attrs["format"], file.attrs["version"] = np.bytes_(FORMAT), VERSION
+                file.attrs["id"] = np.bytes_(uuid.uuid4().hex)
+                for name, contents in groups.items():
+                    _write_group(file.create_group("/".join(name)), name, contents, sink)
+            sink.check()
+            os.fsync(sink.fileno())
+        _read_back(aside, groups)
+        if stamp_of(path) != replaces:
+            return False
+        os.replace(aside, path)
+        _sync_folder(path.parent)
+        return True
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class _Sink(io.FileIO):
+    """A file that never fails HDF5, which crashes when it is closed after an error: `check` raises the first one kept."""
+
+    _error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        while len(rest) and self._error is None:
+            rest = rest[self._try(super().write, rest) or 0 :]
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._try(super().truncate, size) or 0
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _try(self, act: Callable, argument: Any) -> Any:
+        try:
+            return act(argument)
+        except OSError as error:
+            self._error = self._error or error
+
+
+def _write_group(group: h5py.Group, name: GroupName, contents: Contents, sink: _Sink) -> None:
+    offsets = np.concatenate([[0], np.cumsum(contents.counts)]).astype(np.int64)
+    text = json.dumps(contents.encoder, sort_keys=True, ensure_ascii=False)
+    group.attrs["encoder"] = np.bytes_(text.encode())
+    group.attrs["index_digest"] = _index_digest(name, contents.keys, offsets)
+    group["keys"] = contents.keys.view(np.uint8).reshape(-1, KEY_BYTES)
+    group["offsets"] = offsets
+    vectors = group.create_dataset("vectors", (offsets[-1], contents.dim), np.float32, fill_time="never")
+    size, written, digests = _block_rows(contents.dim), 0, []
+    rest = np.empty((0, contents.dim), dtype=np.float32)
+    for some in contents.vectors:
+        rest = np.concatenate([rest, some])
+        n_whole = len(rest) if written + len(rest) == len(vectors) else len(rest) // size * size
+        vectors[written : written + n_whole] = rest[:n_whole]
+        sink.check()
+        digests.append(_block_digests(name, written // size, rest[:n_whole]))
+        written, rest = written + n_whole, rest[n_whole:].copy()
+    group["digests"] = np.concatenate(digests)
+
+
+def _read_back(path: Path, groups: dict[GroupName, Contents]) -> None:
+    """Hold a file against the digests of what was meant; they lie in it, and each checks what the others do not."""
+    try:
+        written = StoreFile(path).groups
+        if written.keys() != groups.keys() or any(group.read().any() for group in written.values()):
+            raise DamagedFileError(f"{path}: vectors differ")
+    except StoreError as error:
+        raise OSError(f"what was written does not read back the same: {error}") from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each entered on disk before anything is written into it."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync_folder(made.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def as_keys(keys: Sequence[bytes] | np.ndarray) -> np.ndarray:
+    """Make an array of keys, which numpy can sort; all are equally long, so that its padding with zeros cannot mislead."""
+    together = np.ascontiguousarray(keys) if isinstance(keys, np.ndarray) else b"".join(keys)
+    return np.frombuffer(together, dtype=f"S{KEY_BYTES}")
+
+
+def _block_rows(dim: int) -> int:
     """Rows of a block: as many as fit into 64 KiB, at least one."""
     return max(1, _BLOCK_BYTES // (4 * dim))
 
 
-def block_digests(group: GroupName, first: int, vectors: np.ndarray) -> np.ndarray:
-    """Digest blocks from the ``first`` on (XXH3, 64 bits), seeded by group and number: zeros, or other blocks, do not pass."""
-    step, buffer = (
-        block_rows(vectors.shape[1]) * 4 * vectors.shape[1],
-        vectors.reshape(-1).view(np.uint8).data,
-    )
-    seed = _seed(group) + first
-    digests = [
-        xxh3_64_intdigest(buffer[at : at + step], seed + i)
-        for i, at in enumerate(range(0, len(buffer), step))
-    ]
-    return np.array(digests, dtype=np.uint64)
+def _block_digests(name: GroupName, block: int, vectors: np.ndarray) -> np.ndarray:
+    """Digest blocks from the given one on (XXH3, 64 bits), seeded by group and number: zeros, or other blocks, do not pass."""
+    step, seed = 4 * vectors.shape[1] * _block_rows(vectors.shape[1]), _seed(name) + int(block)
+    content = vectors.reshape(-1).view(np.uint8).data
+    spans = [content[at : at + step] for at in range(0, len(content), step)]
+    return np.array([xxh3_64_intdigest(span, seed + i) for i, span in enumerate(spans)], dtype=np.uint64)
 
 
-def index_digest(group: GroupName, keys: np.ndarray, offsets: np.ndarray) -> np.uint64:
+def _index_digest(name: GroupName, keys: np.ndarray, offsets: np.ndarray) -> np.uint64:
     """Digest what says where each item is (XXH3, 64 bits), seeded by group."""
-    return np.uint64(
-        xxh3_64_intdigest(np.ascontiguousarray(keys).tobytes() + offsets.tobytes(), _seed(group))
-    )
+    return np.uint64(xxh3_64_intdigest(keys.tobytes() + offsets.tobytes(), _seed(name)))
 
 
-def _seed(group: GroupName) -> int:
-    return xxh3_64_intdigest("/".join(group).encode()) >> 1  # leaves room to add numbers of blocks
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """Size, inode and time of a file, by which one looks whether it is still the same; None where there is none."""
+    try:
+        return _stamp(path.stat())
+    except FileNotFoundError:
+        return None
 
 
-def _read_rows(vectors: h5py.Dataset, known: _Group, begin: int, end: int, out: np.ndarray) -> list[int]:
-    """Read rows into ``out``, whole blocks directly; return the numbers of blocks that are not what was stored."""
-    size, n_rows, bad = known.block_rows, int(known.offsets[-1]), []
-    inner = (-(-begin // size) * size, n_rows if end == n_rows else end // size * size)
-    cuts = (begin, *inner, end) if inner[0] < inner[1] else (begin, end)
-    for lower, upper in pairwise(cuts):
-        if lower == upper:
-            continue
-        part = out[lower - begin : upper - begin]
-        first = lower // size
-        low, high = first * size, min(-(-upper // size) * size, n_rows)
-        if (low, high) == (lower, upper):
-            vectors.read_direct(part, np.s_[low:high])
-            span = part
-        else:
-            span = vectors[low:high]
-            part[:] = span[lower - low : upper - low]
-        bad += (first + np.flatnonzero(~known.sound(first, span))).tolist()
-    return bad
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_ino, status.st_mtime_ns
 
 
-def _description(group: h5py.Group, name: GroupName) -> str:
-    text = _text(group.attrs["encoder"])
-    description = json.loads(text)
-    if name[0] not in MODALITIES or not isinstance(description, dict) or digest_of(description) != name[1]:
-        raise ValueError(f"the description of {'/'.join(name)} does not belong to its fingerprint")
-    return text
+def _seed(name: GroupName) -> int:
+    return xxh3_64_intdigest("/".join(name).encode()) >> 1  # leaves room to add numbers of blocks
 
 
-def _own(group: h5py.Group, name: str, kind: type) -> Any:
+def _member(group: h5py.Group, name: str, kind: type) -> Any:
     """Look a member up; it must lie in this very file."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name!r} is a link to elsewhere, or missing")
-    member = group[name]
+    member = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
     if not isinstance(member, kind):
-        raise ValueError(f"{name!r} is a {type(member).__name__}, not a {kind.__name__}")
+        raise ValueError(f"{name!r} is missing, lies elsewhere, or is no {kind.__name__}")
     return member
 
 
-def _dataset(group: h5py.Group, name: str, most_bytes: int, *, missing: bool = False) -> h5py.Dataset:
-    """Look a dataset up; its type must be the format's, and all of its bytes must lie in this file, unless some may be missing."""
-    dataset, (dtype, ndim) = _own(group, name, h5py.Dataset), _TYPES[name]
-    if dataset.dtype != dtype or dataset.ndim != ndim:
-        raise ValueError(f"{name!r} is not of the format's type and shape")
-    if dataset.is_virtual or dataset.external:
-        raise ValueError(f"{name!r} takes its numbers from another file")
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """Look a dataset up: of the format's type, in this very file, and no larger than that can hold."""
+    dataset = _member(group, name, h5py.Dataset)
     plan = dataset.id.get_create_plist()
-    if {plan.get_filter(i)[0] for i in range(plan.get_nfilters())} - {h5py.h5z.FILTER_FLETCHER32}:
-        raise ValueError(f"{name!r} is compressed, which the format does not know")
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > most_bytes or (stored < dataset.nbytes and not missing):
-        raise ValueError(f"{name!r} should take {dataset.nbytes} bytes and has {stored}")
+    filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())} - {h5py.h5z.FILTER_FLETCHER32}
+    elsewhere = plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count()
+    if (dataset.dtype, dataset.ndim) != _TYPES[name] or filters or elsewhere:
+        raise ValueError(f"{name!r} is of another type than the format's, compressed, or stored elsewhere")
+    if dataset.nbytes > 4 * group.file.id.get_filesize():  # chunks of format 1 may never have been written
+        raise ValueError(f"{name!r} should take {dataset.nbytes} bytes, more than its file has")
     return dataset
-
-
-def _identity(file: h5py.File) -> tuple:
-    """Make the proof that an open file is the one indexed: its id (format 2) and its place on disk."""
-    status = os.fstat(file.id.get_vfd_handle())
-    return _text(file.attrs.get("id")), status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -311,15 +337,6 @@ def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
-def _scatter(span: np.ndarray, rows: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
-    """Copy ``out[places[i]] = span[rows[i]]``, in one pass where the places have no gap."""
-    order = np.argsort(places, kind="stable")
-    rows, places = rows[order], places[order]
-    if places[-1] - places[0] + 1 == len(places):
-        np.take(span, rows, axis=0, out=out[places[0] : places[-1] + 1], mode="clip")
-    else:
-        out[places] = span[rows]
-
-
-def _text(attribute: Any) -> str:
-    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
+def _as_slice(rows: np.ndarray) -> np.ndarray | slice:
+    """Make a slice, which numpy copies at once, of rows that are neighbours."""
+    return slice(rows[0], rows[-1] + 1) if (np.diff(rows) == 1).all() else rows

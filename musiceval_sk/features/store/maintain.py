@@ -1,14 +1,11 @@
 """Look into a store, check it, take another store's vectors into it, and take out what is no longer wanted."""
 
-import json
 import os
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,24 +16,10 @@ from musiceval_sk.exceptions import AudioError, StoreError
 from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.extract import audio_keys, text_key
 from musiceval_sk.features.file_index import FileIndex
-from musiceval_sk.features.store.file import KEY_BYTES, DamagedFileError, GroupName, StoreFile
-from musiceval_sk.features.store.index import GroupIndex, Keep, all_items
-from musiceval_sk.features.store.store import EmbeddingStore
+from musiceval_sk.features.store.file import KEY_BYTES, DamagedFileError, StoreFile, as_keys, stamp_of
+from musiceval_sk.features.store.store import EmbeddingStore, GroupIndex, Keep, all_items, names_of
 
-_INFO_COLUMNS = [
-    "modality",
-    "name",
-    "fingerprint",
-    "checkpoint",
-    "items",
-    "windows",
-    "dim",
-    "first_written",
-    "last_written",
-]
-_PRUNE_COLUMNS = ["modality", "fingerprint", "name", "kept", "dropped", "dropped_windows"]
 _COPY_BYTES = 1 << 26
-_ATTEMPTS = 50
 
 
 @dataclass(frozen=True)
@@ -70,18 +53,14 @@ class StoreInfo:
     unreadable: dict[str, str]
 
     def __str__(self) -> str:
+        minutes = "{:%Y-%m-%d %H:%M %Z}".format
+        shown = {"checkpoint": "{:.12}".format, "first_written": minutes, "last_written": minutes}
         lines = [
             f"{self.path} (format {self.version or 'unknown'})",
             f"  main file: {self.main_bytes:,} bytes; parts: {self.n_parts}, {self.parts_bytes:,} bytes",
+            *([self.encoders.to_string(index=False, formatters=shown)] if len(self.encoders) else []),
+            *(f"  cannot be read: {reason}" for reason in self.unreadable.values()),
         ]
-        for row in self.encoders.itertuples():
-            checkpoint = f", checkpoint {row.checkpoint[:12]}" if row.checkpoint else ""
-            dates = " to ".join(f"{date:%Y-%m-%d %H:%M}" for date in (row.first_written, row.last_written))
-            lines += [
-                f"  {row.modality} {row.name} {row.fingerprint}{checkpoint}",
-                f"    {row.items:,} items, {row.windows:,} windows of {row.dim} numbers, written {dates} UTC",
-            ]
-        lines += [f"  cannot be read: {reason}" for reason in self.unreadable.values()]
         return "\n".join(lines)
 
 
@@ -114,32 +93,38 @@ def store_info(store: EmbeddingStore) -> StoreInfo:
       name  items  windows  dim
     0  toy      1        2    3
     """
-    looked = _look(store)
-    files = [file for file in looked.values() if isinstance(file, StoreFile)]
+    files, unreadable = store.retry(lambda: _open_all(store))
     rows = []
-    for group in sorted({group for file in files for group in file.groups}):
-        holding = [file for file in files if group in file.groups]
-        description = json.loads(holding[0].groups[group].description)
-        dims = sorted({file.groups[group].dim for file in holding})
-        items = GroupIndex(group, [file for file in holding if file.groups[group].dim == dims[0]]).items()
-        dates = pd.to_datetime([_written_at(file.path) for file in holding], unit="s", utc=True)
-        n_items, n_windows = _count(group, items)
-        checkpoint = str(description.get("checkpoint_sha256") or "")
-        name = description.get("name", "")
-        rows.append(
-            (group[0], name, group[1], checkpoint, n_items, n_windows, dims[0], dates.min(), dates.max())
-        )
-    sizes = {path: path.stat().st_size for path in looked if path.exists()}
-    main_bytes = sizes.pop(store.path, 0)
-    return StoreInfo(
-        str(store.path),
-        max((file.version for file in files), default=None),
-        main_bytes,
-        sum(sizes.values()),
-        len(sizes),
-        pd.DataFrame(rows, columns=_INFO_COLUMNS),
-        {str(path): str(file) for path, file in looked.items() if isinstance(file, StoreError)},
-    )
+    for name in names_of(files):
+        index = GroupIndex(name, files)
+        encoder, items, windows = index.groups[0].encoder, len(index.keys), int(index.counts.sum())
+        checkpoint = str(encoder.get("checkpoint_sha256") or "")
+        dates = pd.to_datetime([_written_at(group.file) for group in index.groups], unit="s", utc=True)
+        held = (checkpoint, items, windows, index.dim, dates.min(), dates.max())
+        rows.append((name[0], encoder.get("name", ""), name[1], *held))
+    columns = ["modality", "name", "fingerprint", "checkpoint", "items", "windows", "dim"]
+    encoders = pd.DataFrame(rows, columns=[*columns, "first_written", "last_written"])
+    sizes = {path: (stamp_of(path) or (0,))[0] for path in (*(file.path for file in files), *unreadable)}
+    main_bytes, version = sizes.pop(store.main, 0), max((file.version for file in files), default=None)
+    reasons = {str(path): str(error) for path, error in unreadable.items()}
+    return StoreInfo(str(store.path), version, main_bytes, sum(sizes.values()), len(sizes), encoders, reasons)
+
+
+def _open_all(store: EmbeddingStore) -> tuple[list[StoreFile], dict[Path, StoreError]]:
+    """Open every file of a store, or say why it cannot be."""
+    files, unreadable = [], {}
+    for path in store.files():
+        try:
+            files.append(StoreFile(path))
+        except StoreError as error:
+            unreadable[path] = error
+    return files, unreadable
+
+
+def _written_at(file: StoreFile) -> float:
+    """Tell when a file was written, in seconds since 1970: a part's name says it, also where the file was copied."""
+    named = re.match(r"part-(\d{20})-", file.path.name)
+    return int(named[1] if named else file.stamp[2]) / 1e9
 
 
 @dataclass(frozen=True)
@@ -184,36 +169,24 @@ def verify_store(store: EmbeddingStore) -> VerifyReport:
     StoreError
         If a file may not be read, is no store's, or is of a newer format: none of these is damage.
     """
-    checked: dict[tuple, tuple[int, str, str]] = {}  # files that others leave alone meanwhile are read once
 
-    def _report() -> VerifyReport:
-        looked = _look(store)
-        for file in looked.values():
-            if isinstance(file, StoreError) and not isinstance(file, DamagedFileError):
-                raise file
-        findings = {path: _check(file, checked) for path, file in looked.items()}
-        rows = {str(path): finding[1:] for path, finding in findings.items() if finding[1]}
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["problem", "held"]).rename_axis("path")
-        return VerifyReport(len(looked), sum(finding[0] for finding in findings.values()), table)
+    @cache
+    def check(path: Path, stamp: tuple) -> tuple[int, str, str]:
+        """Give number of items, problems, and what is held; files that others leave alone meanwhile are read once."""
+        try:
+            groups = list(StoreFile(path).groups.values())
+        except DamagedFileError as error:
+            return 0, str(error).split(": ", 1)[1], "what can no longer be told"
+        damaged = {group: int(group.read().sum()) for group in groups}
+        problems = [
+            f"{number} of {group} are not what was stored" for group, number in damaged.items() if number
+        ]
+        return sum(len(group.keys) for group in groups), "; ".join(problems), ", ".join(map(str, groups))
 
-    return _while_files_vanish(store, _report)
-
-
-def _check(file: StoreFile | StoreError, checked: dict[tuple, tuple[int, str, str]]) -> tuple[int, str, str]:
-    """Count the items; say in words what is wrong and what the file held."""
-    if isinstance(file, StoreError):
-        return 0, str(file).split(": ", 1)[1], "what can no longer be told"
-    if file.identity not in checked:
-        problems, held = [], []
-        for group, known in file.groups.items():
-            label = f"{group[0]} {json.loads(known.description).get('name', '')} {group[1]}"
-            n, faulty = len(known.keys), int(file.faulty(group).sum())
-            held.append(f"{n} items of {label}")
-            if faulty:
-                problems.append(f"{faulty} of {n} items of {label} are not what was stored")
-        n_items = sum(len(known.keys) for known in file.groups.values())
-        checked[file.identity] = n_items, "; ".join(problems), ", ".join(held)
-    return checked[file.identity]
+    checks = store.retry(lambda: {str(path): check(path, stamp_of(path)) for path in store.files()})
+    rows = {path: finding[1:] for path, finding in checks.items() if finding[1]}
+    damaged = pd.DataFrame.from_dict(rows, orient="index", columns=["problem", "held"]).rename_axis("path")
+    return VerifyReport(len(checks), sum(n_items for n_items, *_ in checks.values()), damaged)
 
 
 def merge_stores(store: EmbeddingStore, others: Sequence[EmbeddingStore]) -> pd.DataFrame:
@@ -251,17 +224,11 @@ def merge_stores(store: EmbeddingStore, others: Sequence[EmbeddingStore]) -> pd.
     rows = []
     for other in others:
         for held in other.encoders().itertuples():
-            copied, there = _copy_group(store, other, (held.modality, held.fingerprint))
-            rows.append(
-                (
-                    str(other.path),
-                    held.modality,
-                    held.fingerprint,
-                    held.encoder.get("name", ""),
-                    copied,
-                    there,
-                )
-            )
+            index, copied = other.index((held.modality, held.fingerprint)), 0
+            for some in index.batches(_COPY_BYTES):
+                copied += _copy_lacking(store, other, index, some)
+            found = (held.encoder.get("name", ""), copied, len(index.keys) - copied)
+            rows.append((str(other.path), held.modality, held.fingerprint, *found))
     if store.needs_compaction():
         store.compact(timeout=0)
     return pd.DataFrame(rows, columns=["source", "modality", "fingerprint", "name", "copied", "there"])
@@ -313,29 +280,22 @@ def prune_store(
         If a file is damaged, the folder cannot be written, or the lock is not to be had.
     """
     if (len(fingerprints) > 0) + (len(keep) > 0) + damaged != 1:
-        raise ValueError(
-            "give fingerprints of encoders to drop, or clips tables to keep, or damaged=True, one of the three"
-        )
+        raise ValueError("give fingerprints of encoders to drop, or clips tables to keep, or damaged=True")
     if not exists(store):
-        return pd.DataFrame(columns=_PRUNE_COLUMNS)
+        return _prune_report([], all_items)
     if damaged:
-        choice: Keep = cache(lambda file, group: ~file.faulty(group))
+        choice: Keep = cache(lambda group: ~group.read())
     elif len(keep):
-        choice = _only(_keys_of(keep, FileIndex(f"{store.path}.files.npy")))
+        choice = _named_by(keep, FileIndex(f"{store.path}.files.npy"))
     else:
-        choice = _all_but(fingerprints, store.groups())
+        choice = _all_but(fingerprints, store)
     if dry_run:
-        return _while_files_vanish(store, lambda: _prune_report(store.look(), choice))
-    try:
-        with store.locked("prune", timeout):
-            files = store.look()
-            report = _prune_report(files, choice)
-            if not all(choice(file, group).all() for file in files for group in file.groups):
-                store.rewrite(choice)
-    except TimeoutError as error:
-        raise StoreError(
-            f"{store.path}: cannot prune while another process compacts or changes the store; try again later"
-        ) from error
+        return store.retry(lambda: _prune_report(store.look(), choice))
+    with store.locked("prune", timeout):
+        files = store.look()
+        report = _prune_report(files, choice)
+        if not all(choice(group).all() for file in files for group in file.groups.values()):
+            store.fold(files, store.main, choice)
     return report
 
 
@@ -355,117 +315,57 @@ def exists(store: EmbeddingStore) -> bool:
     return store.path.exists() or store.parts_folder.is_dir()
 
 
-def _while_files_vanish(store: EmbeddingStore, work: Callable[[], Any]) -> Any:
-    """Do work on files anew when another process folds them between our looking and our reading."""
-    for _ in range(_ATTEMPTS):
-        with suppress(FileNotFoundError):
-            return work()
-    raise StoreError(f"{store.path}: files vanished while reading, {_ATTEMPTS} times in a row")
+def _copy_lacking(store: EmbeddingStore, other: EmbeddingStore, index: GroupIndex, some: np.ndarray) -> int:
+    """Copy those of some items that a store lacks, and count them."""
+    # Of an array's keys numpy leaves zeros at the end out.
+    keys = [key.ljust(KEY_BYTES, b"\0") for key in index.keys[some].tolist()]
+    # What was pruned from the other store meanwhile is not there to copy.
+    wanted = ~store.contains(*index.name, keys) & other.contains(*index.name, keys)
+    keys = [key for key, is_wanted in zip(keys, wanted, strict=True) if is_wanted]
+    if keys:
+        vectors, offsets = other.read(*index.name, keys)
+        store.append(index.name[0], index.groups[0].encoder, keys, np.split(vectors, offsets[1:-1]))
+    return len(keys)
 
 
-def _look(store: EmbeddingStore) -> dict[Path, StoreFile | StoreError]:
-    """Open every file of a store, or say why it cannot be."""
-    return _while_files_vanish(store, lambda: {path: _opened(path) for path in store.files()})
-
-
-def _opened(path: Path) -> StoreFile | StoreError:
-    try:
-        return StoreFile(path)
-    except StoreError as error:
-        return error
-
-
-def _written_at(path: Path) -> float:
-    """Tell when a file was written, in seconds since 1970: a part's name says it, also where the file was copied."""
-    named = re.match(r"part-(\d{20})-", path.name)
-    return int(named[1]) / 1e9 if named else path.stat().st_mtime
-
-
-def _copy_group(store: EmbeddingStore, other: EmbeddingStore, group: GroupName) -> tuple[int, int]:
-    """Copy what the store lacks, a bounded number of bytes at a time; count what was copied and what was there."""
-    copied = n_items = 0
-    for file, items in other.items(group).items():
-        n_items += len(items)
-        known, ends = file.groups[group], np.cumsum(file.counts(group, items)) * 4 * file.groups[group].dim
-        for some in np.split(items, np.flatnonzero(np.diff((ends - 1) // _COPY_BYTES)) + 1):
-            keys = [key.tobytes() for key in known.keys[some]]
-            # What was pruned from the other store meanwhile is not there to copy.
-            wanted = ~store.contains(*group, keys) & other.contains(*group, keys)
-            keys = [key for key, is_wanted in zip(keys, wanted, strict=True) if is_wanted]
-            if keys:
-                vectors, offsets = other.read(*group, keys)
-                description = json.loads(known.description)
-                store.append(group[0], description, keys, np.split(vectors, offsets[1:-1]))
-                copied += len(keys)
-    return copied, n_items - copied
-
-
-def _all_but(prefixes: Sequence[str], groups: list[GroupName]) -> Keep:
+def _all_but(prefixes: Sequence[str], store: EmbeddingStore) -> Keep:
     """Keep everything but the encoders whose fingerprints begin like this."""
-    known = sorted({fingerprint for _, fingerprint in groups})
+    known = sorted({fingerprint for _, fingerprint in store.groups()})
     dropped = set()
     for prefix in prefixes:
         fitting = [fingerprint for fingerprint in known if prefix and fingerprint.startswith(prefix.lower())]
         if len(fitting) != 1:
-            raise ValueError(
-                f"fingerprint {prefix!r} fits {len(fitting)} of those stored, it must fit one; "
-                f"stored are: {listed(fitting or known)}"
-            )
+            words = f"it must fit one; stored are: {listed(fitting or known)}"
+            raise ValueError(f"fingerprint {prefix!r} fits {len(fitting)} of those stored, {words}")
         dropped.update(fitting)
-    return lambda file, group: all_items(file, group) & (group[1] not in dropped)
+    return lambda group: all_items(group) & (group.name[1] not in dropped)
 
 
-def _only(kept: dict[str, np.ndarray]) -> Keep:
-    """Keep the items of these keys, and all of a modality of which nothing is known."""
-
-    def keep(file: StoreFile, group: GroupName) -> np.ndarray:
-        if group[0] not in kept:
-            return all_items(file, group)
-        return np.isin(_comparable(file.groups[group].keys), kept[group[0]])
-
-    return keep
-
-
-def _keys_of(tables: Sequence[pd.DataFrame], index: FileIndex) -> dict[str, np.ndarray]:
-    """Digest all sounds and prompts of the tables."""
+def _named_by(tables: Sequence[pd.DataFrame], index: FileIndex) -> Keep:
+    """Keep the sounds and prompts of these tables, and all prompts if they have none."""
     for table in tables:
         check_clips(table, columns=["path"])
-    keys, unreadable = audio_keys(pd.concat([sounds_of(table) for table in tables], ignore_index=True), index)
+    sounds, unreadable = audio_keys(
+        pd.concat([sounds_of(table) for table in tables], ignore_index=True), index
+    )
     if len(unreadable):
-        raise AudioError(
-            f"{counted(len(unreadable), 'clip')} to keep cannot be read, so that their vectors would be dropped; restore them or "
-            f"take them out of the table: {listed(unreadable)}"
-        )
-    found = {"audio": list(keys)}
+        words = "so that their vectors would be dropped; restore them or take them out of the table"
+        what = counted(len(unreadable), "clip")
+        raise AudioError(f"{what} to keep cannot be read, {words}: {listed(unreadable)}")
     prompts = {prompt for table in tables if "prompt" in table for prompt in table["prompt"]}
+    keys = {"audio": as_keys(list(sounds))}
     if prompts - {""}:
-        found["text"] = [text_key(prompt) for prompt in prompts]
-    return {
-        modality: _comparable(np.frombuffer(b"".join(some), np.uint8)) for modality, some in found.items()
-    }
-
-
-def _comparable(keys: np.ndarray) -> np.ndarray:
-    """Make one comparable value of each key [shape=(n,)]; all are equally long, so that padding cannot mislead."""
-    return np.ascontiguousarray(keys).view(f"S{KEY_BYTES}").ravel()
+        keys["text"] = as_keys([text_key(prompt) for prompt in prompts])
+    return lambda group: (
+        np.isin(group.keys, keys[group.name[0]]) if group.name[0] in keys else all_items(group)
+    )
 
 
 def _prune_report(files: Sequence[StoreFile], keep: Keep) -> pd.DataFrame:
     rows = []
-    for group in sorted({group for file in files for group in file.groups}):
-        holding = [file for file in files if group in file.groups]
-        keys = np.concatenate([_comparable(file.groups[group].keys) for file in holding])
-        counts = np.concatenate([np.diff(file.groups[group].offsets) for file in holding])
-        stays = np.isin(keys, keys[np.concatenate([keep(file, group) for file in holding])])
-        first = np.unique(keys, return_index=True)[1]
-        lost = first[~stays[first]]
-        name = json.loads(holding[0].groups[group].description).get("name", "")
-        rows.append((*group, name, len(first) - len(lost), len(lost), int(counts[lost].sum())))
-    return pd.DataFrame(rows, columns=_PRUNE_COLUMNS)
-
-
-def _count(group: GroupName, items: dict[StoreFile, np.ndarray]) -> tuple[int, int]:
-    """Count items and their windows."""
-    return sum(map(len, items.values())), sum(
-        int(file.counts(group, some).sum()) for file, some in items.items()
-    )
+    for name in names_of(files):
+        there, kept = GroupIndex(name, files), GroupIndex(name, files, keep)
+        n_dropped, windows = len(there.keys) - len(kept.keys), int(there.counts.sum() - kept.counts.sum())
+        rows.append((*name, there.groups[0].encoder.get("name", ""), len(kept.keys), n_dropped, windows))
+    columns = ["modality", "fingerprint", "name", "kept", "dropped", "dropped_windows"]
+    return pd.DataFrame(rows, columns=columns)

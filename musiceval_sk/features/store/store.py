@@ -1,17 +1,16 @@
-"""The store as a whole: a main HDF5 file and, beside it, a folder of parts.
+"""The store as a whole: a main HDF5 file and, beside it, a folder of parts, read as one.
 
-Appending writes one new part; reading sees main file and parts as one; `EmbeddingStore.compact` folds the parts into the main
-file, and appending folds parts of a size together before they grow many. Nothing that was stored is ever opened for writing
-again, so killing a process at any moment loses at most the batch in flight, and many writers, also on several hosts over a
-shared folder, append without a lock. The layout is described in ``cache/README.md``.
+Appending writes one new part; `EmbeddingStore.compact` folds the parts into the main file, and appending folds parts of a size
+together before they grow many. Nothing that was stored is ever opened for writing again, so killing a process at any moment loses at
+most the batch in flight, and many writers, also on several hosts over a shared folder, append without a lock. The layout is
+described in ``cache/README.md``.
 """
 
-import json
+import fnmatch
 import os
-import re
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders.base import MODALITIES, Modality, digest_of
-from musiceval_sk.features.store.file import KEY_BYTES, GroupName, StoreFile
-from musiceval_sk.features.store.index import GroupIndex, Keep, all_items
-from musiceval_sk.features.store.write import Contents, write_store_file
+from musiceval_sk.features.store.file import (
+    KEY_BYTES,
+    Contents,
+    DamagedFileError,
+    Group,
+    GroupName,
+    StoreFile,
+    as_keys,
+    stamp_of,
+    write_store_file,
+)
 
-DEFAULT_STORE = Path("cache") / "embeddings.h5"
 _ABANDONED_SECONDS = 24 * 3600
 _ATTEMPTS = 50
+_FOLD_BYTES = 1 << 26
 # So many parts of a size become one: a store of any size has a few hundred parts at most, and each byte is rewritten once a size.
 _PARTS_OF_A_SIZE = 32
-_SMALLEST_SIZE, _SIZE_STEP = 1 << 16, 8
+_SMALL_BYTES = 1 << 16
+
+Keys = Sequence[bytes]
+Keep = Callable[[Group], np.ndarray]
+
+
+class BusyStoreError(StoreError):
+    """A store whose lock another process holds."""
 
 
 def default_store_path() -> Path:
@@ -42,7 +55,84 @@ def default_store_path() -> Path:
     Path
         The environment variable ``MUSICEVAL_CACHE``, else ``cache/embeddings.h5`` below the working folder.
     """
-    return Path(os.environ.get("MUSICEVAL_CACHE") or DEFAULT_STORE)
+    return Path(os.environ.get("MUSICEVAL_CACHE") or "cache/embeddings.h5")
+
+
+def all_items(group: Group) -> np.ndarray:
+    """Keep every item."""
+    return np.ones(len(group.keys), dtype=bool)
+
+
+def names_of(files: Sequence[StoreFile]) -> list[GroupName]:
+    """Modality and fingerprint of every group that these files hold, sorted."""
+    return sorted({name for file in files for name in file.groups})
+
+
+class GroupIndex:
+    """Where the items of one group lie in several files, sorted by key, each once; where files repeat one, the first counts."""
+
+    def __init__(self, name: GroupName, files: Sequence[StoreFile], keep: Keep = all_items):
+        groups = [file.groups[name] for file in files if name in file.groups]
+        items = {group: some for group in groups if len(some := np.flatnonzero(keep(group)))}
+        self.name, self.groups = name, list(items)
+        keys = np.concatenate([as_keys([]), *(group.keys[some] for group, some in items.items())])
+        self.keys, first = np.unique(keys, return_index=True)
+        self._group_of = np.repeat(np.arange(len(items)), [len(some) for some in items.values()])[first]
+        self._item_of = np.concatenate([np.empty(0, dtype=int), *items.values()])[first]
+        counts = [group.counts[some] for group, some in items.items()]
+        self.counts = np.concatenate([np.empty(0, dtype=int), *counts])[first]
+        self.dim = self.groups[0].dim if self.groups else 0
+
+    def checked(self) -> "GroupIndex":
+        """Give this index, if all of its vectors have one length."""
+        for group in self.groups:
+            if group.dim != self.dim:
+                words = f"have length {group.dim}, but {self.dim} in {self.groups[0].file.path}"
+                raise StoreError(
+                    f"{group.file.path}: vectors of {'/'.join(self.name)} {words}: the encoder's description hid a change; drop "
+                    f"both by musiceval cache prune --fingerprint {self.name[1][:8]}, or delete one file"
+                )
+        return self
+
+    def find(self, keys: Keys) -> np.ndarray:
+        """Find keys, as positions for `read`; -1 where one is not there."""
+        wanted = as_keys(keys)
+        if not len(self.keys):
+            return np.full(len(wanted), -1)
+        order = np.argsort(wanted, kind="stable")  # of sorted keys many are found at once
+        positions = np.empty(len(wanted), dtype=int)
+        positions[order] = np.searchsorted(self.keys, wanted[order]).clip(max=len(self.keys) - 1)
+        return np.where(self.keys[positions] == wanted, positions, -1)
+
+    def read(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Read vectors and offsets of the items at these positions, in their order."""
+        offsets = np.concatenate([[0], np.cumsum(self.counts[positions])])
+        vectors = np.empty((offsets[-1], self.dim), dtype=np.float32)
+        numbers = self._group_of[positions]
+        order = np.argsort(numbers, kind="stable")
+        for some in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            group = self.groups[numbers[some[0]]]
+            damaged = group.read(self._item_of[positions[some]], vectors, offsets[some])
+            if damaged.any():
+                raise DamagedFileError(
+                    f"{group.file.path}: damaged ({damaged.sum()} of {len(some)} {self.name[0]} items are not what was stored). "
+                    "musiceval cache prune --damaged drops them, so that the next musiceval extract computes them anew"
+                )
+        return vectors, offsets
+
+    def batches(self, n_bytes: int) -> list[np.ndarray]:
+        """Positions of all items as they lie on disk, cut where a file ends or so many bytes of vectors are full."""
+        order = np.lexsort((self._item_of, self._group_of))
+        ends = np.cumsum(self.counts[order]) * 4 * self.dim
+        cuts = np.diff((ends - 1) // n_bytes) + np.diff(self._group_of[order])
+        return np.split(order, np.flatnonzero(cuts) + 1)
+
+    def contents(self) -> Contents:
+        """All items, to be read while they are written elsewhere."""
+        batches = self.checked().batches(_FOLD_BYTES)
+        order = np.concatenate(batches)
+        vectors = (self.read(some)[0] for some in batches)
+        return Contents(self.groups[0].encoder, self.keys[order], self.counts[order], self.dim, vectors)
 
 
 class EmbeddingStore:
@@ -77,17 +167,17 @@ class EmbeddingStore:
         self.parts_folder = self.path.with_name(self.path.name + ".parts")
         self._files: dict[tuple, StoreFile] = {}
         self._indexes: dict[GroupName, GroupIndex] = {}
-        self._parts_to_fold = _PARTS_OF_A_SIZE
+
+    @property
+    def main(self) -> Path:
+        """The main file itself, where `path` is a link to it."""
+        return self.path.resolve() if self.path.is_symlink() else self.path
 
     def __repr__(self) -> str:
         return f"EmbeddingStore({str(self.path)!r})"
 
     def append(
-        self,
-        modality: Modality,
-        description: dict[str, Any],
-        keys: Sequence[bytes],
-        items: Sequence[np.ndarray],
+        self, modality: Modality, description: dict[str, Any], keys: Keys, items: Sequence[np.ndarray]
     ) -> str:
         """Store vectors; once this returns they survive a crash.
 
@@ -114,25 +204,20 @@ class EmbeddingStore:
         StoreError
             If vectors of another length are stored under this fingerprint, or the folder cannot be written.
         """
-        fingerprint = digest_of(description)
-        group = (modality, fingerprint)
-        contents = _contents_of(group, description, keys, items)
-        dims = {file.groups[group].dim for file in self.look() if group in file.groups}
-        if dims - {contents.dim}:
-            raise StoreError(
-                f"{self.path}: vectors of {'/'.join(group)} have length {contents.dim}, but {min(dims - {contents.dim})} where they "
-                "are stored: an encoder must say in its description what changes its vectors; nothing was stored"
-            )
-        try:
-            write_store_file(self._new_part(), {group: contents})
-        except OSError as error:
-            raise StoreError(
-                f"{self.path}: cannot store embeddings ({_reason(error)}); what was stored is intact"
-            ) from error
-        self._fold_parts_of_a_size()
-        return fingerprint
+        name = (modality, digest_of(description))
+        contents = _contents_of(modality, description, keys, items)
+        files = self.look()
+        dims = {file.groups[name].dim for file in files if name in file.groups} - {contents.dim}
+        if dims:
+            words = f"have length {contents.dim}, but {min(dims)} where they are stored"
+            cause = "an encoder must say in its description what changes its vectors; nothing was stored"
+            raise StoreError(f"{self.path}: vectors of {'/'.join(name)} {words}: {cause}")
+        with self._refusals("store embeddings"):
+            write_store_file(self._new_part(), {name: contents})
+        self._fold_parts_of_a_size(files)
+        return name[1]
 
-    def contains(self, modality: Modality, fingerprint: str, keys: Sequence[bytes]) -> np.ndarray:
+    def contains(self, modality: Modality, fingerprint: str, keys: Keys) -> np.ndarray:
         """Tell which items are stored.
 
         Parameters
@@ -149,11 +234,9 @@ class EmbeddingStore:
         np.ndarray [shape=(n_keys,)], bool
             True where the item is stored.
         """
-        return self._index((modality, fingerprint)).find(keys) >= 0
+        return self.index((modality, fingerprint)).find(keys) >= 0
 
-    def read(
-        self, modality: Modality, fingerprint: str, keys: Sequence[bytes]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, modality: Modality, fingerprint: str, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
         """Read the vectors of items, in the order asked for.
 
         Parameters
@@ -175,17 +258,12 @@ class EmbeddingStore:
         Raises
         ------
         StoreError
-            If an item is not stored, fails its digest, or a file is damaged.
+            If an item is not stored, fails its digest wherever it is stored, or a file is damaged.
         """
-        for _ in range(_ATTEMPTS):
-            try:
-                return self._read((modality, fingerprint), keys)
-            except FileNotFoundError:  # another process folded files between our looking and our reading
-                self._files = {}
-        raise StoreError(f"{self.path}: files vanished while reading, {_ATTEMPTS} times in a row")
+        return self.retry(lambda: self._read((modality, fingerprint), keys))
 
     def read_batches(
-        self, modality: Modality, fingerprint: str, keys: Sequence[bytes], *, size: int = 4096
+        self, modality: Modality, fingerprint: str, keys: Keys, *, size: int = 4096
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read the vectors of many items in batches, so that they need not fit into memory.
 
@@ -217,11 +295,9 @@ class EmbeddingStore:
             One row a modality and fingerprint: number of items and windows, and the encoder's description.
         """
         rows = []
-        for group in self.groups():
-            items = self.items(group)
-            windows = sum(int(file.counts(group, some).sum()) for file, some in items.items())
-            description = json.loads(next(iter(items)).groups[group].description) if items else {}
-            rows.append((*group, sum(map(len, items.values())), windows, description))
+        for name in self.groups():
+            index = self.index(name)
+            rows.append((*name, len(index.keys), int(index.counts.sum()), index.groups[0].encoder))
         return pd.DataFrame(rows, columns=["modality", "fingerprint", "items", "windows", "encoder"])
 
     def needs_compaction(self) -> bool:
@@ -232,7 +308,8 @@ class EmbeddingStore:
         bool
             By this rule each byte is rewritten a bounded number of times while the store grows.
         """
-        return sum(map(_size, self._parts())) > _size(self.path)
+        main, *parts = ((stamp_of(path) or (0,))[0] for path in (self.main, *self._parts()))
+        return sum(parts) > main
 
     def compact(self, *, timeout: float = -1) -> bool:
         """Fold all parts into the main file, by rewrite and rename.
@@ -257,14 +334,12 @@ class EmbeddingStore:
         """
         if not self.parts_folder.exists():
             return True
-        try:
-            with self.locked("compact", timeout):
-                if any(file.path != self.path for file in self.look()):
-                    self.rewrite(all_items)
-                self._clear_leftovers()
-        except TimeoutError:
-            return False
-        return True
+        with suppress(BusyStoreError), self.locked("compact", timeout):
+            if self._parts():
+                self.fold(self.look(), self.main, all_items)
+            self._clear_leftovers()
+            return True
+        return False
 
     @contextmanager
     def locked(self, purpose: str, timeout: float = -1) -> Iterator[None]:
@@ -284,72 +359,67 @@ class EmbeddingStore:
 
         Raises
         ------
-        TimeoutError
+        BusyStoreError
             If another process held the lock for longer.
         StoreError
             If the system refuses something meanwhile, such as room on the disk.
         """
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
+        with self._refusals(purpose):
+            try:
+                with FileLock(f"{self.main}.lock", timeout=timeout):
+                    yield
+            except Timeout as error:
+                words = "while another process compacts or changes the store; try again later"
+                raise BusyStoreError(f"{self.path}: cannot {purpose} {words}") from error
+
+    @contextmanager
+    def _refusals(self, purpose: str) -> Iterator[None]:
+        """Say of what the system refuses that nothing is lost by it."""
         try:
-            with FileLock(f"{self.path}.lock", timeout=timeout):
-                yield
-        except TimeoutError:
-            raise
+            yield
         except OSError as error:
-            raise StoreError(
-                f"{self.path}: cannot {purpose} ({_reason(error)}); what was stored is intact"
-            ) from error
+            why = os.strerror(error.errno) if error.errno else error
+            raise StoreError(f"{self.path}: cannot {purpose} ({why}); what was stored is intact") from error
 
-    def rewrite(self, keep: Keep) -> None:
-        """Write what is worth keeping of the files of the last `look` into a new main file, and delete them; while `locked`.
+    def fold(self, files: Sequence[StoreFile], target: Path, keep: Keep) -> None:
+        """Write what files hold into one, and delete them once that is on disk and reads back the same; while `locked`.
 
         Parameters
         ----------
+        files : sequence of StoreFile
+            Some of what `look` gave.
+        target : Path
+            The main file, or a new part.
         keep : callable
-            ``keep(file, group)`` tells for each item of a file's group whether to keep it [shape=(n,)], bool.
+            Tells for each item of a file's group whether to keep it [shape=(n,)], bool.
         """
-        self._fold(dict(self._files), self.path, keep)
-
-    def _fold(self, files: dict[tuple, StoreFile], target: Path, keep: Keep = all_items) -> None:
-        """Write what these files hold into one, and delete them once that is on disk and reads back the same."""
-        contents = {}
-        for group in sorted({group for file in files.values() for group in file.groups}):
-            index = GroupIndex(group, list(files.values()), keep)
-            if len(index):
-                contents[group] = _contents(group, index.items())
-        mine = next((stamp for stamp, file in files.items() if file.path == target), None)
+        indexes = {name: GroupIndex(name, files, keep) for name in names_of(files)}
+        contents = {name: index.contents() for name, index in indexes.items() if len(index.keys)}
         # The lock keeps compactions apart where the file system honours it; comparing stamps catches most of the rest.
-        if contents and not write_store_file(target, contents, unless=lambda: _stamp_or_none(target) != mine):
+        replaces = next((file.stamp for file in files if file.path == target), None)
+        if contents and not write_store_file(target, contents, replaces):
             return
-        for stamp, file in files.items():
-            if _stamp_or_none(file.path) == stamp:
+        for file in files:
+            if stamp_of(file.path) == file.stamp:
                 file.path.unlink(missing_ok=True)
 
-    def _fold_parts_of_a_size(self) -> None:
+    def _fold_parts_of_a_size(self, files: Sequence[StoreFile]) -> None:
         """Make one part of many that are alike in size, so that a store of any age is opened in a moment."""
-        parts = self._parts()
-        if len(parts) < self._parts_to_fold:
-            return
-        sizes: dict[int, list[Path]] = {}
-        for part in parts:
-            step = max(0, int(np.log(max(1, _size(part)) / _SMALLEST_SIZE) // np.log(_SIZE_STEP)) + 1)
-            sizes.setdefault(step, []).append(part)
-        many = next((sizes[step] for step in sorted(sizes) if len(sizes[step]) >= _PARTS_OF_A_SIZE), [])
-        try:
-            if many:
-                with self.locked("fold parts", timeout=0):
-                    newest = many[-_PARTS_OF_A_SIZE:]
-                    self._fold({_stamp(part): StoreFile(part) for part in newest}, self._new_part())
-            self._parts_to_fold = _PARTS_OF_A_SIZE
-        except TimeoutError:
-            pass  # another process folds them
-        except (OSError, StoreError):
-            # What was to be appended is stored. Whoever reads is told what is wrong with a file; newer parts will be folded.
-            self._parts_to_fold = len(parts) + _PARTS_OF_A_SIZE
+        sizes: dict[int, list[StoreFile]] = {}
+        for file in files:
+            if file.path.parent == self.parts_folder:
+                sizes.setdefault(max(file.stamp[0], _SMALL_BYTES).bit_length() // 3, []).append(file)
+        for _, parts in sorted(sizes.items()):
+            if len(parts) >= _PARTS_OF_A_SIZE:
+                # If another process folds them, or one is damaged, whoever reads is told; newer parts will be folded.
+                with suppress(StoreError), self.locked("fold parts", timeout=0):
+                    self.fold(parts[-_PARTS_OF_A_SIZE:], self._new_part(), all_items)
+                return
 
     def _clear_leftovers(self) -> None:
-        for aside in (*self.parts_folder.glob("*.tmp"), *self.path.parent.glob(f"{self.path.name}.*.tmp")):
+        for aside in (*self.parts_folder.glob("*.tmp"), *self.main.parent.glob(f"{self.main.name}.*.tmp")):
             with suppress(FileNotFoundError):  # its writer has just finished
                 if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
                     aside.unlink()
@@ -364,21 +434,16 @@ class EmbeddingStore:
         """
         seen: tuple[Any, list[Path]] | None = None
         while True:
-            main, parts = _stamp_or_none(self.path), self._parts()
+            main, parts = stamp_of(self.main), self._parts()
             # What a file was folded into is there before the file goes: two looks of which the second lacks nothing of
             # the first missed nothing.
             if seen is not None and seen[0] == main and set(seen[1]) <= set(parts):
-                return [*([self.path] if main else []), *parts]
+                return [*([self.main] if main else []), *parts]
             seen = main, parts
 
     def _parts(self) -> list[Path]:
-        try:
-            names = os.listdir(self.parts_folder)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StoreError(f"{self.parts_folder}: cannot be searched ({_reason(error)})") from error
-        return sorted(self.parts_folder / name for name in names if re.fullmatch(r"part-.*\.h5", name))
+        names = os.listdir(self.parts_folder) if self.parts_folder.exists() else []
+        return sorted(self.parts_folder / name for name in fnmatch.filter(names, "part-*.h5"))
 
     def groups(self) -> list[GroupName]:
         """List modality and fingerprint of every group that the store holds.
@@ -388,44 +453,30 @@ class EmbeddingStore:
         list of (str, str)
             Sorted.
         """
-        return sorted({group for file in self.look() for group in file.groups})
+        return names_of(self.look())
 
-    def items(self, group: GroupName) -> dict[StoreFile, np.ndarray]:
-        """Find where the items of a group lie, each once however often it was stored.
+    def index(self, name: GroupName) -> GroupIndex:
+        """Find where the items of a group lie.
 
         Parameters
         ----------
-        group : (str, str)
+        name : (str, str)
             Modality and fingerprint.
 
         Returns
         -------
-        dict of StoreFile to np.ndarray of int
-            Per file the positions of its items, ascending.
+        GroupIndex
+            Of the files that are there now.
+
+        Raises
+        ------
+        StoreError
+            If a file cannot be opened, or vectors of the group differ in length.
         """
-        return self._index(group).items()
-
-    def _new_part(self) -> Path:
-        return self.parts_folder / f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.h5"
-
-    def _read(self, group: GroupName, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        index = self._index(group)
-        positions = index.find(keys)
-        missing = int((positions < 0).sum())
-        if missing or not len(keys):
-            raise StoreError(
-                f"{self.path}: {missing} of {len(keys)} {group[0]} items are not stored for {group[1]}"
-            )
-        numbers, items = index.locate(positions)
-        counts = np.empty(len(keys), dtype=np.int64)
-        for i in np.unique(numbers):
-            counts[numbers == i] = index.files[i].counts(group, items[numbers == i])
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        vectors = np.empty((offsets[-1], index.dim), dtype=np.float32)
-        for i in np.unique(numbers):
-            wanted = np.flatnonzero(numbers == i)
-            index.files[i].read_into(vectors, group, items[wanted], offsets[wanted])
-        return vectors, offsets
+        files = self.look()
+        if name not in self._indexes:
+            self._indexes[name] = GroupIndex(name, files).checked()
+        return self._indexes[name]
 
     def look(self) -> list[StoreFile]:
         """Look at the folder again, and open what is new there.
@@ -440,91 +491,80 @@ class EmbeddingStore:
         StoreError
             If a file is damaged or cannot be opened.
         """
-        opened, lost = dict(self._files), ""
+
+        def open_new_files() -> list[StoreFile]:
+            keys = [(path, stamp_of(path)) for path in self.files()]
+            if keys != list(self._files):
+                self._indexes = {}
+                for key in keys:  # what was opened stays so if the next has vanished
+                    self._files[key] = self._files.get(key) or StoreFile(key[0])
+                self._files = {key: self._files[key] for key in keys}
+            return list(self._files.values())
+
+        return self.retry(open_new_files)
+
+    def retry(self, work: Callable[[], Any]) -> Any:
+        """Do work anew when another process folds files between our looking and our reading.
+
+        Parameters
+        ----------
+        work : callable
+            Looks at the files anew whenever it is called.
+
+        Returns
+        -------
+        object
+            What ``work`` returned.
+
+        Raises
+        ------
+        StoreError
+            If files vanish time and again, or the system refuses something.
+        """
         for _ in range(_ATTEMPTS):
             try:
-                stamps = {_stamp(path): path for path in self.files()}
-                if stamps.keys() != self._files.keys():
-                    for stamp, path in stamps.items():
-                        opened[stamp] = opened.get(stamp) or StoreFile(path)
-                    self._files, self._indexes = {stamp: opened[stamp] for stamp in stamps}, {}
-                return list(self._files.values())
-            except (
-                FileNotFoundError
-            ) as error:  # another process folded files between our looking and our opening
-                lost = error.filename
-        raise StoreError(f"{lost}: listed, but cannot be opened, {_ATTEMPTS} times in a row")
+                return work()
+            except FileNotFoundError as error:
+                vanished = error.filename
+                self._files = {key: file for key, file in self._files.items() if str(file.path) != vanished}
+            except OSError as error:
+                raise StoreError(f"{self.path}: cannot be read ({error})") from error
+        raise StoreError(f"{vanished}: listed, but cannot be opened, {_ATTEMPTS} times in a row")
 
-    def _index(self, group: GroupName) -> GroupIndex:
-        files = self.look()
-        if group not in self._indexes:
-            self._indexes[group] = GroupIndex(group, files)
-        return self._indexes[group]
+    def _new_part(self) -> Path:
+        return self.parts_folder / f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.h5"
 
-
-def _reason(error: OSError) -> str:
-    """Say why in the system's words; HDF5 wraps them in a page of its own."""
-    return os.strerror(error.errno) if error.errno else str(error)
-
-
-def _stamp(path: Path) -> tuple:
-    status = path.stat()
-    return path, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _stamp_or_none(path: Path) -> tuple | None:
-    try:
-        return _stamp(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be looked at ({_reason(error)})") from error
-
-
-def _size(path: Path) -> int:
-    """Size on disk; 0 where there is no such file, or another process has just removed it."""
-    stamp = _stamp_or_none(path)
-    return stamp[2] if stamp else 0
+    def _read(self, name: GroupName, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        index = self.index(name)
+        positions = index.find(keys)
+        missing = int((positions < 0).sum())
+        if missing or not len(keys):
+            raise StoreError(
+                f"{self.path}: {missing} of {len(keys)} {name[0]} items are not stored for {name[1]}"
+            )
+        try:
+            return index.read(positions)
+        except DamagedFileError:  # another file may hold the same items
+            intact = GroupIndex(name, self.look(), lambda group: ~group.read())
+            positions = intact.find(keys)
+            if (positions < 0).any():
+                raise
+            return intact.read(positions)
 
 
 def _contents_of(
-    group: GroupName, description: dict[str, Any], keys: Sequence[bytes], items: Sequence[np.ndarray]
+    modality: Modality, description: dict[str, Any], keys: Keys, items: Sequence[np.ndarray]
 ) -> Contents:
     """Check what a caller wants to store."""
-    if len(keys) != len(items) or not keys:
-        raise ValueError(
-            f"got {len(keys)} keys for {len(items)} items; there must be one each, and at least one"
-        )
-    if any(len(key) != KEY_BYTES for key in keys):
-        raise ValueError(
-            f"keys must be {KEY_BYTES} bytes long, got lengths {sorted({len(key) for key in keys})}"
-        )
+    if len(keys) != len(items) or not keys or any(len(key) != KEY_BYTES for key in keys):
+        words = f"there must be one of {KEY_BYTES} bytes each, and at least one; nothing was stored"
+        raise ValueError(f"got {len(keys)} keys for {len(items)} items; {words}")
     tables = [np.atleast_2d(item) for item in items]
-    shapes = sorted({table.shape[1:] for table in tables})
-    if group[0] not in MODALITIES or len(shapes) > 1 or len(shapes[0]) != 1 or shapes[0] == (0,):
-        raise ValueError(
-            f"items must be audio or text vectors of one length each [shape=(n_windows, dim)], got {group[0]} of shapes "
-            f"(n, {listed(str(shape)[1:-1].strip(',') for shape in shapes)}); nothing was stored"
-        )
-    counts = np.array([len(table) for table in tables])
-    if not counts.all():
-        raise ValueError(f"{(counts == 0).sum()} of {len(items)} items have no vector; nothing was stored")
+    counts, dim = np.array([len(table) for table in tables]), tables[0].shape[-1]
+    if modality not in MODALITIES or any(0 in table.shape or table.shape[1:] != (dim,) for table in tables):
+        words = "vectors of one length, at least one an item [shape=(n_windows, dim)]; nothing was stored"
+        raise ValueError(f"items must be audio or text {words}")
     vectors = np.ascontiguousarray(np.concatenate(tables, dtype=np.float32, casting="unsafe"))
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite; nothing was stored")
-    rows = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
-    return Contents(
-        json.dumps(description, sort_keys=True, ensure_ascii=False), rows, counts, vectors.shape[1], [vectors]
-    )
-
-
-def _contents(group: GroupName, items: dict[StoreFile, np.ndarray]) -> Contents:
-    """Gather the chosen items of some files, to be read when they are written."""
-    first = next(iter(items)).groups[group]
-    return Contents(
-        first.description,
-        np.concatenate([file.groups[group].keys[some] for file, some in items.items()]),
-        np.concatenate([file.counts(group, some) for file, some in items.items()]),
-        first.dim,
-        (vectors for file, some in items.items() for vectors in file.read(group, some)),
-    )
+    return Contents(description, as_keys(keys), counts, dim, [vectors])
