@@ -1,4 +1,4 @@
-"""The embedding cache: vectors under the digest of what they were computed from, in HDF5 files that never change."""
+"""The embedding cache: vectors under the digest of what they are of, in HDF5 files that never change."""
 
 from musiceval_sk.features.store.store import EmbeddingStore, default_store_path
 

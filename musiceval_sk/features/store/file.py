@@ -1,7 +1,8 @@
-"""One HDF5 file of a store: written whole or not at all, held to its format when it is opened and to its digests when it is read.
+"""One HDF5 file of a store: written whole or not at all, held to the format when opened, to its digests when read.
 
-A file never changes once it has its name, so that readers need no lock; a reader that knows a file by its index notices when another
-has taken its name. All of a file's content must lie in it, in the format's types. The layout is described in ``cache/README.md``.
+A file never changes once it has its name, so that readers need no lock; a reader that knows a file by its index
+notices when another has taken its name. All of a file's content must lie in it, in the format's types. The layout
+is described in ``cache/README.md``.
 """
 
 import errno
@@ -27,7 +28,7 @@ FORMAT, VERSION, KEY_BYTES = "musiceval-embeddings", 2, 32
 _TYPES = {"keys": ("u1", 2), "offsets": ("i8", 1), "vectors": ("f4", 2), "digests": ("u8", 1)}
 _BLOCK_BYTES = 1 << 16
 _READ_BYTES = 1 << 22  # at once, so that the processor's cache still holds what is digested and copied
-# So many rows of zeros as a whole block of format 1 are a lost block, which its checksum passes; fewer may be what was stored.
+# A block of format 1 of so many rows, all zero, was lost, which its checksum passes; fewer may be what was stored.
 _ROWS_NEVER_ALL_ZERO = 16
 
 GroupName = tuple[Modality, str]
@@ -84,7 +85,7 @@ class StoreFile:
 
 
 class Group:
-    """What a file holds of one encoder and modality: keys and numbers of windows in memory, vectors on disk."""
+    """What a file holds of one encoder and modality: keys and counts in memory, vectors on disk."""
 
     def __init__(self, file: StoreFile, name: GroupName, members: h5py.Group):
         self.file, self.name = file, name
@@ -114,9 +115,9 @@ class Group:
         return f"{len(self.keys)} items of {self.name[0]} {self.encoder.get('name', '')} {self.name[1]}"
 
     def read(self, items: Any = np.s_[:], out: Any = None, places: Any = None) -> np.ndarray:
-        """Read items, each into ``out[places[i] : places[i] + counts[items[i]]]`` if that is given; tell which are damaged.
+        """Read items and tell which are not what was stored [shape=(n_items,)], bool.
 
-        Damaged items [shape=(n_items,), bool] are not what was stored; nor is then what ``out`` holds of them.
+        If ``out`` is given, the vectors of item i, damaged or not, are put there from row ``places[i]`` on.
         """
         begins, counts, size = self.begins[items], self.counts[items], self._block_rows
         rows = _ranges(begins, counts)
@@ -127,20 +128,20 @@ class Group:
         with self.file.open() as file:
             vectors = file["/".join(self.name)]["vectors"]
             for start, stop in pairwise([*np.flatnonzero(np.diff(rows // at_once, prepend=-1)), len(rows)]):
-                block, end = rows[start] // size, min((rows[stop - 1] // size + 1) * size, self._n_rows)
-                begin, n_rows = block * size, end - block * size
-                wanted, place = _as_slice(rows[start:stop] - begin), _as_slice(to[start:stop])
-                direct = stop - start == n_rows and isinstance(wanted, slice) and isinstance(place, slice)
-                found = out[place] if direct and out is not None else np.empty((n_rows, self.dim), np.float32)
-                intact = self._read_blocks(vectors, block, found)
-                damaged += (block + np.flatnonzero(~intact)).tolist()
+                first, last = rows[start] // size, rows[stop - 1] // size
+                n_read = min((last + 1) * size, self._n_rows) - first * size
+                wanted, place = _as_slice(rows[start:stop] - first * size), _as_slice(to[start:stop])
+                # Whole blocks in order are read to where they go.
+                direct = stop - start == n_read and isinstance(wanted, slice) and isinstance(place, slice)
+                found = out[place] if direct and out is not None else np.empty((n_read, self.dim), np.float32)
+                damaged += (first + np.flatnonzero(~self._read_blocks(vectors, first, found))).tolist()
                 if out is not None and not direct:
                     out[place] = found[wanted]
         first, last = begins // size, (begins + counts - 1) // size
         return np.searchsorted(damaged, first) < np.searchsorted(damaged, last, side="right")
 
     def _read_blocks(self, vectors: h5py.Dataset, block: int, out: np.ndarray) -> np.ndarray:
-        """Read blocks from the given one on; tell which are what was stored [shape=(n_blocks,)], bool."""
+        """Read the blocks from the given one on and tell which are `intact`."""
         space = vectors.id.get_space()
         space.select_hyperslab((block * self._block_rows, 0), out.shape)
         try:
@@ -155,7 +156,7 @@ class Group:
         return self.intact(block, out)
 
     def intact(self, block: int, vectors: np.ndarray) -> np.ndarray:
-        """Hold the vectors of blocks from the given one on against their digests [shape=(n_blocks,)], bool."""
+        """Tell which blocks from the given one on are what was stored [shape=(n_blocks,)], bool."""
         if self.digests is not None:
             digests = _block_digests(self.name, block, vectors)
             return digests == self.digests[block : block + len(digests)]
@@ -175,13 +176,16 @@ class Contents(NamedTuple):
 
 
 def write_store_file(path: Path, groups: dict[GroupName, Contents], replaces: tuple | None = None) -> bool:
-    """Write a file aside and name it once it reads back as it was meant, if then the file that it ``replaces`` is there (by its stamp)."""
+    """Write a file aside and name it once it reads back as it was meant.
+
+    Unless the file that it ``replaces``, by its stamp, is no longer there, or another is: then nothing changes.
+    """
     _make_folder(path.parent)
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with _Sink(aside, "x+") as sink:
-            # From 1.10 on HDF5 checksums its own structures, too (but for strings of variable length, so there are
-            # none): a flipped bit is an error, not another number.
+            # From 1.10 on HDF5 checksums its own structures, too, but for strings of variable length, so there are
+            # none: a flipped bit is an error, not another number.
             with h5py.File(sink, "w", libver=("v110", "v110")) as file:
                 file.attrs["format"], file.attrs["version"] = np.bytes_(FORMAT), VERSION
                 file.attrs["id"] = np.bytes_(uuid.uuid4().hex)
@@ -200,7 +204,7 @@ def write_store_file(path: Path, groups: dict[GroupName, Contents], replaces: tu
 
 
 class _Sink(io.FileIO):
-    """A file that never fails HDF5, which crashes when it is closed after an error: `check` raises the first one kept."""
+    """A file that never fails HDF5, which crashes when closed after an error: `check` raises the first one."""
 
     _error: OSError | None = None
 
@@ -245,7 +249,7 @@ def _write_group(group: h5py.Group, name: GroupName, contents: Contents, sink: _
 
 
 def _read_back(path: Path, groups: dict[GroupName, Contents]) -> None:
-    """Hold a file against the digests of what was meant; they lie in it, and each checks what the others do not."""
+    """Hold a file against the digests that were made of what was meant, and lie in it."""
     try:
         written = StoreFile(path).groups
         if written.keys() != groups.keys() or any(group.read().any() for group in written.values()):
@@ -272,7 +276,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def as_keys(keys: Sequence[bytes] | np.ndarray) -> np.ndarray:
-    """Make an array of keys, which numpy can sort; all are equally long, so that its padding with zeros cannot mislead."""
+    """Make an array that numpy can sort; all keys are equally long, so that its padding cannot mislead."""
     together = np.ascontiguousarray(keys) if isinstance(keys, np.ndarray) else b"".join(keys)
     return np.frombuffer(together, dtype=f"S{KEY_BYTES}")
 
@@ -283,7 +287,7 @@ def _block_rows(dim: int) -> int:
 
 
 def _block_digests(name: GroupName, block: int, vectors: np.ndarray) -> np.ndarray:
-    """Digest blocks from the given one on (XXH3, 64 bits), seeded by group and number: zeros, or other blocks, do not pass."""
+    """Digest blocks from the given one on (XXH3, 64 bits); the seed tells groups and blocks apart."""
     step, seed = 4 * vectors.shape[1] * _block_rows(vectors.shape[1]), _seed(name) + int(block)
     content = vectors.reshape(-1).view(np.uint8).data
     spans = [content[at : at + step] for at in range(0, len(content), step)]
@@ -296,7 +300,7 @@ def _index_digest(name: GroupName, keys: np.ndarray, offsets: np.ndarray) -> np.
 
 
 def stamp_of(path: Path) -> tuple[int, int, int] | None:
-    """Size, inode and time of a file, by which one looks whether it is still the same; None where there is none."""
+    """Size, inode and time of a file, which change when another takes its name; None where there is none."""
     try:
         return _stamp(path.stat())
     except FileNotFoundError:
@@ -320,7 +324,7 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    """Look a dataset up: of the format's type, in this very file, and no larger than that can hold."""
+    """Look a dataset up; it must have the format's type and fit into this very file."""
     dataset = _member(group, name, h5py.Dataset)
     plan = dataset.id.get_create_plist()
     filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())} - {h5py.h5z.FILTER_FLETCHER32}

@@ -1,4 +1,4 @@
-"""Look into a store, check it, take another store's vectors into it, and take out what is no longer wanted."""
+"""Look into a store, check it, take in what another one holds, and take out what is no longer wanted."""
 
 import os
 import re
@@ -37,8 +37,8 @@ class StoreInfo:
     n_parts : int
         Number of parts.
     encoders : pandas.DataFrame
-        One row a modality and fingerprint: ``modality``, ``name``, ``fingerprint``, ``checkpoint`` (its SHA-256, empty
-        if the encoder has none), ``items``, ``windows``, ``dim`` (length of a vector), ``first_written`` and
+        One row a modality and fingerprint: ``modality``, ``name``, ``fingerprint``, ``checkpoint`` (its SHA-256,
+        empty if the encoder has none), ``items``, ``windows``, ``dim`` (length of a vector), ``first_written`` and
         ``last_written`` (UTC; for what was folded into another file since, the time of that).
     unreadable : dict of str to str
         Reasons why files cannot be read, by path; what they hold is not counted.
@@ -122,7 +122,7 @@ def _open_all(store: EmbeddingStore) -> tuple[list[StoreFile], dict[Path, StoreE
 
 
 def _written_at(file: StoreFile) -> float:
-    """Tell when a file was written, in seconds since 1970: a part's name says it, also where the file was copied."""
+    """Seconds since 1970 when a file was written: a part's name says it, also where the file was copied."""
     named = re.match(r"part-(\d{20})-", file.path.name)
     return int(named[1] if named else file.stamp[2]) / 1e9
 
@@ -161,8 +161,8 @@ def verify_store(store: EmbeddingStore) -> VerifyReport:
     Returns
     -------
     VerifyReport
-        What is damaged. In a file of format 1, which has no digests, blocks count as damaged whose checksums fail, or that are of 16
-        vectors or more and all zero.
+        What is damaged. In a file of format 1, which has no digests, blocks count as damaged whose checksums fail,
+        or that are of 16 vectors or more and all zero.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def verify_store(store: EmbeddingStore) -> VerifyReport:
 
     @cache
     def check(path: Path, stamp: tuple) -> tuple[int, str, str]:
-        """Give number of items, problems, and what is held; files that others leave alone meanwhile are read once."""
+        """Count items, say what is wrong and what is held; a file that stays there is read once."""
         try:
             groups = list(StoreFile(path).groups.values())
         except DamagedFileError as error:
@@ -192,8 +192,8 @@ def verify_store(store: EmbeddingStore) -> VerifyReport:
 def merge_stores(store: EmbeddingStore, others: Sequence[EmbeddingStore]) -> pd.DataFrame:
     """Take the vectors of other stores, such as other machines', into a store.
 
-    Items that are there already are not copied. What is copied is written as parts of bounded size, each of them whole
-    and on disk before the next: a merge that was interrupted goes on where it stopped when it is called again.
+    Items that are there already are not copied. What is copied is written as parts of bounded size, each of them
+    whole and on disk before the next: a merge that was interrupted goes on where it stopped when called again.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def merge_stores(store: EmbeddingStore, others: Sequence[EmbeddingStore]) -> pd.
     -------
     pandas.DataFrame
         One row a source, modality and fingerprint, with the encoder's ``name`` and the number of items that were
-        ``copied`` and that were ``there`` already.
+        ``copied`` and ``there`` already.
 
     Raises
     ------
@@ -245,9 +245,9 @@ def prune_store(
 ) -> pd.DataFrame:
     """Drop encoders, or the clips and prompts that no clips table names any more.
 
-    What survives is written into a new main file and is on disk before anything is deleted, so that a crash loses nothing, at
-    worst drops nothing. A store that loses nothing stays as it is. Parts that other processes append meanwhile are not looked at
-    and stay.
+    What survives is written into a new main file and is on disk before anything is deleted, so that a crash loses
+    nothing, at worst drops nothing. A store that loses nothing stays as it is. Parts that other processes append
+    meanwhile are not looked at and stay.
 
     Parameters
     ----------
@@ -268,12 +268,14 @@ def prune_store(
     Returns
     -------
     pandas.DataFrame
-        One row a modality and fingerprint: the encoder's ``name``, items ``kept`` and ``dropped``, ``dropped_windows``.
+        One row a modality and fingerprint: the encoder's ``name``, items ``kept`` and ``dropped``,
+        ``dropped_windows``.
 
     Raises
     ------
     ValueError
-        If not exactly one of ``fingerprints``, ``keep`` and ``damaged`` is given, or a fingerprint fits none or several.
+        If not exactly one of ``fingerprints``, ``keep`` and ``damaged`` is given, or a fingerprint fits none or
+        several.
     AudioError
         If a clip to keep cannot be read: which vectors are its own can then not be told.
     StoreError

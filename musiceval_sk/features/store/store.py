@@ -1,9 +1,9 @@
 """The store as a whole: a main HDF5 file and, beside it, a folder of parts, read as one.
 
-Appending writes one new part; `EmbeddingStore.compact` folds the parts into the main file, and appending folds parts of a size
-together before they grow many. Nothing that was stored is ever opened for writing again, so killing a process at any moment loses at
-most the batch in flight, and many writers, also on several hosts over a shared folder, append without a lock. The layout is
-described in ``cache/README.md``.
+Appending writes one new part; `EmbeddingStore.compact` folds the parts into the main file, and appending folds
+parts of a size together before they grow many. Nothing that was stored is ever opened for writing again, so killing
+a process at any moment loses at most the batch in flight, and many writers, also on several hosts over a shared
+folder, append without a lock. The layout is described in ``cache/README.md``.
 """
 
 import fnmatch
@@ -35,7 +35,7 @@ from musiceval_sk.features.store.file import (
 _ABANDONED_SECONDS = 24 * 3600
 _ATTEMPTS = 50
 _FOLD_BYTES = 1 << 26
-# So many parts of a size become one: a store of any size has a few hundred parts at most, and each byte is rewritten once a size.
+# So many parts of a size become one: a store has a few hundred parts at most, each byte is rewritten once a size.
 _PARTS_OF_A_SIZE = 32
 _SMALL_BYTES = 1 << 16
 
@@ -69,29 +69,29 @@ def names_of(files: Sequence[StoreFile]) -> list[GroupName]:
 
 
 class GroupIndex:
-    """Where the items of one group lie in several files, sorted by key, each once; where files repeat one, the first counts."""
+    """Where the items of one group lie in several files, by key; where files repeat one, the first counts."""
 
     def __init__(self, name: GroupName, files: Sequence[StoreFile], keep: Keep = all_items):
         groups = [file.groups[name] for file in files if name in file.groups]
         items = {group: some for group in groups if len(some := np.flatnonzero(keep(group)))}
         self.name, self.groups = name, list(items)
+        self.dim, none = self.groups[0].dim if items else 0, np.empty(0, dtype=int)
         keys = np.concatenate([as_keys([]), *(group.keys[some] for group, some in items.items())])
+        counts = np.concatenate([none, *(group.counts[some] for group, some in items.items())])
         self.keys, first = np.unique(keys, return_index=True)
+        self.counts, self._item_of = counts[first], np.concatenate([none, *items.values()])[first]
         self._group_of = np.repeat(np.arange(len(items)), [len(some) for some in items.values()])[first]
-        self._item_of = np.concatenate([np.empty(0, dtype=int), *items.values()])[first]
-        counts = [group.counts[some] for group, some in items.items()]
-        self.counts = np.concatenate([np.empty(0, dtype=int), *counts])[first]
-        self.dim = self.groups[0].dim if self.groups else 0
 
     def checked(self) -> "GroupIndex":
         """Give this index, if all of its vectors have one length."""
         for group in self.groups:
             if group.dim != self.dim:
-                words = f"have length {group.dim}, but {self.dim} in {self.groups[0].file.path}"
-                raise StoreError(
-                    f"{group.file.path}: vectors of {'/'.join(self.name)} {words}: the encoder's description hid a change; drop "
-                    f"both by musiceval cache prune --fingerprint {self.name[1][:8]}, or delete one file"
+                lengths = f"have length {group.dim}, but {self.dim} in {self.groups[0].file.path}"
+                words = f"vectors of {'/'.join(self.name)} {lengths}: the encoder's description hid a change"
+                advice = (
+                    f"drop both by musiceval cache prune --fingerprint {self.name[1][:8]}, or delete one file"
                 )
+                raise StoreError(f"{group.file.path}: {words}; {advice}")
         return self
 
     def find(self, keys: Keys) -> np.ndarray:
@@ -114,14 +114,13 @@ class GroupIndex:
             group = self.groups[numbers[some[0]]]
             damaged = group.read(self._item_of[positions[some]], vectors, offsets[some])
             if damaged.any():
-                raise DamagedFileError(
-                    f"{group.file.path}: damaged ({damaged.sum()} of {len(some)} {self.name[0]} items are not what was stored). "
-                    "musiceval cache prune --damaged drops them, so that the next musiceval extract computes them anew"
-                )
+                words = f"{damaged.sum()} of {len(some)} {self.name[0]} items are not what was stored"
+                advice = "prune --damaged drops them, so that the next musiceval extract computes them anew"
+                raise DamagedFileError(f"{group.file.path}: damaged ({words}). musiceval cache {advice}")
         return vectors, offsets
 
     def batches(self, n_bytes: int) -> list[np.ndarray]:
-        """Positions of all items as they lie on disk, cut where a file ends or so many bytes of vectors are full."""
+        """Positions of all items as they lie on disk, cut where a file ends or so many bytes are full."""
         order = np.lexsort((self._item_of, self._group_of))
         ends = np.cumsum(self.counts[order]) * 4 * self.dim
         cuts = np.diff((ends - 1) // n_bytes) + np.diff(self._group_of[order])
@@ -200,7 +199,8 @@ class EmbeddingStore:
         Raises
         ------
         ValueError
-            If keys and items do not match, a key is not 32 bytes long, vectors are not finite, or the modality is unknown.
+            If keys and items do not match, a key is not 32 bytes long, vectors are not finite, or the modality is
+            unknown.
         StoreError
             If vectors of another length are stored under this fingerprint, or the folder cannot be written.
         """
@@ -314,8 +314,9 @@ class EmbeddingStore:
     def compact(self, *, timeout: float = -1) -> bool:
         """Fold all parts into the main file, by rewrite and rename.
 
-        Appending and reading go on meanwhile, in any process. Only one compaction runs at a time: it holds the lock
-        file ``<path>.lock``, which the system frees when the process dies.
+        Appending and reading go on meanwhile, in any process. Only one compaction runs at a time: it holds the
+        lock file ``<path>.lock``, which the system frees when the process dies. A main file that is a link stays
+        one: what it links to is rewritten, and the lock lies there.
 
         Parameters
         ----------
@@ -384,7 +385,7 @@ class EmbeddingStore:
             raise StoreError(f"{self.path}: cannot {purpose} ({why}); what was stored is intact") from error
 
     def fold(self, files: Sequence[StoreFile], target: Path, keep: Keep) -> None:
-        """Write what files hold into one, and delete them once that is on disk and reads back the same; while `locked`.
+        """Write what files hold into one, and delete them once that is on disk and reads back; while `locked`.
 
         Parameters
         ----------
@@ -397,7 +398,7 @@ class EmbeddingStore:
         """
         indexes = {name: GroupIndex(name, files, keep) for name in names_of(files)}
         contents = {name: index.contents() for name, index in indexes.items() if len(index.keys)}
-        # The lock keeps compactions apart where the file system honours it; comparing stamps catches most of the rest.
+        # The lock keeps compactions apart where the file system honours it; stamps catch most of the rest.
         replaces = next((file.stamp for file in files if file.path == target), None)
         if contents and not write_store_file(target, contents, replaces):
             return
@@ -413,7 +414,7 @@ class EmbeddingStore:
                 sizes.setdefault(max(file.stamp[0], _SMALL_BYTES).bit_length() // 3, []).append(file)
         for _, parts in sorted(sizes.items()):
             if len(parts) >= _PARTS_OF_A_SIZE:
-                # If another process folds them, or one is damaged, whoever reads is told; newer parts will be folded.
+                # Another process may fold them, or one be damaged: whoever reads is told, newer parts get folded.
                 with suppress(StoreError), self.locked("fold parts", timeout=0):
                     self.fold(parts[-_PARTS_OF_A_SIZE:], self._new_part(), all_items)
                 return
@@ -435,8 +436,8 @@ class EmbeddingStore:
         seen: tuple[Any, list[Path]] | None = None
         while True:
             main, parts = stamp_of(self.main), self._parts()
-            # What a file was folded into is there before the file goes: two looks of which the second lacks nothing of
-            # the first missed nothing.
+            # What a file was folded into is there before the file goes: two looks of which the second lacks
+            # nothing of the first missed nothing.
             if seen is not None and seen[0] == main and set(seen[1]) <= set(parts):
                 return [*([self.main] if main else []), *parts]
             seen = main, parts
@@ -539,17 +540,23 @@ class EmbeddingStore:
         positions = index.find(keys)
         missing = int((positions < 0).sum())
         if missing or not len(keys):
-            raise StoreError(
-                f"{self.path}: {missing} of {len(keys)} {name[0]} items are not stored for {name[1]}"
-            )
+            words = f"{missing} of {len(keys)} {name[0]} items are not stored for {name[1]}"
+            raise StoreError(f"{self.path}: {words}")
         try:
             return index.read(positions)
         except DamagedFileError:  # another file may hold the same items
-            intact = GroupIndex(name, self.look(), lambda group: ~group.read())
+            intact = GroupIndex(name, self.look(), lambda group: _intact(group, keys))
             positions = intact.find(keys)
             if (positions < 0).any():
                 raise
             return intact.read(positions)
+
+
+def _intact(group: Group, keys: Keys) -> np.ndarray:
+    """Keep the items of these keys that are what was stored."""
+    keep = np.isin(group.keys, as_keys(keys))
+    keep[keep] = ~group.read(np.flatnonzero(keep))
+    return keep
 
 
 def _contents_of(
