@@ -178,9 +178,7 @@ def verify_store(store: EmbeddingStore) -> VerifyReport:
         except DamagedFileError as error:
             return 0, str(error).split(": ", 1)[1], "what can no longer be told"
         damaged = {group: int(group.read().sum()) for group in groups}
-        problems = [
-            f"{number} of {group} are not what was stored" for group, number in damaged.items() if number
-        ]
+        problems = [f"{n} of {group} are not what was stored" for group, n in damaged.items() if n]
         return sum(len(group.keys) for group in groups), "; ".join(problems), ", ".join(map(str, groups))
 
     checks = store.retry(lambda: {str(path): check(path, stamp_of(path)) for path in store.files()})
@@ -347,20 +345,17 @@ def _named_by(tables: Sequence[pd.DataFrame], index: FileIndex) -> Keep:
     """Keep the sounds and prompts of these tables, and all prompts if they have none."""
     for table in tables:
         check_clips(table, columns=["path"])
-    sounds, unreadable = audio_keys(
-        pd.concat([sounds_of(table) for table in tables], ignore_index=True), index
-    )
+    sounds = pd.concat([sounds_of(table) for table in tables], ignore_index=True)
+    audio, unreadable = audio_keys(sounds, index)
     if len(unreadable):
         words = "so that their vectors would be dropped; restore them or take them out of the table"
         what = counted(len(unreadable), "clip")
         raise AudioError(f"{what} to keep cannot be read, {words}: {listed(unreadable)}")
     prompts = {prompt for table in tables if "prompt" in table for prompt in table["prompt"]}
-    keys = {"audio": as_keys(list(sounds))}
+    keys = {"audio": as_keys(list(audio))}
     if prompts - {""}:
         keys["text"] = as_keys([text_key(prompt) for prompt in prompts])
-    return lambda group: (
-        np.isin(group.keys, keys[group.name[0]]) if group.name[0] in keys else all_items(group)
-    )
+    return lambda group: np.isin(group.keys, keys.get(group.name[0], group.keys))
 
 
 def _prune_report(files: Sequence[StoreFile], keep: Keep) -> pd.DataFrame:
