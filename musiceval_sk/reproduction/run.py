@@ -22,6 +22,7 @@ from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult
 from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
 from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
 from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.studies.leakage import shares_with_training
 from musiceval_sk.studies.provenance import provenance
 from musiceval_sk.studies.splits import make_split
 
@@ -311,7 +312,7 @@ def _describe(clips: pd.DataFrame, parts: Parts, protocol: ReproductionProtocol)
         "test_lists": sorted(test["split"].unique()) if "split" in test else [],
         "test_stops_training": development is not None and bool(development.index.isin(test.index).any()),
         "test_systems": int(test["system"].nunique()) if "system" in test else 0,
-        "shared_with_training": leakage(clips, [(learnt, tested)]),
+        "shared_with_training": shares_with_training(clips, [(learnt, tested)]),
     }
 
 
