@@ -31,8 +31,8 @@ from .features.differences import describe_difference as describe_difference
 from .features.doctor import check_setup as check_setup
 from .features.embedder import ClipEmbedder as ClipEmbedder
 from .features.encoders.base import Encoder as Encoder
-from .features.encoders.registry import get_encoder as get_encoder
-from .features.encoders.registry import list_encoders as list_encoders
+from .features.encoders.base import get_encoder as get_encoder
+from .features.encoders.base import list_encoders as list_encoders
 from .features.export import export_embeddings as export_embeddings
 from .features.extract import ExtractionReport as ExtractionReport
 from .features.extract import extract as extract

@@ -5,6 +5,9 @@ tokens, random weights.
 """
 
 import contextlib
+import functools
+import importlib
+import importlib.util
 import json
 import sys
 import warnings
@@ -47,9 +50,7 @@ def write_clap_checkpoint(
     """
     import torch
 
-    from musiceval_sk.features.encoders.clap.laion_module import import_clap_module
-
-    code = import_clap_module()
+    code = clap_module()
     roberta = mock.patch.object(
         code.model.RobertaModel, "from_pretrained", roberta_maker(text_layers, vocab_size)
     )
@@ -73,6 +74,28 @@ def write_clap_checkpoint(
     }
     torch.save({"epoch": 15, "name": "tiny", "state_dict": weights, "optimizer": optimizer}, path)
     return Path(path)
+
+
+@functools.cache
+def clap_module():
+    """LAION's model code without ``laion_clap`` itself, whose import downloads tokenizers."""
+    # Met for the first time beside the stand-ins, transformers would take torchvision for installed, and remember.
+    from transformers import BartModel, BertModel, RobertaModel  # noqa: F401
+
+    before, stand_ins = dict(sys.modules), _torchvision()
+    sys.modules.update(stand_ins)
+    sys.path.insert(0, str(Path(importlib.util.find_spec("laion_clap").origin).parent))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("clap_module")
+    finally:
+        del sys.path[0]
+        for name in [
+            name for name in sys.modules if name in stand_ins or name.split(".")[0] == "clap_module"
+        ]:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 def roberta_maker(text_layers, vocab_size):

@@ -22,7 +22,6 @@ _NEED_TORCH = [
     "estimators/test_search*.py",
     "estimators/test_sklearn_checks.py",
     "features/encoders/clap/*.py",
-    "features/encoders/test_batch_size.py",
     "finetuning/test_regressor.py",
     "reproduction/*.py",
     "test_docs_predict.py",

@@ -23,8 +23,8 @@ import sys, time
 import torch
 from transformers import ClapModel, RobertaModel
 from musiceval_sk import get_encoder
-from musiceval_sk.features.encoders.clap.laion_module import import_clap_module
-import_clap_module()
+from musiceval_sk.features.encoders.clap.laion_clap import import_htsat
+import_htsat()
 status = lambda name: int(next(l.split()[1] for l in open("/proc/self/status") if l.startswith(name)))
 encoder = get_encoder(sys.argv[3], checkpoint=sys.argv[1], device="cpu")
 encoder.fingerprint_of("audio")

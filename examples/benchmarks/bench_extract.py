@@ -40,18 +40,16 @@ def bare_forward(encoder, windows):
     """The network alone: windows on the device beforehand, vectors left there."""
     import torch
 
-    towers = encoder._built()
-    device = next(towers.model.parameters()).device
+    network = encoder.build()
+    device = network.device
     batches = torch.from_numpy(windows).to(device).split(encoder.batch_size)
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     synchronize()
     started = time.perf_counter()
-    with (
-        torch.inference_mode(),
-        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-    ):
+    with torch.inference_mode(), network.precision():
         for batch in batches:
-            towers.model.audio_projection(towers.audio(towers.log_mel(batch)))
+            features = network.model.audio_model(input_features=network.log_mel(batch)).pooler_output
+            network.model.audio_projection(features)
     synchronize()
     return time.perf_counter() - started
 
@@ -67,7 +65,7 @@ def speed(folder, checkpoint, n_clips, device, rounds):
         [cut_windows(some, encoder.window_length, encoder.hop_length) for some in samples]
     )
     encoder.encode_audio(windows[: encoder.batch_size])  # builds the model and warms up
-    print(f"batches of {encoder.batch_size} windows on {next(encoder.build().parameters()).device}")
+    print(f"batches of {encoder.batch_size} windows on {encoder.build().device}")
 
     seconds: dict[str, list[float]] = {"bare forward": [], "extract": []}
     for repeat in range(rounds):  # taken in turn, so that a busy neighbour slows both
@@ -81,7 +79,7 @@ def speed(folder, checkpoint, n_clips, device, rounds):
             theirs = laion_clap.CLAP_Module(
                 enable_fusion=False,
                 amodel="HTSAT-base",
-                device=str(next(encoder.build().parameters()).device),
+                device=str(encoder.build().device),
             )
             theirs.get_audio_embedding_from_filelist(list(clips["path"][:2]))
             started = time.perf_counter()

@@ -26,7 +26,7 @@ class ReproductionProtocol:
     tests_on_development : bool
         Without a test list: whether the dev list may stop the training and be tested too, as in the released code.
     training_sound, test_sound : {"resampled", "16k-padded", "16k-repeated"}
-        How clips reach CLAP, see `LaionClapEncoder`; the development clips go as the training clips do.
+        How clips reach CLAP, see `HfClapEncoder`; the development clips go as the training clips do.
     pooling : {"mean", "mean+std", "max", "first"}
         How a clip's windows become one vector.
     scaled : bool

@@ -76,7 +76,7 @@ def test_doctor_looks_at_the_store(store, monkeypatch):
 
 def test_doctor_survives_a_broken_plugin(store, monkeypatch):
     broken = EntryPoint("broken", "no_such_package:Encoder", "musiceval_sk.encoders")
-    monkeypatch.setattr("musiceval_sk.features.encoders.registry.entry_points", lambda **_: [broken])
+    monkeypatch.setattr("musiceval_sk.features.encoders.base.entry_points", lambda **_: [broken])
     assert finding(check_setup(store), "broken", "encoder") == (
         False,
         False,

@@ -252,16 +252,15 @@ def vectors_by_hand(made, encoder, protocol, clips, in_training):
     """Audio and text side by side, one clip after another, through an encoder that knows of no protocol."""
     prompt = prompts_by_hand(made)
     network = encoder.build()
-    towers = encoder._towers
-    if protocol == "released":
-        encoder._towers = towers._replace(quantised=False)
+    quantised = network.quantised
+    network.quantised = quantised and protocol != "released"
     rows = []
     for clip in clips:
         windows = windows_by_hand(made.folder / "wav" / f"{clip}.wav", protocol, in_training)
         rows.append(
             np.concatenate([encoder.encode_audio(windows)[0], encoder.encode_text([prompt(clip)])[0]])
         )
-    encoder._towers = towers
+    network.quantised = quantised
     assert not network.training
     return np.stack(rows)
 

@@ -19,7 +19,7 @@ from musiceval_sk import (
     reproduce,
 )
 from musiceval_sk.cli.app import app
-from musiceval_sk.features.encoders.clap import encoder as _clap_encoder
+from musiceval_sk.features.encoders.clap import hf_clap
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
 from musiceval_sk.finetuning.loop import Training
 from musiceval_sk.reproduction.protocols import tuned_protocol
@@ -185,7 +185,7 @@ def test_the_command_line_is_the_python_call(made, folder, tmp_path, monkeypatch
 
 def test_released_hears_test_clips_in_their_own_way(made, folder, monkeypatch):
     """Zeros follow a short clip in training, and repetitions in the test, through the towers that were trained."""
-    monkeypatch.setattr(_clap_encoder, "_READ_AS_48K_SECONDS", 3.0)  # in which a clip of 1 s fits three times
+    monkeypatch.setattr(hf_clap, "_READ_AS_48K_SECONDS", 3.0)  # in which a clip of 1 s fits three times
     protocol = replace(PROTOCOLS["released"], max_iter=1)
     options = {"checkpoint": folder, "device": "cpu"}
     found = tune(made.folder, "hf-clap", protocol, encoder_options=options, finetune_options={"n_blocks": 1})

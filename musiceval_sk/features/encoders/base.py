@@ -1,29 +1,37 @@
-"""What an encoder is: a cheap description of a model, and the model itself, built on first use.
+"""What an encoder is, and encoders by name: ours and those that third parties register.
 
-An encoder object costs nothing to make. Its *description* holds everything that could change a
-vector, so its *fingerprint* can be compared with what a store holds before any model is built.
+An encoder object costs nothing to make. Its *description* holds everything that could change a vector, so its
+*fingerprint* can be compared with what a store holds before any model is built.
 """
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 import numpy as np
 
+from musiceval_sk._text import listed
 from musiceval_sk.features.audio import cut_windows
 
 Modality = Literal["audio", "text"]
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
+GROUP = "musiceval_sk.encoders"
+_BUILT_IN = {
+    "spectral": "musiceval_sk.features.encoders.spectral:SpectralEncoder",
+    "laion-clap": "musiceval_sk.features.encoders.clap.laion_clap:LaionClapEncoder",
+    "hf-clap": "musiceval_sk.features.encoders.clap.hf_clap:HfClapEncoder",
+}
 
 
 class Encoder(ABC):
     """Base class of everything that turns windows of sound and prompts into vectors.
 
-    Subclasses set the attributes below and implement `describe`, `encode_audio` and `encode_text`.
-    Constructing and pickling one must stay cheap: heavy models are built by the first ``encode_*``
-    call and left out of pickles. Encoding is deterministic, and a batch of one equals a batch of many.
+    Subclasses set the attributes below and implement `describe`, `encode_audio` and `encode_text`; a constructor comes
+    on top where there are options. Constructing and pickling one must stay cheap: heavy models are built by the first
+    ``encode_*`` call and left out of pickles. Encoding is deterministic, and a batch of one equals a batch of many.
 
     Attributes
     ----------
@@ -42,6 +50,36 @@ class Encoder(ABC):
     on_accelerator : bool
         Whether the model computes elsewhere than on the CPU, so that all of its cores may decode, and two threads may
         call `encode_audio` at once, one preparing its windows while the other's are computed.
+
+    Examples
+    --------
+    A whole encoder, of loudness and of length:
+
+    >>> import numpy as np
+    >>> from musiceval_sk import Encoder
+    >>> class Loudness(Encoder):
+    ...     name, sample_rate, window_seconds, hop_seconds = "loudness", 8000, 1.0, 1.0
+    ...     audio_dim = text_dim = 1
+    ...
+    ...     def describe(self, modality):
+    ...         window = [self.sample_rate, self.window_seconds, self.hop_seconds]
+    ...         return {"name": self.name, "version": 1, "window": window if modality == "audio" else None}
+    ...
+    ...     def encode_audio(self, windows):
+    ...         return np.sqrt((windows**2).mean(axis=1, keepdims=True))
+    ...
+    ...     def encode_text(self, prompts):
+    ...         return np.array([[len(prompt)] for prompt in prompts], dtype=np.float32)
+    >>> encoder = Loudness()
+    >>> encoder.encode_audio(encoder.cut(np.full(12_000, 0.5, dtype=np.float32)))
+    array([[0.5],
+           [0.5]], dtype=float32)
+
+    `extract`, `ClipEmbedder` and all that take an encoder take this object. So that they, and ``--encoder`` at the command
+    line, take its name as well, its package registers the class in ``pyproject.toml``::
+
+        [project.entry-points."musiceval_sk.encoders"]
+        loudness = "my_package:Loudness"
     """
 
     name: str
@@ -133,6 +171,33 @@ class Encoder(ABC):
         """
         return cut_windows(samples, self.window_length, self.hop_length)
 
+    def check_windows(self, windows: np.ndarray) -> np.ndarray:
+        """Refuse windows that `encode_audio` does not take.
+
+        Parameters
+        ----------
+        windows : np.ndarray
+            What was given to `encode_audio`.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, window_seconds * sample_rate)], float32
+            The windows.
+
+        Raises
+        ------
+        ValueError
+            If they are of another shape.
+        """
+        windows = np.asarray(windows, dtype=np.float32)
+        if windows.ndim != 2 or windows.shape[1] != self.window_length:
+            raise ValueError(
+                f"expected windows of shape (n, {self.window_length}), got {windows.shape}; a window is "
+                f"{self.window_seconds:g} s of mono sound at {self.sample_rate:,} Hz as "
+                f"encoder.cut(read_audio(path, {self.sample_rate})) makes it"
+            )
+        return windows
+
     def dim(self, modality: Modality) -> int:
         """Length of a vector of this modality.
 
@@ -194,3 +259,68 @@ def digest_of(description: dict[str, Any]) -> str:
     """
     canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def list_encoders() -> list[str]:
+    """Names that `get_encoder` knows, without importing any of them.
+
+    Returns
+    -------
+    list of str
+        Sorted; ours and those registered under the entry-point group ``musiceval_sk.encoders``.
+
+    Examples
+    --------
+    >>> from musiceval_sk import list_encoders
+    >>> {"laion-clap", "spectral"} <= set(list_encoders())
+    True
+    """
+    return sorted(_entry_points())
+
+
+def get_encoder(encoder: str | Encoder, **options: Any) -> Encoder:
+    """Make the encoder of this name; only its own module is imported, and no model is built.
+
+    Parameters
+    ----------
+    encoder : str or Encoder
+        A name from `list_encoders`, or an encoder, which is returned as it is.
+    **options
+        Passed to the encoder's constructor, for example ``checkpoint="path/to/clap.pt"``.
+
+    Returns
+    -------
+    Encoder
+        Ready to describe itself; its model is built on first use.
+
+    Raises
+    ------
+    ValueError
+        If no encoder has this name, or options come with an encoder that is already made.
+
+    Examples
+    --------
+    >>> from musiceval_sk import get_encoder
+    >>> get_encoder("spectral").name
+    'spectral'
+    """
+    if isinstance(encoder, Encoder):
+        if options:
+            raise ValueError(
+                f"options {listed(options)} came with an encoder that is already made: {encoder!r}"
+            )
+        return encoder
+    known = _entry_points()
+    if encoder not in known:
+        raise ValueError(f"unknown encoder {encoder!r}; known are: {listed(sorted(known), most=20)}")
+    try:
+        return known[encoder].load()(**options)
+    except TypeError as error:
+        raise ValueError(
+            f"encoder {encoder!r} does not take these options ({listed(options)}): {error}"
+        ) from error
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    ours = {name: EntryPoint(name, value, GROUP) for name, value in _BUILT_IN.items()}
+    return {point.name: point for point in entry_points(group=GROUP)} | ours

@@ -13,7 +13,10 @@ import numpy as np
 from musiceval_sk.features.encoders.base import Encoder, Modality
 
 _FLOOR = 1e-10
-_PERCENTILES = (5, 50, 95)
+_SETTINGS = (
+    *("sample_rate", "window_seconds", "hop_seconds"),
+    *("n_fft", "frame_hop", "n_mels", "fmin", "fmax"),
+)
 
 
 class SpectralEncoder(Encoder):
@@ -75,20 +78,10 @@ class SpectralEncoder(Encoder):
         dict
             Name, version and the settings of the analysis.
         """
+        description = {"name": self.name, "version": self.version}
         if modality == "text":
-            return {"name": self.name, "version": self.version, "n_features": self.text_dim, "ngrams": [1, 2]}
-        return {
-            "name": self.name,
-            "version": self.version,
-            "sample_rate": self.sample_rate,
-            "window_seconds": self.window_seconds,
-            "hop_seconds": self.hop_seconds,
-            "n_fft": self.n_fft,
-            "frame_hop": self.frame_hop,
-            "n_mels": self.n_mels,
-            "fmin": self.fmin,
-            "fmax": self.fmax,
-        }
+            return {**description, "n_features": self.text_dim, "ngrams": [1, 2]}
+        return description | {setting: getattr(self, setting) for setting in _SETTINGS}
 
     def encode_audio(self, windows: np.ndarray) -> np.ndarray:
         """Measure windows of sound.
@@ -108,9 +101,7 @@ class SpectralEncoder(Encoder):
         ValueError
             If the windows are of another shape.
         """
-        if windows.ndim != 2 or windows.shape[1] != self.window_length:
-            raise ValueError(f"expected windows of shape (n, {self.window_length}), got {windows.shape}")
-        return np.stack([self._measure(window) for window in windows]).astype(np.float32)
+        return np.stack([self._measure(window) for window in self.check_windows(windows)]).astype(np.float32)
 
     def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
         """Hash the words and word pairs of prompts.
@@ -175,7 +166,7 @@ def _loudness_statistics(frames: np.ndarray, window: np.ndarray) -> np.ndarray:
     """Level in dB over time and crest factor of the window, [shape=(6,)]."""
     level = 10 * np.log10((frames**2).mean(axis=1) + _FLOOR)
     crest = 20 * np.log10((np.abs(window).max() + 1e-5) / (np.sqrt((window**2).mean()) + 1e-5))
-    percentiles = np.percentile(level, _PERCENTILES)
+    percentiles = np.percentile(level, (5, 50, 95))
     return np.concatenate(
         [[(level.mean() + 25) / 10, level.std() / 5], (percentiles + 25) / 10, [(crest - 15) / 5]]
     )

@@ -1,12 +1,33 @@
 from importlib.metadata import EntryPoint
 
 import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 
-from musiceval_sk import Encoder, get_encoder, list_encoders
-from musiceval_sk.features.encoders import registry
+from musiceval_sk import ClipEmbedder, EmbeddingStore, Encoder, extract, get_encoder, list_encoders
+from musiceval_sk.features.encoders import base
 from musiceval_sk.features.encoders.spectral import SpectralEncoder
 from tests.features.toy import ToyEncoder
+
+
+class Loudness(Encoder):
+    """All that a third party writes: attributes and three methods."""
+
+    name = "loudness"
+    sample_rate = 8000
+    window_seconds = 1.0
+    hop_seconds = 0.5
+    audio_dim = text_dim = 1
+
+    def describe(self, modality):
+        return {"name": self.name, "version": 1, "sample_rate": self.sample_rate, "modality": modality}
+
+    def encode_audio(self, windows):
+        return np.sqrt((windows**2).mean(axis=1, keepdims=True))
+
+    def encode_text(self, prompts):
+        return np.array([[len(prompt)] for prompt in prompts], dtype=np.float32)
 
 
 @pytest.fixture
@@ -14,10 +35,8 @@ def register(monkeypatch):
     """Pretend that an installed package registers these encoders."""
 
     def pretend(**values):
-        points = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
-        monkeypatch.setattr(
-            registry, "entry_points", lambda *, group: points if group == registry.GROUP else []
-        )
+        points = [EntryPoint(name, value, base.GROUP) for name, value in values.items()]
+        monkeypatch.setattr(base, "entry_points", lambda *, group: points if group == base.GROUP else [])
 
     return pretend
 
@@ -33,6 +52,21 @@ def test_a_third_party_registers_an_entry_point(register):
     encoder = get_encoder("toy", version=7)
     assert isinstance(encoder, ToyEncoder)
     assert encoder.version == 7
+
+
+def test_three_methods_are_enough_to_extract_and_embed_by_name(register, tmp_path):
+    assert Encoder.__abstractmethods__ == {"describe", "encode_audio", "encode_text"}
+    register(loudness="tests.features.encoders.test_registry:Loudness")
+    soundfile.write(tmp_path / "a.wav", np.full(12_000, 0.5), 8000, subtype="FLOAT")
+    clips = pd.DataFrame({"path": [str(tmp_path / "a.wav")], "prompt": ["calm"]}, index=["a"])
+    store = EmbeddingStore(tmp_path / "e.h5")
+    report = extract(clips.rename_axis("clip_id"), "loudness", store)
+    assert report.stored == {"audio": 1, "text": 1}
+    # 1.5 s are windows at 0 and .5 s, of an RMS of .5; "calm" has four letters.
+    vectors, _ = store.read("audio", Loudness().fingerprint_of("audio"), list(report.audio_keys))
+    np.testing.assert_allclose(vectors, [[0.5], [0.5]])
+    embedded = ClipEmbedder("loudness", cache=tmp_path / "e.h5").fit_transform(clips.rename_axis("clip_id"))
+    np.testing.assert_allclose(np.asarray(embedded), [[0.5, 4]])
 
 
 def test_listing_imports_nothing(register):

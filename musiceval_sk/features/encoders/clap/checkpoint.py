@@ -1,62 +1,62 @@
-"""A CLAP checkpoint on disk: where it is, what names it, and its weights, read without running anything it holds."""
+"""A CLAP checkpoint on disk: where it is, its weights and settings, read without running anything it holds."""
 
+import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
-from musiceval_sk.features.audio import content_key
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 CHECKPOINT_VARIABLE = "MUSICEVAL_CLAP_CHECKPOINT"
 PAPER_FILE = "music_audioset_epoch_15_esc_90.14.pt"
 FUSED = f"It is a fusion checkpoint; this encoder reads those without fusion, such as {PAPER_FILE}"
-# RoBERTa of transformers < 4.31 saved this constant; later ones neither hold nor take it.
-_LEFT_OUT = "text_branch.embeddings.position_ids"
+# Of the space that sound and text share, in every CLAP of LAION.
+JOINT_DIM = 512
+# Of transformers' layout: weights, settings, and the processor's settings, each by its name or an older one.
+_FOLDER = (
+    ("model.safetensors", "pytorch_model.bin"),
+    ("config.json",),
+    ("preprocessor_config.json", "processor_config.json"),
+)
+TOWERS = ("audio_config", "text_config")
+_SOUND = {"sampling_rate": 48_000, "max_length_s": 10}
+# Of transformers' ``ClapFeatureExtractor``, what changes a spectrogram: CLAP's own settings.
+_MEL_BANDS = {"feature_size": 64, "frequency_min": 50.0, "frequency_max": 14_000.0}
+_FRONT_END = {"fft_window_size": 1024, "hop_length": 480, **_MEL_BANDS}
+# Filled in by the network itself; which of them a file holds depends on the release that wrote it.
+_COMPUTED = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "attn_mask")
+_FILTERS = (
+    "audio_branch.spectrogram_extractor.stft.conv_real.weight",
+    "audio_branch.spectrogram_extractor.stft.conv_imag.weight",
+    "audio_branch.logmel_extractor.melW",
+)
+# The head for AudioSet's classes, and layers for the losses of training.
+_UNUSED = ("audio_branch.tscam_conv.", "audio_branch.head.", "audio_transform.", "text_transform.")
 _PATCHES = "audio_branch.patch_embed.proj.weight"
-_AMODEL_OF_WIDTH = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}
-_NUMPY_SCALAR = (
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy", "dtype"),
+_WORDS = "text_branch.embeddings.word_embeddings.weight"
+_RENAMES = (
+    (r"^(audio|text)_projection\.0\.", r"\1_projection.linear1."),
+    (r"^(audio|text)_projection\.2\.", r"\1_projection.linear2."),
+    (r"^text_branch\.", "text_model."),
+    (r"^audio_branch\.bn0\.", "audio_model.audio_encoder.batch_norm."),
+    (r"^audio_branch\.", "audio_model.audio_encoder."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.attn\.", ".attention.self."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
 )
 
 
-class FileIdentity(NamedTuple):
-    """What names a file's content, and what tells without reading it that it is still the same."""
-
-    size: int
-    modified: int
-    sha256: str
-
-
-def identify(path: Path, known: FileIdentity | None = None) -> FileIdentity:
-    """Digest a file, unless its size and modification time are those of ``known``.
-
-    Parameters
-    ----------
-    path : Path
-        An existing file.
-    known : FileIdentity, optional
-        What this function said before, perhaps in another process.
-
-    Returns
-    -------
-    FileIdentity
-        ``known`` where nothing changed.
-    """
-    status = path.stat()
-    if known is not None and (known.size, known.modified) == (status.st_size, status.st_mtime_ns):
-        return known
-    return FileIdentity(status.st_size, status.st_mtime_ns, content_key(path).hex())
-
-
-def find_checkpoint(checkpoint: str | Path | None, encoder: str, *, folder_too: bool = False) -> Path:
+def find_checkpoint(checkpoint: str | Path | None, encoder: str, folder_too: bool) -> tuple[Path, ...]:
     """Find the checkpoint that the argument names, else the environment variable.
 
     Parameters
@@ -65,35 +65,43 @@ def find_checkpoint(checkpoint: str | Path | None, encoder: str, *, folder_too: 
         Path of a local file.
     encoder : str
         Who asks, for errors.
-    folder_too : bool, default=False
+    folder_too : bool
         Whether a folder in transformers' layout does as well.
 
     Returns
     -------
-    Path
-        An existing file, or folder.
+    tuple of Path
+        A file in LAION's layout; or of a folder weights, ``config.json`` and, where there is one, the processor's settings.
 
     Raises
     ------
     CheckpointError
-        If none is named, or there is no such file.
+        If none is named, there is no such file, or the folder lacks one.
     """
     named = checkpoint or os.environ.get(CHECKPOINT_VARIABLE)
-    folder = ", or a folder in transformers' layout" if folder_too else ""
+    or_folder = ", or a folder in transformers' layout" if folder_too else ""
     if not named:
         raise CheckpointError(
-            f"the encoder {encoder!r} needs a checkpoint file{folder}. The paper's is {PAPER_FILE} in the Hugging Face "
+            f"the encoder {encoder!r} needs a checkpoint file{or_folder}. The paper's is {PAPER_FILE} in the Hugging Face "
             "repository lukewys/laion_clap: download it once "
             f"(hf download lukewys/laion_clap {PAPER_FILE} --local-dir .), then point to it with checkpoint=, "
             f"with --checkpoint, or with the environment variable {CHECKPOINT_VARIABLE}"
         )
     path = Path(named).expanduser()
-    if not (path.is_file() or (folder_too and path.is_dir())):
+    if folder_too and path.is_dir():
+        found = [[path / name for name in names if (path / name).is_file()] for names in _FOLDER]
+        if not (found[0] and found[1]):
+            raise CheckpointError(
+                f"{path}: no CLAP in transformers' layout; expected config.json and model.safetensors or pytorch_model.bin "
+                "in it, as ClapModel.save_pretrained writes them, the weights in one piece"
+            )
+        return tuple(files[0] for files in found if files)
+    if not path.is_file():
         origin = "" if checkpoint else f" (named by the environment variable {CHECKPOINT_VARIABLE})"
         raise CheckpointError(
-            f"{path}: no such checkpoint file{origin}; give the path of a local .pt file{folder}"
+            f"{path}: no such checkpoint file{origin}; give the path of a local .pt file{or_folder}"
         )
-    return path
+    return (path,)
 
 
 def read_weights(path: Path) -> "dict[str, Tensor]":
@@ -115,111 +123,189 @@ def read_weights(path: Path) -> "dict[str, Tensor]":
         If the file is no checkpoint, or reading it would run code.
     """
     import torch
+    from safetensors.torch import load_file
+    from torch import serialization
 
-    content = _load(path)
-    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(weights, Mapping) or not weights:
-        raise CheckpointError(f"{path}: holds no 'state_dict'; expected a checkpoint as LAION publishes them")
-    strangers = [key for key, value in weights.items() if not isinstance(value, torch.Tensor)]
-    if strangers:
-        raise CheckpointError(f"{path}: these entries are no weights: {listed(strangers)}")
-    named = {str(key).removeprefix("module."): weight for key, weight in weights.items()}
-    named.pop(_LEFT_OUT, None)
-    return named
-
-
-def check_fit(
-    weights: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]", path: Path, network: str
-) -> None:
-    """Hold a checkpoint against the network that is to take it.
-
-    Parameters
-    ----------
-    weights, expected : mapping of str to torch.Tensor
-        What came, and what the network has.
-    path : Path
-        Where the weights are from.
-    network : str
-        What to call the network, such as its audio tower's name.
-
-    Raises
-    ------
-    CheckpointError
-        If weights are missing, unexpected or of another shape, with the likely reason.
-    """
-    missing = [key for key in expected if key not in weights]
-    unexpected = [key for key in weights if key not in expected]
-    reshaped = [
-        f"{key} {tuple(weights[key].shape)} instead of {tuple(weight.shape)}"
-        for key, weight in expected.items()
-        if key in weights and weights[key].shape != weight.shape
-    ]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    found = [f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in kinds.items() if keys]
-    if found:
-        raise CheckpointError(f"{path}: does not fit {network}; {'; '.join(found)}.{_hint(weights, network)}")
-
-
-def is_fused(weights: "Mapping[str, Tensor]") -> bool:
-    """Tell whether weights are those of a CLAP that fuses several spectrograms of a long clip.
-
-    Parameters
-    ----------
-    weights : mapping of str to torch.Tensor
-        By LAION's or by transformers' names.
-
-    Returns
-    -------
-    bool
-        True for LAION's checkpoints with "fusion" in their names.
-    """
-    return any("fusion_model" in key or "mel_conv" in key for key in weights)
-
-
-def _hint(weights: "Mapping[str, Tensor]", amodel: str) -> str:
-    if is_fused(weights):
-        return f" {FUSED}"
-    patches = weights.get(_PATCHES)
-    other = _AMODEL_OF_WIDTH.get(patches.shape[0]) if patches is not None else None
-    return f" Its audio tower is {other}: pass amodel={other!r}" if other not in (None, amodel) else ""
-
-
-def _load(path: Path) -> Any:
-    import zipfile
-
-    import torch
-
+    before = serialization.get_safe_globals()
+    serialization.add_safe_globals(_ignored_numpy_scalars())
     try:
-        with _numpy_scalars_ignored():
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
             # Mapped, the optimizer's two thirds of the file are never read, and processes share the weights.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     # A file that is anything but a checkpoint can make the unpickler fail in any way.
     except Exception as error:
         reason = str(error).strip().split("\n")[-1] or type(error).__name__
         raise CheckpointError(
-            f"{path} ({path.stat().st_size:,} bytes): not a checkpoint that torch can read without running code from "
-            f"it; is the download whole, and is it a .pt of weights? ({type(error).__name__}: {reason})"
+            f"{path} ({path.stat().st_size:,} bytes): not a checkpoint that can be read without running code from it; "
+            f"is the download whole, and does it hold weights? ({type(error).__name__}: {reason})"
         ) from error
-
-
-@contextmanager
-def _numpy_scalars_ignored() -> Iterator[None]:
-    """Let the unpickler pass over numpy scalars, such as scores beside the weights, by reading them as nothing."""
-    from torch import serialization
-
-    before = serialization.get_safe_globals()
-    serialization.add_safe_globals([_nothing_called(*name) for name in _NUMPY_SCALAR])
-    try:
-        yield
     finally:
         serialization.clear_safe_globals()
         serialization.add_safe_globals(before)
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not weights or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
+        raise CheckpointError(
+            f"{path}: holds no 'state_dict' of weights; expected a checkpoint as LAION publishes them"
+        )
+    return {str(key).removeprefix("module."): weight for key, weight in weights.items()}
 
 
-def _nothing_called(module: str, name: str) -> type:
-    def accept(self: object, *_: object) -> None:
-        """Take whatever the pickle passes and keep none of it."""
+def read_laion(path: Path) -> "tuple[dict[str, Tensor], list[Tensor], dict[str, Any]]":
+    """Read a checkpoint in LAION's layout, and its architecture off the shapes of its weights.
 
-    return type(
-        name, (), {"__module__": module, "__qualname__": name, "__init__": accept, "__setstate__": accept}
-    )
+    Parameters
+    ----------
+    path : Path
+        An existing file.
+
+    Returns
+    -------
+    weights : dict of str to torch.Tensor
+        By name, without the filters.
+    filters : list of three torch.Tensor
+        Real and imaginary kernels of the Fourier transform, (513, 1, 1024) each, and mel filters, (513, 64).
+    config : dict
+        As transformers' ``ClapConfig`` takes it.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read, is a fusion checkpoint, or is none in LAION's layout.
+    """
+    weights = read_weights(path)
+    if any("fusion_model" in key or "mel_conv" in key for key in weights):
+        raise CheckpointError(f"{path}: {FUSED}")
+    missing = [key for key in (_PATCHES, _WORDS, *_FILTERS) if key not in weights]
+    if missing:
+        raise CheckpointError(
+            f"{path}: not a CLAP checkpoint in LAION's layout (HTS-AT for sound, RoBERTa for text); {missing[0]} is "
+            f"missing. Its weights begin with {next(iter(weights))}; if they are in transformers' layout, give the folder "
+            f"{path.parent}"
+        )
+    filters = [weights.pop(key).float() for key in _FILTERS]
+    width, (vocab_size, hidden) = weights[_PATCHES].shape[0], weights[_WORDS].shape
+    # What is not read off the weights is alike in all of LAION's, most of it transformers' default.
+    audio = {
+        "patch_embeds_hidden_size": width,
+        "hidden_size": 8 * width,
+        "depths": [_count(weights, rf"audio_branch\.layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4)],
+    }
+    text = {
+        "vocab_size": vocab_size,
+        "hidden_size": hidden,
+        "num_hidden_layers": _count(weights, r"text_branch\.encoder\.layer\.(\d+)\."),
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+    }
+    return weights, filters, {"audio_config": audio, "text_config": text, "projection_dim": JOINT_DIM}
+
+
+def transformers_names(weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Name LAION's weights as transformers' ``ClapModel`` does, and part queries, keys and values.
+
+    Parameters
+    ----------
+    weights : mapping of str to torch.Tensor
+        As `read_laion` gives them.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Views of the same memory, without what ``ClapModel`` has no use for.
+    """
+    named: dict[str, Tensor] = {}
+    for key, weight in weights.items():
+        if key.startswith(_UNUSED):
+            continue
+        for pattern, replacement in _RENAMES:
+            key = re.sub(pattern, replacement, key)
+        if ".self.qkv." in key:
+            thirds = zip(("query", "key", "value"), weight.chunk(3), strict=True)
+            named |= {key.replace(".qkv.", f".{third}."): part for third, part in thirds}
+        else:
+            named[key] = weight
+    return named
+
+
+def fill(model: "nn.Module", weights: "Mapping[str, Tensor]", path: Path, network: str) -> None:
+    """Give a network a checkpoint's weights, which become its parameters; it computes in float32 and evaluates.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network, with or without weights of its own.
+    weights : mapping of str to torch.Tensor
+        What came.
+    path : Path
+        Where the weights are from.
+    network : str
+        What to call the network.
+
+    Raises
+    ------
+    CheckpointError
+        If weights are missing, unexpected or of another shape.
+    """
+    try:
+        keys = model.load_state_dict(weights, strict=False, assign=True)
+    except RuntimeError as error:
+        reshaped = [line.strip() for line in str(error).splitlines()[1:]]
+        raise CheckpointError(f"{path}: does not fit {network}; {listed(reshaped, separator=' ')}") from error
+    kinds = {"missing": keys.missing_keys, "unexpected": keys.unexpected_keys}
+    learned = {kind: [key for key in keys if not key.endswith(_COMPUTED)] for kind, keys in kinds.items()}
+    found = [f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in learned.items() if keys]
+    if found:
+        raise CheckpointError(f"{path}: does not fit {network}; {'; '.join(found)}")
+    model.float().eval()
+
+
+def _count(weights: "Mapping[str, Tensor]", pattern: str) -> int:
+    return len({found[1] for key in weights if (found := re.match(pattern, key))})
+
+
+class _Nothing:
+    """What takes whatever a pickle passes and keeps none of it."""
+
+    def __init__(self, *_: object):
+        pass
+
+    __setstate__ = __init__
+
+
+def _ignored_numpy_scalars() -> list[Any]:
+    """Classes by which the unpickler passes over numpy scalars, such as scores beside the weights."""
+    names = [("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"), ("numpy", "dtype")]
+    return [type(name, (_Nothing,), {"__module__": module, "__qualname__": name}) for module, name in names]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the settings of a CLAP without fusion from a folder's ``config.json``, with both towers in them."""
+    config = _read_json(path)
+    if config.get("model_type") != "clap":
+        raise CheckpointError(f"{path}: of a model of type {config.get('model_type')!r}, expected 'clap'")
+    config |= {tower: config.get(tower) or {} for tower in TOWERS}
+    if config["audio_config"].get("enable_fusion"):
+        raise CheckpointError(f"{path}: enable_fusion is true. {FUSED}")
+    return config
+
+
+def read_front_end(files: tuple[Path, ...]) -> dict[str, Any]:
+    """Read how spectrograms are made of windows of 10 s at 48,000 Hz, from a folder's files."""
+    settings = _read_json(files[2]) if len(files) > 2 else {}
+    # transformers 5 keeps a processor's settings in one file, in which those of sound are a part.
+    settings = _SOUND | _FRONT_END | settings.get("feature_extractor", settings)
+    n_mels = read_config(files[1])["audio_config"].get("num_mel_bins", 64)
+    for name, expected in {**_SOUND, "feature_size": n_mels}.items():
+        if settings[name] != expected:
+            raise CheckpointError(f"{files[-1]}: {name}={settings[name]}, but CLAP here takes {expected}")
+    return {name: settings[name] for name in _FRONT_END}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not JSON of settings ({error}); is the download whole?") from error

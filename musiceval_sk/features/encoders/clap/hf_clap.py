@@ -1,21 +1,42 @@
 """CLAP as Hugging Face's transformers computes it, from a local checkpoint and without the network."""
 
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from musiceval_sk._device import resolve_device
+from musiceval_sk._optional import import_optional
+from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.audio import content_key
+from musiceval_sk.features.encoders.base import Encoder, Modality
+from musiceval_sk.features.encoders.clap import checkpoint as disk
 from musiceval_sk.features.encoders.clap import tokenizer as roberta
-from musiceval_sk.features.encoders.clap.checkpoint import find_checkpoint
-from musiceval_sk.features.encoders.clap.encoder import ClapEncoder
-from musiceval_sk.features.encoders.clap.forward import Towers
-from musiceval_sk.features.encoders.clap.hf_folder import folder_files, read_config, read_front_end
-from musiceval_sk.features.encoders.clap.layout import JOINT_DIM
 
-# Of both towers in transformers' own defaults, which a config.json may leave out.
-_WIDTH = 768
+if TYPE_CHECKING:
+    from musiceval_sk.features.encoders.clap.network import ClapNetwork
+
+# The first of each is the default.
+CHOICES = {
+    "layer": ("projection", "encoder"),
+    "sound": ("resampled", "16k-padded", "16k-repeated"),
+    "dtype": ("float32", "bfloat16"),
+}
+# What MusicEval's released baseline takes for 10 s at 48 kHz: 30 s at the data set's own rate.
+_READ_AS_48K_SECONDS = 30.0
+_BATCH_ON_CPU, _BATCH_ON_GPU = 16, 64
+# How often to ask again, a second apart, for memory that another thread or process may give back.
+_PATIENCE = 16
+_BUILDING = threading.RLock()
 
 
-class HfClapEncoder(ClapEncoder):
+class HfClapEncoder(Encoder):
     """CLAP (HTS-AT and RoBERTa, without fusion) on transformers' ``ClapModel``, which runs on numpy 2.
 
     From LAION's ``.pt`` file it computes what the encoder ``"laion-clap"`` computes, to 1e-5, without the package
@@ -45,8 +66,8 @@ class HfClapEncoder(ClapEncoder):
     device : str, default="auto"
         ``"auto"`` (CUDA where there is one, else the CPU) or torch's name of a device.
     batch_size : int, optional
-        Number of windows or prompts that go through the network at once. Default: 16 on a CPU; on a GPU as many as its
-        free memory holds, at most 128. Either is halved when a GPU's memory runs out.
+        Number of windows or prompts that go through the network at once. Default: 16 on a CPU, 64 on a GPU. Either is
+        halved when a GPU's memory runs out.
 
     Raises
     ------
@@ -67,13 +88,17 @@ class HfClapEncoder(ClapEncoder):
 
     Examples
     --------
-    >>> encoder = HfClapEncoder("clap.pt")
-    >>> encoder.window_length, encoder.audio_dim
-    (480000, 512)
+    >>> HfClapEncoder("clap.pt", device="cpu").window_length
+    480000
     """
 
     name = "hf-clap"
+    version = 1
+    sample_rate = 48_000
+    window_seconds = hop_seconds = 10.0
     extra = "hf"
+    reads_folders = True
+    shown: tuple[str, ...] = ("device",)
 
     def __init__(
         self,
@@ -86,77 +111,294 @@ class HfClapEncoder(ClapEncoder):
         device: str = "auto",
         batch_size: int | None = None,
     ):
-        super().__init__(
-            checkpoint,
-            tokenizer=tokenizer,
-            layer=layer,
-            sound=sound,
-            dtype=dtype,
-            device=device,
-            batch_size=batch_size,
-        )
-        self._widths: tuple[int, int] | None = None
+        for name, value in {"layer": layer, "sound": sound, "dtype": dtype}.items():
+            if value not in CHOICES[name]:
+                raise ValueError(f"unknown {name} {value!r}; known are: {listed(CHOICES[name])}")
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        self.checkpoint, self.tokenizer, self.device = checkpoint, tokenizer, device
+        self.layer, self.sound, self.dtype = layer, sound, dtype
+        # Whether samples at 16 kHz are taken for samples at 48 kHz.
+        self._misread = sound != "resampled"
+        if self._misread:
+            self.sample_rate, self.window_seconds = 16_000, _READ_AS_48K_SECONDS
+            self.hop_seconds = self.window_seconds
+        self._batch_size = batch_size
+        self._states: list[tuple[int, int]] = []
+        self._digests: list[str] = []
+        self._network: ClapNetwork | None = None
+        self._tokenizer: Any = None
+
+    def __repr__(self) -> str:
+        where = str(self.checkpoint) if self.checkpoint else None
+        changed = [name for name, known in CHOICES.items() if getattr(self, name) != known[0]]
+        options = "".join(f", {name}={getattr(self, name)!r}" for name in (*self.shown, *changed))
+        return f"{type(self).__name__}({where!r}{options})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_network": None, "_tokenizer": None}
 
     @property
     def audio_dim(self) -> int:  # type: ignore[override]
-        """Length of an audio vector; but for LAION's layout and the projection, it is read from the checkpoint."""
-        return self._both_dims()[0]
+        """Length of an audio vector."""
+        return self._dims[0]
 
     @property
     def text_dim(self) -> int:  # type: ignore[override]
-        """Length of a text vector; but for LAION's layout and the projection, it is read from the checkpoint."""
-        return self._both_dims()[1]
+        """Length of a text vector."""
+        return self._dims[1]
 
-    def _both_dims(self) -> tuple[int, int]:
-        path = Path(self.checkpoint).expanduser() if self.checkpoint else self._path()
-        if path.is_dir():
-            config = read_config(folder_files(path))
-            if self.layer == "projection":
-                return (config.get("projection_dim", JOINT_DIM),) * 2
-            audio, text = (
-                config[tower].get("hidden_size", _WIDTH) for tower in ("audio_config", "text_config")
-            )
-            return audio, text
+    @cached_property
+    def _dims(self) -> tuple[int, int]:
+        """Of an audio and of a text vector; but for LAION's layout and the projection, read from the checkpoint."""
+        files = self._files()
+        if len(files) == 1 and self.layer == "projection":
+            return disk.JOINT_DIM, disk.JOINT_DIM
+        config = disk.read_config(files[1]) if len(files) > 1 else disk.read_laion(files[0])[2]
         if self.layer == "projection":
-            return JOINT_DIM, JOINT_DIM
-        if self._widths is None:
-            from musiceval_sk.features.encoders.clap.hf_module import laion_widths
+            return (config.get("projection_dim", disk.JOINT_DIM),) * 2
+        audio, text = (config[tower].get("hidden_size", 768) for tower in disk.TOWERS)
+        return audio, text
 
-            self._widths = laion_widths(self._path())
-        return self._widths
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """Windows or prompts that go through the network at once: as given, or as a GPU's memory turned out to hold."""
+        return self._batch_size or (_BATCH_ON_GPU if self.on_accelerator else _BATCH_ON_CPU)
 
-    def _path(self) -> Path:
-        path = find_checkpoint(self.checkpoint, self.name, folder_too=True)
-        if path.is_file() and (path.suffix == ".safetensors" or path.name == "pytorch_model.bin"):
-            raise CheckpointError(
-                f"{path}: weights in transformers' layout need the settings beside them; give the folder {path.parent}"
-            )
-        return path
+    @property
+    def on_accelerator(self) -> bool:  # type: ignore[override]
+        """Whether the network computes on a CUDA device."""
+        return resolve_device(self.device).type == "cuda"
+
+    def prepare(self) -> None:
+        """Build the network."""
+        self.build()
+
+    def build(self) -> "ClapNetwork":
+        """Build the network, once, on the device; encoding does so by itself.
+
+        Returns
+        -------
+        ClapNetwork
+            In evaluation mode; its ``model`` is transformers' ``ClapModel``.
+
+        Raises
+        ------
+        ValueError
+            If the device is not there.
+        CheckpointError
+            If the checkpoint is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        """
+        with _BUILDING:
+            if self._network is None:
+                self._network = self._load()
+            return self._network
+
+    def trainable(self) -> "ClapNetwork":
+        """Build a network to train on the device, from the files and apart from the one that encodes.
+
+        Returns
+        -------
+        ClapNetwork
+            In evaluation mode, with memory of its own for every weight; none asks for a gradient yet.
+
+        Raises
+        ------
+        ValueError
+            If the device is not there.
+        CheckpointError
+            If the checkpoint is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        """
+        with _BUILDING:
+            network = self._load()
+        for parameter in network.parameters():
+            # What a checkpoint was mapped from is a file, which may go away while training lasts.
+            parameter.data = parameter.data.clone()
+        return network.requires_grad_(False)
+
+    def describe(self, modality: Modality) -> dict[str, Any]:
+        """Everything that could change a vector of this modality, as plain JSON values.
+
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which of the two towers to describe.
+
+        Returns
+        -------
+        dict
+            Name, version, SHA-256 of the checkpoint; for audio the windows, for text the tokenizer's SHA-256.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint, or for text the tokenizer, is not found, or the checkpoint changed since last asked.
+        """
+        files = self._files()
+        described = {"name": self.name, "version": self.version, "dtype": self.dtype}
+        described |= {"checkpoint_sha256": self._digests[0], "layout": "laion"}
+        sound: dict[str, Any] = {"quantisation": "int16"}
+        if len(files) > 1:
+            described |= {"layout": "transformers", "config_sha256": self._digests[1]}
+            sound = {"quantisation": "none", "front_end": disk.read_front_end(files)}
+        # Left out where they are the default: vectors stored before there was a choice keep their fingerprint.
+        if self.layer != "projection":
+            described["layer"] = self.layer
+        if modality == "text":
+            keys = map(content_key, roberta.find_tokenizer(self.tokenizer, files))
+            digest = hashlib.sha256(b"".join(keys)).hexdigest()
+            return {**described, "tokenizer_sha256": digest, "max_length": roberta.MAX_LENGTH}
+        if self._misread:
+            sound |= {"sound": self.sound, "quantisation": "none"}
+        windows = ("sample_rate", "window_seconds", "hop_seconds")
+        return described | sound | {name: getattr(self, name) for name in windows}
+
+    def cut(self, samples: np.ndarray) -> np.ndarray:
+        """Cut a clip into the windows that `encode_audio` takes.
+
+        Parameters
+        ----------
+        samples : np.ndarray [shape=(n,)]
+            A clip at `sample_rate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows, 480_000)]
+            Windows of 10 s that cover the clip; with another ``sound`` than ``"resampled"`` one, of its first 480,000
+            samples.
+        """
+        if not self._misread:
+            return super().cut(samples)
+        first = samples[: self.window_length]
+        if self.sound == "16k-repeated":
+            return super().cut(first)
+        return np.pad(first, (0, self.window_length - len(first)))[np.newaxis]
+
+    def encode_audio(self, windows: np.ndarray) -> np.ndarray:
+        """Embed windows of sound.
+
+        Parameters
+        ----------
+        windows : np.ndarray [shape=(n, 480_000)], float32 in [-1, 1]
+            Mono windows at `sample_rate`: 10 s at 48,000 Hz, unless ``sound`` says otherwise.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, audio_dim)], float32
+            One vector a window, of length 1 unless ``layer="encoder"``.
+
+        Raises
+        ------
+        ValueError
+            If the windows are of another shape, or the device is not there.
+        CheckpointError
+            If the checkpoint is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        MemoryError
+            If a GPU's memory does not hold even one window; where it does not hold a batch, the batch is halved.
+        """
+        return self._encode("audio", self.check_windows(windows))
+
+    def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
+        """Embed prompts.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+            Texts, possibly empty; what goes beyond 77 tokens is not read.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, text_dim)], float32
+            One vector a prompt, of length 1 unless ``layer="encoder"``.
+
+        Raises
+        ------
+        ValueError
+            If ``prompts`` is one string, or the device is not there.
+        CheckpointError
+            If the checkpoint or the tokenizer is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        """
+        if isinstance(prompts, str):
+            raise ValueError(f"expected a sequence of prompts, got the string {prompts!r}; pass [prompt]")
+        return self._encode("text", prompts)
+
+    def _load(self) -> "ClapNetwork":
+        """Build a network from the files."""
+        device, files = resolve_device(self.device), self._files()
+        transformers = import_optional("transformers", extra=self.extra, purpose=f"the encoder {self.name!r}")
+        import torch
+
+        from musiceval_sk.features.encoders.clap import network as parts
+
+        laion = len(files) == 1
+        if laion:
+            weights, filters, config = disk.read_laion(files[0])
+            weights, log_mel = disk.transformers_names(weights), partial(parts.laion_log_mel, filters=filters)
+        else:
+            weights, config = disk.read_weights(files[0]), disk.read_config(files[1])
+            log_mel = partial(parts.transformers_log_mel, settings=disk.read_front_end(files))
+        # The one implementation that transformers 4 and 5 both have for CLAP.
+        config["text_config"]["attn_implementation"] = "eager"
+        with torch.random.fork_rng(devices=[]), parts.WithoutMemory():
+            model = transformers.ClapModel(transformers.ClapConfig.from_dict(config))
+        disk.fill(model, weights, files[0], "transformers' ClapModel")
+        quantised = laion and not self._misread
+        return parts.ClapNetwork(model, log_mel, quantised, self.layer, self._tokenize).to(device)
 
     def _files(self) -> tuple[Path, ...]:
-        path = self._path()
-        return folder_files(path) if path.is_dir() else (path,)
+        """Files that hold the model, the weights first, once their SHA-256 are known to be those of the last time."""
+        files = disk.find_checkpoint(self.checkpoint, self.name, self.reads_folders)
+        states = [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
+        if states != self._states:
+            digests = [content_key(file).hex() for file in files]
+            if self._digests and digests != self._digests:
+                raise CheckpointError(
+                    f"{files[0]}: is not the checkpoint that this encoder described before; make a new encoder for it"
+                )
+            self._states, self._digests = states, digests
+        return files
 
-    def _load(self, files: tuple[Path, ...]) -> Towers:
-        from musiceval_sk.features.encoders.clap import hf_module as module
+    def _encode(self, modality: Modality, items: Any) -> np.ndarray:
+        if not len(items):
+            return np.empty((0, self.dim(modality)), dtype=np.float32)
+        import torch
 
-        return module.towers_of_file(files[0]) if len(files) == 1 else module.towers_of_folder(files)
+        network = self.build()
+        vectors: list[np.ndarray] = []
+        begin = refused = 0
+        while begin < len(items):
+            batch = items[begin : begin + self.batch_size]
+            try:
+                with torch.inference_mode(), network.precision():
+                    if modality == "audio":
+                        embedded = network.embed_audio(batch, self.dtype)
+                    else:
+                        embedded = network.embed_text(*network.tokenize(batch), self.dtype)
+                    vectors.append(embedded.cpu().numpy())
+                begin, refused = begin + len(batch), 0
+            except torch.cuda.OutOfMemoryError as error:
+                refused += 1
+                if refused == _PATIENCE:
+                    raise MemoryError(
+                        "the GPU's memory does not hold a single window or prompt beside what else is in it "
+                        f"({error}); free some, or pass device='cpu'"
+                    ) from error
+                torch.cuda.empty_cache()
+                # For good: what else fills the GPU's memory is not ours to judge.
+                self._batch_size = max(1, self.batch_size // 2)
+                time.sleep(1)
+        return np.concatenate(vectors)
 
-    def _find_tokenizer(self, weights: Path) -> tuple[Path, ...]:
-        own = roberta.files_in(weights.parent) if self._path().is_dir() and not self.tokenizer else ()
-        return own or roberta.find_tokenizer(self.tokenizer, weights)
-
-    def _describe_model(self, weights_sha256: str, *others_sha256: str) -> dict[str, Any]:
-        if not others_sha256:
-            return {"checkpoint_sha256": weights_sha256, "layout": "laion"}
-        return {
-            "checkpoint_sha256": weights_sha256,
-            "layout": "transformers",
-            "config_sha256": others_sha256[0],
-        }
-
-    def _describe_sound(self) -> dict[str, Any]:
-        files = self._files()
-        if len(files) == 1:
-            return {"quantisation": "int16"}
-        return {"quantisation": "none", "front_end": read_front_end(files)._asdict()}
+    def _tokenize(self, prompts: Sequence[str], vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._tokenizer is None:
+            files = roberta.find_tokenizer(self.tokenizer, self._files())
+            self._tokenizer = roberta.load_tokenizer(files, vocab_size, self.name, self.extra)
+        return roberta.tokenize(self._tokenizer, prompts)

@@ -1,24 +1,41 @@
-"""LAION's CLAP, the paper's encoder, from a local checkpoint and without the network."""
+"""CLAP with the audio tower of LAION's own package, from a local checkpoint and without the network."""
 
+import contextlib
+import functools
+import importlib
+import importlib.util
+import json
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from musiceval_sk._text import listed
-from musiceval_sk.features.encoders.clap import tokenizer as roberta
-from musiceval_sk.features.encoders.clap.checkpoint import find_checkpoint, read_weights
-from musiceval_sk.features.encoders.clap.encoder import ClapEncoder
-from musiceval_sk.features.encoders.clap.forward import Towers, laion_towers
-from musiceval_sk.features.encoders.clap.laion_module import AMODELS, build_clap
-from musiceval_sk.features.encoders.clap.layout import JOINT_DIM
+from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.encoders.base import Modality
+from musiceval_sk.features.encoders.clap.checkpoint import fill, read_laion
+from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
 
-_ROBERTA_WIDTH = 768
+if TYPE_CHECKING:
+    from musiceval_sk.features.encoders.clap.network import ClapNetwork
+
+_TOWER = "audio_branch."
+# What each audio tower gives to the projection is as long.
+AMODELS = {"HTSAT-tiny": 768, "HTSAT-base": 1024, "HTSAT-large": 2048}
+_STAND_INS = {
+    "torchvision.ops.misc": ("FrozenBatchNorm2d",),
+    "torchlibrosa.stft": ("Spectrogram", "LogmelFilterBank"),
+    "torchlibrosa.augmentation": ("SpecAugmentation",),
+}
 
 
-class LaionClapEncoder(ClapEncoder):
-    """CLAP (HTS-AT and RoBERTa, without fusion) as LAION's package ``laion_clap`` computes it.
+class LaionClapEncoder(HfClapEncoder):
+    """CLAP (HTS-AT and RoBERTa, without fusion) with HTS-AT as LAION's package ``laion_clap`` computes it.
 
-    Windows of 10 s at 48 kHz are rounded to 16 bit, as CLAP was trained, and embedded one by one; prompts are cut at
-    77 tokens. By default audio and text vectors have length 1 and share one space of 512 dimensions.
+    From LAION's ``.pt`` file it computes what ``CLAP_Module`` of that package computes, to 1e-5, and what `HfClapEncoder`
+    does. The two share all but the audio tower.
 
     Parameters
     ----------
@@ -27,94 +44,115 @@ class LaionClapEncoder(ClapEncoder):
         paper's is ``music_audioset_epoch_15_esc_90.14.pt`` of the Hugging Face repository ``lukewys/laion_clap``.
     amodel : {"HTSAT-tiny", "HTSAT-base", "HTSAT-large"}, default="HTSAT-base"
         Audio tower of the checkpoint.
-    tokenizer : str or Path, optional
-        Local folder with RoBERTa's ``vocab.json`` and ``merges.txt``, or ``tokenizer.json``. Default: the environment
-        variable ``MUSICEVAL_ROBERTA``, else a folder ``roberta-base`` beside the checkpoint, else Hugging Face's
-        cache. Only prompts need it.
-    layer : {"projection", "encoder"}, default="projection"
-        ``"projection"``: vectors of length 1 in the space that sound and text share. ``"encoder"``: what the towers give to
-        the projection, as it is: 768 numbers of HTSAT-tiny, 1024 of HTSAT-base, 2048 of HTSAT-large, 768 of RoBERTa.
-    sound : {"resampled", "16k-padded", "16k-repeated"}, default="resampled"
-        ``"resampled"``: the whole clip at 48 kHz, in windows of 10 s. The other two are the released MusicEval
-        baseline's mistake, for reproducing it and nothing else: the first 480,000 samples at 16 kHz are taken for 10 s at
-        48 kHz, so that 30 s are heard in 10 s and three times too high, not rounded to 16 bit; a shorter clip is filled up
-        with zeros (as in that baseline's training) or repeated (as in its prediction). Each has fingerprints of its own.
-    dtype : {"float32", "bfloat16"}, default="float32"
-        What the towers' matrix products are computed in; spectrograms, norms and vectors are of float32 either way.
-    device : str, default="auto"
-        ``"auto"`` (CUDA where there is one, else the CPU) or torch's name of a device.
-    batch_size : int, optional
-        Number of windows or prompts that go through the network at once. Default: 16 on a CPU; on a GPU as many as its
-        free memory holds, at most 128. Either is halved when a GPU's memory runs out.
+    **options
+        ``tokenizer``, ``layer``, ``sound``, ``dtype``, ``device`` and ``batch_size``, as `HfClapEncoder` takes them.
 
     Raises
     ------
     ValueError
-        If ``amodel``, ``layer``, ``sound`` or ``dtype`` is unknown or ``batch_size`` is not positive.
+        If ``amodel`` or a choice among the options is unknown or ``batch_size`` is not positive.
 
     Notes
     -----
     Nothing is read until a description or a vector is asked for, and nothing is ever downloaded. The weights stay
     memory-mapped: processes on one machine share them, and the file must not be rewritten in place meanwhile.
 
-    How far bfloat16 moves the vectors, measured on a CPU with random weights of HTSAT-base and 12 layers of RoBERTa: by at
-    most 0.0011 for sound and 0.0035 for text, a cosine of at least 0.9999 and 0.9997 with those of float32.
-
-    The model: Y. Wu, K. Chen, T. Zhang, Y. Hui, T. Berg-Kirkpatrick and S. Dubnov, "Large-scale contrastive
-    language-audio pretraining with feature fusion and keyword-to-caption augmentation" (ICASSP 2023).
-
     Examples
     --------
-    >>> encoder = LaionClapEncoder("clap.pt")
-    >>> encoder.window_length, encoder.audio_dim
-    (480000, 512)
+    >>> encoder = LaionClapEncoder("clap.pt", device="cpu")
+    >>> encoder.window_length
+    480000
     """
 
     name = "laion-clap"
     extra = "clap"
+    reads_folders = False
+    shown = ("amodel", "device")
 
-    def __init__(
-        self,
-        checkpoint: str | Path | None = None,
-        *,
-        amodel: str = "HTSAT-base",
-        tokenizer: str | Path | None = None,
-        layer: str = "projection",
-        sound: str = "resampled",
-        dtype: str = "float32",
-        device: str = "auto",
-        batch_size: int | None = None,
-    ):
+    def __init__(self, checkpoint: str | Path | None = None, *, amodel: str = "HTSAT-base", **options: Any):
         if amodel not in AMODELS:
             raise ValueError(f"unknown amodel {amodel!r}; known are: {listed(AMODELS)}")
-        super().__init__(
-            checkpoint,
-            tokenizer=tokenizer,
-            layer=layer,
-            sound=sound,
-            dtype=dtype,
-            device=device,
-            batch_size=batch_size,
-        )
+        super().__init__(checkpoint, **options)
         self.amodel = amodel
-        inner = layer == "encoder"
-        self.audio_dim = AMODELS[amodel] if inner else JOINT_DIM
-        self.text_dim = _ROBERTA_WIDTH if inner else JOINT_DIM
 
-    def _files(self) -> tuple[Path, ...]:
-        return (find_checkpoint(self.checkpoint, self.name),)
+    def describe(self, modality: Modality) -> dict[str, Any]:
+        """Everything that could change a vector of this modality: as of "hf-clap", with the audio tower's name.
 
-    def _load(self, files: tuple[Path, ...]) -> Towers:
-        return laion_towers(build_clap(read_weights(files[0]), self.amodel, files[0]))
+        Parameters
+        ----------
+        modality : {"audio", "text"}
+            Which of the two towers to describe.
 
-    def _find_tokenizer(self, weights: Path) -> tuple[Path, ...]:
-        return roberta.find_tokenizer(self.tokenizer, weights)
+        Returns
+        -------
+        dict
+            Plain JSON values.
+        """
+        described = super().describe(modality) | {"amodel": self.amodel}
+        del described["layout"]
+        return described
 
-    def _describe_model(self, weights_sha256: str, *others_sha256: str) -> dict[str, Any]:
-        return {"checkpoint_sha256": weights_sha256, "amodel": self.amodel}
+    def _load(self) -> "ClapNetwork":
+        network, (path,) = super()._load(), self._files()
+        import torch
 
-    def _describe_sound(self) -> dict[str, Any]:
-        return {"quantisation": "int16"}
+        from musiceval_sk.features.encoders.clap.network import LaionTower, WithoutMemory
 
-    def _model_option(self) -> str:
-        return f", amodel={self.amodel!r}"
+        width = network.model.config.audio_config.hidden_size
+        fitting = {width: amodel for amodel, width in AMODELS.items()}.get(width, self.amodel)
+        if fitting != self.amodel:
+            raise CheckpointError(
+                f"{path}: does not fit {self.amodel}. Its audio tower is {fitting}: pass amodel={fitting!r}"
+            )
+        code = import_htsat()
+        settings = Path(str(code.__file__)).parent / "model_configs" / f"{self.amodel}.json"
+        with torch.random.fork_rng(devices=[]), WithoutMemory(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.meshgrid")
+            tower = code.create_htsat_model(SimpleNamespace(**json.loads(settings.read_text())["audio_cfg"]))
+        weights, _, _ = read_laion(path)
+        named = {key.removeprefix(_TOWER): weight for key, weight in weights.items() if _TOWER in key}
+        fill(tower, named, path, self.amodel)
+        network.model.audio_model = LaionTower(tower).to(network.device)
+        return network
+
+
+@functools.cache
+def import_htsat() -> ModuleType:
+    """Import the audio tower of the installed package ``laion_clap``, and nothing else of that package."""
+    spec = importlib.util.find_spec("laion_clap")
+    if spec is None or spec.origin is None:
+        raise ImportError(
+            "the encoder 'laion-clap' needs the package 'laion_clap', which is not installed. "
+            'Install it with: pip install "musiceval_sk[clap]"'
+        )
+    with audio_tower_alone(Path(spec.origin).parent / "clap_module"):
+        return importlib.import_module("clap_module.htsat")
+
+
+@contextlib.contextmanager
+def audio_tower_alone(folder: Path) -> Iterator[None]:
+    """Let LAION's ``clap_module.htsat`` be imported, for the length of an import.
+
+    Its packages would download three tokenizers and ask for a torchvision that fits torch: an empty one stands in for them
+    that knows only its folder. Of torchvision and torchlibrosa nothing is ever called but constructors, for `LaionLogMel`
+    makes the spectrograms: layers that do nothing stand in for these. ``sys.modules`` is left as it was.
+    """
+    from torch import nn
+
+    package = ModuleType("clap_module")
+    package.__path__ = [str(folder)]
+    stand_ins: dict[str, Any] = {"clap_module": package}
+    for name, members in _STAND_INS.items():
+        stand_ins[name] = SimpleNamespace(**dict.fromkeys(members, nn.Identity))
+
+    def take_out() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.split(".")[0] == "clap_module" or name in stand_ins]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = take_out()
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        take_out()
+        sys.modules.update(before)
