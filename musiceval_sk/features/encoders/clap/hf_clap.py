@@ -20,6 +20,8 @@ from musiceval_sk.features.encoders.clap import checkpoint as disk
 from musiceval_sk.features.encoders.clap import tokenizer as roberta
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from musiceval_sk.features.encoders.clap.network import ClapNetwork
 
 # The first of each is the default.
@@ -340,8 +342,8 @@ class HfClapEncoder(Encoder):
 
         laion = len(files) == 1
         if laion:
-            weights, filters, config = disk.read_laion(files[0])
-            weights, log_mel = disk.transformers_names(weights), partial(parts.laion_log_mel, filters=filters)
+            laions, filters, config = disk.read_laion(files[0])
+            weights, log_mel = disk.transformers_names(laions), partial(parts.laion_log_mel, filters=filters)
         else:
             weights, config = disk.read_weights(files[0]), disk.read_config(files[1])
             log_mel = partial(parts.transformers_log_mel, settings=disk.read_front_end(files))
@@ -350,8 +352,13 @@ class HfClapEncoder(Encoder):
         with torch.random.fork_rng(devices=[]), parts.WithoutMemory():
             model = transformers.ClapModel(transformers.ClapConfig.from_dict(config))
         disk.fill(model, weights, files[0], "transformers' ClapModel")
+        if laion:
+            self._finish(model, laions, files[0])
         quantised = laion and not self._misread
         return parts.ClapNetwork(model, log_mel, quantised, self.layer, self._tokenize).to(device)
+
+    def _finish(self, model: Any, laions: dict[str, "Tensor"], path: Path) -> None:
+        """Change the model, made of a file in LAION's layout with these weights, where the encoder differs."""
 
     def _files(self) -> tuple[Path, ...]:
         """Files that hold the model, the weights first, once their SHA-256 are known to be those of the last time."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.base import Modality
-from musiceval_sk.features.encoders.clap.checkpoint import fill, read_laion
+from musiceval_sk.features.encoders.clap.checkpoint import fill
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
 
 if TYPE_CHECKING:
-    from musiceval_sk.features.encoders.clap.network import ClapNetwork
+    from torch import Tensor
 
 _TOWER = "audio_branch."
 # What each audio tower gives to the projection is as long.
@@ -92,13 +92,13 @@ class LaionClapEncoder(HfClapEncoder):
         del described["layout"]
         return described
 
-    def _load(self) -> "ClapNetwork":
-        network, (path,) = super()._load(), self._files()
+    def _finish(self, model: Any, laions: dict[str, "Tensor"], path: Path) -> None:
+        """Put LAION's audio tower in."""
         import torch
 
         from musiceval_sk.features.encoders.clap.network import LaionTower, WithoutMemory
 
-        width = network.model.config.audio_config.hidden_size
+        width = model.config.audio_config.hidden_size
         fitting = {width: amodel for amodel, width in AMODELS.items()}.get(width, self.amodel)
         if fitting != self.amodel:
             raise CheckpointError(
@@ -109,11 +109,9 @@ class LaionClapEncoder(HfClapEncoder):
         with torch.random.fork_rng(devices=[]), WithoutMemory(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.meshgrid")
             tower = code.create_htsat_model(SimpleNamespace(**json.loads(settings.read_text())["audio_cfg"]))
-        weights, _, _ = read_laion(path)
-        named = {key.removeprefix(_TOWER): weight for key, weight in weights.items() if _TOWER in key}
+        named = {key.removeprefix(_TOWER): weight for key, weight in laions.items() if _TOWER in key}
         fill(tower, named, path, self.amodel)
-        network.model.audio_model = LaionTower(tower).to(network.device)
-        return network
+        model.audio_model = LaionTower(tower)
 
 
 @functools.cache
