@@ -105,7 +105,8 @@ def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    from musiceval_sk.reporting.plots import SystemScatterDisplay, SystemScoresDisplay
+    from musiceval_sk.reporting.plots.scores import SystemScoresDisplay
+    from musiceval_sk.reporting.plots.system_scatter import SystemScatterDisplay
 
     figures = {
         name: Figure(figsize=(11, 4.6), layout="constrained")

@@ -46,7 +46,7 @@ def test_writes_a_page_with_linked_sounds(folder):
 
 @pytest.fixture
 def without_figures(monkeypatch):
-    monkeypatch.setattr("musiceval_sk.reporting.page.report.draw_pictures", lambda question, data: [])
+    monkeypatch.setattr("musiceval_sk.reporting.page.report.draw_pictures", lambda section: {})
 
 
 @pytest.mark.usefixtures("without_figures")

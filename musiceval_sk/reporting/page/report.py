@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -12,13 +11,11 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._optional import import_optional
-from musiceval_sk.reporting.page.audio import MODES, Sounds, collect_sounds
-from musiceval_sk.reporting.page.data import ReportData, gather
-from musiceval_sk.reporting.page.figures import draw_pictures
-from musiceval_sk.reporting.page.payload import as_script_text, payload
+from musiceval_sk.reporting.page.media import MODES, Sounds, collect_sounds, draw_pictures
+from musiceval_sk.reporting.page.sections import Section, gather
 from musiceval_sk.reporting.page.verdict import verdict
 from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.studies.result import KINDS, StudyResult
+from musiceval_sk.studies.result import KINDS, NO_FEATURES, StudyResult
 
 _SCRIPTS = ("page.js", "tables.js", "player.js", "clips.js", "systems.js", "router.js")
 _TEMPLATES = "musiceval_sk.reporting.page"
@@ -80,16 +77,15 @@ def write_report(
         )
     jinja2 = import_optional("jinja2", extra="report", purpose="A report")
     page = Path(os.path.abspath(out))
-    data = gather(study if isinstance(study, StudyResult) else read_study(study), clips, ratings)
-    sounds = collect_sounds(data.clips, _by_difference(data), page, audio, max_audio_mb)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("report.html").render(_values(data, sounds, audio, note))
+    study = study if isinstance(study, StudyResult) else read_study(study)
+    sections, table = gather(study, clips, ratings)
+    sounds = collect_sounds(table, _by_difference(sections, table), page, audio, max_audio_mb)
+    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    loader = jinja2.PackageLoader(_TEMPLATES)
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **options)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    values = _values(sections, table, sounds) | {"note": note, "about": study.about, "audio": audio}
+    text = environment.get_template("report.html").render(values)
     page.parent.mkdir(parents=True, exist_ok=True)
     # File names may hold bytes that are no text.
     page.write_bytes(text.encode("utf-8", "replace"))
@@ -114,59 +110,77 @@ def read_study(path: str | Path) -> StudyResult:
     ValueError
         If the file is no JSON, or lacks a part of a study.
     """
-    parts = ("about", "scores", "predictions", "notes", "comparisons")
-    advice = "give the study.json that musiceval study --out, or StudyResult.to_json, wrote"
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: no JSON ({error}); {advice}") from error
-    missing = [name for name in parts if not isinstance(content, dict) or name not in content]
-    if missing:
-        raise ValueError(f"{path}: no study, it lacks {', '.join(missing)}; {advice}")
-    return StudyResult.from_json(path)
+        return StudyResult.from_json(path)
+    except (ValueError, KeyError, TypeError) as error:
+        advice = "give the study.json that musiceval study --out, or StudyResult.to_json, wrote"
+        raise ValueError(f"{path} holds no study ({type(error).__name__}: {error}); {advice}") from error
 
 
-def _values(data: ReportData, sounds: Sounds, audio: str, note: str) -> dict[str, Any]:
-    markup = import_optional("markupsafe", extra="report", purpose="A report").Markup
+def _values(sections: list[Section], clips: pd.DataFrame, sounds: Sounds) -> dict[str, Any]:
     style = _template("report.css")
     script = "(() => {\n'use strict';\n" + "\n".join(_template(name) for name in _SCRIPTS) + "\n})();"
-    order = {clip_id: place for place, clip_id in enumerate(data.clips.index)}
     return {
-        "note": note,
-        "about": data.about,
-        "sections": [
-            {
-                "question": question,
-                "verdict": verdict(question, data),
-                "pictures": draw_pictures(question, data),
-            }
-            for question in data.questions
-        ],
+        "sections": [(section, verdict(section), draw_pictures(section)) for section in sections],
         "metrics": METRICS,
         "kinds": KINDS,
-        "has_intervals": any(
-            np.isfinite(row.low) for question in data.questions for row in question.tables[question.kind]
-        ),
-        "n_clips": len(data.clips),
-        "n_systems": data.clips["system"].loc[lambda names: names != ""].nunique(),
-        "audio": audio,
+        "no_features": NO_FEATURES,
+        "has_intervals": any(section.tables[section.kind]["low"].notna().any() for section in sections),
+        "n_clips": len(clips),
+        "n_systems": clips["system"].loc[lambda names: names != ""].nunique(),
         "audio_notes": sounds.sentences(),
-        "embedded": [(order[clip_id], *sound) for clip_id, sound in sounds.embedded.items()],
-        "style": markup(style),
+        "embedded": [(clips.index.get_loc(clip_id), *sound) for clip_id, sound in sounds.embedded.items()],
+        "style": style,
         "style_hash": _hash(style),
-        "script": markup(script),
+        "script": script,
         "script_hash": _hash(script),
-        "payload": markup(as_script_text(payload(data, sounds))),
+        "payload": payload(sections, clips, sounds),
     }
 
 
-def _by_difference(data: ReportData) -> list[str]:
-    """Clip ids, those first where the best predictor of some question is farthest from the raters."""
-    farthest = pd.Series(0.0, index=data.clips.index)
-    for question in data.questions:
-        best = question.best(hears=True) or question.best(hears=False)
-        if best is not None:
-            gap = (question.predictions[best.predictor] - question.answers["truth"]).abs()
+def payload(sections: list[Section], clips: pd.DataFrame, sounds: Sounds) -> dict[str, Any]:
+    """Lay out clips, scores and predictions for the page's script, one entry a clip; systems and prompts are numbered."""
+    systems, system_names = pd.factorize(clips["system"].where(clips["system"] != ""))
+    prompts, prompt_texts = pd.factorize(clips["prompt"].where(clips["prompt"] != ""))
+    urls = dict.fromkeys(sounds.embedded, 1) | sounds.links
+    return {
+        "ids": [str(clip_id) for clip_id in clips.index],
+        "system": systems.tolist(),
+        "systems": [str(name) for name in system_names],
+        "prompt": prompts.tolist(),
+        "prompts": [str(text) for text in prompt_texts],
+        "sound": [urls.get(clip_id) for clip_id in clips.index],
+        "sections": [_arrays(section, clips) for section in sections],
+    }
+
+
+def _arrays(section: Section, clips: pd.DataFrame) -> dict[str, Any]:
+    predictors = list(section.tables[section.kind].index)
+    predictions = section.predictions.reindex(clips.index)
+    spread, count = (clips.get(f"{section.target}_{name}") for name in ("spread", "count"))
+    return {
+        "title": section.title,
+        "predictors": predictors,
+        "best": 0 if section.shown is None else predictors.index(section.shown.name),
+        "truth": _numbers(section.answers["truth"].reindex(clips.index)),
+        "predictions": [_numbers(predictions[name]) for name in predictors],
+        "spread": None if spread is None else _numbers(spread),
+        "count": None if count is None else _numbers(count),
+    }
+
+
+def _numbers(values: pd.Series) -> list[float | int | None]:
+    """Three decimals are finer than any reader sees, and keep the page small."""
+    rounded = np.round(values.to_numpy(dtype=float), 3)
+    return [None if not np.isfinite(x) else int(x) if x == int(x) else float(x) for x in rounded]
+
+
+def _by_difference(sections: list[Section], clips: pd.DataFrame) -> list[str]:
+    """Clip ids, those first where the best predictor of some section is farthest from the raters."""
+    farthest = pd.Series(0.0, index=clips.index)
+    for section in sections:
+        if section.shown is not None:
+            gap = (section.predictions[section.shown.name] - section.answers["truth"]).abs()
             farthest = np.maximum(farthest, gap.reindex(farthest.index).fillna(0.0))
     return list(farthest.sort_values(ascending=False, kind="stable").index)
 

@@ -1,29 +1,23 @@
 """The verdict in words that need no statistics, and the figures that it rests on."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from musiceval_sk.reporting.page.data import PairedTest, Question, ReportData, ScoreRow
+from musiceval_sk.reporting.page.sections import Section
 from musiceval_sk.studies.result import MEAN_OF_FOLDS
 from musiceval_sk.studies.text import FEW_SYSTEMS
 
-_SUBJECTS = {"impression": "Musical impression", "alignment": "Textual alignment"}
 _MOST_PAIRED = 3000
 _LEVEL = 0.05
-# Share of pairs in the raters' order, of the best that hears and of the best that does not.
-Agreements = tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a study says of one question.
+class Verdict(NamedTuple):
+    """What a study says of one target under one split.
 
     Attributes
     ----------
-    subject : str
-        What was predicted, in words.
     outcome : {"ahead", "open", "behind", "unknown"}
         Whether a predictor that hears is ahead of what hears nothing by more than chance, perhaps, or not, or cannot be told.
     sentence : str
@@ -32,21 +26,18 @@ class Verdict:
         The figures behind it.
     """
 
-    subject: str
     outcome: str
     sentence: str
     evidence: str
 
 
-def verdict(question: Question, data: ReportData) -> Verdict:
+def verdict(section: Section) -> Verdict:
     """Judge the best predictor that hears against the best that does not.
 
     Parameters
     ----------
-    question : Question
-        What was asked.
-    data : ReportData
-        Where the systems of its clips are.
+    section : Section
+        What was predicted, and how well.
 
     Returns
     -------
@@ -54,22 +45,15 @@ def verdict(question: Question, data: ReportData) -> Verdict:
         Cautious where there are few systems, or where a paired test does not tell the two apart; where nothing that does not
         hear can be ranked, where the interval reaches down to 0.
     """
-    subject = _SUBJECTS.get(question.target, question.target)
-    if data.several_splits:
-        subject = f"{subject}, split {question.split!r}"
-    best, rival = question.best(hears=True), question.best(hears=False)
-    if best is None:
-        return Verdict(
-            subject, "unknown", "No predictor that hears the clips could be judged.", _why_not(question)
-        )
-    outcome = _outcome(question, best, rival)
-    systems = data.systems_of(question)
-    told = tuple(pair_agreement(question, row.predictor, systems) if row else np.nan for row in (best, rival))
-    sentence = _SENTENCES[outcome](question, best, rival, told)
-    return Verdict(subject, outcome.split()[0], sentence, _evidence(question, best, rival))
+    if section.best is None:
+        notes = section.tables[section.kind]["note"]
+        evidence = ". ".join(f"{name}: {note}" for name, note in notes.items() if note)
+        evidence = evidence or "The study holds no finite score of a predictor that hears."
+        return Verdict("unknown", "No predictor that hears the clips could be judged.", evidence)
+    return Verdict(*_judge(section, section.best), _evidence(section, section.best))
 
 
-def pair_agreement(question: Question, predictor: str, systems: pd.Series) -> float:
+def pair_agreement(section: Section, predictor: str) -> float:
     """Share of pairs of systems that a predictor puts in the raters' order; pairs of clips where none is named.
 
     Pairs that raters hold equal are left out, pairs that the predictor holds equal count half. Under mean of folds, pairs are
@@ -78,154 +62,89 @@ def pair_agreement(question: Question, predictor: str, systems: pd.Series) -> fl
 
     Parameters
     ----------
-    question : Question
-        What was asked.
+    section : Section
+        What was predicted.
     predictor : str
         A column of its predictions.
-    systems : pandas.Series
-        System of each clip; empty where unknown.
 
     Returns
     -------
     float in [0, 1]
         nan where there is no pair.
     """
-    table = question.answers.assign(prediction=question.predictions[predictor]).dropna()
-    by_fold = question.kind == MEAN_OF_FOLDS
+    table = section.answers.assign(prediction=section.predictions[predictor]).dropna()
     right = total = 0.0
-    for _, part in table.groupby(table["fold"] if by_fold else np.zeros(len(table))):
+    for _, part in table.groupby(table["fold"] if section.kind == MEAN_OF_FOLDS else np.zeros(len(table))):
         values = part[["truth", "prediction"]]
-        if len(systems):
-            values = values.groupby(systems.loc[part.index].to_numpy()).mean()
+        if section.systems is not None:
+            values = values.groupby(section.systems.loc[part.index].to_numpy()).mean()
         values = values.iloc[:: max(1, -(-len(values) // _MOST_PAIRED))]
         truth, predicted = (np.sign(np.subtract.outer(v, v)) for v in values.to_numpy().T)
-        told = truth != 0
-        right += float((1 + truth * predicted)[told].sum() / 2)
-        total += float(told.sum())
+        right += float((1 + truth * predicted)[truth != 0].sum() / 2)
+        total += float(np.count_nonzero(truth))
     return right / total if total else np.nan
 
 
-def _outcome(question: Question, best: ScoreRow, rival: ScoreRow | None) -> str:
-    metric = question.ranked_by
-    level = rival.scores[metric] if rival else 0.0
-    if metric == "S_SRCC" and question.facts["systems"] < FEW_SYSTEMS:
-        return "unknown few"
-    if best.scores[metric] <= 0:
+def _judge(section: Section, best: pd.Series) -> tuple[str, str]:
+    """Outcome and sentence."""
+    lookup, test, systems = section.lookup, section.test, section.counts["systems"]
+    score, level = best[section.metric], 0.0 if lookup is None else lookup[section.metric]
+    agreement = pair_agreement(section, best.name)
+    share = f"{100 * agreement:.0f} % of pairs" if np.isfinite(agreement) else "no pair"
+    if section.metric == "S_SRCC" and systems < FEW_SYSTEMS:
+        make = "system makes" if systems == 1 else "systems make"
+        pairs = f"{systems} {make} only {systems * (systems - 1) // 2} pairs"
+        return "unknown", (
+            f"Too few systems to tell: {best.name} puts {share} in the raters' order, but {pairs}."
+        )
+    if score <= 0:
         # Under splits by system a look-up scores far below 0: to be ahead of it says nothing.
-        return "behind guessing"
-    if best.scores[metric] <= level:
-        return "behind"
-    test = None if rival is None else _test_between(question, best, rival)
-    untested = not np.isfinite(best.low) if rival is None else test is None or not np.isfinite(test.p_value)
-    if untested:
-        return "open untested"
-    if best.low <= 0 or (test is not None and test.p_value >= _LEVEL):
-        return "open chance"
-    return "ahead"
-
-
-def _test_between(question: Question, best: ScoreRow, rival: ScoreRow) -> PairedTest | None:
-    pairs = {(test.ahead, test.behind): test for test in question.tests}
-    return pairs.get((best.predictor, rival.predictor))
-
-
-def _ahead(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    return f"{_pairs(question, best, rival, told)}."
-
-
-def _chance(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    than = "guessing" if rival is None or best.low <= 0 else rival.predictor
-    pairs = _pairs(question, best, rival, told)
-    return f"{pairs}; with {question.facts['systems']} systems that may be no better than {than}."
-
-
-def _untested(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    untested = "which of both is better" if rival else "whether that is more than chance"
-    return f"{_pairs(question, best, rival, told)}; {untested} was not tested."
-
-
-def _behind(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    assert rival is not None  # else "behind guessing"
-    level = best.scores[question.ranked_by] == rival.scores[question.ranked_by]
-    closeness, than = ("comes as close", "as") if level else ("still comes closer", "than")
-    return (
-        f"No predictor beats the look-up: {rival.predictor} hears nothing and {closeness} to the raters' order of "
-        f"{_things(question)} {than} {best.predictor}, the best that listens."
+        best_does = f"the best, {best.name}, puts {share} in the raters' order"
+        return "behind", f"No predictor does better than guessing: {best_does}."
+    things = "systems" if section.metric == "S_SRCC" else "clips"
+    if lookup is not None and score <= level:
+        closeness, than = ("comes as close", "as") if score == level else ("still comes closer", "than")
+        return "behind", (
+            f"No predictor beats the look-up: {lookup.name} hears nothing and {closeness} to the raters' order of "
+            f"{things} {than} {best.name}, the best that listens."
+        )
+    if things == "systems":
+        things += " it knows from other clips" if section.shares_systems else " it has never heard"
+    beside, chance = "guessing", 0.5
+    if lookup is not None:
+        beside = f"the look-up {lookup.name}, which hears nothing,"
+        chance = pair_agreement(section, lookup.name)
+    sentence = (
+        f"Of two {things}, {best.name} picks the one that raters scored higher {_times(agreement)} times in 100, "
+        f"{beside} {_times(chance)}"
     )
-
-
-def _behind_guessing(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    return f"No predictor does better than guessing: the best, {best.predictor}, puts {_share(told[0])} in the raters' order."
-
-
-def _few(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    count = question.facts["systems"]
-    return (
-        f"Too few systems to tell: {best.predictor} puts {_share(told[0])} in the raters' order, but {count} "
-        f"{'system makes' if count == 1 else 'systems make'} only {count * (count - 1) // 2} pairs."
-    )
-
-
-_SENTENCES = {
-    "ahead": _ahead,
-    "open chance": _chance,
-    "open untested": _untested,
-    "behind": _behind,
-    "behind guessing": _behind_guessing,
-    "unknown few": _few,
-}
-
-
-def _pairs(question: Question, best: ScoreRow, rival: ScoreRow | None, told: Agreements) -> str:
-    if question.ranked_by == "U_SRCC":
-        which = "clips"
-    elif question.shares_systems:
-        which = "systems it knows from other clips"
-    else:
-        which = "systems it has never heard"
-    beside = "guessing" if rival is None else f"the look-up {rival.predictor}, which hears nothing,"
-    return (
-        f"Of two {which}, {best.predictor} picks the one that raters scored higher {_times(told[0])} times in 100, "
-        f"{beside} {_times(0.5 if rival is None else told[1])}"
-    )
+    if test is None and (lookup is not None or not np.isfinite(best["low"])):
+        untested = "whether that is more than chance" if lookup is None else "which of both is better"
+        return "open", f"{sentence}; {untested} was not tested."
+    if best["low"] <= 0 or (test is not None and test["p_holm"] >= _LEVEL):
+        than = "guessing" if lookup is None or best["low"] <= 0 else lookup.name
+        return "open", f"{sentence}; with {systems} systems that may be no better than {than}."
+    return "ahead", f"{sentence}."
 
 
 def _times(agreement: float) -> str:
     return f"{100 * agreement:.0f}" if np.isfinite(agreement) else "an unknown number of"
 
 
-def _share(agreement: float) -> str:
-    return f"{agreement:.0%} of pairs".replace("%", " %") if np.isfinite(agreement) else "no pair"
-
-
-def _things(question: Question) -> str:
-    return "systems" if question.ranked_by == "S_SRCC" else "clips"
-
-
-def _evidence(question: Question, best: ScoreRow, rival: ScoreRow | None) -> str:
-    metric = question.ranked_by
-    bounds = (
-        f", 95 % interval {best.low:.2f} to {best.high:.2f}" if np.isfinite(best.low) else ", no interval"
-    )
-    bounds = bounds if metric == "S_SRCC" else ", no interval"
-    look_up = (
-        f"{rival.predictor} {rival.scores[metric]:.2f}" if rival else "no look-up can rank anything here"
-    )
-    test = None if rival is None else _test_between(question, best, rival)
-    if test is not None and np.isfinite(test.p_value):
-        look_up += (
-            f"; ahead by {test.difference:.2f}, 95 % interval {test.low:.2f} to {test.high:.2f}, "
-            f"p = {test.p_value:.3f} by swapping the two"
+def _evidence(section: Section, best: pd.Series) -> str:
+    metric, lookup, test, counts = section.metric, section.lookup, section.test, section.counts
+    bounds = ", no interval"
+    if metric == "S_SRCC" and np.isfinite(best["low"]):
+        bounds = f", 95 % interval {best['low']:.2f} to {best['high']:.2f}"
+    unranked = "no look-up can rank anything here"
+    beside = unranked if lookup is None else f"{lookup.name} {lookup[metric]:.2f}"
+    if test is not None:
+        beside += (
+            f"; ahead by {test['difference']:.2f}, 95 % interval {test['low']:.2f} to {test['high']:.2f}, "
+            f"p = {test['p_holm']:.3f} by swapping the two"
         )
-    counts = f"{question.facts['clips']} clips"
-    if question.facts["systems"]:
-        counts += f" of {question.facts['systems']} systems"
+    systems = f" of {counts['systems']} systems" if counts["systems"] else ""
     return (
-        f"{metric}, {question.kind}: {best.predictor} {best.scores[metric]:.2f}{bounds}; {look_up}. {counts}. "
+        f"{metric}, {section.kind}: {best.name} {best[metric]:.2f}{bounds}; {beside}. {counts['clips']} clips{systems}. "
         "The best was picked on these same clips, which flatters it a little."
     )
-
-
-def _why_not(question: Question) -> str:
-    notes = [f"{row.predictor}: {row.note}" for row in question.tables[question.kind] if row.note]
-    return ". ".join(notes) or "The study holds no finite score of a predictor that hears."

@@ -1,28 +1,28 @@
 """How a score grows with the data."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed
+from musiceval_sk.datasets.readers import require_columns
 from musiceval_sk.ratings.ceiling import PERFECT
-from musiceval_sk.reporting.plots.style import (
-    SERIES_COLOURS,
-    SERIES_LINES,
-    SERIES_MARKERS,
-    Display,
-    keep_labels_inside,
-    write_legend,
-)
+from musiceval_sk.reporting.plots import base
+from musiceval_sk.reporting.plots.labels import write_legend
 from musiceval_sk.studies.curve.result import ScoreLearningCurve, axis_name
 
+_COLOURS = (base.BLUE, base.ACCENT, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", base.INK)
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
+_STYLES = list(zip(_COLOURS, "os^DvPX", _LINES, strict=True))
 # Share of the height that a name above its line takes.
 _ROOM_FOR_WORDS = 0.07
 
 
-class ScoreLearningCurveDisplay(Display):
+@dataclass(eq=False, repr=False)
+class ScoreLearningCurveDisplay(base.Display):
     """A score against the size of something (clips, systems, ratings a clip), with intervals, one line a predictor.
 
     Parameters
@@ -46,30 +46,15 @@ class ScoreLearningCurveDisplay(Display):
         The figure around it.
     """
 
-    def __init__(
-        self,
-        table: pd.DataFrame,
-        size_name: str = "training clips",
-        score_name: str = "score",
-        by: str | None = None,
-        references: Mapping[str, float] | None = None,
-    ):
-        self.table = table
-        self.size_name = size_name
-        self.score_name = score_name
-        self.by = by
-        self.references = references
+    table: pd.DataFrame
+    size_name: str = "training clips"
+    score_name: str = "score"
+    by: str | None = None
+    references: Mapping[str, float] | None = None
 
     @classmethod
     def from_table(
-        cls,
-        table: pd.DataFrame,
-        *,
-        size: str = "size",
-        score: str = "score",
-        by: str | None = None,
-        references: Mapping[str, float] | None = None,
-        ax: Any = None,
+        cls, table: pd.DataFrame, *, size="size", score="score", by=None, references=None, ax=None
     ) -> "ScoreLearningCurveDisplay":
         """Draw a tidy table of scores.
 
@@ -98,11 +83,7 @@ class ScoreLearningCurveDisplay(Display):
         ValueError
             If a column is missing, or there is no point.
         """
-        missing = [column for column in (size, score, by) if column is not None and column not in table]
-        if missing:
-            raise ValueError(
-                f"the table lacks the column(s) {listed(missing)}; found: {listed(table.columns, most=12)}"
-            )
+        require_columns(table, [column for column in (size, score, by) if column is not None])
         tidy = table.rename(columns={size: "size", score: "score"}).dropna(subset=["score"])
         if tidy.empty:
             raise ValueError(f"none of {len(table)} rows has a {score}: nothing to draw")
@@ -110,15 +91,7 @@ class ScoreLearningCurveDisplay(Display):
 
     @classmethod
     def from_curve(
-        cls,
-        curve: ScoreLearningCurve,
-        target: str,
-        metric: str,
-        *,
-        grows: str | None = None,
-        kind: str | None = None,
-        models: Collection[str] | None = None,
-        ax: Any = None,
+        cls, curve: ScoreLearningCurve, target, metric, *, grows=None, kind=None, models=None, ax=None
     ) -> "ScoreLearningCurveDisplay":
         """Draw what `score_learning_curve` found, one line a model (and a sum of ratings, where that is what is compared).
 
@@ -157,135 +130,33 @@ class ScoreLearningCurveDisplay(Display):
         if models is not None:
             rows = rows[rows["model"].isin(models)]
         if not np.isfinite(rows["score"]).any():
-            raise ValueError(
-                f"no {metric} of {target!r} could be judged for {listed(models or ['any model'])}"
-            )
+            who = listed(models or ["any model"])
+            raise ValueError(f"no {metric} of {target!r} could be judged for {who}")
         if grows == "budget":
             rows = rows.assign(model=[f"{row.model}, {row.budget:.0f} ratings" for row in rows.itertuples()])
-        table = rows.dropna(subset=["score"])
-        # A percentile interval of a biased figure may leave the figure out; bars reach from it to the interval's ends.
-        table = table.assign(
-            low=table[["low", "score"]].min(axis=1), high=table[["high", "score"]].max(axis=1)
-        )
         references = None
         if curve.ceiling is not None and metric in curve.ceiling.metrics():
             level = curve.ceiling.metrics()[metric].get((target, PERFECT), np.nan)
             known = np.isfinite(level) and not (metric.startswith("S_") and kind == "mean of folds")
             references = {"human ceiling": float(level)} if known else None
-        return cls(table, axis_name(grows), f"{metric} of {target}, {kind}", "model", references).plot(ax=ax)
+        rows = rows.dropna(subset=["score"])
+        return cls(rows, axis_name(grows), f"{metric} of {target}, {kind}", "model", references).plot(ax=ax)
 
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        y: Any,
-        *,
-        groups: Any = None,
-        scoring: Any = None,
-        cv: Any = None,
-        train_sizes: Any = (0.2, 0.4, 0.6, 0.8, 1.0),
-        n_jobs: int | None = None,
-        random_state: int | None = 0,
-        score_name: str = "score",
-        ax: Any = None,
-    ) -> "ScoreLearningCurveDisplay":
-        """Train on growing parts of the data and draw the mean over folds with their standard deviation.
-
-        The parts are drawn at random from the training clips of each fold (`sklearn.model_selection.learning_curve`), so that all
-        systems of training remain: this is the growth by clips, not by systems. The bars are the spread of folds, not a
-        confidence interval.
-
-        Parameters
-        ----------
-        estimator : estimator
-            Not fitted.
-        X : array-like or pandas.DataFrame [shape=(n, n_features)]
-            Features of clips.
-        y : array-like or pandas.Series [shape=(n,)]
-            True scores, indexed by clip for scorers that look systems up.
-        groups : array-like [shape=(n,)], default=None
-            Groups for ``cv``, such as the systems.
-        scoring : str or callable, default=None
-            As in scikit-learn, or from `mos_scorer`; by default the estimator's own.
-        cv : int or splitter, default=None
-            As in scikit-learn.
-        train_sizes : array-like, default=(0.2, 0.4, 0.6, 0.8, 1.0)
-            Shares or numbers of the training clips.
-        n_jobs : int, default=None
-            As in scikit-learn.
-        random_state : int or None, default=0
-            Seed of the parts.
-        score_name : str, default="score"
-            What is scored.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        ScoreLearningCurveDisplay
-            Drawn; ``table`` holds ``size, score, sd, low, high, folds``.
-        """
-        from sklearn.model_selection import learning_curve
-
-        sizes, _, scores = learning_curve(
-            estimator,
-            X,
-            y,
-            groups=groups,
-            scoring=scoring,
-            cv=cv,
-            train_sizes=np.asarray(train_sizes),
-            shuffle=True,
-            n_jobs=n_jobs,
-            random_state=random_state,
-        )
-        mean = scores.mean(axis=1)
-        sd = scores.std(axis=1, ddof=1)
-        facts = {
-            "size": sizes,
-            "score": mean,
-            "sd": sd,
-            "low": mean - sd,
-            "high": mean + sd,
-            "folds": scores.shape[1],
-        }
-        return cls(pd.DataFrame(facts), score_name=f"{score_name}, mean and sd of folds").plot(ax=ax)
-
-    def plot(self, ax: Any = None) -> "ScoreLearningCurveDisplay":
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        ScoreLearningCurveDisplay
-            Itself.
-        """
+    def _draw(self, ax: Any) -> None:
         ax = self._start(ax, (6.0, 4.0))
         lines = [("", self.table)] if self.by is None else list(self.table.groupby(self.by, sort=False))
         spacing = np.ptp(self.table["size"]) / max(self.table["size"].nunique() - 1, 1)
         for i, (label, part) in enumerate(lines):
             part = part.sort_values("size")
-            error = None
+            x, y, error = part["size"], part["score"], None
             if {"low", "high"} <= set(part):
-                error = (part["score"] - part["low"], part["high"] - part["score"])
+                # A percentile interval of a biased figure may leave the figure out.
+                error = np.clip([y - part["low"], part["high"] - y], 0, None)
             # Side by side by a little, so that intervals at the same size can be told apart.
-            shift = 0.06 * spacing * (i - (len(lines) - 1) / 2)
-            ax.errorbar(
-                part["size"] + shift,
-                part["score"],
-                yerr=error,
-                capsize=3,
-                color=SERIES_COLOURS[i % len(SERIES_COLOURS)],
-                marker=SERIES_MARKERS[i % len(SERIES_MARKERS)],
-                linestyle=SERIES_LINES[i % len(SERIES_LINES)],
-                elinewidth=1,
-                label=str(label) or None,
-            )
+            x = x + 0.06 * spacing * (i - (len(lines) - 1) / 2)
+            colour, marker, line = _STYLES[i % len(_STYLES)]
+            style = {"color": colour, "marker": marker, "linestyle": line, "elinewidth": 1, "capsize": 3}
+            ax.errorbar(x, y, yerr=error, label=str(label) or None, **style)
         for name, level in (self.references or {}).items():
             ax.axhline(level, color="0.35", linewidth=1, linestyle=(0, (1, 2)))
             # On the left, where curves are low.
@@ -295,5 +166,3 @@ class ScoreLearningCurveDisplay(Display):
         ax.set(xlabel=self.size_name, ylabel=self.score_name)
         if self.by is not None:
             write_legend(ax, beside=True, title=self.by)
-        keep_labels_inside(ax)
-        return self

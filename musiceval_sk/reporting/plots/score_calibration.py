@@ -1,18 +1,20 @@
 """Whether a predicted score means what it says."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from musiceval_sk.reporting.plots.inputs import FromEstimator, compared, name_of
-from musiceval_sk.reporting.plots.statistics import mean_interval
-from musiceval_sk.reporting.plots.style import ACCENT, BLUE, INK, Display, keep_labels_inside, write_legend
+from musiceval_sk.reporting.plots import base
+from musiceval_sk.reporting.plots.labels import write_legend
 
 STRATEGIES = ("quantile", "uniform")
 
 
-class ScoreCalibrationDisplay(FromEstimator, Display):
+@dataclass(eq=False, repr=False)
+class ScoreCalibrationDisplay(base.PredictionDisplay):
     """Mean true score of the clips that were predicted alike, with intervals.
 
     Parameters
@@ -32,23 +34,22 @@ class ScoreCalibrationDisplay(FromEstimator, Display):
         The figure around it.
     """
 
-    def __init__(self, bins: pd.DataFrame, name: str = "score", predictions: Any = None):
-        self.bins = bins
-        self.name = name
-        self.predictions = predictions
+    bins: pd.DataFrame
+    name: str = "score"
+    predictions: Any = None
 
     @classmethod
     def from_predictions(
         cls,
-        y_true: Any,
-        y_pred: Any,
+        y_true,
+        y_pred,
         *,
-        systems: Any = None,
-        n_bins: int = 8,
-        strategy: str = "quantile",
-        name: str | None = None,
-        confidence: float = 0.95,
-        ax: Any = None,
+        systems=None,
+        n_bins=8,
+        strategy="quantile",
+        name=None,
+        confidence=0.95,
+        ax=None,
     ) -> "ScoreCalibrationDisplay":
         """Bin clips by prediction and draw.
 
@@ -85,67 +86,71 @@ class ScoreCalibrationDisplay(FromEstimator, Display):
             raise ValueError(
                 f"n_bins must be at least 1 and strategy one of {', '.join(STRATEGIES)}; got {n_bins} and {strategy!r}"
             )
-        table = compared(y_true, y_pred, systems, by_system=False)
-        rows = []
-        for _, part in table.groupby(_bin(table["prediction"].to_numpy(), n_bins, strategy)):
+        table = base.compared(y_true, y_pred, systems, by_system=False)
+        predictions, rows = table["prediction"].to_numpy(), []
+        values = predictions if strategy == "quantile" else [predictions.min(), predictions.max()]
+        edges = np.quantile(values, np.linspace(0, 1, n_bins + 1))
+        places = np.searchsorted(np.unique(edges[1:-1]), predictions, side="right")
+        for _, part in table.groupby(places):
             groups = part["system"] if systems is not None else None
             interval = mean_interval(part["truth"], groups=groups, confidence=confidence)
             rows.append((part["prediction"].mean(), *interval, len(part)))
         bins = pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "clips"])
-        return cls(bins, name_of(y_true, name), table["prediction"].to_numpy()).plot(ax=ax)
+        return cls(bins, base.name_of(y_true, name), predictions).plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> "ScoreCalibrationDisplay":
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        ScoreCalibrationDisplay
-            Itself.
-        """
+    def _draw(self, ax: Any) -> None:
         ax = self._start(ax, (5.0, 5.0))
-        bins = self.bins
-        middle = np.concatenate([bins["predicted"], bins["observed"]])
-        room = max(float(np.ptp(middle)), 0.2)
-        ends = np.concatenate([middle, bins["low"], bins["high"]])
-        ends = ends[np.isfinite(ends)].clip(middle.min() - room / 2, middle.max() + room / 2)
-        limits = (ends.min() - 0.12 * room, ends.max() + 0.12 * room)
-        ax.plot(limits, limits, "--", color="0.6", linewidth=1, label="a prediction means what it says")
-        error = np.stack([bins["observed"] - bins["low"], bins["high"] - bins["observed"]])
-        ax.errorbar(
-            bins["predicted"],
-            bins["observed"],
-            yerr=error,
-            fmt="o-",
-            color=BLUE,
-            markerfacecolor=ACCENT,
-            markeredgecolor=INK,
-            ecolor=INK,
-            capsize=3,
-            label=f"mean of {_range(bins['clips'])} clips",
-        )
+        bins, counts = self.bins, self.bins["clips"]
+        means = np.concatenate([bins["predicted"], bins["observed"]])
+        base.draw_diagonal(ax, means, [bins["low"], bins["high"]], "a prediction means what it says")
+        fewest = "" if counts.min() == counts.max() else f"{counts.min()} to "
+        label = f"mean of {fewest}{counts.max()} clips"
+        x, y = bins["predicted"], bins["observed"]
+        error = (y - bins["low"], bins["high"] - y)
+        style = base.DIAMONDS | {"marker": "o", "color": base.BLUE, "ecolor": base.INK, "capsize": 2}
+        ax.errorbar(x, y, yerr=error, label=label, **style)
         if self.predictions is not None:
             rug = np.asarray(self.predictions)
             ax.plot(rug, np.zeros(len(rug)), "|", color="0.3", alpha=0.5, transform=ax.get_xaxis_transform())
-        ax.set(xlim=limits, ylim=limits, aspect="equal")
         ax.set(xlabel=f"mean predicted {self.name}", ylabel=f"mean true {self.name}")
         write_legend(ax)
-        keep_labels_inside(ax)
-        return self
 
 
-def _range(counts: pd.Series) -> str:
-    low, high = counts.min(), counts.max()
-    return str(low) if low == high else f"{low} to {high}"
+def mean_interval(values: Any, *, groups: Any = None, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean and its t-interval.
 
+    Parameters
+    ----------
+    values : array-like [shape=(n,)]
+        Scores of clips.
+    groups : array-like [shape=(n,)], default=None
+        What makes clips alike, such as their system. The standard error is then the cluster-robust one,
+        ``sqrt(G / (G - 1) * sum_g(e_g ** 2)) / n`` with ``e_g`` the summed deviations of a group, and the t-distribution
+        has ``G - 1`` degrees of freedom. By default each clip is a group of its own: the usual interval.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage.
 
-def _bin(predictions: np.ndarray, n_bins: int, strategy: str) -> np.ndarray:
-    if strategy == "uniform":
-        edges = np.linspace(predictions.min(), predictions.max(), n_bins + 1)
-    else:
-        edges = np.quantile(predictions, np.linspace(0, 1, n_bins + 1))
-    return np.searchsorted(np.unique(edges[1:-1]), predictions, side="right")
+    Returns
+    -------
+    tuple of float
+        Mean, lower and upper bound; the bounds are nan for a single group.
+
+    References
+    ----------
+    A. C. Cameron and D. L. Miller, "A practitioner's guide to cluster-robust inference", J. Human Resources 50 (2015).
+
+    Examples
+    --------
+    >>> [round(bound, 3) for bound in mean_interval([2, 3, 4])]
+    [3.0, 0.516, 5.484]
+    """
+    values = np.asarray(values, dtype=float)
+    groups = np.arange(len(values)) if groups is None else groups
+    mean = float(values.mean())
+    sums = pd.Series(values - mean).groupby(np.asarray(groups)).sum().to_numpy()
+    n_groups = len(sums)
+    if n_groups < 2:
+        return mean, np.nan, np.nan
+    error = np.sqrt(n_groups / (n_groups - 1) * np.sum(sums**2)) / len(values)
+    half = float(stats.t.ppf((1 + confidence) / 2, n_groups - 1) * error)
+    return mean, mean - half, mean + half

@@ -253,7 +253,7 @@ def test_another_target_and_predictor_can_be_chosen(visit):
     before = one(driver, ".card").text
     one(driver, "#predictor").send_keys("SVR")
     assert one(driver, ".card").text != before
-    one(driver, "#question").send_keys("alignment")
+    one(driver, "#section").send_keys("alignment")
     assert (
         driver.execute_script("return document.querySelector('#predictor').selectedOptions[0].text") == "SVR"
     )

@@ -12,9 +12,8 @@ import pytest
 
 from musiceval_sk import write_report
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
-from musiceval_sk.reporting.page.audio import collect_sounds, relative_url
-from musiceval_sk.reporting.page.data import gather
-from musiceval_sk.reporting.page.figures import draw_pictures
+from musiceval_sk.reporting.page.media import collect_sounds, draw_pictures, relative_url
+from musiceval_sk.reporting.page.sections import gather
 from musiceval_sk.reporting.page.verdict import pair_agreement, verdict
 from tests.reporting.studies import HOSTILE, made_clips, made_study
 
@@ -25,7 +24,7 @@ pytest.importorskip("matplotlib", reason="reports come with the extra 'report'")
 @pytest.fixture
 def without_figures(monkeypatch):
     """Drawing takes most of a page's time; tests that look at something else do without."""
-    monkeypatch.setattr("musiceval_sk.reporting.page.report.draw_pictures", lambda question, data: [])
+    monkeypatch.setattr("musiceval_sk.reporting.page.report.draw_pictures", lambda section: {})
 
 
 @pytest.fixture
@@ -37,9 +36,12 @@ def quality(clips):
     return pd.factorize(clips["system"])[0].astype(float)
 
 
+def section_of(study, clips):
+    return gather(study, clips)[0][0]
+
+
 def judged(study, clips):
-    data = gather(study, clips)
-    return verdict(data.questions[0], data)
+    return verdict(section_of(study, clips))
 
 
 def payload_of(page):
@@ -137,11 +139,8 @@ def test_verdict_where_the_interval_reaches_below_zero(clips):
 def test_pair_agreement_counts_ties_half_and_skips_equal_truths():
     clips = made_clips(n_systems=4, n_prompts=1)
     study = made_study(clips, {"ridge": [1.0, 1.0, 3.0, 2.0]}, truth=np.array([1.0, 2.0, 3.0, 3.0]))
-    data = gather(study, clips)
     # Pairs that raters tell apart: 01 (tie, half), 02, 03, 12, 13 (right); 23 is equal in truth.
-    assert pair_agreement(data.questions[0], "ridge", data.systems_of(data.questions[0])) == pytest.approx(
-        4.5 / 5
-    )
+    assert pair_agreement(section_of(study, clips), "ridge") == pytest.approx(4.5 / 5)
 
 
 def test_verdict_where_a_paired_test_tells_it_from_the_lookup(clips):
@@ -175,23 +174,16 @@ def test_splits_features_intervals_and_tests_of_a_study_are_shown(clips, tmp_pat
         features=["clap", "spectral"],
     )
     study.about["human_ceiling"]["impression"] = {"another panel": {"S_SRCC": 0.9876}}
-    data = gather(study, clips)
-    assert [(question.target, question.split) for question in data.questions] == [
-        ("impression", "system"),
-        ("impression", "prompt"),
-    ]
-    assert data.questions[0].predictors == [
-        "ridge (clap)",
-        "ridge (spectral)",
-        "SVR (clap)",
-        "SVR (spectral)",
-    ]
+    sections, _ = gather(study, clips)
+    assert [section.title for section in sections] == ["impression, split system", "impression, split prompt"]
+    predictors = ["ridge (clap)", "ridge (spectral)", "SVR (clap)", "SVR (spectral)"]
+    assert list(sections[0].tables["pooled"].index) == predictors
     text = write_report(study, tmp_path / "r.html", clips=clips, audio="none").read_text()
     low, high = study.interval("impression", "SVR (clap)", split="system")
     assert f"{low:.2f} to {high:.2f}" in text
     assert "Musical impression, split &#39;prompt&#39;" in text
     assert "0.988" in text
-    test = data.questions[0].tests[-1]
+    test = sections[0].tests.iloc[-1]
     assert f"<bdi>{test.behind}</bdi> by {test.difference:.3f}" in text
     assert "<dt>Split prompt</dt>" in text
 
@@ -208,24 +200,23 @@ def test_predictions_off_the_raters_scale_are_counted_on_the_page(clips, tmp_pat
 def test_the_scatters_title_is_the_score_that_decides(clips, monkeypatch):
     titles = []
     monkeypatch.setattr(
-        "musiceval_sk.reporting.page.figures._as_uri",
+        "musiceval_sk.reporting.page.media._as_uri",
         lambda figure: titles.append(figure.axes[0].get_title()) or "",
     )
     # The first two of twelve systems change places: 1 - 6 * 2 / (12 * 143) = .993.
     swapped = np.where(quality(clips) < 2, 1 - quality(clips), quality(clips))
     study = made_study(clips, {"ridge": swapped}, splits=["prompt"])
-    data = gather(study, clips)
-    assert len(draw_pictures(data.questions[0], data)) == len(titles) == 4
+    section = section_of(study, clips)
+    assert len(draw_pictures(section)) == len(titles) == 4
     low, high = study.interval("impression", "ridge", split="prompt")
-    assert titles[0] == f"S_SRCC, {data.questions[0].kind}: 0.99, 95 % interval {low:.2f} to {high:.2f}"
+    assert titles[0] == f"S_SRCC, {section.kind}: 0.99, 95 % interval {low:.2f} to {high:.2f}"
 
 
 def test_a_clip_tested_twice_counts_once_with_its_mean_prediction(clips):
     study = made_study(clips, {"truth": quality(clips)})
     again = study.predictions.assign(fold=9, prediction=study.predictions["prediction"] + 1)
     doubled = replace(study, predictions=pd.concat([study.predictions, again]))
-    question = gather(doubled, clips).questions[0]
-    assert question.predictions["truth"].tolist() == (quality(clips) + 0.5).tolist()
+    assert section_of(doubled, clips).predictions["truth"].tolist() == (quality(clips) + 0.5).tolist()
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -239,9 +230,9 @@ def test_spread_is_the_standard_deviation_of_the_raters(clips, tmp_path):
         ratings=ratings,
         audio="none",
     )
-    question = payload_of(page)["questions"][0]
-    assert question["spread"][:2] == [1, None]
-    assert question["count"][:2] == [3, None]
+    section = payload_of(page)["sections"][0]
+    assert section["spread"][:2] == [1, None]
+    assert section["count"][:2] == [3, None]
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -380,12 +371,9 @@ def test_wrong_options_are_refused(clips, tmp_path, options):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("model,score\n", "no JSON"),
-        ("[]", "no study, it lacks about, scores, predictions, notes, comparisons"),
-        (
-            '{"about": {}, "scores": []}',
-            "no study, it lacks predictions, notes, comparisons; give the study.json that",
-        ),
+        ("model,score\n", r"study.json holds no study \(JSONDecodeError: Expecting value: line 1"),
+        ("[]", "holds no study"),
+        ('{"about": {}, "scores": []}', "'predictions'.; give the study.json that musiceval study --out"),
     ],
 )
 def test_a_file_that_is_no_study_is_refused(tmp_path, content, words):

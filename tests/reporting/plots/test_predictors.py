@@ -12,7 +12,8 @@ from musiceval_sk import (
     SystemScatterDisplay,
 )
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.reporting.plots.statistics import mean_interval, system_intervals
+from musiceval_sk.reporting.plots.base import system_intervals
+from musiceval_sk.reporting.plots.score_calibration import mean_interval
 
 from .drawing import (
     LONG,
@@ -96,7 +97,7 @@ def test_scatter_takes_intervals_from_elsewhere_and_names_that_look_like_formula
 
 def test_one_system_is_refused_in_words():
     clips = made_up(1)
-    with pytest.raises(ValueError, match="a scatter of systems needs at least 2 of them, got 1: S000"):
+    with pytest.raises(ValueError, match="a scatter needs at least 2 systems, got 1: S000"):
         draw(SystemScatterDisplay, clips)
     with pytest.raises(ValueError, match="a ranking needs at least 2 systems, got 1: S000"):
         SystemRankingDisplay.from_clips(clips)
@@ -208,7 +209,7 @@ def test_ranking_takes_rows_intervals_and_tests_from_elsewhere():
     assert plain.ax_.get_title() == ""
     apart = pd.DataFrame(True, index=rows.index, columns=rows.index)
     assert SystemRankingDisplay(rows, apart=apart).plot().ax_.get_title() == "all systems can be told apart"
-    with pytest.raises(ValueError, match=r"intervals lack the column\(s\) mean"):
+    with pytest.raises(ValueError, match=r"missing column\(s\) mean; found: low, high"):
         SystemRankingDisplay(rows[["low", "high"]]).plot()
     with pytest.raises(ClipsTableError, match=r"missing column\(s\) system"):
         SystemRankingDisplay.from_clips(made_up(2).drop(columns="system"))

@@ -5,13 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from musiceval_sk.reporting.plots.statistics import (
-    check_intervals,
-    groups_alike,
-    mean_interval,
-    system_intervals,
-    told_apart,
-)
+from musiceval_sk.reporting.plots.base import check_intervals, system_intervals
+from musiceval_sk.reporting.plots.score_calibration import mean_interval
+from musiceval_sk.reporting.plots.system_rows import groups_alike, told_apart
 from musiceval_sk.statistics.comparison import holm
 
 
@@ -66,7 +62,7 @@ def test_groups_are_the_longest_runs_without_a_difference():
 def test_given_intervals_are_checked():
     given = pd.DataFrame({"low": [1.0, 2.0], "high": [3.0, 4.0]}, index=["b", "a"])
     assert check_intervals(given, pd.Index(["a", "b"]))["low"].tolist() == [2.0, 1.0]
-    with pytest.raises(ValueError, match=r"intervals lack the column\(s\) high; found: low"):
+    with pytest.raises(ValueError, match=r"missing column\(s\) high; found: low"):
         check_intervals(given[["low"]], given.index)
     with pytest.raises(ValueError, match="intervals say nothing about: c"):
         check_intervals(given, pd.Index(["a", "c"]))

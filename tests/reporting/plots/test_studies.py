@@ -5,13 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold, learning_curve
 
 import musiceval_sk
 from musiceval_sk import (
     ScoreLearningCurveDisplay,
     SystemScoresDisplay,
-    mos_scorer,
     score_learning_curve,
 )
 
@@ -65,27 +63,10 @@ def test_legend_of_short_names_stands_beside_the_axes():
 
 
 def test_learning_curve_says_what_is_missing():
-    with pytest.raises(ValueError, match=r"the table lacks the column\(s\) raters, joy; found: model, clips"):
+    with pytest.raises(ValueError, match=r"missing column\(s\) raters, joy; found: model, clips"):
         ScoreLearningCurveDisplay.from_table(growth(), size="raters", score="joy")
     with pytest.raises(ValueError, match="none of 9 rows has a S_SRCC"):
         ScoreLearningCurveDisplay.from_table(growth().assign(S_SRCC=np.nan), size="clips", score="S_SRCC")
-
-
-def test_learning_curve_from_estimator_is_scikit_learns():
-    clips = made_up(6)
-    X, y, systems = clips[["prediction"]], clips["impression"], clips["system"]
-    scoring = mos_scorer("U_MSE")
-    options = {"groups": systems, "cv": GroupKFold(3), "scoring": scoring}
-    display = ScoreLearningCurveDisplay.from_estimator(
-        Ridge(), X, y, train_sizes=(0.5, 1.0), score_name="U_MSE", **options
-    )
-    sizes, _, scores = learning_curve(
-        Ridge(), X, y, train_sizes=[0.5, 1.0], shuffle=True, random_state=0, **options
-    )
-    assert display.table["size"].tolist() == sizes.tolist() == [16, 32]
-    np.testing.assert_allclose(display.table["score"], scores.mean(axis=1))
-    np.testing.assert_allclose(display.table["high"] - display.table["score"], scores.std(axis=1, ddof=1))
-    assert display.ax_.get_ylabel() == "U_MSE, mean and sd of folds"
 
 
 def test_learning_curve_draws_what_score_learning_curve_found():

@@ -1,32 +1,32 @@
 // Clips: filters, cards of those that differ most, and a table of all, one page of rows at a time.
 const ROWS = 50, CARDS = 6;
 
-function scoreLine(question, clip) {
-  const gap = difference(clip, question);
-  const spread = question.spread && question.spread[clip] !== null ? ' ± ' + figure(question.spread[clip]) : '';
-  return element('tr', {class: question === currentQuestion() ? 'shown' : null},
-    element('th', {scope: 'row'}, question.title),
-    element('td', {}, figure(question.truth[clip]) + spread),
-    element('td', {}, figure(predicted(clip, question))),
+function scoreLine(section, clip) {
+  const gap = difference(clip, section);
+  const spread = section.spread && section.spread[clip] !== null ? ' ± ' + figure(section.spread[clip]) : '';
+  return element('tr', {class: section === currentSection() ? 'shown' : null},
+    element('th', {scope: 'row'}, section.title),
+    element('td', {}, figure(section.truth[clip]) + spread),
+    element('td', {}, figure(predicted(clip, section))),
     element('td', {class: gap === null ? 'none' : directionOf(gap)}, gap === null ? '–' : signed(gap)));
 }
 
 function clipCard(clip) {
   const system = systemOf(clip), url = soundUrl(clip);
-  const heads = ['', currentQuestion().spread ? 'Raters ± spread' : 'Raters', 'Predicted', 'Gap'];
+  const heads = ['', currentSection().spread ? 'Raters ± spread' : 'Raters', 'Predicted', 'Gap'];
   return element('li', {class: 'card'},
     element('p', {class: 'who'}, element('bdi', {}, data.ids[clip]), system ? ' · ' : '',
       system ? element('a', {href: systemLink(system)}, element('bdi', {}, system)) : null),
     element('p', {class: 'prompt', dir: 'auto', title: promptOf(clip)}, promptOf(clip) || 'No prompt is known.'),
     element('table', {'aria-label': 'Scores of ' + data.ids[clip]},
       element('thead', {}, element('tr', {}, ...heads.map((head) => element('th', {scope: 'col'}, head)))),
-      element('tbody', {}, ...data.questions.map((question) => scoreLine(question, clip)))),
+      element('tbody', {}, ...data.sections.map((section) => scoreLine(section, clip)))),
     url ? element('audio', {controls: true, preload: 'none', src: url, 'aria-label': data.ids[clip]})
       : element('p', {class: 'who'}, 'No sound here.'));
 }
 
 function clipColumns(fixedSystem) {
-  const question = currentQuestion();
+  const section = currentSection();
   const number = (kind, label, value, shown = figure) => ({kind, label, value, cell: (clip) => {
     const found = value(clip);
     return element('td', {class: found === null ? 'none' : null}, found === null ? '–' : shown(found));
@@ -38,9 +38,9 @@ function clipColumns(fixedSystem) {
       element('td', {class: 'label'}, element('a', {href: systemLink(systemOf(clip))}, element('bdi', {}, systemOf(clip))))},
     {kind: 'text', label: 'Prompt', value: promptOf, class: 'text', cell: (clip) =>
       element('td', {class: 'text', dir: 'auto'}, promptOf(clip))},
-    number('most', 'Raters', (clip) => question.truth[clip]),
-    question.spread && number('most', 'Spread', (clip) => question.spread[clip]),
-    question.count && number('most', 'Number', (clip) => question.count[clip], String),
+    number('most', 'Raters', (clip) => section.truth[clip]),
+    section.spread && number('most', 'Spread', (clip) => section.spread[clip]),
+    section.count && number('most', 'Number', (clip) => section.count[clip], String),
     number('most', 'Predicted', predicted),
     number('most', 'Difference', difference, signed),
     number('most', 'Size of it', (clip) => Math.abs(difference(clip))),

@@ -1,7 +1,7 @@
 // What all views share: the data, what is chosen, and how elements are made. Texts only ever become text nodes.
 const data = JSON.parse(document.getElementById('data').textContent);
 const byId = (id) => document.getElementById(id);
-const state = {question: 0, predictor: data.questions[0].best};
+const state = {section: 0, predictor: data.sections[0].best};
 const signed = (value) => (value < 0 ? '−' : '+') + Math.abs(value).toFixed(2);
 const figure = (value) => (value === null || Number.isNaN(value) ? '–' : value.toFixed(2));
 
@@ -24,15 +24,15 @@ function shape(name, attributes, text) {
 }
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-const currentQuestion = () => data.questions[state.question];
-const currentPredictor = () => currentQuestion().predictors[state.predictor];
-const predicted = (clip, question = currentQuestion()) => {
+const currentSection = () => data.sections[state.section];
+const currentPredictor = () => currentSection().predictors[state.predictor];
+const predicted = (clip, section = currentSection()) => {
   // Another target may have been predicted by other models; there, the one of the same name counts.
-  const place = question === currentQuestion() ? state.predictor : question.predictors.indexOf(currentPredictor());
-  return place < 0 ? null : question.predictions[place][clip];
+  const place = section === currentSection() ? state.predictor : section.predictors.indexOf(currentPredictor());
+  return place < 0 ? null : section.predictions[place][clip];
 };
-const difference = (clip, question = currentQuestion()) => {
-  const truth = question.truth[clip], guess = predicted(clip, question);
+const difference = (clip, section = currentSection()) => {
+  const truth = section.truth[clip], guess = predicted(clip, section);
   return truth === null || guess === null ? null : guess - truth;
 };
 const systemOf = (clip) => (data.system[clip] < 0 ? '' : data.systems[data.system[clip]]);

@@ -28,14 +28,14 @@ function fill(select, labels, chosen) {
   select.replaceChildren(...labels.map((label, i) => element('option', {value: i, selected: i === chosen}, label)));
 }
 
-fill(byId('question'), data.questions.map((question) => question.title), state.question);
-fill(byId('predictor'), currentQuestion().predictors, state.predictor);
-byId('question').addEventListener('change', (event) => {
+fill(byId('section'), data.sections.map((section) => section.title), state.section);
+fill(byId('predictor'), currentSection().predictors, state.predictor);
+byId('section').addEventListener('change', (event) => {
   const before = currentPredictor();
-  state.question = Number(event.target.value);
-  const same = currentQuestion().predictors.indexOf(before);
-  state.predictor = same < 0 ? currentQuestion().best : same;
-  fill(byId('predictor'), currentQuestion().predictors, state.predictor);
+  state.section = Number(event.target.value);
+  const same = currentSection().predictors.indexOf(before);
+  state.predictor = same < 0 ? currentSection().best : same;
+  fill(byId('predictor'), currentSection().predictors, state.predictor);
   draw();
 });
 byId('predictor').addEventListener('change', (event) => {

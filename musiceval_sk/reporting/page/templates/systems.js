@@ -5,7 +5,7 @@ function systemRows() {
   const groups = data.systems.map((name) => ({name, clips: []}));
   for (const clip of judgedClips()) if (data.system[clip] >= 0) groups[data.system[clip]].clips.push(clip);
   const rows = groups.filter((group) => group.clips.length).map((group) => {
-    const truth = mean(group.clips.map((clip) => currentQuestion().truth[clip]));
+    const truth = mean(group.clips.map((clip) => currentSection().truth[clip]));
     const guess = mean(group.clips.map((clip) => predicted(clip)));
     return {...group, truth, guess, gap: guess - truth};
   });
@@ -33,7 +33,7 @@ function drawSystems() {
 }
 
 function scatter(clips) {
-  const xs = clips.map((clip) => currentQuestion().truth[clip]), ys = clips.map((clip) => predicted(clip));
+  const xs = clips.map((clip) => currentSection().truth[clip]), ys = clips.map((clip) => predicted(clip));
   const low = Math.floor(Math.min(...xs, ...ys)), high = Math.max(low + 1, Math.ceil(Math.max(...xs, ...ys)));
   const at = (value) => 44 + 236 * (value - low) / (high - low), up = (value) => 300 - at(value) - 12;
   const svg = shape('svg', {viewBox: '0 0 290 290', class: 'plot', role: 'img',

@@ -1,0 +1,169 @@
+"""What a report shows of a study: its clips, and a section for each target under each split."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._ids import id_texts, near_misses, under_ids_of
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.clips import TIMES
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.ratings.aggregate import aggregate_ratings
+from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.studies.result import KINDS, NO_FEATURES, StudyResult
+
+_SUBJECTS = {"impression": "Musical impression", "alignment": "Textual alignment"}
+
+
+class Section:
+    """How well one target is predicted under one split.
+
+    Attributes
+    ----------
+    target, title, heading : str
+        What was predicted: its name, the same with the split where there are several, and in words.
+    kind : str
+        The kind of score that the split makes worth reading: pooled, or mean of folds.
+    metric : str
+        The metric that decides: S_SRCC, or U_SRCC where clips do not name their systems.
+    tables : dict of str to pandas.DataFrame
+        By kind of score one row a predictor: its ``features``, the metrics, ``low`` and ``high`` (the interval of S_SRCC) and ``note``.
+    best, lookup, shown : pandas.Series or None
+        The highest row by the deciding metric of those with features, of those without, and that of which pictures are drawn.
+    answers : pandas.DataFrame
+        One row a clip: ``fold`` and ``truth``.
+    predictions : pandas.DataFrame
+        The same rows, one column a predictor; the mean where a clip was tested in several folds.
+    systems : pandas.Series or None
+        The same rows, where every clip names its system.
+    tests : pandas.DataFrame
+        Paired tests between the best predictor and those next to it, named in ``ahead`` and ``behind``: ``difference``, ``low``,
+        ``high`` and ``p_holm`` as in ``StudyResult.comparisons``.
+    test : pandas.Series or None
+        The one between ``best`` and ``lookup``, where there is one.
+    counts : dict
+        Number of clips and systems.
+    shares_systems : bool
+        Whether training held other clips of the tested systems.
+    cautions : list of str
+        What the table cannot show.
+    ceiling : dict of str to dict of str to float
+        The human ceiling: metrics by who would reach them; empty where ratings are unknown.
+    """
+
+    def __init__(self, study: StudyResult, target: str, split: str, systems: pd.Series):
+        described = study.about["splits"][split]
+        several = len(study.splits) > 1
+        self.target = target
+        self.title = f"{target}, split {split}" if several else target
+        self.heading = _SUBJECTS.get(target, target) + (f", split {split!r}" if several else "")
+        self.kind = study.reading_kind(split)
+        self.counts = described["targets"][target]
+        self.metric = "S_SRCC" if self.counts["systems"] else "U_SRCC"
+        self.shares_systems = described["shared_with_training"].get("system", 0) > 0
+        self.cautions = study.cautions(target, split)
+        self.ceiling = study.about["human_ceiling"].get(target, {})
+        found, notes, tests = (
+            table[(table["target"] == target) & (table["split"] == split)]
+            for table in (study.predictions, study.notes, study.comparisons)
+        )
+        predictors = pd.Series(study.predictor_names(found["features"], found["model"]), found.index)
+        self.answers = found.drop_duplicates("clip_id").set_index("clip_id")[["fold", "truth"]]
+        means = found["prediction"].groupby([found["clip_id"], predictors]).mean()
+        self.predictions = means.unstack().loc[self.answers.index]
+        systems = systems.loc[self.answers.index]
+        self.systems = systems if systems.ne("").all() else None
+
+        noted = study.predictor_names(notes["features"], notes["model"])
+        note_of = dict(zip(noted, notes["note"], strict=True))
+        bounds = {"S_SRCC_low": "low", "S_SRCC_high": "high"}
+        self.tables = {}
+        for kind in KINDS:
+            table = study.rows(target, kind, split=split)
+            figures = table.reindex(columns=[*METRICS, *bounds]).astype(float).rename(columns=bounds)
+            note = [note_of.get(name, "") for name in table.index]
+            self.tables[kind] = figures.assign(features=table["features"], note=note)
+        ahead, behind = (study.predictor_names(tests[f"features_{i}"], tests[f"model_{i}"]) for i in "ab")
+        figures = tests[["difference", "low", "high", "p_holm"]].astype(float)
+        self.tests = figures.assign(ahead=ahead, behind=behind)
+
+        table = self.tables[self.kind]
+        without = table["features"] == NO_FEATURES
+        self.best, self.lookup = self._highest(table[~without]), self._highest(table[without])
+        self.shown = self.lookup if self.best is None else self.best
+        self.test = None
+        if self.best is not None and self.lookup is not None:
+            pair = (self.tests["ahead"] == self.best.name) & (self.tests["behind"] == self.lookup.name)
+            self.test = next((test for _, test in self.tests[pair].dropna(subset="p_holm").iterrows()), None)
+
+    def _highest(self, rows: pd.DataFrame) -> pd.Series | None:
+        scores = rows[self.metric].dropna()
+        return None if scores.empty else rows.loc[scores.idxmax()]
+
+
+def gather(
+    study: StudyResult, clips: pd.DataFrame | None = None, ratings: Any = None
+) -> tuple[list[Section], pd.DataFrame]:
+    """Lay out a study for a report.
+
+    Parameters
+    ----------
+    study : StudyResult
+        With at least one prediction.
+    clips : pandas.DataFrame, default=None
+        Clips table; without it there are no systems, prompts and sounds.
+    ratings : str, Path or pandas.DataFrame, default=None
+        See `aggregate_ratings`; without it, columns ``<target>_se`` and ``<target>_count`` of ``clips`` are used if there.
+
+    Returns
+    -------
+    sections : list of Section
+        In the order of the study.
+    clips : pandas.DataFrame
+        The study's clips by id: ``system`` and ``prompt`` (empty where unknown), ``path`` (missing where unknown), and for
+        each target, where known, ``<target>_spread`` and ``<target>_count``: standard deviation and number of raters.
+
+    Raises
+    ------
+    ClipsTableError
+        If the study predicts nothing, or none of its clips is in the clips table.
+
+    Warns
+    -----
+    SkippedWarning
+        If the clips table lacks some of the study's clips.
+    """
+    if study.predictions.empty:
+        raise ClipsTableError("the study holds no predictions: nothing to report")
+    ids = pd.Index(study.predictions["clip_id"].unique(), name="clip_id")
+    unknown = {"system": "", "prompt": "", "path": None, **dict.fromkeys(TIMES, np.nan)}
+    table = pd.DataFrame(unknown, index=ids)
+    if clips is not None:
+        clips = under_ids_of(ids, clips)
+        missing = ids.difference(clips.index, sort=False)
+        if len(missing) == len(ids):
+            raise ClipsTableError(
+                f"none of the study's {len(ids)} clips is in the clips table: the study has {listed(ids)}; "
+                f"the table has {listed(clips.index)}{near_misses(ids, clips.index)}"
+            )
+        if len(missing):
+            warnings.warn(
+                f"the clips table lacks {len(missing)} of the study's {len(ids)} clips: {listed(missing)}",
+                SkippedWarning,
+                stacklevel=3,
+            )
+        for column in table.columns.intersection(clips.columns):
+            table[column] = clips[column].reindex(ids)
+        table["system"], table["prompt"] = id_texts(table["system"]), id_texts(table["prompt"])
+    if ratings is not None:
+        kept = table if clips is None else clips
+        clips = aggregate_ratings(ratings, clips=kept, targets=study.targets, scale=None)
+    for target in study.targets:
+        columns = [f"{target}_count", f"{target}_se"]
+        if clips is not None and set(columns) <= set(clips.columns):
+            count, error = (clips[name].reindex(ids).astype(float) for name in columns)
+            table[f"{target}_count"], table[f"{target}_spread"] = count, error * np.sqrt(count)
+    pairs = study.scores[["target", "split"]].drop_duplicates().itertuples(index=False)
+    return [Section(study, target, split, table["system"]) for target, split in pairs], table
