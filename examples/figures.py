@@ -9,8 +9,10 @@ like, nothing about music. Systems are predicted by a ridge that never heard the
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold, cross_val_predict, learning_curve
 from sklearn.svm import SVR
 
 from musiceval_sk import (
@@ -50,9 +52,16 @@ def predictor_figures(clips, X, cv):
     }
 
 
-def learning_curve(clips, X, cv):
-    options = {"groups": clips["system"], "scoring": mos_scorer("U_LCC"), "cv": cv, "score_name": "U_LCC"}
-    display = ScoreLearningCurveDisplay.from_estimator(scaled(SVR()), X, clips["impression"], **options)
+def growth_figure(clips, X, cv):
+    options = {"groups": clips["system"], "cv": cv, "scoring": mos_scorer("U_LCC"), "shuffle": True}
+    sizes = np.linspace(0.2, 1.0, 5)
+    sizes, _, scores = learning_curve(
+        scaled(SVR()), X, clips["impression"], train_sizes=sizes, random_state=0, **options
+    )
+    mean, sd = scores.mean(axis=1), scores.std(axis=1, ddof=1)
+    score = "U_LCC, mean and sd of folds"
+    table = pd.DataFrame({"training clips": sizes, score: mean, "low": mean - sd, "high": mean + sd})
+    display = ScoreLearningCurveDisplay.from_table(table, size="training clips", score=score)
     return {"learning-curve": display}
 
 
@@ -65,7 +74,7 @@ def main(folder: Path) -> None:
         .fit_transform(clips)
     )
     cv = GroupKFold(4)
-    figures = data_figures(clips) | predictor_figures(clips, X, cv) | learning_curve(clips, X, cv)
+    figures = data_figures(clips) | predictor_figures(clips, X, cv) | growth_figure(clips, X, cv)
     for name, display in figures.items():
         display.figure_.savefig(folder / f"{name}.png", dpi=100)
         print(folder / f"{name}.png")

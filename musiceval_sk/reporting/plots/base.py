@@ -27,8 +27,6 @@ DIAMONDS = {"marker": "D", "markerfacecolor": ACCENT, "markeredgecolor": INK, "m
 class Display:
     """Base of the displays: where it was drawn, and how a notebook shows it."""
 
-    ax_: Any
-    figure_: Any
     _named_axis: ClassVar[str | None] = None
 
     def plot(self, ax: Any = None) -> Any:
@@ -50,11 +48,14 @@ class Display:
             If there are too few systems, or the display was given intervals, an order or a width that do not serve.
         """
         self._draw(ax)
-        fit_labels(self.ax_, self._named_axis)
+        self._fit_labels()
         return self
 
     def _draw(self, ax: Any) -> None:
         raise NotImplementedError
+
+    def _fit_labels(self) -> None:
+        fit_labels(self.ax_, self._named_axis)
 
     def _start(self, ax: Any, size: tuple[float, float]) -> Any:
         """Make axes of ``size`` inches unless there are some."""

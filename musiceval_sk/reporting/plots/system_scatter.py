@@ -105,7 +105,10 @@ class SystemScatterDisplay(base.PredictionDisplay):
         ax.set_xlabel(f"true system mean of {self.name}")
         ax.set_ylabel(f"predicted system mean of {self.name}")
         ax.legend(loc="upper left", frameon=False, fontsize=8)
-        name_points(ax, names, np.column_stack([true, predicted]))
+        self._named = names, np.column_stack([true, predicted])
+
+    def _fit_labels(self) -> None:
+        name_points(self.ax_, *self._named)
 
     def _title(self) -> str:
         count = len(self.y_true)

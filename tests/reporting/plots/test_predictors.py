@@ -10,6 +10,7 @@ from musiceval_sk import (
     SystemRankingDisplay,
     SystemResidualsDisplay,
     SystemScatterDisplay,
+    s_srcc,
 )
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.reporting.plots.base import system_intervals
@@ -109,6 +110,15 @@ def test_constant_predictions_have_no_correlation():
     display = draw(SystemScatterDisplay, clips)
     assert display.ax_.get_title() == "S_SRCC undefined (one side is constant), 4 systems"
     assert np.isnan(display.srcc_)
+
+
+def test_the_correlation_of_a_scatter_counts_equal_means_as_equal():
+    # 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in floats, yet systems a and b tie in truth.
+    truth = [0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.9, 0.9, 0.9]
+    predicted, systems = [1.0] * 3 + [2.0] * 3 + [3.0] * 3, list("aaabbbccc")
+    display = SystemScatterDisplay.from_predictions(truth, predicted, systems=systems)
+    # Ranks 1.5, 1.5, 3 against 1, 2, 3: sqrt(3) / 2.
+    assert display.srcc_ == pytest.approx(np.sqrt(3) / 2) == s_srcc(truth, predicted, systems)
 
 
 def test_residuals_show_every_clip_beside_its_system_best_on_top():
