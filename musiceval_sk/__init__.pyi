@@ -105,8 +105,8 @@ from .statistics.scorers import mos_scorer as mos_scorer
 from .statistics.subsets import select_systems as select_systems
 from .statistics.ties import calibrate_ties as calibrate_ties
 from .statistics.ties import pairwise_accuracy as pairwise_accuracy
-from .studies.curve.result import ScoreLearningCurve as ScoreLearningCurve
-from .studies.curve.run import score_learning_curve as score_learning_curve
+from .studies.curve import score_learning_curve as score_learning_curve
+from .studies.curve_result import ScoreLearningCurve as ScoreLearningCurve
 from .studies.leakage import LeakageReport as LeakageReport
 from .studies.leakage import leakage as leakage
 from .studies.leakage import leakage_report as leakage_report

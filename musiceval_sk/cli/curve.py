@@ -31,8 +31,8 @@ def curve(
     grows: Annotated[
         list[str] | None,
         typer.Option(
-            help="clips, systems, ratings (a clip) or budget (clips against ratings); repeat for several. Default: clips and, if "
-            "they are named, systems; with --ratings also ratings."
+            help="clips, systems or ratings (a clip); repeat for several. Default: clips and, if they are named, systems; with "
+            "--ratings also ratings."
         ),
     ] = None,
     size: Annotated[

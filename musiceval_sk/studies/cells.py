@@ -5,7 +5,7 @@ where it was, and a study with one more model fits that one only.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,21 +53,48 @@ class Part:
     groups: pd.Series | None
 
 
-def fold_predictor(memory: Any) -> Callable[..., pd.DataFrame]:
-    """Give `predict_fold`, or what looks its answers up in a folder first.
+def run_fits(
+    fits: Sequence[tuple[dict[str, Any], tuple[Any, ...]]],
+    memory: Any,
+    n_jobs: int | None,
+    progress: bool | None,
+    name: str,
+) -> pd.DataFrame:
+    """Predict all folds, with a bar.
 
     Parameters
     ----------
+    fits : sequence of (dict, tuple)
+        Where each fit belongs, ``model`` among it, and what `predict_fold` takes.
     memory : str, Path, joblib.Memory or None
-        Where answers are kept.
+        Where predictions are kept under their keys, and looked up first.
+    n_jobs : int or None
+        As of `joblib.Parallel`.
+    progress : bool or None
+        Whether to show a bar; None only on a terminal.
+    name : str
+        What is run, for the bar.
 
     Returns
     -------
-    callable
-        Takes a key from `key_of` and what `predict_fold` takes.
+    pandas.DataFrame
+        What `predict_fold` gave, in the order of the fits, with a column for each key of where they belong.
     """
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
     kept = check_memory(None if memory is None else memory if hasattr(memory, "cache") else str(memory))
-    return kept.cache(predict_fold, ignore=["model", "inputs", "part", "train", "test"])
+    predict = kept.cache(predict_fold, ignore=["model", "inputs", "part", "train", "test"])
+    # Models that take long tend to stand last. Begun first, none of them keeps one core busy at the end while others wait.
+    names = [labels["model"] for labels, _ in fits]
+    rank = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    order = sorted(range(len(fits)), key=lambda place: -rank[names[place]])
+    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(predict)(*fits[i][1]) for i in order)
+    hidden = None if progress is None else not progress
+    found = dict(
+        zip(order, tqdm(running, total=len(fits), desc=name, unit="fit", disable=hidden), strict=True)
+    )
+    return pd.concat([found[place].assign(**labels) for place, (labels, _) in enumerate(fits)])
 
 
 @functools.cache
@@ -145,7 +172,12 @@ def predict_fold(
     if part.groups is not None and has_fit_parameter(final, "groups"):
         extra[f"{prefix}groups"] = part.groups.iloc[train]
     with sklearn.config_context(enable_metadata_routing=False):
-        fitted.fit(X.iloc[train], y.iloc[train], **extra)
+        try:
+            fitted.fit(X.iloc[train], y.iloc[train], **extra)
+        except ValueError as error:
+            raise ValueError(
+                f"{type(final).__name__} could not be fitted to {len(train)} clips: {error}"
+            ) from error
     tested = X.iloc[test]
     known = fitted.known(tested) if hasattr(fitted, "known") else np.ones(len(test), dtype=bool)
     return pd.DataFrame(

@@ -17,7 +17,7 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.estimators.lookup import default_models, hears
 from musiceval_sk.ratings.ceiling import human_ceiling
-from musiceval_sk.studies.cells import Inputs, Part, fold_predictor, key_of
+from musiceval_sk.studies.cells import Inputs, Part, key_of, run_fits
 from musiceval_sk.studies.inputs import (
     check_run,
     columns_for,
@@ -142,7 +142,7 @@ def run_study(
         (kind, name) for name, model in models.items() for kind in (tables if hears(model) else [NO_FEATURES])
     ]
     fits = list(_fits(splits, parts, folds, tables, models, rows, with_keys=memory is not None))
-    predictions = _run(fits, memory, n_jobs, progress)
+    predictions = run_fits(fits, memory, n_jobs, progress, "study")
     systems = systems_if_named(clips)
     described_splits = {
         split.name: describe_split(
@@ -234,25 +234,6 @@ def _fits(
                         "fold": fold,
                     }
                     yield labels, (key, models[name], inputs[place], part, train, test)
-
-
-def _run(
-    fits: list[tuple[dict[str, Any], tuple[Any, ...]]], memory: Any, n_jobs: int | None, progress: bool | None
-) -> pd.DataFrame:
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
-
-    predict = fold_predictor(memory)
-    # Models that take long tend to stand last. Begun first, none of them keeps one core busy at the end while others wait.
-    names = [labels["model"] for labels, _ in fits]
-    rank = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    order = sorted(range(len(fits)), key=lambda place: -rank[names[place]])
-    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(predict)(*fits[i][1]) for i in order)
-    bar = tqdm(
-        running, total=len(fits), desc="study", unit="fit", disable=None if progress is None else not progress
-    )
-    found = dict(zip(order, bar, strict=True))
-    return pd.concat([found[place].assign(**labels) for place, (labels, _) in enumerate(fits)])
 
 
 def _ceiling(

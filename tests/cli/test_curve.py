@@ -1,5 +1,7 @@
 """``musiceval curve`` as a user meets it."""
 
+import re
+
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -39,14 +41,14 @@ def test_curve_prints_tables_and_advice_and_writes_files(folder, tmp_path):
     for words in (
         "Split 'system': systems never heard in training; 2 fold(s), the same test clips at every size",
         "Features: spectral, ",
-        "by training clips",
-        "by training systems",
-        "by ratings a training clip",
+        "By training clips",
+        "By training systems",
+        "By ratings a training clip",
         "Human ceiling by ratings a test clip",
         "What to collect next, by the last step of each line",
-        "impression, ridge, S_SRCC: more",
     ):
         assert words in result.stdout
+    assert re.search(r"impression +ridge +ratings +2.0 +3.0 +S_SRCC ", result.stdout)
     table = pd.read_csv(tmp_path / "out" / "curve.csv")
     assert set(table["grows"]) == {"clips", "systems", "ratings"}
     assert set(table["model"]) == {"global mean", "system mean", "prompt mean", "ridge"}
@@ -63,9 +65,9 @@ def test_sizes_models_and_metrics_are_chosen(folder):
         folder, "--grows", "clips", "--size", 6, "--size", "0.9", "--model", "ridge", "--metric", "U_LCC", "--cv", "random"
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "U_LCC (mean of folds) by training clips" in result.stdout
-    assert "more clips" in result.stdout and "(6 to 11:" in result.stdout
-    assert "S_SRCC (" not in result.stdout
+    assert "By training clips, mean of folds" in result.stdout
+    assert re.search(r"impression +ridge +clips +6.0 +11.0 +U_LCC ", result.stdout)
+    assert "S_SRCC" not in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from musiceval_sk.datasets.readers import require_columns
 from musiceval_sk.ratings.ceiling import PERFECT
 from musiceval_sk.reporting.plots import base
 from musiceval_sk.reporting.plots.labels import write_legend
-from musiceval_sk.studies.curve.result import ScoreLearningCurve, axis_name
+from musiceval_sk.studies.curve_result import GROWS, ScoreLearningCurve
 
 _COLOURS = (base.BLUE, base.ACCENT, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", base.INK)
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
@@ -93,7 +93,7 @@ class ScoreLearningCurveDisplay(base.Display):
     def from_curve(
         cls, curve: ScoreLearningCurve, target, metric, *, grows=None, kind=None, models=None, ax=None
     ) -> "ScoreLearningCurveDisplay":
-        """Draw what `score_learning_curve` found, one line a model (and a sum of ratings, where that is what is compared).
+        """Draw what `score_learning_curve` found, one line a model.
 
         Where ratings were given, the correlation that a perfect predictor of what endlessly many raters would say reaches over all test
         clips is drawn across; but not for means of folds of system metrics, for which it is not known.
@@ -106,7 +106,7 @@ class ScoreLearningCurveDisplay(base.Display):
             Name of the target.
         metric : str
             One of the metrics that were asked for.
-        grows : {"clips", "systems", "ratings", "budget"}, default=None
+        grows : {"clips", "systems", "ratings"}, default=None
             Which lines; by default the first that were asked for.
         kind : {"pooled", "mean of folds"}, default=None
             Kind of score; by default the one to read, `ScoreLearningCurve.kind`.
@@ -132,15 +132,13 @@ class ScoreLearningCurveDisplay(base.Display):
         if not np.isfinite(rows["score"]).any():
             who = listed(models or ["any model"])
             raise ValueError(f"no {metric} of {target!r} could be judged for {who}")
-        if grows == "budget":
-            rows = rows.assign(model=[f"{row.model}, {row.budget:.0f} ratings" for row in rows.itertuples()])
         references = None
         if curve.ceiling is not None and metric in curve.ceiling.metrics():
             level = curve.ceiling.metrics()[metric].get((target, PERFECT), np.nan)
             known = np.isfinite(level) and not (metric.startswith("S_") and kind == "mean of folds")
             references = {"human ceiling": float(level)} if known else None
         rows = rows.dropna(subset=["score"])
-        return cls(rows, axis_name(grows), f"{metric} of {target}, {kind}", "model", references).plot(ax=ax)
+        return cls(rows, GROWS[grows], f"{metric} of {target}, {kind}", "model", references).plot(ax=ax)
 
     def _draw(self, ax: Any) -> None:
         ax = self._start(ax, (6.0, 4.0))
