@@ -60,7 +60,7 @@ def test_embeds_up_to_a_limit(folder):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["clips.csv"], 2, "no JSON"),
+        (["clips.csv"], 2, "holds no study"),
         (["gone.json"], 2, "gone.json: no such file or directory"),
         (["study.json", "--audio", "stream"], 2, "unknown audio 'stream'; choose from link, embed, none"),
     ],
