@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from musiceval_sk._optional import import_optional
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features.audio import Sound, content_key, decode, sounds_of
 from musiceval_sk.features.encoders.base import Encoder, Modality
@@ -68,7 +68,8 @@ class DecodedSounds:
         with ThreadPoolExecutor(min(_MOST_DECODERS, os.cpu_count() or 1)) as pool:
             outcomes = list(pool.map(partial(self._decode, remarks=remarks), sounds))
         if remarks:
-            warnings.warn(f"{len(remarks)} sounds are heard, but: {listed(remarks)}", stacklevel=2)
+            what = counted(len(remarks), "sound is", "sounds are")
+            warnings.warn(f"{what} heard, but: {listed(remarks)}", stacklevel=2)
         return outcomes
 
     def windows(self, key: bytes) -> np.ndarray:
