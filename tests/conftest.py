@@ -22,7 +22,7 @@ _NEED_TORCH = [
     "estimators/test_search*.py",
     "estimators/test_sklearn_checks.py",
     "features/encoders/clap/*.py",
-    "finetuning/test_regressor.py",
+    "finetuning/*.py",
     "reproduction/*.py",
     "test_docs_predict.py",
     "test_docs_reproduce.py",
