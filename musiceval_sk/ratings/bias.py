@@ -19,7 +19,6 @@ class BiasFit(NamedTuple):
     score_errors: np.ndarray
     biases: np.ndarray  # one a rater
     bias_errors: np.ndarray
-    residual_sd: float
     degrees_of_freedom: int
 
 
@@ -54,7 +53,7 @@ def fit_bias(items: np.ndarray, raters: np.ndarray, scores: np.ndarray, names: p
     )
     score_errors = sd * np.sqrt(1 / of_item + spread)
     bias_errors = sd * np.sqrt(np.maximum(0, np.diag(inverse)))
-    return BiasFit(fitted, score_errors, biases, bias_errors, sd, freedom)
+    return BiasFit(fitted, score_errors, biases, bias_errors, freedom)
 
 
 def _require_connection(items: np.ndarray, raters: np.ndarray, names: pd.Index) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import tqdm
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LinearRegression
@@ -505,6 +506,12 @@ def test_a_batch_larger_than_the_data_is_all_of_it(X, Y):
 @pytest.mark.filterwarnings("ignore:training reached max_iter")
 def test_without_verbose_no_bar_is_made(monkeypatch):
     """Even a hidden bar holds a semaphore, which a worker killed by Ctrl-C leaks."""
-    monkeypatch.setattr("tqdm.tqdm", None)
+    made = []
+    bar = tqdm.tqdm
+    monkeypatch.setattr("tqdm.tqdm", lambda *args, **options: made.append(options) or bar(*args, **options))
     rng = np.random.default_rng(0)
-    MOSRegressor(max_iter=2, n_ensemble=1).fit(rng.normal(size=(20, 3)), rng.uniform(1, 5, size=20))
+    X, y = rng.normal(size=(20, 3)), rng.uniform(1, 5, size=20)
+    MOSRegressor(max_iter=2, n_ensemble=1).fit(X, y)
+    assert made == []
+    MOSRegressor(max_iter=2, n_ensemble=1, verbose=True).fit(X, y)
+    assert len(made) == 1
