@@ -8,8 +8,9 @@ architecture is made. Clips per second are of steps alone: decoding, the first e
 the first step. Peak memory is torch's own count on a GPU, and on a CPU the process's, weights included.
 
 Measured on a CPU only, one thread beside other work, --clips 8, random weights, clips a second of processor time: lora 0.76 (peak
-3,410 MiB), last_blocks 1.26 (2,490 MiB), full 0.43 (5,731 MiB; 4,266 MiB with --micro-batch-size 1). No figure for a GPU yet: run
-it there with --device cuda --clips 512 --steps 8.
+3,410 MiB), last_blocks 1.26 (2,490 MiB), full 0.43 (5,731 MiB; 4,266 MiB with --micro-batch-size 1). On two idle cores full
+takes 0.84 and 0.88 clips a second of the clock (two runs). No figure for a GPU yet: run it there with --device cuda --clips 512
+--steps 8.
 """
 
 import argparse
