@@ -19,15 +19,22 @@ from musiceval_sk.statistics.align import (
 from musiceval_sk.statistics.confidence import require_confidence, require_whole
 from musiceval_sk.statistics.correlation_intervals import fisher_interval, spearman_interval
 from musiceval_sk.statistics.folds import NO_FOLD_RANKS, folds_are_small, resampled_metrics
-from musiceval_sk.statistics.intervals import METHODS, NO_INTERVAL, interval, least_variances, method_of
+from musiceval_sk.statistics.intervals import (
+    METHODS,
+    NO_INTERVAL,
+    interval,
+    least_variances,
+    method_of,
+    scale_of,
+)
 from musiceval_sk.statistics.kernels import Judged
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import LEVELS
 
 # How "auto" makes intervals, by level.
 HOW = {
-    "systems": "leaving out a system at a time; S_KTAU: percentiles of resampled systems",
-    "both": "leaving out a system at a time; S_KTAU: percentiles of resampled systems and clips",
+    "systems": "leaving out a system at a time",
+    "both": "leaving out a system at a time",
     "clips": "percentiles of resampled clips",
 }
 # Of systems alone: clips of one system are not independent of one another.
@@ -190,10 +197,10 @@ class MetricBootstrap:
             The target; needed only where there are several.
         method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
             "auto" is what held the metric most nearly as often as it says in simulation (docs/statistics.md): the
-            jackknife, but percentiles of the resamples for S_KTAU, and for level="clips". The jackknife leaves out one system at
-            a time and takes Student's t, on Fisher's z scale for correlations and on the logarithm for errors; of S_SRCC, whose
-            jackknife is cautious by itself, it takes the normal distribution; of errors the variance is at least that which errors of
-            systems from a normal distribution would give. The basic interval is taken on the same scales.
+            jackknife, but percentiles of the resamples for level="clips". The jackknife leaves out one system at a time and takes
+            Student's t, on the logarithm for errors, on S_KTAU as it is and on Fisher's z scale for other correlations; of S_SRCC,
+            whose jackknife is cautious by itself, it takes the normal distribution; of errors the variance is at least that which
+            errors of systems from a normal distribution would give. The basic interval is taken on the same scales.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
 
@@ -217,7 +224,7 @@ class MetricBootstrap:
             self.distribution[:, row, column],
             self.estimates[row, column],
             self.left_out[:, row, column],
-            "error" if metric.endswith("MSE") else "correlation",
+            scale_of(metric),
             confidence,
             least_variance=self.least_variances[row, column],
             normal=metric == "S_SRCC",

@@ -15,6 +15,7 @@ NO_INTERVAL = "no interval: a perfect figure, one that nothing drawn changes, or
 # Scales on which a metric's distribution has about the same shape everywhere, and whose limits are the metric's own.
 SCALES: dict[str, Scale] = {
     "correlation": FISHER,
+    "concordance": (lambda value: value, lambda value: np.clip(value, -1, 1), np.ones_like),
     "error": (np.log, np.exp, lambda value: 1 / value),
     "difference": (lambda value: value, lambda value: value, np.ones_like),
 }
@@ -24,8 +25,15 @@ def method_of(method: str, metric: str, level: str, *, difference: bool = False)
     """Tell what "auto" is for a metric: what held its figure most nearly as often as it says (docs/statistics.md)."""
     if method != "auto":
         return method
-    by_resampling = level == "clips" or metric == "S_KTAU" or (difference and metric == "S_SRCC")
+    by_resampling = level == "clips" or (difference and metric in ("S_SRCC", "S_KTAU"))
     return "percentile" if by_resampling else "jackknife"
+
+
+def scale_of(metric: str) -> str:
+    """Tell on which of `SCALES` a metric's interval is symmetric."""
+    if metric.endswith("MSE"):
+        return "error"
+    return "concordance" if metric == "S_KTAU" else "correlation"
 
 
 def interval(
@@ -51,8 +59,9 @@ def interval(
         The figure itself.
     left_out : np.ndarray [shape=(n_units,)]
         The figure without each unit, for the jackknife and the acceleration of BCa.
-    scale : {"correlation", "error", "difference"}
-        Scale on which the basic interval is mirrored and the jackknife's is symmetric: Fisher's z, the logarithm, or as it is.
+    scale : {"concordance", "correlation", "difference", "error"}
+        Scale on which the basic interval is mirrored and the jackknife's is symmetric: as it is but cut at -1 and 1, Fisher's z,
+        as it is, the logarithm.
     confidence : float in (0, 1)
         Nominal coverage.
     least_variance, normal
@@ -67,7 +76,7 @@ def interval(
     if (
         not np.isfinite(estimate)
         or not len(samples)
-        or (scale == "correlation" and abs(estimate) > 1 - ROUNDING)
+        or (scale in ("concordance", "correlation") and abs(estimate) > 1 - ROUNDING)
     ):
         return np.nan, np.nan
     if method == "jackknife":
