@@ -143,8 +143,8 @@ def fit(
 ) -> None:
     """Fit MOSRegressor on all rated clips and save it with its feature stage."""
     from musiceval_sk import MOSRegressor, save_model
-    from musiceval_sk.cli.predict import fit_and_assess
     from musiceval_sk.ratings.scored import load_scored_clips
+    from musiceval_sk.scoring.fit import fit_model
 
     table = load_scored_clips(
         clips, ratings=ratings, targets=target, pattern=pattern, prompts=prompts, scale=scale
@@ -165,9 +165,10 @@ def fit(
             SkippedWarning,
             stacklevel=2,
         )
-    model, about = fit_and_assess(embedder, regressor, rated, names, assess=assess)
+    fitted = fit_model(embedder, regressor, rated, names, assess=assess)
+    typer.echo(fitted)
     embedder.set_params(cache=None, n_jobs=None)  # of this machine, not of the model
-    save_model(model, out, about={"clips": str(clips), **about})
+    save_model(fitted.model, out, about={"clips": str(clips), **fitted.about})
     typer.echo(f"wrote {out}")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import typer
 
-from musiceval_sk.cli.predict import fit_and_assess
 from musiceval_sk.datasets.clips import load_clips
 from musiceval_sk.datasets.synthetic import make_listening_test
 from musiceval_sk.estimators.persistence import load_model, save_model
@@ -15,6 +14,7 @@ from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.extract import extract
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.reporting.page.report import write_report
+from musiceval_sk.scoring.fit import fit_model
 from musiceval_sk.studies.result import StudyResult
 from musiceval_sk.studies.run import run_study
 
@@ -87,12 +87,14 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, StudyResult]:
 
 def _fit_and_reload(clips: pd.DataFrame, embedder: ClipEmbedder, out: Path, seed: int) -> None:
     regressor = MOSRegressor(n_ensemble=4, random_state=seed)
-    model, about = fit_and_assess(embedder, regressor, clips, TARGETS, assess=True)
-    path = save_model(model, out / "model.skops", about={**about, "clips": "simulated listening test"})
+    fitted = fit_model(embedder, regressor, clips, TARGETS)
+    typer.echo(fitted)
+    about = {**fitted.about, "clips": "simulated listening test"}
+    path = save_model(fitted.model, out / "model.skops", about=about)
     scores = load_model(path).predict(clips)
     predictions = pd.DataFrame(scores, index=clips.index, columns=TARGETS)
     predictions.round(4).to_csv(out / "predictions.csv")
-    same = bool((scores == model.predict(clips)).all())
+    same = bool((scores == fitted.model.predict(clips)).all())
     _say(
         "Model",
         f"fitted, saved, reloaded; predictions of the reloaded model are {'equal' if same else 'NOT equal'}",

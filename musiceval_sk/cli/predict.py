@@ -1,7 +1,6 @@
-"""``musiceval predict``: someone's new clips, scored with a saved model; and what ``musiceval fit`` does for it."""
+"""``musiceval predict``: someone's new clips, scored with a saved model."""
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,51 +100,3 @@ class _Rows:
             )
         table.round(6).to_csv(self._file, header=first)
         self._file.flush()
-
-
-def fit_and_assess(
-    embedder: Any, regressor: Any, clips: Any, targets: list[str], *, assess: bool
-) -> tuple[Any, dict[str, Any]]:
-    """Fit feature stage, training domain and regressor, and say what is to be kept about them."""
-    from musiceval_sk._ids import systems_if_named
-    from musiceval_sk.estimators.domain import TrainingDomain
-    from musiceval_sk.estimators.lookup import scaled
-    from musiceval_sk.scoring.error import (
-        FEWEST_SYSTEMS,
-        assess_error,
-        group_parameters,
-        held_out_share,
-    )
-
-    systems = systems_if_named(clips, "early stopping holds out clips and not systems")
-    if systems is not None and systems.nunique() < 2:
-        systems = None
-    count = 0 if systems is None else systems.nunique()
-    if systems is not None:
-        regressor.set_params(validation_fraction=held_out_share(count, regressor.validation_fraction))
-    model = scaled(embedder, TrainingDomain(), regressor)
-    model.fit(clips, clips[targets], **group_parameters(model, systems))
-    about: dict[str, Any] = {"n_clips": len(clips), "targets": targets}
-    typer.echo(
-        f"fitted on {counted(len(clips), 'clip')}, {', '.join(targets)}, in {regressor.n_iter_} epochs; "
-        f"early stopping held out {regressor.validation_fraction:.0%} of the {'clips' if systems is None else 'systems'}"
-    )
-    if not assess:
-        return model, about
-    if count < FEWEST_SYSTEMS:
-        warnings.warn(
-            f"{counted(count, 'system is', 'systems are') if count else 'too few systems are'} named: the error on new systems was not measured, so predict gives no interval for "
-            f"what raters would say; it takes {FEWEST_SYSTEMS}",
-            UserWarning,
-            stacklevel=2,
-        )
-        return model, about
-    about["assessment"] = assess_error(
-        model[2:], embedder.transform(clips), clips[targets], systems, scale=regressor.scale
-    )
-    for name, error in about["assessment"]["targets"].items():
-        typer.echo(
-            f"on systems left out, {name}: root mean square error {error['clip_rmse']:.3f} a clip, "
-            f"{error['system_rmse']:.3f} a system"
-        )
-    return model, about

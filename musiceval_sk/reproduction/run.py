@@ -23,7 +23,7 @@ from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
 from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.leakage import shares_with_training
-from musiceval_sk.studies.provenance import provenance
+from musiceval_sk.studies.result import provenance
 from musiceval_sk.studies.splits import make_split
 
 _TRUTHS = {

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
-from musiceval_sk.studies.provenance import provenance
+from musiceval_sk.studies.result import provenance
 
 
 @dataclass(frozen=True)

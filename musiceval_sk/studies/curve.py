@@ -32,8 +32,7 @@ from musiceval_sk.studies.cells import Inputs, Part, run_fits
 from musiceval_sk.studies.curve_result import COLUMNS, GROWS, ScoreLearningCurve
 from musiceval_sk.studies.inputs import columns_for, feature_tables, targets_of, usable_clips
 from musiceval_sk.studies.judge import judge
-from musiceval_sk.studies.provenance import provenance
-from musiceval_sk.studies.result import KINDS
+from musiceval_sk.studies.result import KINDS, provenance
 from musiceval_sk.studies.splits import Split, make_split
 from musiceval_sk.studies.summary import describe_split
 

@@ -1,7 +1,10 @@
 """What a study found: tables, CSV and JSON."""
 
 import json
+import platform
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ NO_FEATURES = "none"
 NOTED = ["split", "target", "features", "model", "note"]
 COMPARED = ["split", "target", "kind", "metric", "features_a", "model_a", "features_b", "model_b"]
 COMPARED += ["value_a", "value_b", "difference", "low", "high", "p_value", "p_holm", "n", "note"]
+_PACKAGES = ("musiceval_sk", "scikit-learn", "torch", "numpy", "scipy", "pandas")
 _TABLES = ("scores", "predictions", "notes", "comparisons")
 
 
@@ -301,3 +305,17 @@ def reading_kind(split: dict[str, Any]) -> str:
     """
     shares = split["shared_with_training"].get("system", 0) > 0
     return MEAN_OF_FOLDS if shares and split["folds"] > 1 else POOLED
+
+
+def provenance(*more: str) -> dict[str, Any]:
+    """Versions of Python and of the packages in use, those in ``more`` too, and the time of day in UTC."""
+    packages = {name: _version(name) for name in (*_PACKAGES, *more)}
+    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"versions": {"python": platform.python_version()} | packages, "made": made}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

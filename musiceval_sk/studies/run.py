@@ -25,8 +25,7 @@ from musiceval_sk.studies.inputs import (
     targets_of,
     usable_clips,
 )
-from musiceval_sk.studies.provenance import provenance
-from musiceval_sk.studies.result import NO_FEATURES, StudyResult
+from musiceval_sk.studies.result import NO_FEATURES, StudyResult, provenance
 from musiceval_sk.studies.splits import Split, make_split
 from musiceval_sk.studies.summary import Bootstrap, describe_split, summarise
 

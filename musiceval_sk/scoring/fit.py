@@ -1,0 +1,98 @@
+"""A model for use: feature stage, training domain and regressor fitted on all rated clips, with its error on new systems."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from musiceval_sk._ids import systems_if_named
+from musiceval_sk._text import counted
+from musiceval_sk.estimators.domain import TrainingDomain
+from musiceval_sk.estimators.lookup import scaled
+from musiceval_sk.scoring.error import FEWEST_SYSTEMS, assess_error, group_parameters, held_out_share
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model for use, as `fit_model` made it.
+
+    Attributes
+    ----------
+    model : Pipeline
+        From clips to scores.
+    about : dict
+        What to keep with it, see `save_model`: ``n_clips``, ``targets``, and ``assessment`` where the error was measured.
+    held_out : {"systems", "clips"}
+        What early stopping went by.
+    """
+
+    model: Pipeline
+    about: dict[str, Any]
+    held_out: str
+
+    def __str__(self) -> str:
+        """Training and error, a line each."""
+        regressor, about = self.model[-1], self.about
+        lines = [
+            f"fitted on {counted(about['n_clips'], 'clip')}, {', '.join(about['targets'])}, in {regressor.n_iter_} epochs; "
+            f"early stopping held out {regressor.validation_fraction:.0%} of the {self.held_out}"
+        ]
+        for name, error in about.get("assessment", {"targets": {}})["targets"].items():
+            lines.append(
+                f"on systems left out, {name}: root mean square error {error['clip_rmse']:.3f} a clip, "
+                f"{error['system_rmse']:.3f} a system"
+            )
+        return "\n".join(lines)
+
+
+def fit_model(
+    embedder: Any, regressor: Any, clips: pd.DataFrame, targets: list[str], *, assess: bool = True
+) -> FittedModel:
+    """Fit feature stage, training domain and regressor on clips, and measure the error on new systems.
+
+    Parameters
+    ----------
+    embedder : ClipEmbedder
+        Feature stage.
+    regressor : MOSRegressor
+        Its ``validation_fraction`` becomes larger where systems are few, see `held_out_share`.
+    clips : pandas.DataFrame [shape=(n, n_columns)]
+        Clips table with scores.
+    targets : list of str
+        Columns of the scores, without gaps.
+    assess : bool, default=True
+        Whether to measure the error on systems left out, see `assess_error`.
+
+    Returns
+    -------
+    FittedModel
+        The pipeline, and what to keep about it; ``print`` it.
+
+    Warns
+    -----
+    UserWarning
+        If some clips have no system, or the error cannot be measured because systems are too few.
+    """
+    systems = systems_if_named(clips, "early stopping holds out clips and not systems")
+    if systems is not None and systems.nunique() < 2:
+        systems = None
+    count = 0 if systems is None else systems.nunique()
+    if count:
+        regressor.set_params(validation_fraction=held_out_share(count, regressor.validation_fraction))
+    model = scaled(embedder, TrainingDomain(), regressor)
+    model.fit(clips, clips[targets], **group_parameters(model, systems))
+    about: dict[str, Any] = {"n_clips": len(clips), "targets": targets}
+    if assess and count >= FEWEST_SYSTEMS:
+        about["assessment"] = assess_error(
+            model[2:], embedder.transform(clips), clips[targets], systems, scale=regressor.scale
+        )
+    elif assess:
+        warnings.warn(
+            f"{counted(count, 'system is', 'systems are') if count else 'too few systems are'} named: the error on new systems "
+            f"was not measured, so predict gives no interval for what raters would say; it takes {FEWEST_SYSTEMS}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return FittedModel(model, about, "systems" if count else "clips")
