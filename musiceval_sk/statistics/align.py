@@ -183,5 +183,5 @@ def is_constant(values: np.ndarray) -> bool:
 
 def settled(means: Any) -> Any:
     """Round means so that equal ones are equal: a sum's last bits depend on the order of its clips."""
-    largest = np.nanmax(np.abs(np.asarray(means)))
+    largest = np.nanmax(np.abs(np.asarray(means)), initial=0)
     return np.round(means, 11 - int(np.floor(np.log10(largest)))) if largest > 0 else means

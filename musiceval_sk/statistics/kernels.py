@@ -8,10 +8,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from musiceval_sk.statistics.clip_agreement import KINDS, ClipAgreement
+from musiceval_sk.statistics.agreement import KINDS, ClipAgreement, system_agreement
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import Draws, Resampling, generators
-from musiceval_sk.statistics.system_agreement import system_agreement
 
 # Numbers a block may hold in one array: small enough for a core's cache.
 _BLOCK = 2**18

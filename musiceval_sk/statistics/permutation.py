@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata, zscore
 
+from musiceval_sk.statistics.agreement import KINDS, ClipAgreement, system_agreement
 from musiceval_sk.statistics.bounds import ROUNDING
-from musiceval_sk.statistics.clip_agreement import KINDS, ClipAgreement
 from musiceval_sk.statistics.folds import mean_of_defined
-from musiceval_sk.statistics.system_agreement import system_agreement
 
 _BLOCK = 2**18
 _COMMON_SCALE = {"MSE": np.asarray, "LCC": zscore, "SRCC": rankdata, "KTAU": rankdata}

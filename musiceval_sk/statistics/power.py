@@ -9,12 +9,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
+from musiceval_sk.statistics.agreement import system_agreement
 from musiceval_sk.statistics.align import clips_of, matched, system_means, systems_in_order
 from musiceval_sk.statistics.confidence import require_confidence, require_whole
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.permutation import Swapped, swap_p_value
 from musiceval_sk.statistics.resampling import generators
-from musiceval_sk.statistics.system_agreement import system_agreement
 
 _BY_SYSTEM = [name for name, metric in METRICS.items() if metric.by_system]
 

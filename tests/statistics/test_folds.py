@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from musiceval_sk import METRICS, bootstrap_metrics, compare_predictors, evaluate
+from musiceval_sk.statistics.agreement import system_agreement
 from musiceval_sk.statistics.folds import (
     FoldedMetrics,
     folds_by_shared_systems,
@@ -15,7 +16,6 @@ from musiceval_sk.statistics.folds import (
     resampled_metrics,
 )
 from musiceval_sk.statistics.kernels import Judged
-from musiceval_sk.statistics.system_agreement import system_agreement
 
 N = 240
 CORRELATIONS_OF_SYSTEMS = ["S_LCC", "S_SRCC", "S_KTAU"]

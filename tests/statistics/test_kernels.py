@@ -6,11 +6,10 @@ from scipy import stats
 
 from musiceval_sk import METRICS
 from musiceval_sk.statistics import kernels
-from musiceval_sk.statistics.clip_agreement import ClipAgreement
+from musiceval_sk.statistics.agreement import ClipAgreement, system_agreement
 from musiceval_sk.statistics.kernels import Judged, ResampledMetrics
 from musiceval_sk.statistics.pair_signs import PairSigns
 from musiceval_sk.statistics.resampling import Resampling, generators
-from musiceval_sk.statistics.system_agreement import system_agreement
 
 
 def four(truth, prediction):

@@ -1,0 +1,152 @@
+"""MSE, LCC, SRCC and KTAU of many samples of the same clips, and of many sets of systems, at once.
+
+A sample of clips is how often it holds each of them. Moments are then one matrix product of counts; ranks follow from cumulative
+counts along an order that is sorted once; pairs are counted by `PairSigns`. No sample is ever sorted. A set of systems has means
+of its own, few enough to lay out the sign of every pair.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from musiceval_sk.statistics.align import is_constant, settled
+from musiceval_sk.statistics.pair_signs import PairSigns
+
+KINDS = ("MSE", "LCC", "SRCC", "KTAU")
+
+
+class ClipAgreement:
+    """Truth and prediction of clips, ready to be compared in any sample of them.
+
+    Parameters
+    ----------
+    truth, prediction : np.ndarray [shape=(n,)]
+        Scores.
+    kinds : collection of str, default=("MSE", "LCC", "SRCC", "KTAU")
+        What to compute.
+    """
+
+    def __init__(self, truth: np.ndarray, prediction: np.ndarray, kinds: Collection[str] = KINDS):
+        # In the order of predictions the costliest ranks and pairs are contiguous.
+        self._order = np.argsort(prediction, kind="stable")
+        truth, prediction = truth[self._order], prediction[self._order]
+        self._kinds = [kind for kind in KINDS if kind in kinds]
+        self._ranks = _Ranks(truth), _Ranks(prediction)
+        x, y = truth - truth.mean(), prediction - prediction.mean()
+        self._moments = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, (truth - prediction) ** 2])
+        # The costliest to lay out.
+        self._pairs: Any = PairSigns(truth, prediction) if "KTAU" in kinds else None
+
+    def score(self, counts: np.ndarray) -> np.ndarray:
+        """Compute the metrics of each sample.
+
+        Parameters
+        ----------
+        counts : np.ndarray [shape=(n, n_samples)]
+            How often each sample holds each clip, as floats.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_kinds, n_samples)]
+            In the order MSE, LCC, SRCC, KTAU; correlations of a constant are nan.
+        """
+        counts = counts[self._order]
+        n, x, y, xx, yy, xy, squares = self._moments @ counts
+        ties = [ranks.sizes(counts) for ranks in self._ranks]
+        x_untied, y_untied = (n**2 - np.einsum("gb,gb->b", sizes, sizes) for sizes in ties)
+        scores = []
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for kind in self._kinds:
+                if kind == "MSE":
+                    scores.append(squares / n)
+                    continue
+                if kind == "LCC":
+                    found = _correlation(xy - x * y / n, xx - x * x / n, yy - y * y / n)
+                elif kind == "SRCC":
+                    by_clip = [ranks.centred(sizes) for ranks, sizes in zip(self._ranks, ties, strict=True)]
+                    # Of ranks the squares add up to (n³ - sum of t³ over ties of t) / 12.
+                    of_ranks = [(n**3 - np.einsum("gb,gb,gb->b", t, t, t)) / 12 for t in ties]
+                    found = _correlation(np.einsum("ib,ib,ib->b", counts, *by_clip), *of_ranks)
+                else:
+                    found = _correlation(2 * self._pairs.balance(counts), x_untied, y_untied)
+                found[(x_untied == 0) | (y_untied == 0)] = np.nan
+                scores.append(found)
+        return np.stack(scores)
+
+
+class _Ranks:
+    """The order of one variable's values."""
+
+    def __init__(self, values: np.ndarray):
+        _, group, n_tied = np.unique(values, return_inverse=True, return_counts=True)
+        if is_constant(values):
+            group, n_tied = np.zeros(len(values), dtype=int), np.array([len(values)])
+        # Values that are in order, and not tied, need not be copied.
+        self._order: Any = slice(None) if (np.diff(group) >= 0).all() else np.argsort(group, kind="stable")
+        self._starts = np.cumsum(n_tied) - n_tied
+        self._group: Any = slice(None) if isinstance(self._order, slice) and (n_tied == 1).all() else group
+
+    def sizes(self, counts: np.ndarray) -> np.ndarray:
+        """How often samples hold each value, in ascending order [shape=(n_values, n_samples)]."""
+        sizes = counts[self._order]
+        return sizes if len(sizes) == len(self._starts) else np.add.reduceat(sizes, self._starts, axis=0)
+
+    def centred(self, sizes: np.ndarray) -> np.ndarray:
+        """Average rank of each clip, less the mean rank [shape=(n, n_samples)]."""
+        ranks = np.cumsum(sizes, axis=0)
+        ranks -= (sizes + sizes.sum(axis=0)) / 2
+        return ranks[self._group]
+
+
+def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Compare systems within each set.
+
+    Parameters
+    ----------
+    truth, prediction : np.ndarray [shape=(n_systems, n_sets)]
+        Means of systems; one of them may have a single column, which then counts for all sets. A system whose mean is nan is
+        not in that set.
+
+    Returns
+    -------
+    np.ndarray [shape=(4, n_sets)]
+        MSE, LCC, SRCC and KTAU; correlations of a constant, and everything of an empty set, are nan.
+
+    Notes
+    -----
+    Everything about ranks comes from the signs of all pairs: a system's rank, less the mean rank, is half the sum of its signs.
+    """
+    present = np.isfinite(truth) & np.isfinite(prediction)
+    if not present.all():
+        truth, prediction = (np.where(present, values, np.nan) for values in (truth, prediction))
+    n = present.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = (np.nan_to_num(values - np.nansum(values, axis=0) / n) for values in (truth, prediction))
+        x_signs, y_signs = _signs(truth), _signs(prediction)
+        x_untied, y_untied = ((signs**2).sum(axis=(0, 1)) for signs in (x_signs, y_signs))
+        x_ranks, y_ranks = x_signs.sum(axis=0), y_signs.sum(axis=0)
+        shared = np.einsum("ijb,ijb->b", *np.broadcast_arrays(x_signs, y_signs))
+        scores = np.stack(
+            [
+                np.nansum((truth - prediction) ** 2, axis=0) / n,
+                _correlation((x * y).sum(axis=0), (x * x).sum(axis=0), (y * y).sum(axis=0)),
+                _correlation(
+                    (x_ranks * y_ranks).sum(axis=0), (x_ranks**2).sum(axis=0), (y_ranks**2).sum(axis=0)
+                ),
+                _correlation(shared, x_untied, y_untied),
+            ]
+        )
+    scores[1:, np.broadcast_to((x_untied == 0) | (y_untied == 0), n.shape)] = np.nan
+    return scores
+
+
+def _signs(values: np.ndarray) -> np.ndarray:
+    """Signs of all pairs of systems, 0 for one that is not there."""
+    values = settled(values)
+    signs = np.sign(values[:, np.newaxis] - values)
+    return np.nan_to_num(signs) if np.isnan(values).any() else signs
+
+
+def _correlation(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.clip(shared / np.sqrt(first * second), -1, 1)
