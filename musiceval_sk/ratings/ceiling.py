@@ -14,19 +14,18 @@ from musiceval_sk._text import listed
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings.read import (
     RESAMPLED,
-    codes_of,
     columns_of,
     of_known_clips,
     read_ratings,
-    systems_of_items,
+    with_systems,
 )
 from musiceval_sk.ratings.reliability import (
+    Figure,
     intraclass_correlation,
     krippendorff_alpha,
     leave_one_rater_out,
     rater_table,
 )
-from musiceval_sk.ratings.sample import Figure
 from musiceval_sk.ratings.split_half import SplitHalf, spearman_brown, split_half
 from musiceval_sk.statistics.confidence import require_confidence
 
@@ -219,16 +218,11 @@ def human_ceiling(
     require_confidence(confidence)
     items = columns_of(items)
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
-    table = of_known_clips(table, clips, quiet=True)
-    systems = systems_of_items(table, clips, items, codes_of(table, items)[0])
-    if systems_if_named(systems, RESAMPLED) is None:
-        table, clips = (
-            table.drop(columns="system", errors="ignore"),
-            None,
-        )  # warned of once, and not by each figure
+    table = with_systems(of_known_clips(table, clips, quiet=True), clips)
+    if systems_if_named(table.drop_duplicates(items).set_index(items), RESAMPLED) is None:
+        table = table.drop(columns="system", errors="ignore")  # warned of once, and not by each figure
     options = {
         "items": items,
-        "clips": clips,
         "confidence": confidence,
         "n_bootstrap": n_bootstrap,
         "random_state": random_state,
@@ -255,12 +249,11 @@ def _figures(
     options: dict[str, Any],
     halving: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    of_raters = {name: value for name, value in options.items() if name != "clips"}
     for name, figure in (
         ("Krippendorff's alpha", lambda: krippendorff_alpha(table, target, **options)),
         ("ICC(1,1)", lambda: intraclass_correlation(table, target, **options)),
         ("ICC(1,k)", lambda: intraclass_correlation(table, target, k=None, **options)),
-        ("leave one rater out", lambda: leave_one_rater_out(table, target, rater=rater, **of_raters)),
+        ("leave one rater out", lambda: leave_one_rater_out(table, target, rater=rater, **options)),
     ):
         found, note = _or_reason(figure)
         if found:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import id_texts, match_ids, near_misses, systems_if_named
+from musiceval_sk._ids import id_texts, match_ids, near_misses
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.readers import (
@@ -144,24 +144,9 @@ def codes_of(table: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, p
     return groups.ngroup().to_numpy(), groups.size().index
 
 
-def systems_of_items(
-    table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
-) -> pd.DataFrame:
-    """Lay out ``system`` by item, in the order of their numbers, from the clips table or the ratings' own column, if any."""
-    first = table.iloc[np.unique(codes, return_index=True)[1]]
-    found = pd.DataFrame(
-        index=pd.Index(first[items[0]]) if len(items) == 1 else pd.MultiIndex.from_frame(first[items])
-    )
-    if clips is not None and "system" in clips and "clip_id" in items:
-        places = match_ids(first["clip_id"], clips.index)
-        return found.assign(system=clips["system"].iloc[places].where(places >= 0).to_numpy())
-    return found.assign(system=first["system"].to_numpy()) if "system" in table else found
-
-
-def several_systems(
-    table: pd.DataFrame, clips: pd.DataFrame | None, items: Sequence[str], codes: np.ndarray
-) -> np.ndarray | None:
-    """Find the number of each item's system; None where one is unnamed, which is warned of, or all are the same."""
-    systems = systems_if_named(systems_of_items(table, clips, items, codes), RESAMPLED)
-    numbers = np.zeros(1, dtype=int) if systems is None else pd.factorize(systems)[0]
-    return numbers if numbers.any() else None
+def with_systems(table: pd.DataFrame, clips: pd.DataFrame | None) -> pd.DataFrame:
+    """Give ratings the systems of a clips table, where it names any, in the place of their own."""
+    if clips is None or "system" not in clips or "clip_id" not in table:
+        return table
+    places = match_ids(table["clip_id"], clips.index)
+    return table.assign(system=clips["system"].iloc[places].where(places >= 0).to_numpy())

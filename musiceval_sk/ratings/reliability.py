@@ -5,23 +5,52 @@ Each figure comes with an interval, and a design that cannot carry it raises `Ra
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from musiceval_sk._ids import systems_if_named
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings.bias import fit_bias
-from musiceval_sk.ratings.read import columns_of, several_systems
-from musiceval_sk.ratings.sample import (
-    Figure,
-    RatingSample,
-    figure_of_sums,
-    moments,
-    require_pairs,
-    sample_of,
+from musiceval_sk.ratings.read import (
+    RESAMPLED,
+    codes_of,
+    columns_of,
+    name_raters,
+    read_ratings,
+    warn_of_slots,
+    with_systems,
 )
+from musiceval_sk.statistics.unit_bootstrap import interval_of
+
+
+class Figure(NamedTuple):
+    """A figure with its interval, and a note on what of them there is not."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    note: str = ""
+
+
+class RatingSample(NamedTuple):
+    """The ratings of one target, items and raters numbered in order of appearance; ``rated`` has one row an item."""
+
+    items: np.ndarray
+    scores: np.ndarray
+    raters: np.ndarray
+    rater_names: pd.Index
+    rated: pd.DataFrame
+
+    def systems(self) -> np.ndarray | None:
+        """Find the number of each item's system; None where one is unnamed, which is warned of, or all are the same."""
+        named = systems_if_named(self.rated, RESAMPLED)
+        numbers = np.zeros(1, dtype=int) if named is None else pd.factorize(named)[0]
+        return numbers if numbers.any() else None
 
 
 def krippendorff_alpha(
@@ -80,12 +109,11 @@ def krippendorff_alpha(
     >>> round(krippendorff_alpha(ratings).value, 3)  # 1 - (4 / 6) / (120 / 30)
     0.833
     """
-    sample = sample_of(ratings, target, items, None)
-    count, total, squares = moments(sample)
-    paired = count > 1
+    sample = sample_of(ratings, target, items, clips)
+    sums = _sums_of_items(sample)
+    paired = np.bincount(sample.items) > 1
     require_pairs(paired, target, "Krippendorff's alpha")
-    count, total, squares = count[paired], total[paired], squares[paired]
-    if len(count) == 1:
+    if paired.sum() == 1:
         raise RatingDesignError(
             f"{target}: one item alone has several ratings, so none of their differences lie between items and alpha is 0 whatever "
             "they are; it needs two items rated at least twice"
@@ -94,12 +122,9 @@ def krippendorff_alpha(
         raise RatingDesignError(
             f"{target}: all ratings are the same, so agreement cannot be told from chance; alpha is not defined"
         )
-    within = count * (squares - total**2 / count) / (count - 1)
-
-    summands = np.column_stack([count, total, squares, within])
-    systems = several_systems(sample.table, clips, columns_of(items), sample.items)
+    systems = sample.systems()
     systems = None if systems is None else systems[paired]
-    return figure_of_sums(summands, _alpha, confidence, n_bootstrap, random_state, systems)
+    return _figure_of_sums(_alpha, sums[paired], confidence, n_bootstrap, random_state, systems)
 
 
 def intraclass_correlation(
@@ -170,25 +195,22 @@ def intraclass_correlation(
     """
     if k is not None and not k > 0:
         raise ValueError(f"k must be a number of ratings above 0, or None for the design's own; got {k}")
-    sample = sample_of(ratings, target, items, None)
-    count, total, squares = moments(sample)
-    require_pairs(count > 1, target, "the intraclass correlation")
-    if len(count) < 2 or np.ptp(sample.scores) == 0:
-        lack = "all ratings are the same" if len(count) > 1 else "there is one item"
+    sample = sample_of(ratings, target, items, clips)
+    sums = _sums_of_items(sample)
+    require_pairs(np.bincount(sample.items) > 1, target, "the intraclass correlation")
+    if len(sums) < 2 or np.ptp(sample.scores) == 0:
+        lack = "all ratings are the same" if len(sums) > 1 else "there is one item"
         raise RatingDesignError(
             f"{target}: {lack}; the intraclass correlation needs two items and scores that differ"
         )
-
-    summands = np.column_stack([np.ones(len(count)), count, total, squares, count**2, total**2 / count])
-    of_one = float(_icc(summands.sum(0)[None], 1)[0])
+    of_one = float(_icc(sums.sum(0)[None], 1)[0])
     if k != 1 and of_one < 0:
         raise RatingDesignError(
             f"{target}: ratings of one item differ more than those of different items (ICC(1,1) = {of_one:.3f}), so there is no "
             "reliability that a mean of several could step up"
         )
-    systems = several_systems(sample.table, clips, columns_of(items), sample.items)
     figure = functools.partial(_icc, k=k)
-    return figure_of_sums(summands, figure, confidence, n_bootstrap, random_state, systems)
+    return _figure_of_sums(figure, sums, confidence, n_bootstrap, random_state, sample.systems())
 
 
 def leave_one_rater_out(
@@ -240,23 +262,16 @@ def leave_one_rater_out(
     >>> round(leave_one_rater_out(ratings, least_items=3).value, 3)
     1.0
     """
-    sample = sample_of(ratings, target, items, rater, "leaving one rater out")
-    agreement = _agreement(sample)
-    enough = agreement[(agreement["shared"] >= least_items) & agreement["agreement"].notna()]
-    if enough.empty:
+    sample = sample_of(ratings, target, items, rater=rater, purpose="leaving one rater out")
+    agreement = correlate_with_others(sample.items, sample.raters, sample.scores)
+    correlations = agreement["correlation"][agreement["shared"] >= least_items].dropna().to_numpy()
+    if not len(correlations):
         raise RatingDesignError(
             f"{target}: none of {len(agreement)} raters gave differing scores to {least_items} items that others rated "
-            f"as well; the most shared by one rater is {int(agreement['shared'].max())}"
+            f"as well; the most shared by one rater is {agreement['shared'].max()}"
         )
-    correlations = enough["agreement"].to_numpy()
-    return figure_of_sums(
-        np.column_stack([correlations, np.ones(len(correlations))]),
-        lambda sums: sums[:, 0] / sums[:, 1],
-        confidence,
-        n_bootstrap,
-        random_state,
-        units="raters",
-    )
+    sums = np.column_stack([correlations, np.ones(len(correlations))])
+    return _figure_of_sums(_mean, sums, confidence, n_bootstrap, random_state, units="raters")
 
 
 def rater_table(
@@ -306,34 +321,119 @@ def rater_table(
     A          3  -0.5        1.0
     B          3   0.5        1.0
     """
-    sample = sample_of(ratings, target, items, rater, "the rater table")
+    sample = sample_of(ratings, target, items, rater=rater, purpose="the rater table")
     half = ndtri((1 + confidence) / 2)
     grouped = pd.Series(sample.scores).groupby(sample.raters)
     table = pd.DataFrame({"count": grouped.size(), "mean": grouped.mean(), "sd": grouped.std()})
+    table[["bias", "bias_low", "bias_high"]] = np.nan
     try:
         fit = fit_bias(sample.items, sample.raters, sample.scores, sample.rater_names)
         table["bias"] = fit.biases
         table["bias_low"] = fit.biases - half * fit.bias_errors
         table["bias_high"] = fit.biases + half * fit.bias_errors
     except RatingDesignError as refusal:
-        table[["bias", "bias_low", "bias_high"]] = np.nan
         table.attrs["bias_refused"] = str(refusal)
-    agreement = _agreement(sample)
-    table[["shared", "agreement"]] = agreement[["shared", "agreement"]]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        width = half / np.sqrt(np.where(table["shared"] > 3, table["shared"] - 3, np.nan))
-        table["agreement_low"] = np.tanh(np.arctanh(table["agreement"]) - width)
-        table["agreement_high"] = np.tanh(np.arctanh(table["agreement"]) + width)
+    agreement = correlate_with_others(sample.items, sample.raters, sample.scores)
+    table["shared"], table["agreement"] = agreement["shared"], agreement["correlation"]
+    with np.errstate(divide="ignore"):
+        centre = np.arctanh(table["agreement"])
+        width = half / np.sqrt((table["shared"] - 3).where(table["shared"] > 3))
+        table["agreement_low"], table["agreement_high"] = np.tanh(centre - width), np.tanh(centre + width)
     return table.set_index(pd.Index(sample.rater_names, name="rater"))
 
 
+def sample_of(
+    ratings: pd.DataFrame,
+    target: str,
+    items: str | Sequence[str],
+    clips: pd.DataFrame | None = None,
+    *,
+    rater: str | None = None,
+    purpose: str = "",
+) -> RatingSample:
+    """Take the ratings of one target; raters are looked at only where they have a ``purpose``."""
+    columns = columns_of(items)
+    table, _ = read_ratings(ratings, [target], None, rater=rater if purpose else None, items=columns)
+    names = name_raters(table, rater, purpose) if purpose else pd.Series("", index=table.index)
+    given = table[target].notna()
+    table, names = with_systems(table[given], clips), names[given]
+    if table.empty:
+        raise RatingDesignError(f"{target}: there are no ratings")
+    numbers, _ = codes_of(table, columns)
+    warn_of_slots(names, numbers)
+    raters, rater_names = pd.factorize(names)
+    rated = table.drop_duplicates(columns).set_index(columns)
+    return RatingSample(numbers, table[target].to_numpy(), raters, pd.Index(rater_names), rated)
+
+
+def require_pairs(paired: np.ndarray, target: str, purpose: str) -> None:
+    """Refuse a design in which no item has two ratings."""
+    if not paired.any():
+        raise RatingDesignError(
+            f"{target}: each of the {len(paired)} items has one rating, so nothing tells noise from quality; {purpose} needs "
+            "items rated at least twice"
+        )
+
+
+def correlate_with_others(
+    items: np.ndarray,
+    raters: np.ndarray,
+    scores: np.ndarray,
+    *,
+    units: np.ndarray | None = None,
+    trusted: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Correlate each rater's scores with the mean of the other raters' scores of the same items.
+
+    Parameters
+    ----------
+    items, raters : np.ndarray of int [shape=(n,)]
+        Their numbers.
+    scores : np.ndarray [shape=(n,)]
+        What they gave.
+    units : np.ndarray of int [shape=(n,)], default=None
+        Numbers of parts of raters' scores, each correlated by itself; by default each rater's are one.
+    trusted : np.ndarray of bool [shape=(n,)], default=None
+        Which scores count among those of the others; by default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By unit: ``shared``, how many of its scores are of items that others rated, and their ``correlation``, nan
+        where either side has no spread.
+    """
+    units = raters if units is None else units
+    told = np.ones(len(scores)) if trusted is None else trusted.astype(float)
+    own = scores - scores.mean()
+    table = pd.DataFrame({"sum": told * own, "n": told})
+    rest = table.groupby(items).transform("sum") - table.groupby([items, raters]).transform("sum")
+    shared = rest["n"].to_numpy() > 0
+    unit, x, y = units[shared], own[shared], (rest["sum"] / rest["n"])[shared].to_numpy()
+    n_units = units.max() + 1
+    n = np.bincount(unit, minlength=n_units)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = (values - (np.bincount(unit, values, n_units) / n)[unit] for values in (x, y))
+        xy, xx, yy = (np.bincount(unit, products, n_units) for products in (x * y, x * x, y * y))
+        correlation = np.where(xx * yy > 1e-18, xy / np.sqrt(xx * yy), np.nan)
+    return pd.DataFrame({"shared": n, "correlation": correlation})
+
+
+def _sums_of_items(sample: RatingSample) -> np.ndarray:
+    """Lay out what alpha and ICC are made of, summed over items; one row an item."""
+    # Around the mean of all, so that no digits are lost.
+    centred = sample.scores - sample.scores.mean()
+    n, x, xx = (np.bincount(sample.items, weights) for weights in (None, centred, centred**2))
+    within = n * (xx - x**2 / n) / np.maximum(n - 1, 1)
+    return np.column_stack([np.ones(len(n)), n, n**2, x, xx, x**2 / n, within])
+
+
 def _alpha(sums: np.ndarray) -> np.ndarray:
-    n, x, xx, observed = sums.T
-    return 1 - observed * (n - 1) / (n * xx - x**2)
+    _, n, _, x, xx, _, within = sums.T
+    return 1 - within * (n - 1) / (n * xx - x**2)
 
 
 def _icc(sums: np.ndarray, k: float | None) -> np.ndarray:
-    n_items, n, x, xx, n_squared, of_means = sums.T
+    n_items, n, n_squared, x, xx, of_means, _ = sums.T
     k0 = (n - n_squared / n) / (n_items - 1)
     between = (of_means - x**2 / n) / (n_items - 1)
     within = (xx - of_means) / (n - n_items)
@@ -343,22 +443,22 @@ def _icc(sums: np.ndarray, k: float | None) -> np.ndarray:
     return of_items / (of_items + within / (k0 if k is None else k))
 
 
-def _agreement(sample: RatingSample) -> pd.DataFrame:
-    """Correlate each rater's scores with the mean of other raters' scores of the same item."""
-    scores = sample.scores - sample.scores.mean()
-    pairs = pd.DataFrame({"item": sample.items, "rater": sample.raters, "own": scores})
-    of_item = pairs.groupby("item")["own"].agg(["sum", "size"]).loc[pairs["item"]].to_numpy()
-    of_rater = pairs.groupby(["item", "rater"])["own"].transform("sum").to_numpy()
-    repeats = pairs.groupby(["item", "rater"])["own"].transform("size").to_numpy()
-    others = of_item[:, 1] - repeats
-    shared = others > 0
-    own, rest = scores[shared], (of_item[shared, 0] - of_rater[shared]) / others[shared]
-    raters, n_raters = sample.raters[shared], len(sample.rater_names)
-    count = np.bincount(raters, minlength=n_raters)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own = own - (np.bincount(raters, own, n_raters) / count)[raters]
-        rest = rest - (np.bincount(raters, rest, n_raters) / count)[raters]
-        spread = np.bincount(raters, own**2, n_raters) * np.bincount(raters, rest**2, n_raters)
-        together = np.bincount(raters, own * rest, n_raters)
-        correlation = np.where(spread > 1e-18, together / np.sqrt(spread), np.nan)
-    return pd.DataFrame({"shared": count, "agreement": correlation})
+def _mean(sums: np.ndarray) -> np.ndarray:
+    return sums[:, 0] / sums[:, 1]
+
+
+def _figure_of_sums(
+    figure: Callable[[np.ndarray], np.ndarray],
+    sums: np.ndarray,
+    confidence: float,
+    n_bootstrap: int,
+    random_state: int | None,
+    systems: np.ndarray | None = None,
+    units: str = "items",
+) -> Figure:
+    """Work out a figure from sums over units, with its interval over units, or over their systems."""
+    interval = interval_of(
+        len(sums), lambda counts: figure(counts @ sums), confidence, n_bootstrap, random_state, systems, units
+    )
+    low, high, note = interval
+    return Figure(float(figure(sums.sum(0)[None])[0]), low, high, len(sums), note)

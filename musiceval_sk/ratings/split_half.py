@@ -10,11 +10,12 @@ from scipy import sparse
 from musiceval_sk._ids import id_texts, is_missing
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import RatingDesignError
-from musiceval_sk.ratings.read import columns_of, several_systems, systems_of_items
-from musiceval_sk.ratings.sample import Figure, RatingSample, require_pairs, sample_of
+from musiceval_sk.ratings.reliability import Figure, RatingSample, require_pairs, sample_of
+from musiceval_sk.statistics.agreement import ClipAgreement
 from musiceval_sk.statistics.confidence import require_confidence, require_whole
 from musiceval_sk.statistics.unit_bootstrap import interval_of
 
+_KINDS = {"pearson": "LCC", "spearman": "SRCC"}
 # Splits that a bootstrap draw averages. Fewer than all keep it quick, and leave the interval a little wide.
 _SPLITS_A_DRAW = 10
 
@@ -118,43 +119,51 @@ def split_half(
     1.0
     """
     require_confidence(confidence)
-    _check_choice("level", level, ("clip", "system"))
-    _check_choice("correlation", correlation, ("pearson", "spearman"))
-    _check_choice("by", by, ("rating", "rater"))
     require_whole(n_splits=n_splits)
-    sample = sample_of(ratings, target, items, rater, "halving by raters" if by == "rater" else "")
+    for name, choice, choices in (
+        ("level", level, ("clip", "system")),
+        ("correlation", correlation, _KINDS),
+        ("by", by, ("rating", "rater")),
+    ):
+        if choice not in choices:
+            raise ValueError(f"unknown {name} {choice!r}; choose from {listed(choices)}")
+    purpose = "halving by raters" if by == "rater" else ""
+    sample = sample_of(ratings, target, items, clips, rater=rater, purpose=purpose)
     require_pairs(np.bincount(sample.items) > 1, target, "the correlation of two halves")
-    units = _systems(target, clips, items, sample) if level == "system" else None
-    if units is None:
-        systems = several_systems(sample.table, clips, columns_of(items), sample.items)
+    if level == "system":
+        units = _systems(sample, target)
+        systems: np.ndarray | None = np.arange(units.max() + 1)
     else:
-        systems = np.arange(units.max() + 1)
+        units, systems = np.arange(len(sample.rated)), sample.systems()
     random = np.random.default_rng(random_state)
-    splits = [_halve(sample, by, random) for _ in range(n_splits)]
-    pairs = [_average(first, second, units) for first, second, _ in splits]
-    correlate = _pearson if correlation == "pearson" else _spearman
-    n = min(int(np.isfinite(first).sum()) for first, _ in pairs)
+    splits = [_halve(sample, by, units, random) for _ in range(n_splits)]
+    n = min(int(np.isfinite(halves[:, 0]).sum()) for halves, _ in splits)
     if n < 3:
-        what = "systems" if level == "system" else "items"
         raise RatingDesignError(
-            f"{target}: a correlation of halves needs 3 {what} with ratings in both, there are {n}"
+            f"{target}: a correlation of halves needs 3 {'systems' if level == 'system' else 'items'} with ratings in both, there are {n}"
         )
-    figures = [_correlation(correlate, *pair) for pair in pairs]
-    if not np.isfinite(figures).all():
+    correlate = [_correlation(_KINDS[correlation], halves) for halves, _ in splits]
+    values = [float(of(np.ones((1, len(splits[0][0]))))[0]) for of in correlate]
+    if not np.isfinite(values).all():
         raise RatingDesignError(f"{target}: a half without any spread cannot be correlated with the other")
-    value, factor = float(np.mean(figures)), float(np.mean([factor for *_, factor in splits]))
-    figure = _figure(correlate, pairs[:_SPLITS_A_DRAW])
-    low, high, note = interval_of(len(pairs[0][0]), figure, confidence, n_bootstrap, random_state, systems)
-    low, high = _recentred((low, high), float(np.mean(figures[:_SPLITS_A_DRAW])), value)
-    halves = Figure(value, low, high, n, note)
+    value, factor = float(np.mean(values)), float(np.mean([factor for _, factor in splits]))
+    drawn = correlate[:_SPLITS_A_DRAW]
+    low, high, note = interval_of(
+        len(splits[0][0]),
+        lambda counts: np.mean([of(counts) for of in drawn], axis=0),
+        confidence,
+        n_bootstrap,
+        random_state,
+        systems,
+    )
+    low, high = _recentred((low, high), float(np.mean(values[:_SPLITS_A_DRAW])), value)
+    first = Figure(value, low, high, n, note)
     if value < 0:
         note = f"halves correlate {value:.3f}, which leaves no reliability to step up to a panel"
-    whole, low, high = (
-        spearman_brown(bound, factor) if value >= 0 else np.nan for bound in (value, np.maximum(low, 0), high)
-    )
-    return SplitHalf(
-        halves, float(min(figures)), float(max(figures)), Figure(whole, low, high, n, note), factor
-    )
+        low = high = np.nan
+    low, high = (spearman_brown(bound, factor) for bound in (np.maximum(low, 0), high))
+    panel = Figure(spearman_brown(value, factor), low, high, n, note)
+    return SplitHalf(first, min(values), max(values), panel, factor)
 
 
 def spearman_brown(correlation: float, factor: float = 2.0) -> float:
@@ -180,101 +189,54 @@ def spearman_brown(correlation: float, factor: float = 2.0) -> float:
     return factor * correlation / (1 + (factor - 1) * correlation) if correlation >= 0 else float("nan")
 
 
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"unknown {name} {value!r}; choose from {listed(choices)}")
-
-
-def _systems(
-    target: str, clips: pd.DataFrame | None, items: Sequence[str], sample: RatingSample
-) -> np.ndarray:
-    found = systems_of_items(sample.table, clips, columns_of(items), sample.items)
-    nameless = is_missing(found["system"]) if "system" in found else np.array([True])
+def _systems(sample: RatingSample, target: str) -> np.ndarray:
+    """Find the number of each item's system; all must have one."""
+    names = sample.rated.get("system", pd.Series(index=sample.rated.index, dtype=object))
+    nameless = is_missing(names)
     if nameless.any():
-        which = "" if nameless.all() else f"; there is none of: {listed(found.index[nameless])}"
+        which = "" if nameless.all() else f"; there is none of: {listed(names.index[nameless])}"
         raise RatingDesignError(
             f"{target}: halves of systems need the system of every clip; give clips= with a column 'system' that "
             f"names all of them, or ratings that have one{which}"
         )
-    return pd.factorize(np.array(id_texts(found["system"]), dtype=object))[0]
+    return pd.factorize(np.array(id_texts(names), dtype=object))[0]
 
 
 def _halve(
-    sample: RatingSample, by: str, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Means of both halves of each item, nan where one is empty, and the length of the whole in halves."""
-    n_items = sample.items.max() + 1
+    sample: RatingSample, by: str, units: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Means of both halves by unit [shape=(n_units, 2)], nan where one is empty, and the length of the whole in halves."""
+    n_items, n_units = len(units), units.max() + 1
     if by == "rater":
         n_raters = len(sample.rater_names)
         in_first = (random.permutation(n_raters) < n_raters / 2)[sample.raters]
     else:
-        order = np.argsort(sample.items + random.random(len(sample.items)))
-        count = np.bincount(sample.items)
-        place = np.empty(len(order), dtype=int)
-        place[order] = np.arange(len(order)) - (np.cumsum(count) - count)[sample.items[order]]
+        place = pd.Series(random.random(len(sample.items))).groupby(sample.items).rank().to_numpy()
         # The odd rating out goes to either half by lot.
-        in_first = place < (count + random.integers(2, size=n_items))[sample.items] // 2
-    counts, means = [], []
+        size = (np.bincount(sample.items) + random.integers(2, size=n_items)) // 2
+        in_first = place <= size[sample.items]
+    half = 2 * sample.items + ~in_first
+    counts, sums = (np.bincount(half, w, 2 * n_items).reshape(-1, 2) for w in (None, sample.scores))
+    both = (counts > 0).all(axis=1)
+    # Means of the same scores added in another order differ in their last digits and are still ties.
+    means = np.round(sums[both] / counts[both], 9)
+    whole, units = counts[both].sum(axis=1), units[both]
     with np.errstate(divide="ignore", invalid="ignore"):
-        for half in (in_first, ~in_first):
-            counts.append(np.bincount(sample.items[half], minlength=n_items))
-            means.append(np.bincount(sample.items[half], sample.scores[half], n_items) / counts[-1])
-        whole = counts[0] + counts[1]
-        both = (counts[0] > 0) & (counts[1] > 0)
-        harmonic = 2 * counts[0] * counts[1] / whole
-    for mean in means:
-        mean[~both] = np.nan
-        # Means of the same scores added in another order differ in their last digits and are still ties.
-        np.round(mean, 9, out=mean)
-    factor = whole[both].mean() / harmonic[both].mean() if both.any() else np.nan
-    return means[0], means[1], float(factor)
+        factor = whole.mean() / (2 * counts[both].prod(axis=1) / whole).mean() if len(whole) else np.nan
+        n = np.bincount(units, minlength=n_units)
+        return np.column_stack([np.bincount(units, mean, n_units) / n for mean in means.T]), float(factor)
 
 
-def _average(
-    first: np.ndarray, second: np.ndarray, units: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Average items over their systems; without systems leave them as they are."""
-    if units is None:
-        return first, second
-    both = np.isfinite(first)
-    n_units = units.max() + 1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        count = np.bincount(units[both], minlength=n_units)
-        means = [np.bincount(units[both], half[both], n_units) / count for half in (first, second)]
-    return means[0], means[1]
-
-
-def _correlation(
-    correlate: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    first: np.ndarray,
-    second: np.ndarray,
-) -> float:
-    both = np.isfinite(first)
-    return float(correlate(first[both], second[both], np.ones((1, int(both.sum()))))[0])
-
-
-def _figure(
-    correlate: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    pairs: list[tuple[np.ndarray, np.ndarray]],
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Average the correlation over splits, for any number of times that each unit counts."""
-    collapsed = [_collapse(*pair) for pair in pairs]
-
-    def figure(counts: np.ndarray) -> np.ndarray:
-        return np.mean([correlate(x, y, (of @ counts.T).T) for x, y, of in collapsed], axis=0)
-
-    return figure
-
-
-def _collapse(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, sparse.csr_matrix]:
-    """Find the distinct pairs of values and which units have them: few, where scores come from a scale of few steps."""
-    units = np.flatnonzero(np.isfinite(first))
-    codes, values = pd.factorize(first[units])
-    others, other_values = pd.factorize(second[units])
-    cells, distinct = pd.factorize(codes * len(other_values) + others)
-    shape = (len(distinct), len(first))
-    of = sparse.csr_matrix((np.ones(len(units)), (cells, units)), shape=shape)
-    return values[distinct // len(other_values)], other_values[distinct % len(other_values)], of
+def _correlation(kind: str, halves: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Correlation of two halves, for any number of times that each unit counts [shape=(n_draws, n_units)]."""
+    units = np.flatnonzero(np.isfinite(halves[:, 0]))
+    # Distinct pairs of means are few, where scores come from a scale of few steps.
+    pairs = pd.DataFrame(halves[units]).groupby([0, 1], sort=False)
+    first, second = pairs.size().index.to_frame().to_numpy().T
+    shape = len(first), len(halves)
+    of_units = sparse.csr_matrix((np.ones(len(units)), (pairs.ngroup(), units)), shape)
+    agreement = ClipAgreement(first, second, [kind])
+    return lambda counts: agreement.score(of_units @ counts.T)[0]
 
 
 def _recentred(interval: tuple[float, float], around: float, value: float) -> tuple[float, float]:
@@ -284,33 +246,3 @@ def _recentred(interval: tuple[float, float], around: float, value: float) -> tu
     bounds = np.clip(interval, 1e-12 - 1, 1 - 1e-12)
     low, high = np.tanh(np.arctanh(bounds) + np.arctanh(value) - np.arctanh(around))
     return float(low), float(high)
-
-
-def _pearson(first: np.ndarray, second: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    x, y = first - first.mean(), second - second.mean()
-    n, sx, sy, sxx, syy, sxy = (counts @ np.column_stack([np.ones(len(x)), x, y, x * x, y * y, x * y])).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (n * sxy - sx * sy) / np.sqrt((n * sxx - sx**2) * (n * syy - sy**2))
-
-
-def _spearman(first: np.ndarray, second: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Rank anew in each draw; a value drawn several times is tied with itself."""
-    x, y = (_ranks(half, counts) for half in (first, second))
-    n = counts.sum(1)
-    # The mean of mid-ranks is (n + 1) / 2 whatever the ties.
-    x -= (n[:, None] + 1) / 2
-    y -= (n[:, None] + 1) / 2
-    weighted = counts * x
-    sxy, sxx = np.einsum("ij,ij->i", weighted, y), np.einsum("ij,ij->i", weighted, x)
-    syy = np.einsum("ij,ij,ij->i", counts, y, y)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return sxy / np.sqrt(sxx * syy)
-
-
-def _ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    codes = np.unique(values, return_inverse=True)[1]
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(codes.max() + 1))
-    weights = np.add.reduceat(counts[:, order], starts, axis=1)
-    middle = np.cumsum(weights, axis=1) - weights / 2 + 0.5
-    return middle[:, codes]

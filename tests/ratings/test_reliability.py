@@ -142,11 +142,11 @@ def test_halving_by_raters_counts_their_bias_in_crossed_designs_as_noise(rng):
 def test_spearman_halves_are_scipys(rng):
     from scipy.stats import spearmanr
 
-    from musiceval_sk.ratings.split_half import _figure, _spearman
+    from musiceval_sk.ratings.split_half import _correlation
 
     first, second = rng.integers(1, 6, (2, 60)).astype(float)
     counts = rng.integers(0, 3, (2, 60)).astype(float)
-    figures = _figure(_spearman, [(first, second)])(counts)
+    figures = _correlation("SRCC", np.column_stack([first, second]))(counts)
     for times, figure in zip(counts.astype(int), figures, strict=True):
         assert figure == pytest.approx(spearmanr(np.repeat(first, times), np.repeat(second, times))[0])
 
