@@ -1,24 +1,24 @@
 """Where training's clips lay, so that clips unlike them are told apart when a model meets them later."""
 
-from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.metrics import pairwise_distances
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from musiceval_sk.estimators.checks import kept_on_failure
-from musiceval_sk.estimators.rows import check_groups
+from musiceval_sk.estimators.preparation import check_groups, kept_on_failure
 
 _FEWEST_CLIPS = 3
 
 
-class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class TrainingDomain(  # type: ignore[call-arg]
+    OneToOneFeatureMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
     """Remember where the training clips lie, and tell how far new ones are from them.
 
     A step of a pipeline that lets vectors through unchanged. Distance is the mean Euclidean one to the `n_neighbors`
@@ -114,10 +114,15 @@ class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             labels = check_groups(groups, len(values))
             if labels is None or labels.max() == 0:
                 labels = np.arange(len(values))
-            drawn = self._draw(len(values))
+            drawn = np.arange(len(values))
+            if len(drawn) > self.max_clips:
+                random_state = check_random_state(self.random_state)
+                drawn = np.sort(random_state.choice(len(drawn), self.max_clips, replace=False))
+            names = pd.Series(getattr(self, "feature_names_in_", [""] * self.n_features_in_), dtype=str)
+            parts = names.str.split("_").str[0].map({"audio": "sound", "text": "prompt"}).fillna("features")
             self.reference_ = {
-                part: self._remember(values[:, columns], columns, labels, drawn, part)
-                for part, columns in self._parts()
+                part: self._remember(part, np.flatnonzero(parts == part), values, labels, drawn)
+                for part in parts.unique()
             }
         return self
 
@@ -156,10 +161,11 @@ class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         check_is_fitted(self)
         values = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         found: dict[str, np.ndarray] = {}
-        for part, reference in self.reference_.items():
-            distances = _distances(values, reference)
-            nearer = np.searchsorted(reference["distances"], distances)
-            n = len(reference["distances"])
+        for part, known in self.reference_.items():
+            scaled = (values[:, known["columns"]] - known["center"]) / known["scale"]
+            distances = _nearest(scaled, known["rows"], known["n_neighbors"])
+            n = len(known["distances"])
+            nearer = np.searchsorted(known["distances"], distances)
             found[f"{part}_distance"] = distances
             found[f"{part}_percentile"] = 100 * nearer / n if n else np.full(len(values), np.nan)
             found[f"{part}_far"] = (1 + n - nearer) / (1 + n) <= self.level
@@ -180,43 +186,14 @@ class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         """
         return self
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the columns, as they were named at `fit`.
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Names for columns that had none.
-
-        Returns
-        -------
-        np.ndarray of str
-            One name a column.
-        """
-        from sklearn.utils.validation import _check_feature_names_in
-
-        check_is_fitted(self)
-        return _check_feature_names_in(self, input_features)
-
-    def _draw(self, n: int) -> np.ndarray:
-        if n <= self.max_clips:
-            return np.arange(n)
-        return np.sort(check_random_state(self.random_state).choice(n, self.max_clips, replace=False))
-
-    def _parts(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield what is measured apart, and its columns."""
-        names = pd.Series(getattr(self, "feature_names_in_", [""] * self.n_features_in_), dtype=str)
-        parts = names.str.split("_").str[0].map({"audio": "sound", "text": "prompt"}).fillna("features")
-        for part in parts.unique():
-            yield part, np.flatnonzero(parts == part)
-
     def _remember(
-        self, values: np.ndarray, columns: np.ndarray, labels: np.ndarray, drawn: np.ndarray, part: str
+        self, part: str, columns: np.ndarray, values: np.ndarray, labels: np.ndarray, drawn: np.ndarray
     ) -> dict[str, Any]:
-        scale = values.std(axis=0, dtype=np.float64)
+        """Keep the distinct clips of those drawn, and how far each lies from those of other groups."""
+        values = values[:, columns]
+        center, scale = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
         # A column that training never saw vary still tells: any other value of it is news.
         scale[scale < np.finfo(np.float32).eps * (1 + np.abs(values).max(axis=0))] = 1.0
-        reference = {"columns": columns, "center": values.mean(axis=0, dtype=np.float64), "scale": scale}
         rows, first = np.unique(values[drawn], axis=0, return_index=True)
         # One prompt serves many systems: prompts are left out one by one.
         groups = np.arange(len(rows)) if part == "prompt" else labels[drawn][first]
@@ -224,31 +201,24 @@ class TrainingDomain(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             raise ValueError(
                 f"found {len(rows)} different clips, but it takes at least {_FEWEST_CLIPS} to tell what is far"
             )
-        reference["rows"] = ((rows - reference["center"]) / scale).astype(np.float32)
-        fewest_left = len(rows) - np.unique(groups, return_counts=True)[1].max()
-        reference["n_neighbors"] = int(min(self.n_neighbors, fewest_left))
-        distances = _left_out_distances(reference["rows"], groups, reference["n_neighbors"])
-        reference["distances"] = np.sort(distances)
-        if part != "prompt" and len(np.unique(groups)) < len(groups):
+        rows = ((rows - center) / scale).astype(np.float32)
+        _, sizes = np.unique(groups, return_counts=True)
+        n_neighbors = int(min(self.n_neighbors, len(rows) - sizes.max()))
+        # A single prompt has no other to be measured against.
+        distances = _nearest(rows, rows, n_neighbors, groups) if n_neighbors else np.zeros(0)
+        reference = {"columns": columns, "center": center, "scale": scale, "rows": rows}
+        reference |= {"n_neighbors": n_neighbors, "distances": np.sort(distances)}
+        if part != "prompt" and len(sizes) < len(rows):
             reference["medians"] = np.sort(pd.Series(distances).groupby(groups).median().to_numpy())
         return reference
 
 
-def _left_out_distances(rows: np.ndarray, groups: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Distance of each row from those of all other groups; none of a single prompt, which has no other."""
-    if not n_neighbors:
-        return np.zeros(0)
-    distances = pairwise_distances(rows.astype(np.float64))
-    distances[groups[:, np.newaxis] == groups] = np.inf
-    return _nearest(distances, n_neighbors)
-
-
-def _distances(values: np.ndarray, reference: dict[str, Any]) -> np.ndarray:
-    scaled = (values[:, reference["columns"]] - reference["center"]) / reference["scale"]
-    distances = pairwise_distances(scaled, reference["rows"].astype(np.float64))
-    return _nearest(distances, max(1, reference["n_neighbors"]))
-
-
-def _nearest(distances: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Mean of the smallest distances of each row."""
+def _nearest(
+    values: np.ndarray, rows: np.ndarray, n_neighbors: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean distance of each value from the nearest rows; given the groups of both, from those of other groups."""
+    distances = pairwise_distances(values.astype(np.float64), rows.astype(np.float64))
+    if groups is not None:
+        distances[groups[:, np.newaxis] == groups] = np.inf
+    n_neighbors = max(1, n_neighbors)
     return np.partition(distances, n_neighbors - 1, axis=1)[:, :n_neighbors].mean(axis=1)

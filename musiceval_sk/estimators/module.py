@@ -62,10 +62,8 @@ class MOSModule(nn.Module):
         for i, members in enumerate(self.heads.children()):
             seen = X[:, self.get_buffer(f"columns_{i}")]
             scores = torch.stack([member(seen) for member in members.children()])
-            if self.centres is not None:
-                scores = expected_score(scores, self.centres)
-            outputs.append(scores.mean(dim=0))
-        predicted = torch.cat(outputs, dim=1)
+            outputs.append(scores if self.centres is None else expected_score(scores, self.centres))
+        predicted = torch.cat([scores.mean(dim=0) for scores in outputs], dim=1)
         return predicted if self.clip is None else predicted.clamp(*self.clip)
 
     def layers(self, head: int, member: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -75,18 +73,16 @@ class MOSModule(nn.Module):
         return [(_array(linear.weight.T), _array(linear.bias)) for linear in linears]
 
 
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy().copy()
+
+
 def _stack(layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> nn.Sequential:
     modules: list[nn.Module] = []
     for weight, bias in layers:
         # Drawing weights that are overwritten would change the process's random state.
-        linear = nn.utils.skip_init(nn.Linear, weight.shape[0], weight.shape[1], dtype=torch.float64)
-        linear.weight.data, linear.bias.data = (
-            torch.from_numpy(weight.T.copy()),
-            torch.from_numpy(bias.copy()),
-        )
+        linear = nn.utils.skip_init(nn.Linear, *weight.shape, dtype=torch.float64)
+        linear.weight.data = torch.from_numpy(weight.T.copy())
+        linear.bias.data = torch.from_numpy(bias.copy())
         modules += [linear, _ACTIVATIONS[activation]()]
     return nn.Sequential(*modules[:-1])
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().double().numpy().copy()

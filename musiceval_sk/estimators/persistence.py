@@ -1,16 +1,24 @@
 """Saved models: one file that holds a fitted estimator or pipeline and what it rests on.
 
-The file is written by skops, which stores arrays and parameters, not code: loading runs nothing that is not named
-below or known to skops as safe.
+Two kinds of file, told apart by their content: skops holds any estimator or pipeline, safetensors the regressors that
+write themselves as arrays and JSON values. Neither holds code: loading runs nothing that is not named below or known to
+skops as safe.
 """
 
+import hashlib
 import json
+import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
+from platform import python_version
 from typing import Any
 
+import numpy as np
 import skops.io
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
@@ -18,11 +26,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
-from musiceval_sk.estimators.tensor_file import file_to_write
 from musiceval_sk.exceptions import ModelFileError
 
-FORMAT = "musiceval-model"
-VERSION = 1
+FORMAT, VERSION = "musiceval-model", 1
 _OURS = (
     "musiceval_sk.estimators.lookup.LookupRegressor",
     "musiceval_sk.estimators.lookup.TableScaler",
@@ -33,6 +39,15 @@ _OURS = (
     "musiceval_sk.features.encoders.clap.laion_clap.LaionClapEncoder",
     "musiceval_sk.features.encoders.spectral.SpectralEncoder",
 )
+# Formats of safetensors files and who writes them; what a class's `save` wrote, its `load` reads.
+_TENSORS = {
+    "musiceval-mosregressor": "musiceval_sk.estimators.regressor:MOSRegressor.save",
+    "musiceval-clap-finetune": "musiceval_sk.finetuning.regressor:CLAPFineTuneRegressor.save",
+    "musiceval-finetune-checkpoint": "musiceval_sk.finetuning.regressor:CLAPFineTuneRegressor.fit",
+}
+
+Content = dict[str, Any]
+Tensors = dict[str, np.ndarray]
 
 
 def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = None) -> Path:
@@ -43,7 +58,8 @@ def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = N
     model : estimator
         Fitted; any scikit-learn estimator or pipeline, with ours among its steps.
     path : str or Path
-        The file, by custom ``.skops``.
+        The file. With the suffix ``.safetensors`` it is written by the `save` of `MOSRegressor` or
+        `CLAPFineTuneRegressor`, which hold numbers only; else, by custom as ``.skops``, by skops.
     about : dict, default=None
         JSON values to keep with it, such as the training data's name.
 
@@ -55,44 +71,46 @@ def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = N
     Raises
     ------
     ValueError
-        If the model is a search, or a pipeline that ends in one, is not fitted, or the path is a folder.
+        If the model is a search, or a pipeline that ends in one, is not fitted, the path is a folder, or the suffix is
+        ``.safetensors`` and the model of another class.
     TypeError
         If the model is a class, or no estimator at all.
     """
     steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
-    last = steps[-1]
-    if isinstance(last, BaseSearchCV):
+    if isinstance(steps[-1], BaseSearchCV):
         raise ValueError(
-            f"{type(last).__name__} is a search, and a file holds one model: save its best_estimator_, made with refit=True"
+            f"{type(steps[-1]).__name__} is a search, and a file holds one model: save its best_estimator_, made with refit=True"
         )
     for step in steps:
         if step not in (None, "passthrough"):
             check_is_fitted(
                 step, msg="save_model takes a fitted model, but this %(name)s is not: call fit first"
             )
-    path = file_to_write(path)
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "musiceval_sk": __version__,
-        "about": about or {},
-        "model": model,
-    }
-    aside = path.with_name(path.name + ".tmp")
-    skops.io.dump(content, aside)
-    aside.replace(path)
-    return path
+    if Path(path).suffix == ".safetensors":
+        if not hasattr(model, "save"):
+            raise ValueError(
+                f"{path}: a safetensors file holds a MOSRegressor or CLAPFineTuneRegressor, not a "
+                f"{type(model).__name__}; name a .skops file"
+            )
+        return model.save(path, about=about)
+    content = {"format": FORMAT, "version": VERSION, "musiceval_sk": __version__}
+    content |= {"about": about or {}, "model": model}
+    with _written_aside(path) as aside:
+        skops.io.dump(content, aside)
+    return Path(path)
 
 
-def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
-    """Read what `save_model` wrote.
+def load_model(path: str | Path, *, trusted: Sequence[str] = (), **options: Any) -> Any:
+    """Read what `save_model`, or the `save` of a regressor, wrote.
 
     Parameters
     ----------
     path : str or Path
         The file.
     trusted : sequence of str, default=()
-        Full names of further types, such as a third party's encoder, that the file may hold.
+        Full names of further types, such as a third party's encoder, that a skops file may hold.
+    **options
+        Of a `CLAPFineTuneRegressor`, what its `load` takes: ``encoder`` and ``encoder_options``.
 
     Returns
     -------
@@ -102,12 +120,12 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     Raises
     ------
     ModelFileError
-        If the file is missing, of another kind, of a newer version, or holds types that nobody has vouched for.
+        If the file is missing, damaged, of another kind, of a newer version, or holds types that nobody has vouched for.
     """
-    return load_content(path, trusted=trusted)["model"]
+    return load_content(path, trusted=trusted, **options)["model"]
 
 
-def load_content(path: str | Path, *, trusted: Sequence[str] = ()) -> dict[str, Any]:
+def load_content(path: str | Path, *, trusted: Sequence[str] = (), **options: Any) -> Content:
     """Read the whole of a model file.
 
     Parameters
@@ -116,11 +134,13 @@ def load_content(path: str | Path, *, trusted: Sequence[str] = ()) -> dict[str, 
         The file.
     trusted : sequence of str, default=()
         As in `load_model`.
+    **options
+        As in `load_model`.
 
     Returns
     -------
     dict
-        ``model``, what `save_model` was told ``about`` it, and the version of ``musiceval_sk`` that wrote it.
+        ``model``, and what `save_model` was told ``about`` it.
 
     Raises
     ------
@@ -130,18 +150,39 @@ def load_content(path: str | Path, *, trusted: Sequence[str] = ()) -> dict[str, 
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such model file")
-    if not _is_skops(path):
+    if zipfile.is_zipfile(path):
+        return _read_skops(path, [*_OURS, *trusted], **options)
+    with path.open("rb") as file:
+        is_tensors = file.read(9)[8:] == b"{"  # behind the length of this header
+    if not is_tensors and path.suffix != ".safetensors":
         raise ModelFileError(f"{path}: not a model file of musiceval_sk (those are written by save_model)")
-    strangers = sorted(set(skops.io.get_untrusted_types(file=path)) - {*_OURS, *trusted})
+    header = _read(path, with_arrays=False)[0]
+    writer = _TENSORS.get(header.get("format", ""), "")
+    if not writer.endswith(".save"):
+        raise ModelFileError(
+            f"{path}: a safetensors file, but not a model that save_model wrote (its format is "
+            f"{header.get('format', 'not stated')!r})"
+        )
+    model = resolve_name(writer.removesuffix(".save")).load(path, **options)
+    return {"model": model, "about": json.loads(header["content"])["about"]}
+
+
+def _read_skops(path: Path, trusted: list[str]) -> Content:
+    try:
+        strangers = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
+        content = None if strangers else skops.io.load(path, trusted=trusted)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ModelFileError(f"{path}: damaged ({error}); get or make the file anew") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: not a model file of musiceval_sk (those are written by save_model), or none for these versions "
+            f"of packages: {error!r}"
+        ) from error
     if strangers:
         raise ModelFileError(
             f"{path}: holds types that are not known to be safe: {listed(strangers)}. If you trust the file, name them "
             "in trusted="
         )
-    try:
-        content = skops.io.load(path, trusted=[*_OURS, *trusted])
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ModelFileError(f"{path}: damaged ({error}); get or make the file anew") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelFileError(f"{path}: a skops file, but not a model that save_model wrote")
     if content["version"] > VERSION:
@@ -152,14 +193,228 @@ def load_content(path: str | Path, *, trusted: Sequence[str] = ()) -> dict[str, 
     return content
 
 
-def _is_skops(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        if "schema.json" not in archive.namelist():
-            return False
-        try:
-            schema = json.loads(archive.read("schema.json"))
-        except (ValueError, zipfile.BadZipFile):
-            return False
-    return isinstance(schema, dict) and "__loader__" in schema
+def write_tensors(path: str | Path, form: str, content: Content, tensors: Tensors) -> Path:
+    """Write arrays and JSON values as a safetensors file with a checksum, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; its folder is made.
+    form : str
+        Its format, one of those listed above.
+    content : dict
+        JSON values; numpy's scalars and arrays become numbers and lists.
+    tensors : dict of str to np.ndarray
+        Arrays by name.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If the path is a folder.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    text = json.dumps(content, default=_plain)
+    header = {"format": form, "version": str(VERSION), "content": text, "sha256": _digest(text, tensors)}
+    with _written_aside(path) as aside:
+        save_file(tensors, aside, metadata=header)
+    return Path(path)
+
+
+def read_tensors(path: str | Path, form: str) -> tuple[Content, Tensors]:
+    """Read what `write_tensors` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    form : str
+        The format that it should be of.
+
+    Returns
+    -------
+    content : dict
+        JSON values.
+    tensors : dict of str to np.ndarray
+        Arrays by name.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, damaged, of another kind or of a newer version.
+    """
+    header, tensors = _read(path)
+    found, version_found = header.get("format", "not stated"), header.get("version")
+    if found != form:
+        raise ModelFileError(
+            f"{path}: a safetensors file, but not one that {_TENSORS[form].partition(':')[2]} wrote (its format is "
+            f"{found!r}, expected {form!r})"
+        )
+    if version_found != str(VERSION):
+        raise ModelFileError(
+            f"{path}: written in format {version_found} of {form}; this version reads format {VERSION}: upgrade "
+            "musiceval_sk"
+        )
+    text = header.get("content", "")
+    if header.get("sha256") != _digest(text, tensors):
+        raise ModelFileError(
+            f"{path}: damaged (its content does not match its checksum); get or make the file anew"
+        )
+    return json.loads(text), tensors
+
+
+def _read(path: str | Path, with_arrays: bool = True) -> tuple[dict[str, str], Tensors]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys() if with_arrays else ()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except OSError as error:
+        raise ModelFileError(f"{path}: no such model file") from error
+    except SafetensorError as error:
+        raise ModelFileError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+
+
+def _digest(text: str, tensors: Tensors) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's scalars and arrays into JSON's numbers and lists."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be kept as JSON")
+
+
+@contextmanager
+def _written_aside(path: str | Path) -> Iterator[Path]:
+    """Give a name to write to, and rename what was written there once it is on disk."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; name a file to write, such as {path / 'model'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".tmp")
+    yield aside
+    with open(aside, "rb+") as file:
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+# Of a fitted MOSRegressor, what a file holds as JSON, and as arrays, by the name that they have there.
+_FACTS = ("target_names_", "encoder_fingerprint_", "n_iter_", "n_features_in_", "_one_column")
+_ARRAYS = {"coefs_": "weights", "intercepts_": "biases", "head_columns_": "head_columns_", "_seeds": "_seeds"}
+_ARRAYS |= {name: name for name in ("target_range_", "best_iteration_", "loss_curve_", "validation_scores_")}
+_MOMENTA = ("momenta of weights", "momenta of biases")
+
+
+def save_regressor(regressor: Any, path: str | Path, about: dict[str, Any] | None) -> Path:
+    """Write a fitted regressor, see `MOSRegressor.save`."""
+    content, tensors = packed(regressor)
+    return write_tensors(path, "musiceval-mosregressor", content | {"about": about or {}}, tensors)
+
+
+def load_regressor(kind: type, path: str | Path) -> Any:
+    """Read what `save_regressor` wrote, see `MOSRegressor.load`."""
+    content, tensors = read_tensors(path, "musiceval-mosregressor")
+    try:
+        return unpacked(kind, content, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: does not make a {kind.__name__} of this version: {error!r}") from error
+
+
+def packed(regressor: Any) -> tuple[Content, Tensors]:
+    """Take a fitted `MOSRegressor` apart, into JSON values and arrays."""
+    check_is_fitted(regressor)
+    facts = {name: getattr(regressor, name, None) for name in (*_FACTS, "feature_names_in_")}
+    packages = {package: version(package) for package in ("scikit-learn", "torch", "numpy")}
+    versions = {"musiceval_sk": __version__, "python": python_version()} | packages
+    arrays = {stored: getattr(regressor, name, None) for name, stored in _ARRAYS.items()}
+    arrays |= dict(zip(_MOMENTA, getattr(regressor, "_momenta", ()), strict=False))
+    content = {"parameters": parameters_as_json(regressor), "fitted": facts, "versions": versions}
+    return content, dict(pair for stored, value in arrays.items() for pair in _numbered(stored, value))
+
+
+def unpacked(kind: type, content: Content, tensors: Tensors) -> Any:
+    """Make a regressor of what `packed` gave, see there."""
+    regressor = kind(**parameters_from_json(content["parameters"]))
+    for name in _FACTS:
+        setattr(regressor, name, content["fitted"][name])
+    if content["fitted"]["feature_names_in_"] is not None:
+        regressor.feature_names_in_ = np.array(content["fitted"]["feature_names_in_"], dtype=object)
+    for name, stored in _ARRAYS.items():
+        value = _nested(tensors, stored)
+        if name in ("loss_curve_", "validation_scores_"):
+            setattr(regressor, name, None if value is None else value.tolist())
+        elif value is not None:
+            setattr(regressor, name, value)
+    momenta = tuple(_nested(tensors, name) for name in _MOMENTA)
+    if None not in momenta:
+        regressor._momenta = momenta
+    return regressor
+
+
+def _numbered(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Give each array of nested lists a name, such as ``weights.0.1``; nothing for None."""
+    if isinstance(value, list) and isinstance(value[0], list | np.ndarray):
+        for i, inner in enumerate(value):
+            yield from _numbered(f"{name}.{i}", inner)
+    elif value is not None:
+        yield name, np.asarray(value)
+
+
+def _nested(tensors: Tensors, name: str) -> Any:
+    """Undo `_numbered`."""
+    if name in tensors:
+        return tensors[name]
+    found = {key.removeprefix(f"{name}.").partition(".")[0] for key in tensors if key.startswith(f"{name}.")}
+    return [_nested(tensors, f"{name}.{i}") for i in range(len(found))] or None
+
+
+def parameters_as_json(regressor: Any) -> Content:
+    """Turn an estimator's parameters into JSON values, what has no such form into what comes nearest."""
+    parameters = regressor.get_params(deep=False)
+    if not isinstance(parameters["random_state"], int | np.integer):
+        parameters["random_state"] = None
+    spec = parameters.get("head_inputs")
+    if callable(spec) or (isinstance(spec, dict) and any(map(callable, spec.values()))):
+        chosen = zip(regressor.target_names_, regressor.head_columns_, strict=True)
+        parameters["head_inputs"] = {name: columns.tolist() for name, columns in chosen}
+    return {name: _marked(value) for name, value in parameters.items()}
+
+
+def parameters_from_json(parameters: Content) -> Content:
+    """Undo `parameters_as_json`."""
+    return {name: _unmarked(value) for name, value in parameters.items()}
+
+
+def _marked(value: Any) -> Any:
+    """Mark what JSON has no word for: tuples and slices; and dicts, to tell them from marks."""
+    if isinstance(value, tuple):
+        return {"tuple": [_marked(member) for member in value]}
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
+    if isinstance(value, dict):
+        return {"dict": [[key, _marked(member)] for key, member in value.items()]}
+    return value
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unmarked(member) for member in value]
+    if not isinstance(value, dict):
+        return value
+    makers: dict[str, Any] = {"tuple": tuple, "slice": lambda ends: slice(*ends), "dict": dict}
+    ((mark, held),) = value.items()
+    return makers[mark](_unmarked(held))

@@ -7,23 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from musiceval_sk.estimators import training as _training
-from musiceval_sk.estimators.checks import (
-    check_fingerprint,
-    check_interval,
-    check_validation,
-    check_widths,
-    kept_on_failure,
-)
-from musiceval_sk.estimators.data import Data, joint_range, take, warn_of_scores
-from musiceval_sk.estimators.heads import head_columns
-from musiceval_sk.estimators.outputs import bin_centres
-from musiceval_sk.estimators.rows import check_groups, check_weights, distinct_rows, hold_out
-from musiceval_sk.estimators.seeds import draw_rows, draw_seeds, seeds_of_epoch
-from musiceval_sk.estimators.training import Start
+from musiceval_sk.estimators import preparation, training
+from musiceval_sk.estimators.outputs import centres_of, predict_members
+from musiceval_sk.estimators.preparation import check_fingerprint, kept_on_failure
 
 
 class MOSRegressor(RegressorMixin, BaseEstimator):
@@ -31,7 +20,8 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     The defaults are those of the MusicEval baseline [1]_: three linear layers, L1 loss, SGD with a learning rate of 5e-4
     and momentum 0.9 in batches of 64, and early stopping with a patience of 20 epochs. Heads and ensemble members
-    train together as one batch of matrices.
+    train together as one batch of matrices. The last five parameters belong to two rarer recipes, "soft_bins" and
+    QAMRO's ranking.
 
     Parameters
     ----------
@@ -52,19 +42,6 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     scale : tuple of (float, float) or None, default=(1, 5)
         Lowest and highest score that raters can give. "soft_bins" lays its bins over it; `fit` warns of scores that
         leave it. None: no scale is known.
-    n_bins : int, default=20
-        For "soft_bins": number of bins; their centres run from one end of the scale to the other.
-    bin_sigma : float, default=0.25
-        For "soft_bins": standard deviation of the Gaussian, in scores. A choice of this library, about one bin's width.
-    rank_weight : float, default=0.0
-        Weight of QAMRO's [3]_ pairwise ranking term in training: over the pairs of a batch with y_i > y_j the mean of
-        q_i max(0, `rank_margin` (y_i - y_j) - (p_i - p_j)). It is added to the loss for the gradient only; early
-        stopping and ``loss_curve_`` go by the loss alone.
-    rank_margin : float, default=0.2
-        Margin of that term per unit of difference; with 1, predictions must be as far apart as the scores.
-    rank_quality : float, default=1.0
-        Factor q of that term for a batch's best clips; it falls linearly to 1 for the worst. With 1 all pairs count
-        alike. QAMRO has 7, beside ``rank_weight=1``, ``loss="huber"``, and batches of 16.
     batch_size : int, default=64
         Rows a step; at most all.
     learning_rate_init : float, default=5e-4
@@ -110,6 +87,19 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Seeds the held-out rows, the initial weights, the order of rows and the members' draws. The global state of
         torch is untouched.
+    n_bins : int, default=20
+        For "soft_bins": number of bins; their centres run from one end of the scale to the other.
+    bin_sigma : float, default=0.25
+        For "soft_bins": standard deviation of the Gaussian, in scores. A choice of this library, about one bin's width.
+    rank_weight : float, default=0.0
+        Weight of QAMRO's [3]_ pairwise ranking term in training: over the pairs of a batch with y_i > y_j the mean of
+        q_i max(0, `rank_margin` (y_i - y_j) - (p_i - p_j)). It is added to the loss for the gradient only; early
+        stopping and ``loss_curve_`` go by the loss alone.
+    rank_margin : float, default=0.2
+        Margin of that term per unit of difference; with 1, predictions must be as far apart as the scores.
+    rank_quality : float, default=1.0
+        Factor q of that term for a batch's best clips; it falls linearly to 1 for the worst. With 1 all pairs count
+        alike. QAMRO has 7, beside ``rank_weight=1``, ``loss="huber"``, and batches of 16.
 
     Attributes
     ----------
@@ -174,30 +164,26 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions({"relu", "gelu", "identity"})],
         "loss": [StrOptions({"l1", "mse", "huber", "soft_bins"})],
-        "n_bins": [Interval(Integral, 2, None, closed="left")],
-        "bin_sigma": [Interval(Real, 0, None, closed="neither")],
-        "rank_weight": [Interval(Real, 0, None, closed="left")],
-        "rank_margin": [Interval(Real, 0, None, closed="left")],
-        "rank_quality": [Interval(Real, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "nesterovs_momentum": ["boolean"],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Real],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "stop_together": ["boolean"],
-        "n_ensemble": [Interval(Integral, 1, None, closed="left")],
-        "bootstrap": ["boolean"],
-        "warm_start": ["boolean"],
-        "device": [str],
         "dtype": [StrOptions({"float32", "float64"})],
+        "device": [str],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "validation_fraction": [Real],
+        "n_bins": [Interval(Integral, 2, None, closed="left")],
+        "rank_quality": [Interval(Real, 1, None, closed="left")],
+        **dict.fromkeys(
+            ["nesterovs_momentum", "shuffle", "early_stopping", "stop_together", "bootstrap", "warm_start"],
+            ["boolean"],
+        ),
+        **dict.fromkeys(
+            ["batch_size", "max_iter", "n_iter_no_change", "n_ensemble"],
+            [Interval(Integral, 1, None, closed="left")],
+        ),
+        **dict.fromkeys(
+            ["alpha", "tol", "rank_weight", "rank_margin"], [Interval(Real, 0, None, closed="left")]
+        ),
+        **dict.fromkeys(["learning_rate_init", "bin_sigma"], [Interval(Real, 0, None, closed="neither")]),
     }
 
     encoder_fingerprint_: str | None
@@ -212,11 +198,6 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         loss: str = "l1",
         head_inputs: Any = None,
         scale: tuple[float, float] | None = (1, 5),
-        n_bins: int = 20,
-        bin_sigma: float = 0.25,
-        rank_weight: float = 0.0,
-        rank_margin: float = 0.2,
-        rank_quality: float = 1.0,
         batch_size: int = 64,
         learning_rate_init: float = 5e-4,
         momentum: float = 0.9,
@@ -237,17 +218,17 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         dtype: str = "float32",
         verbose: bool = False,
         random_state: Any = None,
+        n_bins: int = 20,
+        bin_sigma: float = 0.25,
+        rank_weight: float = 0.0,
+        rank_margin: float = 0.2,
+        rank_quality: float = 1.0,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.loss = loss
         self.head_inputs = head_inputs
         self.scale = scale
-        self.n_bins = n_bins
-        self.bin_sigma = bin_sigma
-        self.rank_weight = rank_weight
-        self.rank_margin = rank_margin
-        self.rank_quality = rank_quality
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.momentum = momentum
@@ -268,6 +249,11 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         self.dtype = dtype
         self.verbose = verbose
         self.random_state = random_state
+        self.n_bins = n_bins
+        self.bin_sigma = bin_sigma
+        self.rank_weight = rank_weight
+        self.rank_margin = rank_margin
+        self.rank_quality = rank_quality
 
     def fit(
         self,
@@ -325,12 +311,32 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             If `max_iter` epochs passed before training stopped by itself.
         """
         with kept_on_failure(self):
-            job = self._plan(
-                X, y, sample_weight, groups, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val
-            )
-            trained = _training.keep_weights(self, _training.run(job, self.verbose))
-            self._forget_partial_fits()
-            _training.keep_history(self, trained)
+            self._validate_params()
+            preparation.check_validation(self, X, X_val, y_val, sample_weight_val)
+            goes_on = self.warm_start and hasattr(self, "coefs_")
+            inputs, targets = self._take(X, y, "warm_start" if goes_on else None)
+            groups = preparation.check_groups(groups, len(inputs))
+            rows, weights = preparation.distinct_rows(inputs, targets, sample_weight, groups)
+            random_state = check_random_state(self.random_state)
+            if X_val is None:
+                rows, judging = preparation.hold_out(self, rows, groups, random_state)
+            else:
+                inputs_val, targets_val = preparation.check_data(self, X_val, y_val, self.target_names_)
+                judging = len(inputs) + np.arange(len(inputs_val))
+                weights_val = preparation.check_weights(
+                    sample_weight_val, len(inputs_val), "sample_weight_val"
+                )
+                inputs = np.concatenate([inputs, inputs_val])
+                targets = np.concatenate([targets, targets_val])
+                weights = np.concatenate([weights, weights_val])
+            seeds = training.draw_seeds(self, random_state)
+            stack = (self.coefs_, self.intercepts_) if goes_on else None
+            job = training.lay_out(self, inputs, targets, rows, judging, weights, seeds, stack)
+            results = training.run(job, self.verbose)
+            training.keep_weights(self, results)
+            for of_partial_fits in ("_seeds", "_momenta"):
+                self.__dict__.pop(of_partial_fits, None)
+            training.keep_history(self, results)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MOSRegressor":
@@ -361,36 +367,30 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             If X comes from another encoder than the heads were trained on.
         """
         with kept_on_failure(self):
-            return self._train_one_epoch(X, y, sample_weight)
-
-    def _train_one_epoch(self, X: Any, y: Any, sample_weight: Any) -> "MOSRegressor":
-        self._validate_params()
-        begun = hasattr(self, "coefs_")
-        if begun:
-            check_fingerprint(self.encoder_fingerprint_, X)
-        data = take(self, X, y, anew=not begun)
-        warn_of_scores(data.Y, data.names, self.scale, stacklevel=4)
-        columns = self._columns(data)
-        layers = _training.layers_to_go_on_from(self, columns, "partial_fit") if begun else None
-        rows, weights = distinct_rows(data.X, data.Y, check_weights(sample_weight, len(data.X)), None)
-        if not begun:
-            self._settle(data, columns)
-            self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], None
-        if not hasattr(self, "_seeds"):
-            self._seeds = draw_seeds(check_random_state(self.random_state), self.n_ensemble, len(columns))
-        seeds = seeds_of_epoch(self._seeds, self.n_iter_)
-        start = Start(rows, rows[:0], weights, seeds, draw_rows(self, rows, seeds), layers, self._velocity())
-        job = _training.lay_out(self, data.X, data.Y, start, max_iter=1)
-        results = _training.run(job, self.verbose)
-        trained = _training.keep_weights(self, results)
-        self._momenta = _training.stacked([[result.velocity for result in members] for members in trained])
-        self.target_range_ = joint_range(self.target_range_, data.Y)
-        self.n_iter_ += 1
-        self.loss_curve_ = [
-            *self.loss_curve_,
-            *_training.mean_curve([result.loss_curve for result in results]),
-        ]
-        self.best_iteration_ = np.full((len(trained), self.n_ensemble), self.n_iter_)
+            self._validate_params()
+            begun = hasattr(self, "coefs_")
+            if begun:
+                check_fingerprint(self.encoder_fingerprint_, X)
+            inputs, targets = self._take(X, y, "partial_fit" if begun else None)
+            rows, weights = preparation.distinct_rows(inputs, targets, sample_weight, None)
+            if not begun:
+                self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], None
+            if not hasattr(self, "_seeds"):
+                self._seeds = training.draw_seeds(self, check_random_state(self.random_state))
+            seeds = training.seeds_of_epoch(self._seeds, self.n_iter_)
+            stack = (self.coefs_, self.intercepts_) if begun else None
+            momenta = getattr(self, "_momenta", None)
+            job = training.lay_out(
+                self, inputs, targets, rows, rows[:0], weights, seeds, stack, momenta, max_iter=1
+            )
+            results = training.run(job, self.verbose)
+            training.keep_weights(self, results)
+            self._momenta = training.stacked([result.velocity for result in results], self.n_ensemble)
+            self.target_range_ = preparation.range_of(np.vstack([targets, self.target_range_.T]))
+            self.n_iter_ += 1
+            losses = training.mean_curve([result.loss_curve for result in results])
+            self.loss_curve_ = [*self.loss_curve_, *losses]
+            self.best_iteration_ = np.full((len(self.coefs_), self.n_ensemble), self.n_iter_)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -418,8 +418,6 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         ModelFileError
             If X is known to hold embeddings of another encoder than that trained on.
         """
-        from musiceval_sk.estimators.prediction import predict_members
-
         check_is_fitted(self)
         n_members = len(self.coefs_[0][0])
         if return_std and n_members < 2:
@@ -456,9 +454,9 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         NotFittedError
             If there is nothing to save.
         """
-        from musiceval_sk.estimators.persistence_tensors import save_regressor
+        from musiceval_sk.estimators.persistence import save_regressor
 
-        return save_regressor(self, path, about=about)
+        return save_regressor(self, path, about)
 
     @classmethod
     def load(cls, path: str | Path) -> "MOSRegressor":
@@ -479,7 +477,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         ModelFileError
             If the file is missing, damaged, of another kind or of a newer version; the message says which.
         """
-        from musiceval_sk.estimators.persistence_tensors import load_regressor
+        from musiceval_sk.estimators.persistence import load_regressor
 
         return load_regressor(cls, path)
 
@@ -489,85 +487,31 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         from musiceval_sk.estimators.module import MOSModule
 
         check_is_fitted(self)
-        layers = _training.layers_of(self.coefs_, self.intercepts_)
-        return MOSModule(layers, self.head_columns_, self.activation, centres=self._centres(), clip=self.clip)
+        stack, members = (self.coefs_, self.intercepts_), range(len(self.coefs_[0][0]))
+        heads = [
+            [training.layers_of(stack, head, member) for member in members]
+            for head in range(len(self.coefs_))
+        ]
+        return MOSModule(heads, self.head_columns_, self.activation, centres_of(self), self.clip)
 
-    def _plan(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        groups: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> Any:
-        """Check everything that `fit` is given and lay out the training, one job for all heads and members."""
-        self._validate_params()
-        check_validation(self, X, X_val, y_val, sample_weight_val)
-        goes_on = self.warm_start and hasattr(self, "coefs_")
-        data = take(self, X, y, anew=not goes_on)
-        warn_of_scores(data.Y, data.names, self.scale, stacklevel=4)
-        columns = self._columns(data)
-        layers = _training.layers_to_go_on_from(self, columns, "warm_start") if goes_on else None
-        groups = check_groups(groups, len(data.X))
-        rows, weights = distinct_rows(data.X, data.Y, check_weights(sample_weight, len(data.X)), groups)
-        random_state = check_random_state(self.random_state)
-        inputs, targets = data.X, data.Y
-        if X_val is None:
-            rows, judging = hold_out(self, rows, groups, random_state)
-        else:
-            given = take(self, X_val, y_val, anew=False, targets=data.names)
-            judging = len(inputs) + np.arange(len(given.X))
-            inputs, targets = np.concatenate([inputs, given.X]), np.concatenate([targets, given.Y])
-            weights = np.append(weights, check_weights(sample_weight_val, len(given.X), "sample_weight_val"))
-        seeds = draw_seeds(random_state, self.n_ensemble, len(columns))
-        start = Start(rows, judging, weights, seeds, draw_rows(self, rows, seeds), layers)
-        self._settle(data, columns)
-        return _training.lay_out(self, inputs, targets, start)
+    def _take(self, X: Any, y: Any, going_on: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """Check data and keep what is known of them; ``going_on`` says what goes on from the fitted heads, if it does."""
+        inputs, targets = preparation.check_data(self, X, y, reset=going_on is None)
+        names = preparation.names_of(y) or [f"target_{i}" for i in range(targets.shape[1])]
+        preparation.warn_of_scores(targets, names, self.scale, stacklevel=4)
+        of_columns = getattr(self, "feature_names_in_", None)
+        columns = preparation.head_columns(self.head_inputs, names, of_columns, inputs.shape[1])
+        if going_on is not None:
+            training.check_heads(self, columns, going_on)
+        if going_on != "partial_fit":
+            self.target_names_, self.head_columns_ = names, columns
+            self.target_range_, self._one_column = preparation.range_of(targets), np.ndim(y) == 1
+            self.encoder_fingerprint_ = preparation.fingerprint_of(X)
+        return inputs, targets
 
     def _validate_params(self) -> None:
-        """Check each parameter, then those that depend on one another or on this machine."""
-        from musiceval_sk._device import resolve_device
-
         super()._validate_params()
-        check_widths(self.hidden_layer_sizes)
-        if self.early_stopping and not 0 < self.validation_fraction < 1:
-            raise InvalidParameterError(
-                f"validation_fraction={self.validation_fraction!r} must lie in (0, 1)"
-            )
-        for name in ("scale", "clip"):
-            check_interval(name, getattr(self, name))
-        if self.loss == "soft_bins" and self.scale is None:
-            raise InvalidParameterError(
-                "loss='soft_bins' lays its bins over the scale, but scale=None; set it to (lowest, highest) score"
-            )
-        resolve_device(self.device)
-
-    def _columns(self, data: Data) -> list[np.ndarray]:
-        names = getattr(self, "feature_names_in_", None)
-        return head_columns(self.head_inputs, data.names, names, data.X.shape[1])
-
-    def _settle(self, data: Data, columns: list[np.ndarray]) -> None:
-        """Keep what is known of the data before training."""
-        self.target_names_, self._one_column = data.names, data.one_column
-        self.target_range_ = joint_range(None, data.Y)
-        self.encoder_fingerprint_ = data.encoder
-        self.head_columns_ = columns
-
-    def _velocity(self) -> Any:
-        return _training.layers_of(*self._momenta) if hasattr(self, "_momenta") else None
-
-    def _forget_partial_fits(self) -> None:
-        for name in ("_seeds", "_momenta"):
-            self.__dict__.pop(name, None)
-
-    def _centres(self) -> np.ndarray | None:
-        """Centres of the bins, where the heads have bins."""
-        if self.loss != "soft_bins" or self.scale is None:
-            return None
-        return bin_centres(self.n_bins, self.scale)
+        preparation.check_parameters(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

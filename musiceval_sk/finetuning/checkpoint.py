@@ -10,16 +10,15 @@ import joblib
 import numpy as np
 
 from musiceval_sk._text import listed
-from musiceval_sk.estimators import parts
+from musiceval_sk.estimators import persistence
+from musiceval_sk.estimators.persistence import Content, Tensors, read_tensors, write_tensors
 from musiceval_sk.estimators.regressor import MOSRegressor
-from musiceval_sk.estimators.tensor_file import Content, Kind, Tensors, read_tensors, write_tensors
 from musiceval_sk.exceptions import ModelFileError
 from musiceval_sk.features.differences import compare_descriptions
 from musiceval_sk.features.encoders import get_encoder
 from musiceval_sk.features.encoders.base import Encoder, Modality
 
-_STATE = Kind("musiceval-finetune-checkpoint", 1, "CLAPFineTuneRegressor.fit")
-_MODEL = Kind("musiceval-clap-finetune", 1, "CLAPFineTuneRegressor.save")
+_STATE, _MODEL = "musiceval-finetune-checkpoint", "musiceval-clap-finetune"
 # Of the machine that trains; the one that loads has others.
 _LOCAL = ("encoder", "encoder_options", "checkpoint", "sounds_dir")
 # Change nothing in what comes out of a fit, but for the order of sums.
@@ -46,7 +45,7 @@ class Checkpoint:
 
     def __init__(self, regressor: Any, device: str, **data: Any):
         self._path = regressor.checkpoint
-        parameters = parts.parameters_as_json(regressor).items()
+        parameters = persistence.parameters_as_json(regressor).items()
         self._identity = {name: repr(value) for name, value in parameters if name not in _FREE}
         hashes = {name: joblib.hash(np.asarray(value).tolist()) for name, value in data.items()}
         self._identity |= {"device": device} | hashes
@@ -113,10 +112,10 @@ def tuned_fingerprint(encoder: Encoder, towers: Sequence[Modality], tuned: dict[
 
 def save_finetuned(regressor: Any, path: str | Path, about: dict[str, Any] | None) -> Path:
     """Write a fitted regressor, see `CLAPFineTuneRegressor.save`."""
-    heads, tensors = parts.packed(regressor.heads_)
+    heads, tensors = persistence.packed(regressor.heads_)
     content = {
         "parameters": {
-            name: v for name, v in parts.parameters_as_json(regressor).items() if name not in _LOCAL
+            name: v for name, v in persistence.parameters_as_json(regressor).items() if name not in _LOCAL
         },
         "description_": regressor.description_,
         "towers_": regressor.towers_,
@@ -134,9 +133,9 @@ def load_finetuned(
     content, tensors = read_tensors(path, _MODEL)
     arrays = divided(tensors)
     try:
-        parameters = parts.parameters_from_json(content["parameters"])
+        parameters = persistence.parameters_from_json(content["parameters"])
         regressor = kind(encoder, encoder_options=encoder_options, **parameters)
-        heads = parts.unpacked(MOSRegressor, content["heads"], arrays["heads"])
+        heads = persistence.unpacked(MOSRegressor, content["heads"], arrays["heads"])
         described, towers = content["description_"], tuple(content["towers_"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: does not make a {kind.__name__} of this version: {error!r}") from error

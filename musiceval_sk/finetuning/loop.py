@@ -16,7 +16,7 @@ from tqdm import tqdm
 from musiceval_sk.estimators.engine.jobs import Job
 from musiceval_sk.estimators.engine.train import Progress, Trained, draw_layers, layer_sizes
 from musiceval_sk.estimators.module import MOSModule
-from musiceval_sk.estimators.tensor_file import Content, Tensors
+from musiceval_sk.estimators.persistence import Content, Tensors
 from musiceval_sk.finetuning.batches import ClipBatches
 from musiceval_sk.finetuning.checkpoint import divided, joined
 from musiceval_sk.finetuning.modes import Weights

@@ -15,8 +15,12 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.estimators.checks import check_validation, kept_on_failure
-from musiceval_sk.estimators.data import names_of
+from musiceval_sk.estimators.preparation import (
+    check_validation,
+    default_columns,
+    kept_on_failure,
+    names_of,
+)
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
@@ -450,8 +454,9 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
 
 
 def _towers_for(targets: list[str] | None) -> tuple[Modality, ...]:
-    """Towers that the heads of these targets need: the head called "impression" sees audio only."""
-    return ("audio",) if targets and set(targets) == {"impression"} else MODALITIES
+    """Towers that the heads of these targets need, see `default_columns`."""
+    needed = np.any([default_columns(target, MODALITIES) for target in targets or [""]], axis=0)
+    return tuple(tower for tower, is_needed in zip(MODALITIES, needed, strict=True) if is_needed)
 
 
 def _check_clips(clips: pd.DataFrame, towers: tuple[Modality, ...]) -> None:

@@ -13,9 +13,9 @@ from sklearn.pipeline import Pipeline
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.estimators.checks import check_fingerprint
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.persistence import load_content
+from musiceval_sk.estimators.preparation import check_fingerprint
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, ModelFileError, SkippedWarning
 from musiceval_sk.features.embedder import ClipEmbedder

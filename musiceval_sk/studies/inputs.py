@@ -12,6 +12,7 @@ from musiceval_sk._ids import near_misses, under_ids_of
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.readers import how_to_name, unused_scores
+from musiceval_sk.estimators.preparation import default_columns
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 from musiceval_sk.studies.result import NO_FEATURES
 
@@ -143,7 +144,7 @@ def usable_clips(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: s
 
 
 def columns_for(target: str, X: pd.DataFrame) -> list[str]:
-    """Columns that a target may use: impression hears the audio only, if columns are so named.
+    """Columns that a target may use: see `default_columns`.
 
     Parameters
     ----------
@@ -157,5 +158,4 @@ def columns_for(target: str, X: pd.DataFrame) -> list[str]:
     list of str
         Names of columns.
     """
-    audio = [name for name in X.columns if str(name).startswith("audio")]
-    return audio if target == "impression" and audio else list(X.columns)
+    return list(X.columns[default_columns(target, X.columns)])

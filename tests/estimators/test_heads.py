@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from musiceval_sk.estimators.heads import head_columns
+from musiceval_sk.estimators.preparation import head_columns
 
 NAMES = np.array(["audio_0", "text_0", "audio_1", "text_1"], dtype=object)
 BOTH = ["impression", "alignment"]

@@ -8,8 +8,10 @@ import pytest
 import skops.io
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from sklearn.linear_model import Ridge
 
-from musiceval_sk import ModelFileError, MOSRegressor
+from musiceval_sk import ModelFileError, MOSRegressor, load_model, save_model
+from musiceval_sk.estimators.persistence import load_content
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -95,3 +97,30 @@ def test_skops_needs_trust_in_our_own_type_only(X, Y):
     ours = ["musiceval_sk.estimators.regressor.MOSRegressor"]
     assert skops.io.get_untrusted_types(data=dumped) == ours
     assert skops.io.loads(dumped, trusted=ours).predict(X).shape == (40, 2)
+
+
+def test_save_model_goes_by_the_suffix_and_load_model_by_the_content(X, Y, tmp_path):
+    model = quick().fit(X, Y)
+    path = save_model(model, tmp_path / "model.safetensors", about={"clips": 40})
+    assert path.read_bytes() == model.save(tmp_path / "same.safetensors", about={"clips": 40}).read_bytes()
+    for written in (path, model.save(tmp_path / "no suffix"), save_model(model, tmp_path / "model.skops")):
+        assert load_model(written).predict(X).tobytes() == model.predict(X).tobytes()
+    assert load_content(path)["about"] == {"clips": 40}
+    skops_of_before = (tmp_path / "model.skops").rename(tmp_path / "older.safetensors")
+    assert load_model(skops_of_before).predict(X).tobytes() == model.predict(X).tobytes()
+
+
+def test_what_is_no_model_of_ours_has_no_safetensors_file(X, Y, tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(
+        ValueError, match=r"holds a MOSRegressor or CLAPFineTuneRegressor, not a Ridge; name a \.skops file"
+    ):
+        save_model(Ridge().fit(X, Y), path)
+    path.write_bytes(b"text")
+    with pytest.raises(ModelFileError, match="not a safetensors file, or a damaged one"):
+        load_model(path)
+    save_file({"a": np.zeros(2)}, path, metadata={"format": "musiceval-finetune-checkpoint"})
+    with pytest.raises(
+        ModelFileError, match="not a model that save_model wrote .its format is 'musiceval-finetune-check"
+    ):
+        load_model(path)

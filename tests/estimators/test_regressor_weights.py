@@ -8,7 +8,7 @@ import pytest
 
 from musiceval_sk import MOSRegressor
 from musiceval_sk.estimators.engine import jobs as _jobs
-from musiceval_sk.estimators.rows import check_groups, distinct_rows
+from musiceval_sk.estimators.preparation import check_groups, distinct_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

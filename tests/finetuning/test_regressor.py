@@ -20,7 +20,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_predict
 
-from musiceval_sk import CLAPFineTuneRegressor, ClipEmbedder, MOSRegressor
+from musiceval_sk import CLAPFineTuneRegressor, ClipEmbedder, MOSRegressor, load_model
 from musiceval_sk.estimators import training as _training
 from musiceval_sk.exceptions import AudioError, ClipsTableError, ModelFileError
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
@@ -527,6 +527,8 @@ class TestKeeping:
         path = full.save(tmp_path / "tuned.safetensors", about={"data": "noise"})
         loaded = CLAPFineTuneRegressor.load(path, make_encoder(folder))
         np.testing.assert_array_equal(loaded.predict(data[0]), full.predict(data[0]))
+        again = load_model(path, encoder=make_encoder(folder))
+        np.testing.assert_array_equal(again.predict(data[0]), full.predict(data[0]))
         assert loaded.fingerprint_ == full.fingerprint_
         assert loaded.get_params()["batch_size"] == 4
         assert loaded.loss_curve_ == full.loss_curve_

@@ -1,0 +1,332 @@
+"""What `MOSRegressor` checks and sorts out before it trains: parameters, data, the columns of each head, and rows.
+
+Training depends on the weighted set of clips and on nothing else: rows of weight 0 are left out, equal rows are one row
+of their summed weight, and the rest have an order of their own, whatever order they came in.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils.validation import validate_data
+
+from musiceval_sk._device import resolve_device
+from musiceval_sk._ids import id_texts
+from musiceval_sk._text import listed
+from musiceval_sk.exceptions import ModelFileError
+
+HeadInput = str | slice | Sequence[int] | Callable[[np.ndarray], Any] | None
+
+
+@contextmanager
+def kept_on_failure(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was, fitted or not, if the block fails: no mixture of an old and a new fit."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def check_parameters(regressor: Any) -> None:
+    """Check what no constraint of scikit-learn's can say, and what depends on other parameters or on this machine."""
+    widths = np.asarray(regressor.hidden_layer_sizes)
+    if widths.ndim > 1 or (widths.size and (widths.dtype.kind not in "iu" or widths.min() < 1)):
+        raise InvalidParameterError(
+            f"hidden_layer_sizes={regressor.hidden_layer_sizes!r} must be whole numbers, each at least 1"
+        )
+    if regressor.early_stopping and not 0 < regressor.validation_fraction < 1:
+        raise InvalidParameterError(
+            f"validation_fraction={regressor.validation_fraction!r} must lie in (0, 1)"
+        )
+    for name in ("scale", "clip"):
+        interval = getattr(regressor, name)
+        ends = np.ravel((0, 1) if interval is None else interval)
+        if len(ends) != 2 or ends.dtype.kind not in "iuf" or not -np.inf < ends[0] < ends[1] < np.inf:
+            raise InvalidParameterError(
+                f"{name}={interval!r} must be two finite numbers, the lower first, or None"
+            )
+    if regressor.loss == "soft_bins" and regressor.scale is None:
+        raise InvalidParameterError(
+            "loss='soft_bins' lays its bins over the scale, but scale=None; set it to (lowest, highest) score"
+        )
+    resolve_device(regressor.device)
+
+
+def fingerprint_of(X: Any) -> str | None:
+    """Read which encoder made X and how it was pooled, where X knows: `ClipEmbedder`'s tables note it in ``attrs``."""
+    found = getattr(X, "attrs", {}).get("encoder_fingerprint")
+    return None if found is None else str(found)
+
+
+def check_fingerprint(
+    known: str | None, X: Any, what: str = "this regressor was trained on", name: str = "X"
+) -> None:
+    """Raise if X is known to come from another encoder."""
+    found = fingerprint_of(X)
+    if known is not None and found is not None and found != known:
+        raise ModelFileError(
+            f"{what} embeddings of encoder {known}, but {name} holds embeddings of encoder {found}: embed the clips "
+            "with the first encoder and pooling, or train anew on the second's"
+        )
+
+
+def check_validation(
+    regressor: Any, X: Any, X_val: Any, y_val: Any, sample_weight_val: Any, name: str = "X_val"
+) -> None:
+    """Raise unless data to judge by are given whole, are of use, and come from the encoder of X."""
+    if (X_val is None) != (y_val is None):
+        missing = name if X_val is None else "y_val"
+        raise ValueError(f"{name} and y_val go together, but {missing} is missing")
+    if X_val is None and sample_weight_val is not None:
+        raise ValueError("sample_weight_val weighs the rows of X_val, but X_val is missing")
+    if X_val is not None and not regressor.early_stopping:
+        raise ValueError(
+            f"{name} tells when to stop early, but early_stopping=False; set early_stopping=True"
+        )
+    check_fingerprint(fingerprint_of(X), X_val, "X holds", "X_val")
+
+
+def check_data(
+    regressor: Any, X: Any, y: Any, targets: Sequence[str] | None = None, *, reset: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check data as scikit-learn does.
+
+    Parameters
+    ----------
+    regressor : MOSRegressor
+        Its ``n_features_in_`` and ``feature_names_in_`` are set or, without `reset`, compared.
+    X : array-like [shape=(n, n_features)]
+        Embeddings.
+    y : array-like [shape=(n,) or (n, n_targets)]
+        Mean opinion scores.
+    targets : sequence of str, default=None
+        For data to judge by, the targets trained on; y must have as many columns.
+    reset : bool, default=False
+        Whether these are the first data that the regressor sees.
+
+    Returns
+    -------
+    X : np.ndarray [shape=(n, n_features)]
+        In float32 if it was, else in float64.
+    Y : np.ndarray [shape=(n, n_targets)], float64
+        Scores.
+    """
+    X, y = validate_data(
+        regressor, X, y, multi_output=True, y_numeric=True, dtype=[np.float64, np.float32], reset=reset
+    )
+    Y = y.reshape(len(y), -1).astype(np.float64)
+    if targets is not None and Y.shape[1] != len(targets):
+        raise ValueError(
+            f"y_val has {Y.shape[1]} columns, but y has {len(targets)}: {listed(targets)}; give the same targets"
+        )
+    return np.require(X, requirements="W"), Y  # torch warns of memory that it may not write to
+
+
+def names_of(y: Any) -> list[str] | None:
+    """Names of targets, where y bears any."""
+    if hasattr(y, "columns"):
+        return [str(name) for name in y.columns]
+    return [str(y.name)] if getattr(y, "name", None) is not None else None
+
+
+def range_of(Y: np.ndarray) -> np.ndarray:
+    """Lowest and highest score of each target, [shape=(n_targets, 2)]."""
+    return np.column_stack([Y.min(axis=0), Y.max(axis=0)])
+
+
+def warn_of_scores(
+    Y: np.ndarray, names: Sequence[str], scale: tuple[float, float] | None, stacklevel: int
+) -> None:
+    """Warn of targets that leave the scale, and of those that never vary."""
+    ranges = dict(zip(names, range_of(Y), strict=True))
+    lowest, highest = scale or (-np.inf, np.inf)
+    outside = [
+        f"{name} spans {low:g} to {high:g}"
+        for name, (low, high) in ranges.items()
+        if low < lowest or high > highest
+    ]
+    if outside:
+        warnings.warn(
+            f"y leaves the scale from {lowest:g} to {highest:g}: {listed(outside)}; if these are scores on another "
+            "scale, set scale=(lowest, highest), or scale=None for none",
+            stacklevel=stacklevel,
+        )
+    constant = [name for name, (low, high) in ranges.items() if low == high]
+    if constant and len(Y) > 1:
+        warnings.warn(
+            f"y is constant for {listed(constant)}: there is no difference to learn, and correlations with these "
+            "predictions mean nothing",
+            stacklevel=stacklevel,
+        )
+
+
+def default_columns(target: str, names: Iterable[object]) -> np.ndarray:
+    """Tell by their names which columns a target is predicted from: impression from sound alone, all else from all.
+
+    Parameters
+    ----------
+    target : str
+        The score.
+    names : iterable
+        Names of columns; where they do not tell ``audio`` from ``text``, impression is predicted from all.
+
+    Returns
+    -------
+    np.ndarray of bool [shape=(n_columns,)]
+        Whether a column is used.
+    """
+    texts = [str(name) for name in names]
+    if target == "impression" and {"audio", "text"} <= {text.partition("_")[0] for text in texts}:
+        return np.array([text.startswith("audio") for text in texts])
+    return np.ones(len(texts), dtype=bool)
+
+
+def head_columns(
+    head_inputs: HeadInput | Mapping[str, HeadInput],
+    targets: Sequence[str],
+    names: np.ndarray | None,
+    n_features: int,
+) -> list[np.ndarray]:
+    """Resolve ``head_inputs`` to the column indices of each target's head; what it leaves out, by `default_columns`."""
+    if not isinstance(head_inputs, Mapping):
+        head_inputs = {} if head_inputs is None else dict.fromkeys(targets, head_inputs)
+    unknown = [name for name in head_inputs if name not in targets]
+    if unknown:
+        raise ValueError(f"head_inputs names {listed(unknown)}, but the targets are {listed(targets)}")
+    of_columns = range(n_features) if names is None else names
+    return [
+        _columns(head_inputs[target], target, names, n_features)
+        if target in head_inputs
+        else np.flatnonzero(default_columns(target, of_columns))
+        for target in targets
+    ]
+
+
+def _columns(spec: HeadInput, target: str, names: np.ndarray | None, n_features: int) -> np.ndarray:
+    chosen: Any = slice(None) if spec is None or (isinstance(spec, str) and spec == "all") else spec
+    if isinstance(chosen, str) or callable(chosen):
+        if names is None:
+            raise ValueError(
+                f"head_inputs={spec!r} for {target!r} goes by column names, but X has none: give X as a DataFrame, "
+                "or say the columns as a slice"
+            )
+        chosen = chosen(names) if callable(chosen) else [str(name).startswith(chosen) for name in names]
+    try:
+        columns = np.unique(
+            np.arange(n_features)[chosen if isinstance(chosen, slice) else np.asarray(chosen)]
+        )
+    except IndexError as error:
+        raise ValueError(
+            f"head_inputs={spec!r} for {target!r} does not choose among {n_features} columns: {error}"
+        ) from error
+    if columns.size == 0:
+        raise ValueError(f"head_inputs={spec!r} leaves the head of {target!r} no column out of {n_features}")
+    return columns
+
+
+def check_weights(sample_weight: Any, n_rows: int, name: str = "sample_weight") -> np.ndarray:
+    """Turn weights into a float64 array, [shape=(n_rows,)]; ones where none are given."""
+    if sample_weight is None:
+        return np.ones(n_rows)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers: {error}") from error
+    if weights.shape != (n_rows,):
+        raise ValueError(f"{name} has shape {weights.shape}; expected ({n_rows},), one weight a row of X")
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        shown = listed(f"{weights[i]} in row {i}" for i in wrong)
+        raise ValueError(f"{name} must be finite and not negative, got {shown}")
+    if not weights.any():
+        raise ValueError(f"{name} is zero in every row, which leaves nothing to learn from")
+    return weights
+
+
+def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
+    """Turn groups into numbers in the order of their labels: numbers by size, all else by text."""
+    if groups is None:
+        return None
+    # Of a list of tuples each is a name, not a row of a table.
+    labels = np.asarray(pd.Series(groups) if isinstance(groups, list | tuple) else groups, dtype=object)
+    if labels.shape != (n_rows,):
+        raise ValueError(f"groups has shape {labels.shape}; expected ({n_rows},), one group a row of X")
+    names = np.array(id_texts(labels), dtype=object)
+    missing = np.flatnonzero(names == "")
+    if len(missing):
+        raise ValueError(
+            f"groups must name a group for every row, but has None, nan or an empty text in rows {listed(missing)}"
+        )
+    numeric = pd.api.types.infer_dtype(labels) in ("integer", "floating", "mixed-integer-float")
+    return pd.factorize(labels if numeric else names, sort=True)[0]
+
+
+def distinct_rows(
+    X: np.ndarray, Y: np.ndarray, sample_weight: Any, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the rows that differ in X, Y or group, in an order that does not depend on theirs.
+
+    Parameters
+    ----------
+    X, Y : np.ndarray [shape=(n, d)], [shape=(n, n_targets)]
+        The clips.
+    sample_weight : array-like [shape=(n,)] or None
+        Rows of weight 0 are left out.
+    groups : np.ndarray of int [shape=(n,)] or None
+        Rows of different groups are never one; see `check_groups`.
+
+    Returns
+    -------
+    rows : np.ndarray of int [shape=(n_distinct,)]
+        The first of each, ordered by their values read as big-endian bytes: a rounding error in X moves hardly any.
+    merged : np.ndarray [shape=(n,)]
+        Summed weight at those rows, 0 elsewhere.
+    """
+    weights = check_weights(sample_weight, len(X))
+    # Weights are summed from the smallest on, so that their sum does not depend on the order of rows either.
+    kept = np.flatnonzero(weights > 0)
+    kept = kept[np.argsort(weights[kept], kind="stable")]
+    # Where the first column tells all rows apart, as it does but for ties, its bytes order them as the whole rows' do.
+    keys = _sortable(X[kept, :1])
+    if len(np.unique(keys)) < len(kept):
+        labels = np.zeros(len(X)) if groups is None else groups
+        keys = _sortable(np.column_stack([X[kept], Y[kept], labels[kept]]))
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    merged = np.zeros(len(X))
+    merged[kept[first]] = np.bincount(place.ravel(), weights=weights[kept])
+    return kept[first], merged
+
+
+def _sortable(values: np.ndarray) -> np.ndarray:
+    """Make each row one value; -0.0 equals 0.0, but its bytes would not."""
+    big_endian = np.array(values, dtype=">f8", order="C")
+    big_endian += 0.0
+    return big_endian.view(f"V{big_endian.shape[1] * 8}").ravel()
+
+
+def hold_out(
+    regressor: Any, rows: np.ndarray, groups: np.ndarray | None, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows into those to learn from and those to judge by, whole groups where there are groups."""
+    if not regressor.early_stopping:
+        return rows, rows[:0]
+    labels = np.arange(len(rows)) if groups is None else groups[rows]
+    n_units = len(np.unique(labels))
+    if n_units < 2:
+        units = "distinct rows" if groups is None else "groups"
+        raise ValueError(
+            f"early_stopping holds out a part of the training data, but there is only 1 sample ({n_units} {units}); "
+            "set early_stopping=False, or give X_val and y_val"
+        )
+    held = max(1, int(np.ceil(regressor.validation_fraction * n_units)))
+    split = GroupShuffleSplit(1, test_size=min(held, n_units - 1), random_state=random_state)
+    learning, judging = next(split.split(rows, groups=labels))
+    return rows[learning], rows[judging]
