@@ -102,7 +102,7 @@ def test_skops_needs_trust_in_our_own_type_only(X, Y):
 def test_save_model_goes_by_the_suffix_and_load_model_by_the_content(X, Y, tmp_path):
     model = quick().fit(X, Y)
     path = save_model(model, tmp_path / "model.safetensors", about={"clips": 40})
-    assert path.read_bytes() == model.save(tmp_path / "same.safetensors", about={"clips": 40}).read_bytes()
+    assert MOSRegressor.load(path).predict(X).tobytes() == model.predict(X).tobytes()
     for written in (path, model.save(tmp_path / "no suffix"), save_model(model, tmp_path / "model.skops")):
         assert load_model(written).predict(X).tobytes() == model.predict(X).tobytes()
     assert load_content(path)["about"] == {"clips": 40}
