@@ -154,7 +154,7 @@ def export(
 ) -> None:
     """Write one row of embeddings a clip, for other tools; what the cache lacks is computed."""
     from musiceval_sk import load_clips
-    from musiceval_sk.features.export import check_suffix, export_embeddings
+    from musiceval_sk.features.embedder import check_suffix, export_embeddings
     from musiceval_sk.features.pooling import check_pooling
 
     check_suffix(out)

@@ -27,16 +27,15 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import file_digest
 from musiceval_sk._text import printable
 from musiceval_sk.datasets.clips import clip_times
 from musiceval_sk.exceptions import AudioError
 
-_CHUNK_BYTES = 1 << 20
 _KINDS = {
     "a folder": stat.S_ISDIR,
     "a pipe": stat.S_ISFIFO,
@@ -192,7 +191,7 @@ def decode(sound: Sound, sample_rate: int, *, expected: bytes | None = None) -> 
         check_file(sound.path)
         with open(sound.path, "rb") as file:
             decoded = decode_file(file, sound.start_time, sound.end_time, sample_rate)
-            if expected is not None and sound.key(_digest(file)) != expected:
+            if expected is not None and sound.key(file_digest(file)) != expected:
                 raise AudioError("has changed while embeddings were being computed; run it again")
             return decoded
     except AudioError:
@@ -344,7 +343,7 @@ def hash_file(path: str | Path) -> bytes:
     try:
         check_file(path)
         with open(path, "rb") as file:
-            return _digest(file)
+            return file_digest(file)
     except OSError as error:
         raise AudioError(f"cannot be read ({_reason(error)})") from error
 
@@ -352,14 +351,6 @@ def hash_file(path: str | Path) -> bytes:
 @lru_cache(maxsize=1 << 10)
 def _hash_once(path: str, size: int, modified: int, changed: int) -> bytes:
     return hash_file(path)
-
-
-def _digest(file: BinaryIO) -> bytes:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while chunk := file.read(_CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.digest()
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,7 @@
-"""The feature stage as a scikit-learn transformer."""
+"""The feature stage as a scikit-learn transformer, and what it gives as one file for other tools."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
+from musiceval_sk._files import atomic_write
+from musiceval_sk._optional import import_optional
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import ModelFileError
 from musiceval_sk.features.differences import compare_descriptions
@@ -243,3 +247,87 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
     def _read(self, store: EmbeddingStore, modality: Modality, keys: list[bytes]) -> np.ndarray:
         vectors, offsets = store.read(modality, self.encoder_.fingerprint_of(modality), keys)
         return pool(vectors, offsets, self.pooling if modality == "audio" else "first")
+
+
+def export_embeddings(clips: pd.DataFrame, embedder: ClipEmbedder, out: str | Path) -> pd.DataFrame:
+    """Write one row a clip, with its id and the columns of `ClipEmbedder`.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table.
+    embedder : ClipEmbedder
+        Says which encoder, modality, pooling and store; what the store lacks is computed.
+    out : str or Path
+        File to write. ``.npz`` holds the arrays ``clip_id``, ``columns``, ``X`` [shape=(n_clips, n_columns)] and, as
+        JSON, ``encoder`` (the descriptions of its towers) and ``pooling``. ``.parquet`` holds a column ``clip_id`` and
+        one for each of the embedder's; it needs the extra ``parquet``.
+
+    Returns
+    -------
+    pandas.DataFrame [shape=(n_clips, n_columns)]
+        What was written, indexed by ``clip_id``.
+
+    Raises
+    ------
+    ValueError
+        If ``out`` has another suffix.
+    ImportError
+        If the package for Parquet is not installed.
+    AudioError
+        If clips cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import mkdtemp
+    >>> from musiceval_sk import ClipEmbedder, make_listening_test
+    >>> folder = mkdtemp()
+    >>> test = make_listening_test(folder, n_systems=2, n_prompts=2, n_raters=5, seconds=1.0)
+    >>> embedder = ClipEmbedder("spectral", modality="audio", cache=folder + "/embeddings.h5")
+    >>> table = export_embeddings(test.clips, embedder, folder + "/embeddings.npz")
+    >>> np.load(folder + "/embeddings.npz")["X"].shape
+    (4, 210)
+    """
+    out = Path(out)
+    check_suffix(out)
+    matrix = embedder.fit(clips).transform(clips)
+    columns = embedder.get_feature_names_out()
+    table = pd.DataFrame(np.asarray(matrix), index=clips.index.rename("clip_id"), columns=columns)
+    with atomic_write(out) as aside, aside.open("wb") as file:
+        if out.suffix == ".npz":
+            np.savez(file, **_arrays(table, embedder))
+        else:
+            table.reset_index().to_parquet(file, index=False)
+    return table
+
+
+def check_suffix(out: Path) -> None:
+    """Raise unless a table can be written under this name.
+
+    Parameters
+    ----------
+    out : Path
+        The file to write.
+
+    Raises
+    ------
+    ValueError
+        If its suffix is neither ``.npz`` nor ``.parquet``.
+    ImportError
+        If it is ``.parquet`` and pyarrow is not installed.
+    """
+    if out.suffix not in (".npz", ".parquet"):
+        raise ValueError(f"{out}: cannot write {out.suffix or 'a name without suffix'}; use .npz or .parquet")
+    if out.suffix == ".parquet":
+        import_optional("pyarrow", extra="parquet", purpose="Writing Parquet")
+
+
+def _arrays(table: pd.DataFrame, embedder: ClipEmbedder) -> dict[str, Any]:
+    return {
+        "clip_id": np.array([str(clip) for clip in table.index]),  # objects would have to be unpickled
+        "columns": np.array(list(table.columns), dtype=str),
+        "X": table.to_numpy(dtype=np.float32),
+        "encoder": np.array(json.dumps(embedder.description_, ensure_ascii=False)),
+        "pooling": np.array(embedder.pooling),
+    }

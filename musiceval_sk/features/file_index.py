@@ -6,7 +6,6 @@ The index only saves time: losing it costs hashing anew. Several processes may w
 import hashlib
 import os
 import time
-import uuid
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from musiceval_sk._files import atomic_write
 from musiceval_sk._text import printable
 from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features.audio import check_file, hash_file
@@ -79,19 +79,14 @@ class FileIndex:
         if self._n_new <= growth * self._n_written:
             return
         entries = np.array([(key, *values) for key, values in self._known.items()], dtype=_ENTRY)
-        aside = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
+            with atomic_write(self.path) as aside, aside.open("wb") as file:
                 np.save(file, entries, allow_pickle=False)
-            os.replace(aside, self.path)
             self._n_written, self._n_new = len(entries), 0
         except OSError as error:
             warnings.warn(
                 f"{self.path}: cannot keep the digests of files ({error})", UserWarning, stacklevel=3
             )
-        finally:
-            aside.unlink(missing_ok=True)
 
     def _digest(self, path: str | Path) -> bytes | AudioError:
         try:

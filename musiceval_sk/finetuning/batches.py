@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musiceval_sk._files import atomic_write
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import AudioError
@@ -95,10 +96,8 @@ class DecodedSounds:
 
     def _write(self, key: bytes, samples: np.ndarray) -> None:
         """Write a file that is whole once it has its name; two writers of one sound write the same."""
-        descriptor, aside = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
+        with atomic_write(self._file(key)) as aside, aside.open("wb") as file:
             np.save(file, samples)
-        os.replace(aside, self._file(key))
 
 
 class ClipBatches:

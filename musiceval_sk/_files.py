@@ -1,0 +1,80 @@
+"""Writing files whole or not at all, and digests of files: the only such code of the package."""
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Write a file aside, sync it to disk and give it its name; whoever dies meanwhile, the file before it stays.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; its folder is made. If it is a link, the file that it leads to is written.
+
+    Yields
+    ------
+    Path
+        Where to write: a name of its own beside the file, so that several may write one file, the last of whom wins. It is
+        removed if the block raises.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "scores.txt"
+    >>> with atomic_write(path) as aside:
+    ...     _ = aside.write_text("3.5")
+    >>> path.read_text()
+    '3.5'
+    """
+    target = Path(os.path.realpath(path))
+    make_folder(target.parent)
+    aside = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield aside
+        with aside.open("rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, target)
+        sync_folder(target.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each entered on disk before anything is written into it."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the names in a folder to disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that sync no folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(file: BinaryIO) -> bytes:
+    """Digest an open file from its beginning to its end: SHA-256, 32 bytes."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.digest()

@@ -1,0 +1,100 @@
+"""Writing whole or not at all: what is there before, during and after, and after a failure."""
+
+import hashlib
+import io
+import os
+import stat
+
+import pytest
+
+from musiceval_sk._files import atomic_write, file_digest
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_and_its_folder_is_made(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    with atomic_write(str(path)) as aside:
+        aside.write_text("whole")
+        assert not path.exists() and aside.parent == path.parent
+    assert path.read_text() == "whole"
+    assert names(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["half written", "nothing written"])
+def test_after_a_failure_the_file_before_stays_and_nothing_else(tmp_path, begun):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as aside:
+        if begun:
+            aside.write_text("ha")
+        raise KeyboardInterrupt
+    assert path.read_text() == "before"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_file_before(tmp_path, monkeypatch, step):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="No space left"), atomic_write(path) as aside:
+        aside.write_text("after")
+    assert path.read_text() == "before"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_content_is_on_disk_before_it_has_its_name_and_the_name_thereafter(tmp_path, monkeypatch):
+    steps, replace = [], os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda file: steps.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
+    )
+    monkeypatch.setattr(os, "replace", lambda *names: steps.append("name") or replace(*names))
+    with atomic_write(tmp_path / "a.txt") as aside:
+        aside.write_text("content")
+    assert steps == ["file", "name", "folder"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_write(path) as one, atomic_write(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"  # whose block ended last
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_permissions_are_those_of_a_fresh_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_write(tmp_path / "a.txt") as aside:
+            aside.write_text("")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "dangling"])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, there):
+    target, link = tmp_path / "elsewhere" / "a.txt", tmp_path / "link.txt"
+    target.parent.mkdir()
+    if there:
+        target.write_text("before")
+    link.symlink_to(target)
+    with atomic_write(link) as aside:
+        aside.write_text("after")
+    assert link.is_symlink() and target.read_text() == "after"
+    assert names(target.parent) == ["a.txt"]
+
+
+def test_the_digest_is_of_the_whole_file_wherever_it_was_read_to():
+    content = bytes(range(256)) * 10_000
+    file = io.BytesIO(content)
+    file.seek(100)
+    assert file_digest(file) == hashlib.sha256(content).digest()
