@@ -107,7 +107,7 @@ def curve(
         n_repeats=repeats,
         scale=scale,
         rater=None if anonymous else "rater",
-        features=f"{encoder}, {embedder._provenance()}",
+        features=f"{encoder}, {embedder.provenance()}",
         random_state=seed,
         n_jobs=jobs,
     )

@@ -19,95 +19,29 @@ A file is decoded, mixed and resampled in blocks: it takes the memory of the res
 for OGG, MP3 and FLAC, that of the file's bytes.
 """
 
-import hashlib
 import math
-import os
-import stat
 import warnings
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
-import pandas as pd
+import soundfile
+import soxr
 
 from musiceval_sk._files import file_digest
-from musiceval_sk._text import printable
-from musiceval_sk.datasets.clips import clip_times
 from musiceval_sk.exceptions import AudioError
+from musiceval_sk.features.sounds import Sound, check_file, unreadable
+from musiceval_sk.features.wholeness import survey
 
-_KINDS = {
-    "a folder": stat.S_ISDIR,
-    "a pipe": stat.S_ISFIFO,
-    "a socket": stat.S_ISSOCK,
-    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
-}
-
-
-@dataclass(frozen=True)
-class Sound:
-    """A sound file, or the part of it between two times; prints as it is named in messages.
-
-    Attributes
-    ----------
-    path : str
-        The file.
-    start_time, end_time : float
-        In seconds, 0 <= ``start_time`` < ``end_time``.
-    """
-
-    path: str
-    start_time: float = 0.0
-    end_time: float = math.inf
-
-    def __str__(self) -> str:
-        end = "the end" if self.end_time == math.inf else f"{self.end_time:.12g} s"
-        part = "" if self._is_whole else f" from {self.start_time:.12g} s to {end}"
-        return f"{printable(self.path)}{part}"
-
-    @property
-    def _is_whole(self) -> bool:
-        return self.start_time == 0 and self.end_time == math.inf
-
-    def key(self, digest: bytes) -> bytes:
-        """Say under what key vectors of this sound are stored.
-
-        Parameters
-        ----------
-        digest : bytes
-            SHA-256 of the file's bytes.
-
-        Returns
-        -------
-        bytes
-            The same for a whole file, else SHA-256 of it and the two times.
-        """
-        if self._is_whole:
-            return digest
-        return hashlib.sha256(digest + f"{self.start_time!r} {self.end_time!r}".encode()).digest()
-
-
-def sounds_of(clips: pd.DataFrame) -> pd.Series:
-    """Say for each clip what is to be heard of which file.
-
-    Parameters
-    ----------
-    clips : pandas.DataFrame
-        Clips table with ``path`` and, where clips are parts of files, ``start_time`` and ``end_time`` in seconds.
-
-    Returns
-    -------
-    pandas.Series of Sound
-        By clip id.
-
-    Raises
-    ------
-    ClipsTableError
-        If times are no numbers or out of order.
-    """
-    times = clip_times(clips)
-    sounds = [Sound(str(path), *row) for path, *row in zip(clips["path"], *times, strict=True)]
-    return pd.Series(sounds, index=clips.index, dtype=object)
+_MINIMUM_SECONDS = 0.1
+# Containers whose length can be held against the file's; libsndfile reads others, such as VOC, cut short without a word.
+_CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3")
+_LOWEST_RATE = 1000
+_BLOCK_SAMPLES = 1 << 18
+# Times are often rounded to two decimals.
+_TIME_ROUNDING = 0.01
+# Share of the channels' mean power below which they are said to cancel each other: 30 dB.
+_CANCELLED = 1e-3
 
 
 def read_audio(
@@ -185,19 +119,17 @@ def decode(sound: Sound, sample_rate: int, *, expected: bytes | None = None) -> 
     AudioError
         As of `read_audio`, or if the file has changed since it was digested; the message does not name it.
     """
-    from musiceval_sk.features.decoding import decode_file
-
     try:
         check_file(sound.path)
         with open(sound.path, "rb") as file:
-            decoded = decode_file(file, sound.start_time, sound.end_time, sample_rate)
+            decoded = _decode_file(file, sound, sample_rate)
             if expected is not None and sound.key(file_digest(file)) != expected:
                 raise AudioError("has changed while embeddings were being computed; run it again")
             return decoded
     except AudioError:
         raise
     except Exception as error:
-        raise AudioError(f"cannot be read ({_reason(error)})") from error
+        raise unreadable(error) from error
 
 
 def samples_expected(sound: Sound, sample_rate: int) -> float:
@@ -215,8 +147,6 @@ def samples_expected(sound: Sound, sample_rate: int) -> float:
     float
         As the header says, however absurd; 0 for what cannot be read.
     """
-    import soundfile
-
     try:
         check_file(sound.path)
         with open(sound.path, "rb") as file, soundfile.SoundFile(file) as opened:
@@ -269,89 +199,91 @@ def cut_windows(samples: np.ndarray, window_length: int, hop_length: int) -> np.
     return np.stack([samples[start : start + window_length] for start in starts])
 
 
-def check_file(path: str | Path) -> os.stat_result:
-    """Raise unless there is a file that can be opened without waiting.
-
-    Parameters
-    ----------
-    path : str or Path
-        Any path, be it no name that a file can have.
-
-    Returns
-    -------
-    os.stat_result
-        Of the file.
-
-    Raises
-    ------
-    AudioError
-        If there is none, or a folder, pipe, socket or device; the message does not name it.
-    """
+def _decode_file(file: BinaryIO, sound: Sound, sample_rate: int) -> tuple[np.ndarray, list[str]]:
+    """Decode block by block what is to be heard, once the container is known to be whole."""
+    if not file.read(1):
+        raise AudioError("the file is empty (0 bytes)")
+    file.seek(0)
     try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise AudioError(f"cannot be read ({_reason(error)})") from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = next((name for name, is_kind in _KINDS.items() if is_kind(status.st_mode)), "something else")
-        raise AudioError(f"cannot be read (is {kind}, not a file)")
-    return status
+        opened = soundfile.SoundFile(file)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        reason = getattr(error, "error_string", error)
+        raise AudioError(f"not a sound file that libsndfile can read ({reason})") from error
+    with opened:
+        rate, position = opened.samplerate, file.tell()
+        if opened.format not in _CONTAINERS:
+            raise AudioError(f"is {opened.format}, which is not read; convert it to WAV or FLAC")
+        if rate < _LOWEST_RATE:
+            raise AudioError(f"a sample rate of {rate} Hz is not that of music")
+        remark, least = survey(file, opened.format, opened.frames)
+        file.seek(position)
+        begin, end = round(sound.start_time * rate), opened.frames
+        is_cut = sound.end_time < math.inf
+        if is_cut:
+            end = round(sound.end_time * rate)
+            least = min(least, end)
+        mix = _Mix(rate, sample_rate)
+        heard = _read(opened, begin, min(end, opened.frames), mix)
+    if heard < least:
+        raise AudioError(
+            f"{heard / rate:.2f} s are read of at least {least / rate:.2f} s that the file is said to hold: it is "
+            "truncated, of several streams, or does not say its length; write it anew"
+        )
+    if heard < begin or (is_cut and heard < end - _TIME_ROUNDING * rate):
+        raise AudioError(f"ends before that, after {heard / rate:.2f} s")
+    return mix.finish(), [remark] * bool(remark) + mix.remarks
 
 
-def content_key(path: str | Path) -> bytes:
-    """Digest of a file's bytes, under which its vectors are stored.
-
-    Parameters
-    ----------
-    path : str or Path
-        Any file.
-
-    Returns
-    -------
-    bytes
-        SHA-256, 32 bytes; remembered within the process while size and modification time stay the same.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be read.
-    """
-    try:
-        status = check_file(path)
-        return _hash_once(os.path.realpath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    except AudioError as error:
-        raise AudioError(f"{printable(path)}: {error}") from error
+def _read(opened: Any, begin: int, end: int, mix: "_Mix") -> int:
+    """Decode up to a frame, mix what comes from another on, and count all that came."""
+    # soundfile seeks after each block where it can, which costs time with some codecs; others can only be read on.
+    opened.seekable = lambda: False
+    length, heard = max(_BLOCK_SAMPLES // opened.channels, 1), 0
+    while heard < end:
+        try:
+            block = opened.read(min(length, end - heard), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            place = f"{heard / opened.samplerate:.2f} s ({error.error_string})"
+            raise AudioError(f"truncated or damaged, it cannot be decoded on from {place}") from error
+        if not len(block):
+            break
+        mix.add(block[max(begin - heard, 0) :])
+        heard += len(block)
+    return heard
 
 
-def hash_file(path: str | Path) -> bytes:
-    """Digest a file's bytes anew.
+class _Mix:
+    """Mono samples at the wanted rate, growing block by block."""
 
-    Parameters
-    ----------
-    path : str or Path
-        Any file.
+    def __init__(self, rate: int, sample_rate: int):
+        # Gives the bits of soxr.resample on the whole.
+        self._stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+        self._samples = bytearray()  # grows in place
+        self._rate, self._frames, self._broken = rate, 0, 0
+        self._power = self._power_of_channels = 0.0
 
-    Returns
-    -------
-    bytes
-        SHA-256, 32 bytes.
+    def add(self, block: np.ndarray) -> None:
+        self._frames += len(block)
+        self._broken += np.count_nonzero(~np.isfinite(block))
+        if self._broken or not len(block):
+            return
+        mono = block.mean(axis=1)
+        self._power += float(np.vdot(mono, mono))
+        self._power_of_channels += float(np.vdot(block, block)) / block.shape[1]
+        self._samples += self._stream.resample_chunk(mono).tobytes()
 
-    Raises
-    ------
-    AudioError
-        If the file cannot be read; the message does not name it.
-    """
-    try:
-        check_file(path)
-        with open(path, "rb") as file:
-            return file_digest(file)
-    except OSError as error:
-        raise AudioError(f"cannot be read ({_reason(error)})") from error
+    def finish(self) -> np.ndarray:
+        seconds = self._frames / self._rate
+        if seconds < _MINIMUM_SECONDS:
+            raise AudioError(f"too short, {seconds:.3f} s; at least {_MINIMUM_SECONDS} s are needed")
+        if self._broken:
+            raise AudioError(f"{self._broken} samples are nan or infinite")
+        self._samples += self._stream.resample_chunk(np.empty(0, np.float32), last=True).tobytes()
+        return np.frombuffer(self._samples, dtype=np.float32)
 
-
-@lru_cache(maxsize=1 << 10)
-def _hash_once(path: str, size: int, modified: int, changed: int) -> bytes:
-    return hash_file(path)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    @property
+    def remarks(self) -> list[str]:
+        if self._power >= _CANCELLED * self._power_of_channels:
+            return []
+        share = self._power / self._power_of_channels
+        return [f"its channels cancel each other: of their power {share:.1g} is left in the mix to mono"]

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.features.encoders.base import Encoder, Modality
 from musiceval_sk.features.store import EmbeddingStore
 
-_ABSENT = object()
-_LONG = 24
-_SHOWN = 12
+_ABSENT = "absent"
+_LONG, _SHOWN = 24, 12
 
 
 def describe_difference(store: EmbeddingStore, encoder: Encoder, modality: Modality = "audio") -> str:
@@ -42,39 +41,21 @@ def describe_difference(store: EmbeddingStore, encoder: Encoder, modality: Modal
     """
     if (modality, encoder.fingerprint_of(modality)) in store.groups():
         return ""
-    stored = store.encoders()
-    named = [description.get("name") == encoder.name for description in stored["encoder"]]
-    others = stored[
-        [match and kind == modality for match, kind in zip(named, stored["modality"], strict=True)]
+    current, stored = encoder.describe(modality), store.encoders()
+    others = [
+        (_differing(description, current), -items, description)
+        for description, kind, items in zip(
+            stored["encoder"], stored["modality"], stored["items"], strict=True
+        )
+        if description.get("name") == encoder.name and kind == modality
     ]
-    if others.empty:
+    if not others:
         return ""
-    current = encoder.describe(modality)
-    ranked = sorted(
-        zip(others["encoder"], others["items"], strict=True),
-        key=lambda pair: (len(differing_fields(pair[0], current)), -pair[1]),
-    )
-    nearest, count = ranked[0]
-    noun = {"audio": "sound", "text": "prompt"}[modality] + ("s" if count > 1 else "")
-    more = f" (+{len(ranked) - 1} more encodings of that name)" if len(ranked) > 1 else ""
+    _, count, nearest = min(others, key=lambda other: (len(other[0]), other[1]))
+    noun = {"audio": "sound", "text": "prompt"}[modality]
+    more = f" (+{len(others) - 1} more encodings of that name)" if len(others) > 1 else ""
     fields = compare_descriptions(nearest, current, "there", "here")
-    return f"the store holds {count} {noun} of {encoder.name} with another {fields}{more}"
-
-
-def differing_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Name the fields in which two descriptions differ.
-
-    Parameters
-    ----------
-    before, now : dict
-        Descriptions, see `Encoder.describe`.
-
-    Returns
-    -------
-    list of str
-        In the order in which they are described, those that only ``before`` has at the end.
-    """
-    return [name for name in {**now, **before} if before.get(name, _ABSENT) != now.get(name, _ABSENT)]
+    return f"the store holds {counted(-count, noun)} of {encoder.name} with another {fields}{more}"
 
 
 def compare_descriptions(before: dict[str, Any], now: dict[str, Any], then_word: str, now_word: str) -> str:
@@ -90,17 +71,18 @@ def compare_descriptions(before: dict[str, Any], now: dict[str, Any], then_word:
     Returns
     -------
     str
-        Such as ``"version: 1 at fit, 2 now; hop_seconds: 10.0 at fit, 5.0 now"``; at most five fields.
+        Such as ``"version: 1 at fit, 2 now; hop_seconds: 10.0 at fit, 5.0 now"``; at most five fields, those that only
+        ``before`` has at the end.
     """
     parts = []
-    for name in differing_fields(before, now):
-        then_value, now_value = _shown(before.get(name, _ABSENT), now.get(name, _ABSENT))
-        parts.append(f"{name}: {then_value} {then_word}, {now_value} {now_word}")
+    for name in _differing(before, now):
+        texts = [str(description.get(name, _ABSENT)) for description in (before, now)]
+        short = [text if len(text) <= _LONG else f"{text[:_SHOWN]}…" for text in texts]
+        # Digests are shortened, unless they would then look the same.
+        then, current = short if len(set(short)) > 1 else texts
+        parts.append(f"{name}: {then} {then_word}, {current} {now_word}")
     return listed(parts, separator="; ")
 
 
-def _shown(*values: Any) -> list[str]:
-    """Shorten digests, unless they would then look the same."""
-    texts = ["absent" if value is _ABSENT else str(value) for value in values]
-    short = [text if len(text) <= _LONG else f"{text[:_SHOWN]}…" for text in texts]
-    return short if len(set(short)) == len(short) else texts
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [name for name in {**now, **before} if before.get(name, _ABSENT) != now.get(name, _ABSENT)]

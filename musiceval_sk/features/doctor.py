@@ -2,15 +2,14 @@
 
 import importlib.util
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders import Encoder, get_encoder, list_encoders
-from musiceval_sk.features.encoders.base import Modality
+from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.store import EmbeddingStore
 from musiceval_sk.features.store.maintain import store_info
 
@@ -18,7 +17,6 @@ _EXTRAS = {
     "hf-clap": ("hf", ("transformers", "tokenizers", "safetensors")),
     "laion-clap": ("clap", ("laion_clap", "transformers", "tokenizers")),
 }
-_COLUMNS = ["subject", "part", "ok", "asked", "finding"]
 
 
 def check_setup(
@@ -44,8 +42,8 @@ def check_setup(
     Returns
     -------
     pandas.DataFrame
-        One row a thing that was tried: ``subject`` (an encoder's name or "store"), ``part``, whether it is ``ok``,
-        whether it was ``asked`` for (the store always is), and the ``finding``, with the fix if it is not ok.
+        One row a thing that was tried: ``subject`` (an encoder's name or "store"), ``part``, whether it was ``asked``
+        for (the store always is), whether it is ``ok``, and the ``finding``, with the fix if it is not ok.
 
     Raises
     ------
@@ -55,46 +53,44 @@ def check_setup(
     Examples
     --------
     >>> found = check_setup(encoder="spectral")
-    >>> found.loc[found["subject"] == "spectral", ["part", "ok", "asked"]].values.tolist()
+    >>> found.loc[found["subject"] == "spectral", ["part", "asked", "ok"]].values.tolist()
     [['audio', True, True], ['text', True, True]]
     """
     store = store or EmbeddingStore()
     if encoder is not None:
         get_encoder(encoder, **options)
-    rows = _store_rows(store)
+    found = [
+        ("store", "readable", True, *_tried(_store_content, store)),
+        ("store", "writable", True, *_tried(_writable_folder, store)),
+    ]
     for name in list_encoders():
-        if name == encoder or (encoder is None and options and _takes(name, options)):
-            rows += _encoder_rows(name, options, tuple(modalities))
-        else:
-            rows += _encoder_rows(name, {}, ())
-    return pd.DataFrame(rows, columns=_COLUMNS)
+        takes_options, _ = _tried(get_encoder, name, **options)
+        is_asked = name == encoder or (encoder is None and bool(options) and takes_options)
+        if name in _EXTRAS:
+            found.append((name, "packages", is_asked, *_tried(_packages, *_EXTRAS[name])))
+        is_made, made = _tried(get_encoder, name, **options if is_asked else {})
+        if not is_made:
+            found.append((name, "encoder", is_asked, False, made))
+            continue
+        for tower in MODALITIES:
+            found.append((name, tower, is_asked and tower in modalities, *_tried(_tower, made, tower)))
+    return pd.DataFrame(found, columns=["subject", "part", "asked", "ok", "finding"])
 
 
-def _takes(name: str, options: dict[str, Any]) -> bool:
+def _tried(look: Callable[..., Any], *what: Any, **options: Any) -> tuple[bool, Any]:
+    """Whether there was no error, and what was found or what the error says to do."""
     try:
-        get_encoder(name, **options)
-    except (ValueError, ImportError):
-        return False
-    return True
+        return True, look(*what, **options)
+    except Exception as error:  # a third party's package may fail in any way
+        return False, str(error)
 
 
-def _encoder_rows(name: str, options: dict[str, Any], wanted: tuple[str, ...]) -> list[tuple]:
-    rows = _package_rows(name, asked=bool(wanted))
-    try:
-        made = get_encoder(name, **options)
-    except Exception as error:  # a third party's package may fail in any way when it is imported
-        return [*rows, (name, "encoder", False, bool(wanted), str(error))]
-    towers: tuple[Modality, ...] = ("audio", "text")
-    return [*rows, *((name, tower, *_tower(made, tower, tower in wanted)) for tower in towers)]
-
-
-def _package_rows(name: str, asked: bool) -> list[tuple]:
-    extra, modules = _EXTRAS.get(name, ("", ()))
+def _packages(extra: str, modules: tuple[str, ...]) -> str:
     missing = [module for module in modules if not _installed(module)]
     if missing:
         fix = f'pip install "musiceval_sk[{extra}]"'
-        return [(name, "packages", False, asked, f"not installed: {', '.join(missing)}. Install with: {fix}")]
-    return [(name, "packages", True, asked, f"installed: {', '.join(modules)}")] if modules else []
+        raise ImportError(f"not installed: {', '.join(missing)}. Install with: {fix}")
+    return f"installed: {', '.join(modules)}"
 
 
 def _installed(module: str) -> bool:
@@ -104,49 +100,29 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _tower(encoder: Encoder, modality: Modality, asked: bool) -> tuple[bool, bool, str]:
-    try:
-        description = encoder.describe(modality)
-    except Exception as error:  # as above; ours say in their message what to do
-        return False, asked, str(error)
-    checkpoint = description.get("checkpoint_sha256")
+def _tower(encoder: Encoder, modality: Modality) -> str:
+    checkpoint = encoder.describe(modality).get("checkpoint_sha256")
     files = f", checkpoint {checkpoint[:12]}" if checkpoint else ""
-    return True, asked, f"ready{files}, fingerprint {encoder.fingerprint_of(modality)}"
+    return f"ready{files}, fingerprint {encoder.fingerprint_of(modality)}"
 
 
-def _store_rows(store: EmbeddingStore) -> list[tuple]:
-    return [
-        ("store", "readable", *_readable(store)),
-        ("store", "writable", *_writable(store)),
-    ]
-
-
-def _readable(store: EmbeddingStore) -> tuple[bool, bool, str]:
+def _store_content(store: EmbeddingStore) -> str:
     try:
         info = store_info(store)
     except (StoreError, OSError) as error:
-        return False, True, f"{store.path}: {error}"
+        raise StoreError(f"{store.path}: {error}") from error
     if info.unreadable:
-        reasons = " ".join(info.unreadable.values())
-        return False, True, f"{reasons}"
+        raise StoreError(" ".join(info.unreadable.values()))
     if info.version is None:
-        return True, True, f"{store.path}: nothing stored yet"
+        return f"{store.path}: nothing stored yet"
     items = int(info.encoders["items"].sum())
-    return True, True, f"{store.path}: format {info.version}, {items:,} items, {info.n_parts} parts"
+    return f"{store.path}: format {info.version}, {items:,} items, {info.n_parts} parts"
 
 
-def _writable(store: EmbeddingStore) -> tuple[bool, bool, str]:
-    for folder in (store.parts_folder, store.path.parent):
-        there = _nearest(folder)
+def _writable_folder(store: EmbeddingStore) -> str:
+    for folder in (store.parts_folder.absolute(), store.path.parent.absolute()):
+        there = next(one for one in (folder, *folder.parents) if one.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             fix = f"chmod u+wx {there}, or name another place with --cache or MUSICEVAL_CACHE"
-            return False, True, f"{there}: not a folder that may be written to. Fix: {fix}"
-    return True, True, f"{store.path.parent.absolute()}: may be written to"
-
-
-def _nearest(folder: Path) -> Path:
-    """Find the folder, or the one in which it would be made."""
-    folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder
+            raise StoreError(f"{there}: not a folder that may be written to. Fix: {fix}")
+    return f"{store.path.parent.absolute()}: may be written to"

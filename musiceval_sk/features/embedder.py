@@ -17,8 +17,9 @@ from musiceval_sk.exceptions import ModelFileError
 from musiceval_sk.features.differences import compare_descriptions
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
-from musiceval_sk.features.extract import extract, text_key
+from musiceval_sk.features.extract import ExtractionReport, extract, text_key
 from musiceval_sk.features.pooling import POOLINGS, check_pooling, pool, provenance
+from musiceval_sk.features.sounds import FileIndex
 from musiceval_sk.features.store import EmbeddingStore
 
 
@@ -136,46 +137,80 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         ModelFileError
             If the encoder is not the one of `fit`.
         """
-        check_is_fitted(self, "fingerprint_")
-        check_clips(clips, columns=self.input_columns())
-        self.check_encoder()
-        store = EmbeddingStore(self.cache)
-        report = extract(clips, self.encoder_, store, modality=self.modality, n_jobs=self.n_jobs, strict=True)  # type: ignore[arg-type]
-        table = self.read_extracted(clips, store, report.audio_keys)
+        table, _ = self.embed(clips, strict=True)
         return table if _get_output_config("transform", self)["dense"] == "pandas" else table.to_numpy()
 
-    def read_extracted(
-        self, clips: pd.DataFrame, store: EmbeddingStore, audio_keys: pd.Series
-    ) -> pd.DataFrame:
-        """Read the vectors of clips that `extract` has just stored, without looking at the files again.
+    def embed(
+        self,
+        clips: pd.DataFrame,
+        *,
+        strict: bool = False,
+        any_encoder: bool = False,
+        progress: bool | None = None,
+        store: EmbeddingStore | None = None,
+        file_index: FileIndex | None = None,
+    ) -> tuple[pd.DataFrame, ExtractionReport]:
+        """Embed the clips that can be read, and say which are left out.
 
         Parameters
         ----------
         clips : pandas.DataFrame
-            Clips table, without what could not be read.
-        store : EmbeddingStore
-            Where they are.
-        audio_keys : pandas.Series
-            Of the report of `extract`; not read where only prompts are embedded.
+            Clips table.
+        strict : bool, default=False
+            Whether to stop at the first clip that cannot be read, as `transform` does.
+        any_encoder : bool, default=False
+            Whether to go on with an encoder that is no longer the one of `fit`.
+        progress, file_index
+            As for `extract`.
+        store : EmbeddingStore, default=None
+            The store of `cache`, already open.
 
         Returns
         -------
-        pandas.DataFrame [shape=(n_clips, n_features)], float32
-            What `transform` gives as a table.
+        table : pandas.DataFrame [shape=(n_readable_clips, n_features)], float32
+            One row a clip that can be read, see `get_feature_names_out`.
+        report : ExtractionReport
+            Its ``skipped`` names the others, with the reasons.
 
         Raises
         ------
-        StoreError
-            If a vector is not stored.
+        AudioError
+            With ``strict``, if a clip cannot be read.
+        ModelFileError
+            If the encoder is not the one of `fit`, unless any is taken.
+
+        Warns
+        -----
+        SkippedWarning
+            If clips were skipped; with their count.
+
+        Examples
+        --------
+        >>> from tempfile import mkdtemp
+        >>> from musiceval_sk import ClipEmbedder, make_listening_test
+        >>> test = make_listening_test(mkdtemp(), n_systems=2, n_prompts=2, n_raters=5, seconds=1.0)
+        >>> embedder = ClipEmbedder("spectral", cache=mkdtemp() + "/embeddings.h5").fit(test.clips)
+        >>> table, report = embedder.embed(test.clips)
+        >>> table.shape, len(report.skipped)
+        ((4, 466), 0)
         """
-        keys = {
-            "audio": list(audio_keys.reindex(clips.index)) if "audio" in self._modalities() else [],
-            "text": [text_key(prompt) for prompt in clips.get("prompt", [])],
-        }
-        vectors = np.hstack([self._read(store, modality, keys[modality]) for modality in self._modalities()])
-        table = pd.DataFrame(vectors, index=clips.index, columns=self.get_feature_names_out())
-        table.attrs["encoder_fingerprint"] = self._provenance()
-        return table
+        check_is_fitted(self, "fingerprint_")
+        check_clips(clips, columns=self.input_columns())
+        if not any_encoder:
+            self.check_encoder()
+        store = store or EmbeddingStore(self.cache)
+        options = {"n_jobs": self.n_jobs, "progress": progress, "strict": strict, "file_index": file_index}
+        report = extract(clips, self.encoder_, store, modality=self.modality, **options)  # type: ignore[arg-type]
+        clips = clips.drop(index=report.skipped.index)
+        vectors = {}
+        if "audio" in self.description_:
+            vectors["audio"] = self._read(store, "audio", report.audio_keys[clips.index], self.pooling)
+        if "text" in self.description_:
+            vectors["text"] = self._read(store, "text", clips["prompt"].map(text_key), "first")
+        columns = self.get_feature_names_out()
+        table = pd.DataFrame(np.hstack(list(vectors.values())), index=clips.index, columns=columns)
+        table.attrs["encoder_fingerprint"] = self.provenance()
+        return table, report
 
     def check_encoder(self) -> None:
         """Raise unless the encoder is still that of `fit`; `transform` does so by itself.
@@ -185,11 +220,29 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         ModelFileError
             If its fingerprint is another; the message names the fields that differ.
         """
-        if self._fingerprint() != self.fingerprint_:
-            raise ModelFileError(
-                f"this embedder was fitted with encoder {self.fingerprint_}, but {self.encoder_!r} is now "
-                f"{self._fingerprint()}: its checkpoint or settings have changed ({self._changes()})"
-            )
+        if self._fingerprint() == self.fingerprint_:
+            return
+        changes = {
+            modality: compare_descriptions(before, self.encoder_.describe(modality), "at fit", "now")
+            for modality, before in self.description_.items()
+        }
+        words = "; ".join(f"{modality} {fields}" for modality, fields in changes.items() if fields)
+        raise ModelFileError(
+            f"this embedder was fitted with encoder {self.fingerprint_}, but {self.encoder_!r} is now "
+            f"{self._fingerprint()}: its checkpoint or settings have changed ({words})"
+        )
+
+    def provenance(self) -> str:
+        """Say what makes two tables comparable: whose vectors they are, and for sound how windows became one.
+
+        Returns
+        -------
+        str
+            What a table notes in ``attrs["encoder_fingerprint"]``.
+        """
+        return (
+            provenance(self.fingerprint_, self.pooling) if "audio" in self.description_ else self.fingerprint_
+        )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names such as ``audio_0`` or, with "mean+std", ``audio_std_0``.
@@ -228,25 +281,11 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
     def _fingerprint(self) -> str:
         return "+".join(self.encoder_.fingerprint_of(modality) for modality in self._modalities())
 
-    def _provenance(self) -> str:
-        """Say what makes two tables comparable: whose vectors, and for sound how windows became one."""
-        if "audio" not in self._modalities():
-            return self.fingerprint_
-        return provenance(self.fingerprint_, self.pooling)
-
-    def _changes(self) -> str:
-        """Field by field, what distinguishes the encoder from that of `fit`."""
-        changes = {
-            modality: compare_descriptions(
-                self.description_[modality], self.encoder_.describe(modality), "at fit", "now"
-            )
-            for modality in self._modalities()
-        }
-        return "; ".join(f"{modality} {fields}" for modality, fields in changes.items() if fields)
-
-    def _read(self, store: EmbeddingStore, modality: Modality, keys: list[bytes]) -> np.ndarray:
-        vectors, offsets = store.read(modality, self.encoder_.fingerprint_of(modality), keys)
-        return pool(vectors, offsets, self.pooling if modality == "audio" else "first")
+    def _read(self, store: EmbeddingStore, modality: Modality, keys: pd.Series, pooling: str) -> np.ndarray:
+        if keys.empty:
+            return np.empty((0, self.encoder_.dim(modality) * len(POOLINGS[pooling])), dtype=np.float32)
+        vectors, offsets = store.read(modality, self.encoder_.fingerprint_of(modality), list(keys))
+        return pool(vectors, offsets, pooling)
 
 
 def export_embeddings(clips: pd.DataFrame, embedder: ClipEmbedder, out: str | Path) -> pd.DataFrame:

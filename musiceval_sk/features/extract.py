@@ -1,4 +1,7 @@
-"""The feature stage: embed what the store does not hold yet."""
+"""The feature stage: embed what the store does not hold yet.
+
+Clips are keyed by content, the store says which keys it lacks, and those are decoded, embedded and written batch by batch.
+"""
 
 import hashlib
 import time
@@ -14,12 +17,11 @@ import pandas as pd
 from musiceval_sk._text import counted, listed, printable
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
-from musiceval_sk.features.audio import Sound, sounds_of
 from musiceval_sk.features.differences import describe_difference
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
-from musiceval_sk.features.file_index import FileIndex
-from musiceval_sk.features.pipeline import embed_batches
+from musiceval_sk.features.pipeline import Batch, embed_batches
+from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore
 
 # An index in a caller's hands is written when it has grown by a quarter.
@@ -27,7 +29,7 @@ _GROWTH = 0.25
 _COLUMNS: dict[Modality, str] = {"audio": "path", "text": "prompt"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class ExtractionReport:
     """What `extract` did.
 
@@ -137,68 +139,32 @@ def extract(
     started = time.perf_counter()
     encoder = get_encoder(encoder)
     store = store if isinstance(store, EmbeddingStore) else EmbeddingStore(store)
-    stored, reused = {}, {}
-    skipped = keys_of_clips = pd.Series(dtype=object)
     wanted = MODALITIES if modality == "both" else (modality,)
-    notes = [note for tower in wanted if (note := describe_difference(store, encoder, tower))]
     check_clips(clips, columns=[_COLUMNS[tower] for tower in wanted], filled=True)
+    report = ExtractionReport(encoder.name, str(store.path))
+    report.notes += [note for tower in wanted if (note := describe_difference(store, encoder, tower))]
     if "text" in wanted:
         warn_of_blank_prompts(clips["prompt"], stacklevel=3)
-        prompts = {text_key(prompt): prompt for prompt in clips["prompt"]}
-        missing = _missing(store, "text", encoder, list(prompts))
-        for begin in range(0, len(missing), encoder.batch_size):
-            keys = missing[begin : begin + encoder.batch_size]
-            vectors = encoder.encode_text([prompts[key] for key in keys])
-            store.append("text", encoder.describe("text"), keys, list(vectors[:, np.newaxis]))
-        stored["text"], reused["text"] = len(missing), len(prompts) - len(missing)
+        _embed_prompts(clips["prompt"], encoder, store, report)
     if "audio" in wanted:
-        index = file_index or open_file_index(store, verify=verify)
+        index = file_index or FileIndex.beside(store.path, verify=verify)
         sounds = sounds_of(clips)
-        keys_of_clips, skipped = audio_keys(sounds, index)
+        report.audio_keys, unreadable = index.keys(sounds)
         index.save(growth=0.0 if file_index is None else _GROWTH)
-        _stop_if(strict, skipped)
-        sound_of = dict(zip(keys_of_clips, sounds[keys_of_clips.index], strict=True))
-        missing = _missing(store, "audio", encoder, list(sound_of))
-        failed, remarks = _embed_missing(
-            encoder, store, {key: sound_of[key] for key in missing}, n_jobs, batch_size, progress, strict
-        )
-        skipped = pd.concat([skipped, _named(keys_of_clips, failed, sounds)])
-        odd = _named(keys_of_clips, {key: "; ".join(some) for key, some in remarks.items()}, sounds)
+        _stop_if(strict, unreadable)
+        failed, odd = _embed_sounds(sounds, encoder, store, report, n_jobs, batch_size, progress, strict)
+        skipped = pd.concat([unreadable, failed])
+        report.skipped = clips.loc[skipped.index, ["path"]].assign(reason=skipped)
         if len(odd):
-            notes.append(f"{counted(len(odd), 'clip is', 'clips are')} heard, but: {listed(odd)}")
-            warnings.warn(notes[-1], UserWarning, stacklevel=2)
-        stored["audio"], reused["audio"] = len(missing) - len(failed), len(sound_of) - len(missing)
-    if any(stored.values()):
+            report.notes.append(f"{counted(len(odd), 'clip is', 'clips are')} heard, but: {listed(odd)}")
+            warnings.warn(report.notes[-1], UserWarning, stacklevel=2)
+    if any(report.stored.values()):
         _tidy(store)
-    if len(skipped):
-        warnings.warn(
-            f"skipped {len(skipped)} of {len(clips)} clips: {listed(skipped)}",
-            SkippedWarning,
-            stacklevel=2,
-        )
-    reasons = clips.reindex(columns=["path"]).loc[skipped.index].assign(reason=skipped)
-    seconds = time.perf_counter() - started
-    return ExtractionReport(
-        encoder.name, str(store.path), stored, reused, reasons, seconds, notes, keys_of_clips
-    )
-
-
-def open_file_index(store: EmbeddingStore, *, verify: bool = False) -> FileIndex:
-    """Read the digests of sound files that are kept beside a store.
-
-    Parameters
-    ----------
-    store : EmbeddingStore
-        The store.
-    verify : bool, default=False
-        Whether to hash every file again, whatever the index says.
-
-    Returns
-    -------
-    FileIndex
-        Empty where there was none.
-    """
-    return FileIndex(f"{store.path}.files.npy", verify=verify)
+    if len(report.skipped):
+        words = f"skipped {len(report.skipped)} of {len(clips)} clips: {listed(report.skipped['reason'])}"
+        warnings.warn(words, SkippedWarning, stacklevel=2)
+    report.seconds = time.perf_counter() - started
+    return report
 
 
 def text_key(prompt: str) -> bytes:
@@ -242,80 +208,63 @@ def warn_of_blank_prompts(prompts: pd.Series, *, stacklevel: int = 2) -> None:
         )
 
 
-def audio_keys(sounds: pd.Series, index: FileIndex) -> tuple[pd.Series, pd.Series]:
-    """Digest every sound, and set aside those whose files cannot be opened.
-
-    Parameters
-    ----------
-    sounds : pandas.Series of Sound
-        By clip id, see `sounds_of`.
-    index : FileIndex
-        Digests of earlier runs.
-
-    Returns
-    -------
-    keys : pandas.Series
-        Keys by clip id, in the same order, without the unreadable.
-    unreadable : pandas.Series
-        Reasons by clip id.
-    """
-    paths = dict.fromkeys(sound.path for sound in sounds)
-    digests = dict(zip(paths, index.digests(paths), strict=True))
-    found = [
-        digest if isinstance(digest := digests[sound.path], AudioError) else sound.key(digest)
-        for sound in sounds
-    ]
-    keys = pd.Series(found, index=sounds.index, dtype=object)
-    unreadable = keys.map(lambda key: isinstance(key, AudioError)).astype(bool)
-    return keys[~unreadable], keys[unreadable].map(str)
+def _embed_prompts(
+    texts: pd.Series, encoder: Encoder, store: EmbeddingStore, report: ExtractionReport
+) -> None:
+    prompts = {text_key(prompt): prompt for prompt in texts}
+    missing = list(_missing(store, "text", encoder, prompts))
+    for begin in range(0, len(missing), encoder.batch_size):
+        keys = missing[begin : begin + encoder.batch_size]
+        vectors = encoder.encode_text([prompts[key] for key in keys])
+        store.append("text", encoder.describe("text"), keys, list(vectors[:, np.newaxis]))
+    report.stored["text"], report.reused["text"] = len(missing), len(prompts) - len(missing)
 
 
-def _missing(store: EmbeddingStore, modality: Modality, encoder: Encoder, keys: list[bytes]) -> list[bytes]:
-    there = store.contains(modality, encoder.fingerprint_of(modality), keys)
-    return [key for key, known in zip(keys, there, strict=True) if not known]
+def _missing(store: EmbeddingStore, modality: Modality, encoder: Encoder, items: dict) -> dict:
+    """Leave out the keys, of sounds or prompts, whose vectors are stored."""
+    there = store.contains(modality, encoder.fingerprint_of(modality), list(items))
+    return {key: item for (key, item), known in zip(items.items(), there, strict=True) if not known}
 
 
-def _embed_missing(
+def _embed_sounds(
+    sounds: pd.Series,
     encoder: Encoder,
     store: EmbeddingStore,
-    sounds: dict[bytes, Sound],
+    report: ExtractionReport,
     n_jobs: int | None,
     batch_size: int | None,
     progress: bool | None,
     strict: bool,
-) -> tuple[dict[bytes, str], dict[bytes, list[str]]]:
-    """Embed sounds batch by batch into the store; return the reasons of those that failed, and remarks."""
+) -> tuple[pd.Series, pd.Series]:
+    """Write each batch while the next one is embedded; say by clip why some failed, and what is odd about others."""
     from tqdm import tqdm
 
-    failed: dict[bytes, str] = {}
-    remarks: dict[bytes, list[str]] = {}
-    if not sounds:
-        return failed, remarks
-    description = encoder.describe("audio")
-    hidden = None if progress is None else not progress
-    bar = tqdm(total=len(sounds), desc=encoder.name, unit="clip", disable=hidden)
+    keys = report.audio_keys
+    sound_of = dict(zip(keys, sounds[keys.index], strict=True))
+    missing = _missing(store, "audio", encoder, sound_of)
+    done = Batch()
+    hidden = not missing or (None if progress is None else not progress)
+    bar = tqdm(total=len(missing), desc=encoder.name, unit="clip", disable=hidden)
     with bar, ThreadPoolExecutor(1) as writer:
         writing = writer.submit(lambda: "")
-        for batch in embed_batches(encoder, sounds, n_jobs, batch_size):
+        for batch in embed_batches(encoder, missing, n_jobs, batch_size) if missing else ():
             writing.result()
             if batch.vectors:
-                writing = writer.submit(
-                    store.append, "audio", description, list(batch.vectors), list(batch.vectors.values())
-                )
-            failed |= batch.failed
-            remarks |= batch.remarks
-            _stop_if(strict, (f"{sounds[key]}: {reason}" for key, reason in batch.failed.items()))
+                content = list(batch.vectors), list(batch.vectors.values())
+                writing = writer.submit(store.append, "audio", encoder.describe("audio"), *content)
+            done.add(Batch({}, batch.failed, batch.remarks))
+            _stop_if(strict, (f"{missing[key]}: {reason}" for key, reason in batch.failed.items()))
             bar.update(len(batch))
         writing.result()
-    return failed, remarks
+    report.stored["audio"] = len(missing) - len(done.failed)
+    report.reused["audio"] = len(sound_of) - len(missing)
 
+    def by_clip(words: dict[bytes, str]) -> pd.Series:
+        found = keys.map(words).dropna()
+        texts = [f"{sounds[clip]}: {word}" for clip, word in found.items()]
+        return pd.Series(texts, index=found.index, dtype=object)
 
-def _named(keys: pd.Series, words: dict[bytes, str], sounds: pd.Series) -> pd.Series:
-    """Give every clip the words about its key, under the clip's own path."""
-    found = keys.map(words).dropna()
-    return pd.Series(
-        [f"{sounds[clip]}: {word}" for clip, word in found.items()], index=found.index, dtype=object
-    )
+    return by_clip(done.failed), by_clip({key: "; ".join(some) for key, some in done.remarks.items()})
 
 
 def _tidy(store: EmbeddingStore) -> None:
@@ -328,6 +277,5 @@ def _tidy(store: EmbeddingStore) -> None:
 
 
 def _stop_if(strict: bool, reasons: Iterable[str]) -> None:
-    if strict:
-        for reason in reasons:
-            raise AudioError(reason)
+    for reason in reasons if strict else ():
+        raise AudioError(reason)

@@ -1,25 +1,25 @@
 """Embedding many sounds: decoding runs ahead of the model, in threads here or in worker processes elsewhere.
 
-In a process, three stages hand on to each other: threads decode (`_decoded`), clips gather until they fill a batch of the
-model (`_gathered`), and a thread encodes one batch while the next one gathers (`_encoded`); two do where the model computes on a
-GPU, so that one copies while the other computes. What is decoded ahead and what is being encoded are each at most
-`_SAMPLES_AHEAD` samples, or one clip if that is longer.
+In a process, threads decode (`_decoded_ahead`), clips gather until they fill a batch of the model (`_gathered`), and a thread
+encodes one batch while the next one gathers (`_encoded`); two do where the model computes on a GPU, so that one copies while
+the other computes. What is decoded ahead and what is being encoded are each at most `_SAMPLES_AHEAD` samples, or one clip if
+that is longer.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import AudioError
-from musiceval_sk.features.audio import Sound, decode, samples_expected
+from musiceval_sk.features.audio import decode, samples_expected
 from musiceval_sk.features.encoders import Encoder
+from musiceval_sk.features.sounds import Sound
 
 _DECODERS_BESIDE_A_MODEL = 2
 _CLIPS_A_BATCH = 16
@@ -54,15 +54,17 @@ def embed_batches(
     encoder: Encoder, sounds: dict[bytes, Sound], n_jobs: int | None, size: int | None
 ) -> Iterator[Batch]:
     """Embed sounds, ``size`` at a time. Reasons and remarks do not name the sound."""
-    from joblib import effective_n_jobs
+    from joblib import Parallel, delayed, effective_n_jobs
 
     if effective_n_jobs(n_jobs) == 1:
-        yield from _embed_ahead(encoder, sounds, size)
+        yield from _embed_here(encoder, sounds, size or max(_CLIPS_A_BATCH, encoder.batch_size))
         return
     remaining, deaths = dict(sounds), 0
     while remaining:
+        batches = _split(remaining, size or _CLIPS_A_BATCH)
+        tasks = (delayed(_embed_in_worker)(encoder, batch) for batch in batches)
         try:
-            for batch in _embed_in_workers(encoder, remaining, n_jobs, size or _CLIPS_A_BATCH):
+            for batch in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
                 for key in (*batch.vectors, *batch.failed):
                     del remaining[key]
                 deaths = 0
@@ -77,15 +79,10 @@ def embed_batches(
                 ) from error
 
 
-def _embed_in_workers(
-    encoder: Encoder, sounds: dict[bytes, Sound], n_jobs: int | None, size: int
-) -> Iterator[Batch]:
-    from joblib import Parallel, delayed
-
+def _split(sounds: dict[bytes, Sound], size: int) -> Iterator[dict[bytes, Sound]]:
     waiting = iter(list(sounds.items()))
-    batches = iter(lambda: dict(islice(waiting, size)), {})
-    tasks = (delayed(_embed_in_worker)(encoder, batch) for batch in batches)
-    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
+    while batch := dict(islice(waiting, size)):
+        yield batch
 
 
 def _embed_in_worker(encoder: Encoder, sounds: dict[bytes, Sound]) -> Batch:
@@ -95,71 +92,44 @@ def _embed_in_worker(encoder: Encoder, sounds: dict[bytes, Sound]) -> Batch:
         _RESIDENT.clear()
         _RESIDENT[fingerprint] = encoder
     whole = Batch()
-    for batch in _embed_ahead(_RESIDENT[fingerprint], sounds, len(sounds)):
+    for batch in _embed_here(_RESIDENT[fingerprint], sounds, len(sounds)):
         whole.add(batch)
     return whole
 
 
-def _embed_ahead(encoder: Encoder, sounds: dict[bytes, Sound], size: int | None) -> Iterator[Batch]:
-    """Embed in this process; 16 clips at most, or two a core, are decoded ahead of the batches that gather and are encoded."""
+def _embed_here(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[Batch]:
+    """Embed in this process, and hand over ``size`` sounds at a time, or fewer where they take long."""
     encoder.prepare()
-    size = size or max(_CLIPS_A_BATCH, encoder.batch_size)
-    done = Batch()
-    due = time.monotonic() + _SECONDS_AT_RISK
-    for batch in _encoded(encoder, _gathered(encoder, _decoded(encoder, sounds, size), size)):
+    done, since = Batch(), time.monotonic()
+    for batch in _encoded(encoder, _gathered(encoder, sounds, size)):
         done.add(batch)
-        if len(done) >= size or time.monotonic() > due:
-            yield _checked(encoder, done)
-            done = Batch()
-            due = time.monotonic() + _SECONDS_AT_RISK
+        if len(done) >= size or time.monotonic() - since > _SECONDS_AT_RISK:
+            yield done
+            done, since = Batch(), time.monotonic()
     if len(done):
-        yield _checked(encoder, done)
+        yield done
 
 
-def read_ahead(
-    work: Callable[[Any, Sound], Any],
-    sounds: Iterable[tuple[Any, Sound]],
-    encoder: Encoder,
-    n_threads: int,
-    most: int,
-) -> Iterator[tuple[Any, Future]]:
-    """Do work on sounds in threads: yields names and futures in order, some sounds ahead of the one asked for.
-
-    These are at most ``most`` and, by what their headers say, hold at most `_SAMPLES_AHEAD` samples; one that holds more is
-    waited for alone.
-    """
-    remaining, held = iter(sounds), 0.0
-    measured: deque[tuple[Any, Sound, Future]] = deque()
-    under_way: deque[tuple[Any, float, Future]] = deque()
-    with ThreadPoolExecutor(_MEASURING_THREADS) as measuring, ThreadPoolExecutor(n_threads) as pool:
+def _gathered(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[Batch]:
+    """Windows of sounds that together fill a batch of the encoder or are ``size`` many, and of those that failed meanwhile why."""
+    waiting = Batch()
+    for key, future in _decoded_ahead(encoder, sounds, size):
         try:
-            while True:
-                for name, sound in islice(remaining, most - len(measured) - len(under_way)):
-                    measured.append(
-                        (name, sound, measuring.submit(samples_expected, sound, encoder.sample_rate))
-                    )
-                while measured and (measured[0][2].done() or not under_way):
-                    name, sound, length = measured[0]
-                    size = min(max(length.result(), encoder.window_length), _SAMPLES_AHEAD)
-                    if under_way and held + size > _SAMPLES_AHEAD:
-                        break
-                    measured.popleft()
-                    under_way.append((name, size, pool.submit(work, name, sound)))
-                    held += size
-                if not under_way:
-                    return
-                name, size, future = under_way.popleft()
-                yield name, future
-                del future  # and with it what was read
-                held -= size
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            waiting.vectors[key], remarks = future.result()
+            if remarks:
+                waiting.remarks[key] = remarks
+        except AudioError as error:
+            waiting.failed[key] = str(error)
+        del future
+        if sum(map(len, waiting.vectors.values())) >= encoder.batch_size or len(waiting) >= size:
+            yield waiting
+            waiting = Batch()
+    if len(waiting):
+        yield waiting
 
 
-def _decoded(
-    encoder: Encoder, sounds: dict[bytes, Sound], size: int
-) -> Iterator[tuple[bytes, np.ndarray | str, list[str]]]:
-    """Windows of each sound, or why there are none, and remarks, in order."""
+def _decoded_ahead(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[tuple[bytes, Future]]:
+    """Decode in threads, some sounds ahead of the one asked for: as many as their headers say that memory should hold."""
     from joblib import cpu_count
 
     decoders = cpu_count() if encoder.on_accelerator else _DECODERS_BESIDE_A_MODEL
@@ -169,32 +139,25 @@ def _decoded(
         samples, remarks = decode(sound, encoder.sample_rate, expected=key)
         return encoder.cut(samples), remarks
 
-    for key, future in read_ahead(windows_of, sounds.items(), encoder, decoders, most):
+    def samples_of(sound: Sound) -> float:
+        return min(max(samples_expected(sound, encoder.sample_rate), encoder.window_length), _SAMPLES_AHEAD)
+
+    under_way: deque[tuple[bytes, float, Future]] = deque()
+    held = 0.0
+    with ThreadPoolExecutor(_MEASURING_THREADS) as measuring, ThreadPoolExecutor(decoders) as pool:
         try:
-            yield key, *future.result()
-        except AudioError as error:
-            yield key, str(error), []
-        del future
-
-
-def _gathered(
-    encoder: Encoder, decoded: Iterator[tuple[bytes, np.ndarray | str, list[str]]], size: int
-) -> Iterator[Batch]:
-    """Sounds that together fill a batch of the encoder or are ``size`` many, and those that failed meanwhile."""
-    waiting = Batch()
-    for key, outcome, remarks in decoded:
-        if isinstance(outcome, str):
-            waiting.failed[key] = outcome
-        else:
-            waiting.vectors[key] = outcome
-        if remarks:
-            waiting.remarks[key] = remarks
-        del outcome
-        if sum(map(len, waiting.vectors.values())) >= encoder.batch_size or len(waiting) >= size:
-            yield waiting
-            waiting = Batch()
-    if len(waiting):
-        yield waiting
+            for block in _split(sounds, most):
+                lengths = measuring.map(samples_of, block.values())
+                for (key, sound), length in zip(block.items(), lengths, strict=True):
+                    while under_way and (len(under_way) >= most or held + length > _SAMPLES_AHEAD):
+                        yield under_way[0][::2]
+                        held -= under_way.popleft()[1]
+                    under_way.append((key, length, pool.submit(windows_of, key, sound)))
+                    held += length
+            while under_way:
+                yield under_way.popleft()[::2]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _encoded(encoder: Encoder, gathered: Iterator[Batch]) -> Iterator[Batch]:
@@ -208,14 +171,9 @@ def _encoded(encoder: Encoder, gathered: Iterator[Batch]) -> Iterator[Batch]:
             under_way.append((pool.submit(_encode, encoder, windows), size, batch))
             del windows
             while len(under_way) > at_once or sum(size for _, size, _ in under_way) > _SAMPLES_AHEAD:
-                yield _finished(*under_way.popleft())
+                yield _finished(encoder, *under_way.popleft())
         for one in under_way:
-            yield _finished(*one)
-
-
-def _finished(vectors: Future, _: int, batch: Batch) -> Batch:
-    batch.vectors = vectors.result()
-    return batch
+            yield _finished(encoder, *one)
 
 
 def _encode(encoder: Encoder, windows: dict[bytes, np.ndarray]) -> dict[bytes, np.ndarray]:
@@ -227,9 +185,11 @@ def _encode(encoder: Encoder, windows: dict[bytes, np.ndarray]) -> dict[bytes, n
     return dict(zip(windows, np.split(vectors, ends[:-1]), strict=True))
 
 
-def _checked(encoder: Encoder, batch: Batch) -> Batch:
+def _finished(encoder: Encoder, vectors: Future, _: int, batch: Batch) -> Batch:
     """Set aside clips whose vectors are not finite: they cost themselves, not the run."""
-    for key in [key for key, some in batch.vectors.items() if not np.isfinite(some).all()]:
-        del batch.vectors[key]
-        batch.failed[key] = f"encoder {encoder.name!r} gave nan or infinite values"
+    for key, some in vectors.result().items():
+        if np.isfinite(some).all():
+            batch.vectors[key] = some
+        else:
+            batch.failed[key] = f"encoder {encoder.name!r} gave nan or infinite values"
     return batch

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
+from musiceval_sk.exceptions import AudioError
+
+# libsndfile's greatest number stands for a stream that does not know its length.
+_UNKNOWN_FRAMES = 1 << 62
 # Length of an Ogg page's header without its table of segments, and the flags of RFC 3533, section 6.
 _OGG_HEADER, _BEGINS, _ENDS = 27, 2, 4
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
@@ -39,17 +43,41 @@ _CHUNKED = {
 _MOST_CHUNKS = 10_000
 # What programs leave for a length that they cannot know, since they write to a pipe.
 _UNKNOWN_LENGTHS = ((0x7FFFF000, 0x80000000), (0xFFFFF000, 0xFFFFFFFF), (1 << 62, 1 << 64))
-_OGG_TRUNCATED = "truncated: its last page is not whole or does not end the stream"
-_MPEG_TRUNCATED = "truncated: it ends within a frame"
 _FURTHER = "a further stream begins after {}, which would not be heard: write the file anew as one stream"
 
 
-class Survey(NamedTuple):
-    """What a container says of its sound: why it is not whole, what is odd, and how many frames are to come at least."""
+def survey(file: BinaryIO, container: str, frames: int) -> tuple[str, int]:
+    """Look through a file that libsndfile calls a ``container`` of so many ``frames``.
 
-    fault: str = ""
-    remark: str = ""
-    least_frames: int = 0
+    Returns what is odd about it and how many frames are to come at least; raises an `AudioError` unless it is whole and one.
+    """
+    file.seek(0)
+    if container == "MP3":
+        return _survey_mpeg(file.read(), frames)
+    if container == "OGG":
+        _check_ogg(file.read())
+    elif container == "FLAC":
+        if len(_FLAC_START.findall(file.read())) > 1:
+            raise AudioError(_FURTHER.format("the first"))
+    else:
+        _check_chunks(file)
+    return "", frames if frames < _UNKNOWN_FRAMES else 0
+
+
+def _check_ogg(data: bytes) -> None:
+    """Look for a stream that begins after others have begun to play, and for the end of the last one."""
+    begin, plays, whole = data.find(b"OggS\0"), False, False
+    while begin >= 0:
+        header = data[begin : begin + _OGG_HEADER].ljust(_OGG_HEADER, b"\0")
+        flags, table = header[5], begin + _OGG_HEADER
+        if flags & _BEGINS and plays:
+            raise AudioError(_FURTHER.format(f"{begin:,} of {len(data):,} bytes"))
+        plays |= not flags & _BEGINS
+        end = table + header[26] + sum(data[table : table + header[26]])
+        whole = bool(flags & _ENDS) and end <= len(data)
+        begin = data.find(b"OggS\0", end)
+    if not whole:
+        raise AudioError("truncated: its last page is not whole or does not end the stream")
 
 
 class _MpegFrame(NamedTuple):
@@ -58,65 +86,31 @@ class _MpegFrame(NamedTuple):
     samples: int
 
 
-def survey(file: BinaryIO, container: str, frames: int) -> Survey:
-    """Look through a file that libsndfile calls a ``container`` of so many ``frames``."""
-    file.seek(0)
-    if container == "OGG":
-        return Survey(_ogg_fault(file.read()), least_frames=frames)
-    if container == "MP3":
-        return _survey_mpeg(file.read(), frames)
-    if container == "FLAC":
-        further = len(_FLAC_START.findall(file.read())) > 1
-        # libsndfile's greatest number stands for a stream that does not know its length.
-        return Survey(_FURTHER.format("the first") * further, least_frames=frames if frames < 1 << 62 else 0)
-    return Survey(_chunk_fault(file), least_frames=frames)
-
-
-def _ogg_fault(data: bytes) -> str:
-    """Look for a stream that begins after others have begun to play, and for the end of the last one."""
-    begin, plays, whole = data.find(b"OggS\0"), False, False
-    while begin >= 0:
-        header = data[begin : begin + _OGG_HEADER]
-        if len(header) < _OGG_HEADER:
-            return _OGG_TRUNCATED
-        if header[5] & _BEGINS and plays:
-            return _FURTHER.format(f"{begin:,} of {len(data):,} bytes")
-        plays |= not header[5] & _BEGINS
-        lengths = data[begin + _OGG_HEADER : begin + _OGG_HEADER + header[26]]
-        end = begin + _OGG_HEADER + header[26] + sum(lengths)
-        whole = bool(header[5] & _ENDS) and end <= len(data)
-        begin = data.find(b"OggS\0", end)
-    return "" if whole else _OGG_TRUNCATED
-
-
-def _survey_mpeg(data: bytes, frames: int) -> Survey:
+def _survey_mpeg(data: bytes, frames: int) -> tuple[str, int]:
     """Walk from frame to frame, and hold their number against what the header promises and the way the file ends."""
     promised, count, end, first = None, 0, 0, None
     for begin, frame in _mpeg_frames(data):
-        header = _mpeg_header(data[begin : begin + frame.length])
+        end = begin + frame.length
+        header = _frames_promised(data[begin:end])
         if first is not None and (header is not None or frame.kind != first.kind):
-            return Survey(_FURTHER.format(f"{begin:,} of {len(data):,} bytes"))
-        first, end = first or frame, begin + frame.length
-        promised = promised if header is None else header
-        count += header is None and end <= len(data)
+            raise AudioError(_FURTHER.format(f"{begin:,} of {len(data):,} bytes"))
+        first = first or frame
+        if header is None:
+            count += end <= len(data)
+        else:
+            promised = header
     if first is None:
-        return Survey(least_frames=frames)
-    if promised is None:
-        return Survey(_MPEG_TRUNCATED if end > len(data) else "", "", _least_frames(count, first))
-    missing = promised - count
+        return "", frames
+    missing = 0 if promised is None else promised - count
     seconds = missing * first.samples / first.kind[2]
-    words = f"has {count:,} of the {promised:,} frames that its header promises, {seconds:.2f} s less"
-    if missing > 0 and end > len(data):
-        return Survey(f"{_MPEG_TRUNCATED}, and {words}")
-    if missing > 1 and (seconds > _SHORTFALL_SECONDS or missing > _SHORTFALL_SHARE * promised):
-        return Survey(f"truncated: it {words}")
+    lack = f"has {count:,} of the {promised or 0:,} frames that its header promises, {seconds:.2f} s less"
+    if end > len(data) and (promised is None or missing > 0):
+        raise AudioError("truncated: it ends within a frame" + (f", and {lack}" if missing else ""))
+    if missing > 1 and (seconds > _SHORTFALL_SECONDS or missing > _SHORTFALL_SHARE * (promised or 0)):
+        raise AudioError(f"truncated: it {lack}")
     # Some writers count the header's own frame.
-    remark = f"{words}, but ends with a whole one" if missing > 1 else ""
-    return Survey("", remark, _least_frames(count, first))
-
-
-def _least_frames(count: int, frame: _MpegFrame) -> int:
-    return (count - _FRAMES_LOST) * frame.samples - _TRIMMED
+    remark = f"{lack}, but ends with a whole one" if missing > 1 else ""
+    return remark, (count - _FRAMES_LOST) * first.samples - _TRIMMED
 
 
 def _mpeg_frames(data: bytes) -> Iterator[tuple[int, _MpegFrame]]:
@@ -125,21 +119,22 @@ def _mpeg_frames(data: bytes) -> Iterator[tuple[int, _MpegFrame]]:
     while 0 <= begin < len(data):
         tag = data[begin : begin + 10]
         if tag[:3] == b"ID3" and len(tag) == 10:
-            begin += 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(tag[:5:-1]))
+            begin += 10 + sum(
+                (byte & 127) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)
+            )
             continue
         frame = _mpeg_frame(tag[:4])
-        # Bytes that are no sound can look like a frame, but hardly like two in a row.
-        if frame and (frame.kind == kind or _is_followed(data, begin, frame)):
+        if frame and frame.kind != kind:
+            # Bytes that are no sound can look like a frame, but hardly like two in a row.
+            end = begin + frame.length
+            following = _mpeg_frame(data[end : end + 4])
+            is_followed = end == len(data) or (following is not None and following.kind == frame.kind)
+            frame = frame if is_followed else None
+        if frame:
             yield begin, frame
             begin, kind = begin + frame.length, frame.kind
         else:
             begin, kind = data.find(b"\xff", begin + 1), None
-
-
-def _is_followed(data: bytes, begin: int, frame: _MpegFrame) -> bool:
-    end = begin + frame.length
-    following = _mpeg_frame(data[end : end + 4])
-    return end == len(data) or (following is not None and following.kind == frame.kind)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -158,7 +153,7 @@ def _mpeg_frame(header: bytes) -> _MpegFrame | None:
     return _MpegFrame((version, layer, hertz, header[3] >> 6 == 3), length, samples)
 
 
-def _mpeg_header(frame: bytes) -> int | None:
+def _frames_promised(frame: bytes) -> int | None:
     """Read how many frames are said to follow; None if this frame is not such a header but sound."""
     for place in (36, 21, 13, 38, 23, 15):  # after the side information, without and with a checksum
         if frame[place : place + 4] in (b"Xing", b"Info") and len(frame) >= place + 12:
@@ -169,38 +164,31 @@ def _mpeg_header(frame: bytes) -> int | None:
     return None
 
 
-def _chunk_fault(file: BinaryIO) -> str:
+def _check_chunks(file: BinaryIO) -> None:
     """Hold the length of the sound that a header names against what is there."""
     size = file.seek(0, 2)
     file.seek(0)
     magic = file.read(4)
-    chunks, wide = _chunks(file, magic, size), 0
-    for name, begin, length in chunks:
-        if name == b"ds64":
-            file.seek(begin + 8)
-            wide = int.from_bytes(file.read(8), "little")
-        elif name == b"SSND":
-            begin, length = begin + 8, max(length - 8, 0)
-            break
-        elif name == b"data":
-            length = wide if magic == b"RF64" else length
-            break
-    else:
-        return ""
+    chunks = _chunks(file, magic, size)
+    name, begin, length = next((chunk for chunk in chunks if chunk[0] in (b"data", b"SSND")), (b"", 0, 0))
+    if not name:
+        return
     there = size - begin
     if length > there:
-        words = f"truncated: its header promises {length:,} bytes of sound, {there:,} are there"
-        return "" if any(low <= length <= high for low, high in _UNKNOWN_LENGTHS) else words
+        if not any(low <= length <= high for low, high in _UNKNOWN_LENGTHS):
+            raise AudioError(f"truncated: its header promises {length:,} bytes of sound, {there:,} are there")
+        return
     following = list(chunks)
     first, *extent = following[0] if following else (b"", size)
     is_chunk = first.strip().isalnum() and sum(extent) <= size
     if length == 0 < there and not is_chunk:
-        return (
+        raise AudioError(
             f"its header promises 0 bytes of sound, but {there:,} bytes follow: the program that wrote it was stopped or "
             "wrote to a pipe, write the file anew"
         )
-    further = next((begin for name, begin, _ in following if name == magic), None)
-    return "" if further is None else _FURTHER.format(f"{further:,} of {size:,} bytes")
+    for name, further, _ in following:
+        if name == magic:
+            raise AudioError(_FURTHER.format(f"{further:,} of {size:,} bytes"))
 
 
 def _chunks(file: BinaryIO, magic: bytes, size: int) -> Iterator[tuple[bytes, int, int]]:
@@ -209,15 +197,22 @@ def _chunks(file: BinaryIO, magic: bytes, size: int) -> Iterator[tuple[bytes, in
         yield b"data", *struct.unpack(">II" if magic == b".snd" else "<II", file.read(8))
         return
     layout, position, padding, own = _CHUNKED.get(magic, ("", 0, 1, 0))
-    header_length = struct.calcsize(layout)
+    header_length, wide = struct.calcsize(layout), 0
     for _ in range(_MOST_CHUNKS if layout else 0):
         file.seek(position)
         header = file.read(header_length)
         if len(header) < header_length:
             return
         name, length = struct.unpack(layout, header)
-        length = length - own if length >= own else 1 << 62  # without an end
-        yield name[:4], position + header_length, length
-        position += header_length + length + -length % padding
+        name, length = name[:4], length - own if length >= own else 1 << 62  # without an end
+        begin = position + header_length
+        if name == b"ds64":  # the length of RF64's sound
+            file.seek(begin + 8)
+            wide = int.from_bytes(file.read(8), "little")
+        elif name == b"data" and magic == b"RF64":
+            length = wide
+        skipped = 8 if name == b"SSND" else 0
+        yield name, begin + skipped, max(length - skipped, 0)
+        position = begin + length + -length % padding
         if position > size:
             return

@@ -17,11 +17,11 @@ from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.estimators.lookup import TableScaler
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, SkippedWarning
-from musiceval_sk.features.audio import sounds_of
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES
-from musiceval_sk.features.extract import extract, warn_of_blank_prompts
+from musiceval_sk.features.extract import warn_of_blank_prompts
+from musiceval_sk.features.sounds import sounds_of
 from musiceval_sk.finetuning.regressor import CLAPFineTuneRegressor
 from musiceval_sk.reproduction.protocols import ReproductionProtocol, tuned_protocol
 
@@ -135,10 +135,10 @@ class FrozenHeads:
 
     def _embed(self, parts: list[pd.DataFrame], encoder: Encoder) -> pd.DataFrame:
         clips, cache, n_jobs = each_once(parts), self._where["cache"], self._where["n_jobs"]
-        report = extract(clips, encoder, cache, n_jobs=n_jobs)
-        self.notes += [f"left out, {reason}" for reason in report.skipped["reason"]]
         embedder = ClipEmbedder(encoder, pooling=self.protocol.pooling, cache=cache, n_jobs=n_jobs)
-        return embedder.set_output(transform="pandas").fit_transform(clips.drop(index=report.skipped.index))
+        table, report = embedder.fit(clips).embed(clips)
+        self.notes += [f"left out, {reason}" for reason in report.skipped["reason"]]
+        return table
 
 
 class TunedTowers(FrozenHeads):

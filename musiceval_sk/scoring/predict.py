@@ -20,7 +20,8 @@ from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, ModelFileError, SkippedWarning
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.encoders import Encoder
-from musiceval_sk.features.extract import extract, open_file_index, warn_of_blank_prompts
+from musiceval_sk.features.extract import warn_of_blank_prompts
+from musiceval_sk.features.sounds import FileIndex
 from musiceval_sk.features.store import EmbeddingStore
 from musiceval_sk.scoring.result import ClipPredictions, summarise
 
@@ -227,7 +228,7 @@ class _Scorer:
         self.skipped = pd.DataFrame(columns=["path", "reason"])
         # Both for all batches: reading them anew for each would take the longer the more there is.
         self._store = EmbeddingStore(self._embedder.cache)
-        self._index = open_file_index(self._store)
+        self._index = FileIndex.beside(self._store.path)
 
     def stream(self, clips: pd.DataFrame, batch_size: int, progress: bool | None) -> Iterator[pd.DataFrame]:
         from tqdm import tqdm
@@ -271,26 +272,22 @@ class _Scorer:
 
     def _predict(self, clips: pd.DataFrame) -> pd.DataFrame | None:
         """Embed and predict one batch; None if nothing in it can be read."""
-        embedder = self._embedder
         with warnings.catch_warnings():
             # Said once for all batches.
             warnings.simplefilter("ignore", SkippedWarning)
             warnings.filterwarnings("ignore", message=".* clips have no prompt", category=UserWarning)
-            report = extract(
+            X, report = self._embedder.embed(
                 clips,
-                embedder.encoder_,
-                self._store,
-                modality=embedder.modality,  # type: ignore[arg-type]
-                n_jobs=embedder.n_jobs,
+                any_encoder=self._allow_other_encoder,
                 progress=False,
+                store=self._store,
                 file_index=self._index,
             )
-            if len(report.skipped):
-                self.skipped = pd.concat([self.skipped, report.skipped])
-            readable = clips.drop(index=report.skipped.index)
-            if readable.empty:
-                return None
-            X = embedder.read_extracted(readable, self._store, report.audio_keys)
+        if len(report.skipped):
+            self.skipped = pd.concat([self.skipped, report.skipped])
+        if X.empty:
+            return None
+        readable = clips.loc[X.index]
         table = readable[["system"]].copy() if "system" in readable else pd.DataFrame(index=readable.index)
         return table.join(self._scores(X)).rename_axis("clip_id")
 

@@ -71,7 +71,6 @@ def embed_features(
         If no clip can be read.
     """
     from musiceval_sk.features.embedder import ClipEmbedder
-    from musiceval_sk.features.extract import extract
 
     options = {key: value for key, value in given.items() if key not in _OWN}
     embedder = ClipEmbedder(
@@ -84,14 +83,12 @@ def embed_features(
         }
         or None,
         n_jobs=n_jobs,
-    ).set_output(transform="pandas")
-    embedder.fit(clips)
-    report = extract(clips, embedder.encoder_, embedder.cache, modality=embedder.modality, n_jobs=n_jobs)
-    kept = clips.drop(index=report.skipped.index)
-    if kept.empty:
+    )
+    table, _ = embedder.fit(clips).embed(clips)
+    if table.empty:
         raise AudioError("none of the clips could be read")
     words = ", ".join(
         f"{modality} {description['name']} ({embedder.encoder_.fingerprint_of(modality)})"
         for modality, description in embedder.description_.items()
     )
-    return embedder.transform(kept), f"{words}; pooling {embedder.pooling}"
+    return table, f"{words}; pooling {embedder.pooling}"

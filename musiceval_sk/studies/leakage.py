@@ -8,9 +8,7 @@ import pandas as pd
 from musiceval_sk._ids import bare, id_texts, systems_if_named
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.features.audio import sounds_of
-from musiceval_sk.features.extract import audio_keys
-from musiceval_sk.features.file_index import FileIndex
+from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore, default_store_path
 
 _LABELS = ("system", "prompt")
@@ -143,7 +141,7 @@ def leakage_report(
     pairs = pd.DataFrame(columns=["train_clip", "test_clip"])
     if "path" in train and "path" in test:
         path = store.path if isinstance(store, EmbeddingStore) else store or default_store_path()
-        index = FileIndex(f"{path}.files.npy")
+        index = FileIndex.beside(path)
         keys = [_digests(table, index, notes, name) for table, name in ((train, "training"), (test, "test"))]
         pairs = _same_sounds(*keys)
         rows["sound"] = _compare(*keys)[:-1] + [listed(f"{a} = {b}" for a, b in pairs.to_numpy())]
@@ -180,7 +178,7 @@ def _ids(clips: pd.DataFrame) -> pd.Series:
 
 def _digests(clips: pd.DataFrame, index: FileIndex, notes: list[str], name: str) -> pd.Series:
     """Digest every sound, "" for those that cannot be read."""
-    keys, unreadable = audio_keys(sounds_of(clips), index)
+    keys, unreadable = index.keys(sounds_of(clips))
     if len(unreadable):
         notes.append(f"{len(unreadable)} sounds of {name} cannot be read: {listed(unreadable.index)}")
     return keys.map(bytes.hex).reindex(clips.index, fill_value="")

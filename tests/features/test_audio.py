@@ -11,8 +11,8 @@ import soundfile
 import soxr
 
 from musiceval_sk import AudioError, ClipsTableError, cut_windows, read_audio
-from musiceval_sk.features import decoding
-from musiceval_sk.features.audio import Sound, content_key, sounds_of
+from musiceval_sk.features import audio
+from musiceval_sk.features.sounds import Sound, content_key, sounds_of
 
 FORMATS = {
     "wav": {"subtype": "PCM_16"},
@@ -425,7 +425,7 @@ def test_any_failure_to_decode_is_the_files_own(write, monkeypatch, error):
 
 @pytest.mark.parametrize("rate, channels", [(44_100, 2), (8000, 1), (22_050, 5)])
 def test_block_by_block_gives_the_bits_of_all_at_once(write, rng, monkeypatch, rate, channels):
-    monkeypatch.setattr(decoding, "_BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 1000)
     samples = rng.uniform(-1, 1, (20_011, channels)).astype(np.float32)
     expected = soxr.resample(samples.mean(axis=1), rate, 22_050, quality="HQ")
     np.testing.assert_array_equal(read_audio(write(samples, rate, subtype="FLOAT"), 22_050), expected)
@@ -447,7 +447,7 @@ def test_channels_that_cancel_are_warned_of(write):
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3"])
 def test_a_part_of_a_file_is_cut_before_it_is_resampled(write, rng, monkeypatch, suffix):
-    monkeypatch.setattr(decoding, "_BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 1000)
     path = write(0.1 * rng.standard_normal(3 * 8000), 8000, suffix=suffix)
     whole = read_audio(path, 8000)
     for start, end in ((0.5, 1.25), (0, 1.25), (0.5, None), (0.5, 3)):

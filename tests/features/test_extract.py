@@ -24,9 +24,8 @@ from musiceval_sk import (
     extract,
 )
 from musiceval_sk.features import pipeline
-from musiceval_sk.features.audio import Sound, content_key, sounds_of
-from musiceval_sk.features.extract import audio_keys, text_key
-from musiceval_sk.features.file_index import FileIndex
+from musiceval_sk.features.extract import text_key
+from musiceval_sk.features.sounds import FileIndex, Sound, content_key, sounds_of
 from tests.features.toy import ToyEncoder
 
 extract_module = importlib.import_module("musiceval_sk.features.extract")
@@ -268,7 +267,7 @@ def test_keys(tmp_path):
     assert text_key("").hex().startswith("e3b0c44298fc1c149afbf4c8996fb924")
     assert len({text_key(prompt) for prompt in ("é", "e", "E", "e ")}) == 4
     sounds = pd.Series({"here": Sound(__file__), "gone": Sound("/nowhere.wav")})
-    keys, unreadable = audio_keys(sounds, FileIndex(tmp_path / "files.npy"))
+    keys, unreadable = FileIndex(tmp_path / "files.npy").keys(sounds)
     assert keys.to_dict() == {"here": content_key(__file__)}
     assert list(unreadable) == ["/nowhere.wav: cannot be read (No such file or directory)"]
 

@@ -13,9 +13,8 @@ import pandas as pd
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, StoreError
-from musiceval_sk.features.audio import sounds_of
-from musiceval_sk.features.extract import audio_keys, text_key
-from musiceval_sk.features.file_index import FileIndex
+from musiceval_sk.features.extract import text_key
+from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store.file import KEY_BYTES, DamagedFileError, StoreFile, as_keys, stamp_of
 from musiceval_sk.features.store.store import EmbeddingStore, GroupIndex, Keep, all_items, names_of
 
@@ -346,7 +345,7 @@ def _named_by(tables: Sequence[pd.DataFrame], index: FileIndex) -> Keep:
     for table in tables:
         check_clips(table, columns=["path"])
     sounds = pd.concat([sounds_of(table) for table in tables], ignore_index=True)
-    audio, unreadable = audio_keys(sounds, index)
+    audio, unreadable = index.keys(sounds)
     if len(unreadable):
         words = "so that their vectors would be dropped; restore them or take them out of the table"
         what = counted(len(unreadable), "clip")

@@ -14,10 +14,10 @@ from musiceval_sk._device import resolve_device
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
-from musiceval_sk.features.audio import content_key
 from musiceval_sk.features.encoders.base import Encoder, Modality
 from musiceval_sk.features.encoders.clap import checkpoint as disk
 from musiceval_sk.features.encoders.clap import tokenizer as roberta
+from musiceval_sk.features.sounds import content_key
 
 if TYPE_CHECKING:
     from torch import Tensor
