@@ -20,7 +20,7 @@ from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 from musiceval_sk.features.differences import describe_difference
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
-from musiceval_sk.features.pipeline import Batch, embed_batches
+from musiceval_sk.features.pipeline import embed_batches
 from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore
 
@@ -242,21 +242,24 @@ def _embed_sounds(
     keys = report.audio_keys
     sound_of = dict(zip(keys, sounds[keys.index], strict=True))
     missing = _missing(store, "audio", encoder, sound_of)
-    done = Batch()
+    failed: dict[bytes, str] = {}
+    remarks: dict[bytes, str] = {}
     hidden = not missing or (None if progress is None else not progress)
     bar = tqdm(total=len(missing), desc=encoder.name, unit="clip", disable=hidden)
     with bar, ThreadPoolExecutor(1) as writer:
         writing = writer.submit(lambda: "")
         for batch in embed_batches(encoder, missing, n_jobs, batch_size) if missing else ():
             writing.result()
-            if batch.vectors:
-                content = list(batch.vectors), list(batch.vectors.values())
+            vectors = {outcome.key: outcome.vectors for outcome in batch if not outcome.error}
+            if vectors:
+                content = list(vectors), list(vectors.values())
                 writing = writer.submit(store.append, "audio", encoder.describe("audio"), *content)
-            done.add(Batch({}, batch.failed, batch.remarks))
-            _stop_if(strict, (f"{missing[key]}: {reason}" for key, reason in batch.failed.items()))
+            failed |= {outcome.key: outcome.error for outcome in batch if outcome.error}
+            remarks |= {outcome.key: "; ".join(outcome.remarks) for outcome in batch if outcome.remarks}
+            _stop_if(strict, (f"{missing[key]}: {reason}" for key, reason in failed.items()))
             bar.update(len(batch))
         writing.result()
-    report.stored["audio"] = len(missing) - len(done.failed)
+    report.stored["audio"] = len(missing) - len(failed)
     report.reused["audio"] = len(sound_of) - len(missing)
 
     def by_clip(words: dict[bytes, str]) -> pd.Series:
@@ -264,7 +267,7 @@ def _embed_sounds(
         texts = [f"{sounds[clip]}: {word}" for clip, word in found.items()]
         return pd.Series(texts, index=found.index, dtype=object)
 
-    return by_clip(done.failed), by_clip({key: "; ".join(some) for key, some in done.remarks.items()})
+    return by_clip(failed), by_clip(remarks)
 
 
 def _tidy(store: EmbeddingStore) -> None:

@@ -8,10 +8,10 @@ that is longer.
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,31 +29,23 @@ _MEASURING_THREADS = 4
 _DEATHS_IN_A_ROW = 3
 # What a killed process may lose: a slow encoder hands over what it has after this time.
 _SECONDS_AT_RISK = 10.0
+_NOTHING = np.empty((0, 0), dtype=np.float32)
 _RESIDENT: dict[str, Encoder] = {}
 
 
-@dataclass
-class Batch:
-    """Sounds that are done, by key: their windows or vectors, why others have none, and what is odd about some."""
+class Outcome(NamedTuple):
+    """Windows or vectors of a sound, or why there are none, and what is odd about it; neither text names the sound."""
 
-    vectors: dict[bytes, np.ndarray] = field(default_factory=dict)
-    failed: dict[bytes, str] = field(default_factory=dict)
-    remarks: dict[bytes, list[str]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.vectors) + len(self.failed)
-
-    def add(self, other: "Batch") -> None:
-        """Take in another batch."""
-        self.vectors |= other.vectors
-        self.failed |= other.failed
-        self.remarks |= other.remarks
+    key: bytes
+    vectors: np.ndarray = _NOTHING
+    error: str = ""
+    remarks: Sequence[str] = ()
 
 
 def embed_batches(
     encoder: Encoder, sounds: dict[bytes, Sound], n_jobs: int | None, size: int | None
-) -> Iterator[Batch]:
-    """Embed sounds, ``size`` at a time. Reasons and remarks do not name the sound."""
+) -> Iterator[list[Outcome]]:
+    """Embed sounds by key, ``size`` at a time."""
     from joblib import Parallel, delayed, effective_n_jobs
 
     if effective_n_jobs(n_jobs) == 1:
@@ -65,8 +57,8 @@ def embed_batches(
         tasks = (delayed(_embed_in_worker)(encoder, batch) for batch in batches)
         try:
             for batch in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
-                for key in (*batch.vectors, *batch.failed):
-                    del remaining[key]
+                for outcome in batch:
+                    del remaining[outcome.key]
                 deaths = 0
                 yield batch
         except BrokenExecutor as error:
@@ -85,111 +77,110 @@ def _split(sounds: dict[bytes, Sound], size: int) -> Iterator[dict[bytes, Sound]
         yield batch
 
 
-def _embed_in_worker(encoder: Encoder, sounds: dict[bytes, Sound]) -> Batch:
+def _embed_in_worker(encoder: Encoder, sounds: dict[bytes, Sound]) -> list[Outcome]:
     """Embed one batch with the encoder that this process has already built, if it has."""
     fingerprint = encoder.fingerprint_of("audio")
     if fingerprint not in _RESIDENT:
         _RESIDENT.clear()
         _RESIDENT[fingerprint] = encoder
-    whole = Batch()
-    for batch in _embed_here(_RESIDENT[fingerprint], sounds, len(sounds)):
-        whole.add(batch)
-    return whole
+    return [
+        outcome for batch in _embed_here(_RESIDENT[fingerprint], sounds, len(sounds)) for outcome in batch
+    ]
 
 
-def _embed_here(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[Batch]:
+def _embed_here(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[list[Outcome]]:
     """Embed in this process, and hand over ``size`` sounds at a time, or fewer where they take long."""
     encoder.prepare()
-    done, since = Batch(), time.monotonic()
-    for batch in _encoded(encoder, _gathered(encoder, sounds, size)):
-        done.add(batch)
+    done: list[Outcome] = []
+    since = time.monotonic()
+    for batch in _encoded(encoder, _gathered(encoder, _decoded_ahead(encoder, sounds, size), size)):
+        done += batch
         if len(done) >= size or time.monotonic() - since > _SECONDS_AT_RISK:
             yield done
-            done, since = Batch(), time.monotonic()
-    if len(done):
+            done, since = [], time.monotonic()
+    if done:
         yield done
 
 
-def _gathered(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[Batch]:
-    """Windows of sounds that together fill a batch of the encoder or are ``size`` many, and of those that failed meanwhile why."""
-    waiting = Batch()
-    for key, future in _decoded_ahead(encoder, sounds, size):
-        try:
-            waiting.vectors[key], remarks = future.result()
-            if remarks:
-                waiting.remarks[key] = remarks
-        except AudioError as error:
-            waiting.failed[key] = str(error)
-        del future
-        if sum(map(len, waiting.vectors.values())) >= encoder.batch_size or len(waiting) >= size:
-            yield waiting
-            waiting = Batch()
-    if len(waiting):
-        yield waiting
-
-
-def _decoded_ahead(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[tuple[bytes, Future]]:
-    """Decode in threads, some sounds ahead of the one asked for: as many as their headers say that memory should hold."""
+def _decoded_ahead(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[Future]:
+    """Decode in threads, some sounds ahead of the one asked for: as many as memory holds by what their headers say."""
     from joblib import cpu_count
 
     decoders = cpu_count() if encoder.on_accelerator else _DECODERS_BESIDE_A_MODEL
     most = min(size, max(_CLIPS_A_BATCH, 2 * decoders))
 
-    def windows_of(key: bytes, sound: Sound) -> tuple[np.ndarray, list[str]]:
-        samples, remarks = decode(sound, encoder.sample_rate, expected=key)
-        return encoder.cut(samples), remarks
-
-    def samples_of(sound: Sound) -> float:
+    def length_of(sound: Sound) -> float:
         return min(max(samples_expected(sound, encoder.sample_rate), encoder.window_length), _SAMPLES_AHEAD)
 
-    under_way: deque[tuple[bytes, float, Future]] = deque()
+    def read(key: bytes, sound: Sound) -> Outcome:
+        try:
+            samples, remarks = decode(sound, encoder.sample_rate, expected=key)
+        except AudioError as error:
+            return Outcome(key, error=str(error))
+        return Outcome(key, encoder.cut(samples), remarks=remarks)
+
+    under_way: deque[tuple[Future, float]] = deque()
     held = 0.0
     with ThreadPoolExecutor(_MEASURING_THREADS) as measuring, ThreadPoolExecutor(decoders) as pool:
         try:
             for block in _split(sounds, most):
-                lengths = measuring.map(samples_of, block.values())
+                lengths = measuring.map(length_of, block.values())
                 for (key, sound), length in zip(block.items(), lengths, strict=True):
                     while under_way and (len(under_way) >= most or held + length > _SAMPLES_AHEAD):
-                        yield under_way[0][::2]
+                        yield under_way[0][0]
                         held -= under_way.popleft()[1]
-                    under_way.append((key, length, pool.submit(windows_of, key, sound)))
+                    under_way.append((pool.submit(read, key, sound), length))
                     held += length
             while under_way:
-                yield under_way.popleft()[::2]
+                yield under_way.popleft()[0]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _encoded(encoder: Encoder, gathered: Iterator[Batch]) -> Iterator[Batch]:
+def _gathered(encoder: Encoder, decoded: Iterable[Future], size: int) -> Iterator[list[Outcome]]:
+    """Windows of sounds that together fill a batch of the encoder or are ``size`` many."""
+    waiting: list[Outcome] = []
+    n_windows = 0
+    for future in decoded:
+        waiting.append(future.result())
+        del future  # and with it what was read
+        n_windows += len(waiting[-1].vectors)
+        if n_windows >= encoder.batch_size or len(waiting) >= size:
+            yield waiting
+            waiting, n_windows = [], 0
+    if waiting:
+        yield waiting
+
+
+def _encoded(encoder: Encoder, gathered: Iterable[list[Outcome]]) -> Iterator[list[Outcome]]:
     """Vectors of what is gathered, in order; the next batch gathers while one is encoded."""
     at_once = 2 if encoder.on_accelerator else 1
+    under_way: deque[tuple[Future, int]] = deque()
     with ThreadPoolExecutor(at_once) as pool:
-        under_way: deque[tuple[Future, int, Batch]] = deque()
         for batch in gathered:
-            windows, batch.vectors = batch.vectors, {}
-            size = sum(some.size for some in windows.values())
-            under_way.append((pool.submit(_encode, encoder, windows), size, batch))
-            del windows
-            while len(under_way) > at_once or sum(size for _, size, _ in under_way) > _SAMPLES_AHEAD:
-                yield _finished(encoder, *under_way.popleft())
-        for one in under_way:
-            yield _finished(encoder, *one)
+            n_samples = sum(outcome.vectors.size for outcome in batch)
+            under_way.append((pool.submit(_encode, encoder, batch), n_samples))
+            del batch
+            while len(under_way) > at_once or sum(held for _, held in under_way) > _SAMPLES_AHEAD:
+                yield under_way.popleft()[0].result()
+        for future, _ in under_way:
+            yield future.result()
 
 
-def _encode(encoder: Encoder, windows: dict[bytes, np.ndarray]) -> dict[bytes, np.ndarray]:
+def _encode(encoder: Encoder, batch: list[Outcome]) -> list[Outcome]:
+    """Put vectors in the place of windows; clips whose vectors are not finite cost themselves, not the run."""
+    windows = {outcome.key: outcome.vectors for outcome in batch if not outcome.error}
     if not windows:
-        return {}
+        return batch
     parts = list(windows.values())
     vectors = encoder.encode_audio(np.concatenate(parts) if len(parts) > 1 else parts[0])
     ends = np.cumsum([len(some) for some in parts])
-    return dict(zip(windows, np.split(vectors, ends[:-1]), strict=True))
-
-
-def _finished(encoder: Encoder, vectors: Future, _: int, batch: Batch) -> Batch:
-    """Set aside clips whose vectors are not finite: they cost themselves, not the run."""
-    for key, some in vectors.result().items():
-        if np.isfinite(some).all():
-            batch.vectors[key] = some
-        else:
-            batch.failed[key] = f"encoder {encoder.name!r} gave nan or infinite values"
-    return batch
+    encoded = dict(zip(windows, np.split(vectors, ends[:-1]), strict=True))
+    broken = {key for key, some in encoded.items() if not np.isfinite(some).all()}
+    words = f"encoder {encoder.name!r} gave nan or infinite values"
+    return [
+        outcome._replace(vectors=_NOTHING, error=words)
+        if outcome.key in broken
+        else outcome._replace(vectors=encoded.get(outcome.key, _NOTHING))
+        for outcome in batch
+    ]

@@ -24,12 +24,8 @@ from musiceval_sk._text import printable
 from musiceval_sk.datasets.clips import clip_times
 from musiceval_sk.exceptions import AudioError
 
-_KINDS = {
-    "a folder": stat.S_ISDIR,
-    "a pipe": stat.S_ISFIFO,
-    "a socket": stat.S_ISSOCK,
-    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
-}
+# By the first letter of a mode as `stat.filemode` writes it.
+_KINDS = {"d": "a folder", "p": "a pipe", "s": "a socket", "c": "a device", "b": "a device"}
 _FILES_UNDER_WAY = 256
 _THREADS = 4
 # A file written again within the same tick of its file system's clock may keep size and time.
@@ -128,7 +124,7 @@ def check_file(path: str | Path) -> os.stat_result:
     except (OSError, ValueError) as error:
         raise unreadable(error) from error
     if not stat.S_ISREG(status.st_mode):
-        kind = next((name for name, is_kind in _KINDS.items() if is_kind(status.st_mode)), "something else")
+        kind = _KINDS.get(stat.filemode(status.st_mode)[0], "something else")
         raise AudioError(f"cannot be read (is {kind}, not a file)")
     return status
 
