@@ -147,8 +147,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         strict: bool = False,
         any_encoder: bool = False,
         progress: bool | None = None,
-        store: EmbeddingStore | None = None,
         file_index: FileIndex | None = None,
+        store: EmbeddingStore | None = None,
     ) -> tuple[pd.DataFrame, ExtractionReport]:
         """Embed the clips that can be read, and say which are left out.
 
@@ -160,8 +160,10 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
             Whether to stop at the first clip that cannot be read, as `transform` does.
         any_encoder : bool, default=False
             Whether to go on with an encoder that is no longer the one of `fit`.
-        progress, file_index
-            As for `extract`.
+        progress : bool, default=None
+            Whether to show a bar on stderr; by default only on a terminal.
+        file_index : FileIndex, default=None
+            Digests of files, already read by a caller that goes batch by batch, see `extract`.
         store : EmbeddingStore, default=None
             The store of `cache`, already open.
 
