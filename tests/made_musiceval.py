@@ -12,9 +12,15 @@ from musiceval_sk._optional import import_optional
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.musiceval.checks import RATERS_PER_CLIP, SAMPLE_RATE
 from musiceval_sk.datasets.musiceval.files import DEMO_SYSTEMS, PARTS
-from musiceval_sk.datasets.panel import draw_prompts, draw_strengths, draw_systems, play_clips, rate
-from musiceval_sk.datasets.synthesis import VALUES, Attributes, phrase
-from musiceval_sk.datasets.synthetic import ListeningTest
+from musiceval_sk.datasets.synthetic import (
+    ListeningTest,
+    draw_prompts,
+    draw_strengths,
+    draw_systems,
+    play_clips,
+    rate,
+)
+from musiceval_sk.datasets.tunes import VALUES, Attributes, phrase
 
 _STEM = "audiomos2025-track1-"
 _N_RATERS = 14

@@ -4,23 +4,17 @@ Nothing in it was composed or judged by people. Every system has a hidden qualit
 its sound, and a hidden obedience, heard as clips that are not what the prompt asked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.io import wavfile
 
 from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.datasets.panel import (
-    draw_prompts,
-    draw_strengths,
-    draw_systems,
-    numbered,
-    play_clips,
-    rate,
-)
-from musiceval_sk.datasets.synthesis import VALUES, phrase
+from musiceval_sk.datasets.tunes import VALUES, Attributes, Defects, obey, phrase, render
 
 _MARK = "Synthetic listening test made by musiceval_sk."
 _README = f"""{_MARK}
@@ -33,9 +27,15 @@ ratings.csv  one row a rating: musical impression and textual alignment, 1 to 5
 systems.csv  the hidden truth: quality and obedience of each system, 0 to 1
 """
 _TABLES = ("clips.csv", "ratings.csv", "systems.csv")
-_SHORTEST_SECONDS = 1
 # The Nyquist frequency must lie above every fundamental that the highest instrument can play.
 _LOWEST_SAMPLE_RATE = 16000
+# The share of a system's defects that it has in common with all others: what lets an unseen one be judged.
+_COMMON_SHARE = 0.6
+_TOTAL_DEFECTS = 3.0
+_CLIP_VARIATION = 0.25
+_OBEYED_SHARE = 0.85
+_RATER_BIAS = 0.3
+_RATER_NOISE = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,57 +128,130 @@ def make_listening_test(
     >>> len(test.ratings)
     20
     """
-    _check_arguments(n_systems, n_prompts, n_raters, raters_per_clip, n_careless, seconds, sample_rate)
+    most_prompts = int(np.prod([len(values) for values in VALUES]))
+    _require(n_systems >= 2, f"n_systems={n_systems}: a comparison needs at least 2 systems")
+    _require(
+        1 <= n_prompts <= most_prompts,
+        f"n_prompts={n_prompts}: ask for 1 to {most_prompts}, as many as are distinct",
+    )
+    _require(
+        1 <= raters_per_clip <= n_raters,
+        f"raters_per_clip={raters_per_clip} with n_raters={n_raters}: a clip is heard by different raters; ask for at least 1 "
+        "and at most n_raters",
+    )
+    _require(
+        0 <= n_careless <= n_raters,
+        f"n_careless={n_careless} with n_raters={n_raters}: ask for 0 to n_raters",
+    )
+    _require(seconds >= 1, f"seconds={seconds} is too short for a tune; ask for at least 1")
+    _require(
+        sample_rate >= _LOWEST_SAMPLE_RATE,
+        f"sample_rate={sample_rate} is too low; ask for at least {_LOWEST_SAMPLE_RATE} Hz",
+    )
     folder = Path(folder).resolve()
     _clear(folder)
     rng = np.random.default_rng(random_state)
     systems = draw_systems(n_systems, rng)
     wishes = draw_prompts(n_prompts, rng)
-    clips = _list_clips(systems.index, [phrase(asked, rng) for asked in wishes])
+    prompts = dict(zip(_numbered("P", n_prompts), [phrase(asked, rng) for asked in wishes], strict=True))
+    clips = pd.DataFrame(
+        [
+            (f"{system}_{number}", f"audio/{system}_{number}.wav", prompt, system)
+            for system, (number, prompt) in product(systems.index, prompts.items())
+        ],
+        columns=["clip_id", "path", "prompt", "system"],
+    ).set_index("clip_id")
+    paths = [folder / path for path in clips["path"]]
     strengths = draw_strengths(systems["quality"].to_numpy(), n_prompts, rng)
-    truth = play_clips(
-        [folder / path for path in clips["path"]],
-        list(product(systems["obedience"], wishes)),
-        strengths,
-        seconds,
-        sample_rate,
-        rng,
-    )
+    tasks = list(product(systems["obedience"], wishes))
+    truth = play_clips(paths, tasks, strengths, seconds, sample_rate, rng)
     ratings = rate(clips.index, truth, n_raters, raters_per_clip, rng)
-    careless = ratings["rater"].isin(numbered("R", n_raters)[n_raters - n_careless :])
+    careless = ratings["rater"].isin(_numbered("R", n_raters)[n_raters - n_careless :])
     ratings.loc[careless, list(TARGETS)] = rng.integers(1, 6, (int(careless.sum()), len(TARGETS)))
 
     for name, table in zip(_TABLES, (clips.reset_index(), ratings, systems.reset_index()), strict=True):
         table.to_csv(folder / name, index=False, lineterminator="\n")
-    absolute = [str(folder / path) for path in clips["path"]]
-    return ListeningTest(folder, clips.assign(path=absolute), ratings, systems)
+    return ListeningTest(folder, clips.assign(path=list(map(str, paths))), ratings, systems)
 
 
-def _check_arguments(
-    n_systems: int,
-    n_prompts: int,
-    n_raters: int,
-    raters_per_clip: int,
-    n_careless: int,
+def _require(in_range: bool, otherwise: str) -> None:
+    if not in_range:
+        raise ValueError(otherwise)
+
+
+def draw_systems(n_systems: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw the hidden truth; qualities are spread evenly and shuffled, so that a name tells nothing."""
+    quality = rng.permutation(np.linspace(0.05, 0.95, n_systems)).round(4)
+    obedience = (0.15 + 0.5 * quality + 0.3 * rng.random(n_systems)).round(4)
+    names = pd.Index(_numbered("S", n_systems), name="system")
+    return pd.DataFrame({"quality": quality, "obedience": obedience}, index=names)
+
+
+def draw_prompts(n_prompts: int, rng: np.random.Generator) -> list[Attributes]:
+    """Draw distinct combinations of attributes to ask for."""
+    combinations = [Attributes(*values) for values in product(*VALUES)]
+    return [combinations[i] for i in rng.choice(len(combinations), n_prompts, replace=False)]
+
+
+def draw_strengths(quality: np.ndarray, n_prompts: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw how badly each clip is spoilt: shape=(n_systems * n_prompts, n_defects), in [0, 1]."""
+    n_defects = len(Defects._fields)
+    own = rng.dirichlet(np.ones(n_defects), quality.size)
+    mixture = _COMMON_SHARE / n_defects + (1 - _COMMON_SHARE) * own
+    of_clip, of_defect = (
+        rng.normal(0.0, _CLIP_VARIATION, (quality.size, n_prompts, n)) for n in (1, n_defects)
+    )
+    of_system = _TOTAL_DEFECTS * (1 - quality[:, None]) * mixture
+    strengths = of_system[:, None] * np.exp(of_clip + of_defect)
+    return np.minimum(1.0, strengths).reshape(-1, n_defects)
+
+
+def play_clips(
+    paths: Sequence[Path],
+    tasks: Sequence[tuple[float, Attributes]],
+    strengths: np.ndarray,
     seconds: float,
     sample_rate: int,
-) -> None:
-    most_prompts = int(np.prod([len(values) for values in VALUES]))
-    if n_systems < 2:
-        raise ValueError(f"n_systems={n_systems}: a comparison needs at least 2 systems")
-    if not 1 <= n_prompts <= most_prompts:
-        raise ValueError(f"n_prompts={n_prompts}: ask for 1 to {most_prompts}, as many as are distinct")
-    if not 1 <= raters_per_clip <= n_raters:
-        raise ValueError(
-            f"raters_per_clip={raters_per_clip} with n_raters={n_raters}: a clip is heard by different raters; "
-            "ask for at least 1 and at most n_raters"
-        )
-    if not 0 <= n_careless <= n_raters:
-        raise ValueError(f"n_careless={n_careless} with n_raters={n_raters}: ask for 0 to n_raters")
-    if not seconds >= _SHORTEST_SECONDS:
-        raise ValueError(f"seconds={seconds} is too short for a tune; ask for at least {_SHORTEST_SECONDS}")
-    if not sample_rate >= _LOWEST_SAMPLE_RATE:
-        raise ValueError(f"sample_rate={sample_rate} is too low; ask for at least {_LOWEST_SAMPLE_RATE} Hz")
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Write a sound for each task, an obedience and what is asked for.
+
+    Returns the true impression and alignment of each clip, shape=(n_clips, 2), in [1, 5].
+    """
+    truth = np.empty((len(paths), len(TARGETS)))
+    for row, (path, (obedience, asked)) in enumerate(zip(paths, tasks, strict=True)):
+        played = obey(asked, obedience, rng)
+        sound = render(played, Defects(*strengths[row]), round(seconds * sample_rate), sample_rate, rng)
+        wavfile.write(path, sample_rate, np.round(32767 * sound).astype(np.int16))
+        pleasure = 1 - min(1.0, strengths[row].sum() / _TOTAL_DEFECTS)
+        obeyed = np.mean([wish == deed for wish, deed in zip(asked, played, strict=True)])
+        truth[row] = pleasure, _OBEYED_SHARE * obeyed + (1 - _OBEYED_SHARE) * pleasure
+    return 1 + 4 * truth
+
+
+def rate(
+    clip_ids: pd.Index, truth: np.ndarray, n_raters: int, raters_per_clip: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Let `raters_per_clip` raters score each clip on the Likert scale, from its truth of shape=(n_clips, 2)."""
+    load = np.zeros(n_raters)
+    chosen = np.empty((len(truth), raters_per_clip), dtype=int)
+    for raters in chosen:
+        # The least burdened raters, ties broken by lot: loads stay within one of each other.
+        raters[:] = np.sort(np.argsort(load + rng.random(n_raters))[:raters_per_clip])
+        load[raters] += 1
+    bias = rng.normal(0.0, _RATER_BIAS, (n_raters, len(TARGETS)))
+    noise = rng.normal(0.0, _RATER_NOISE, (*chosen.shape, len(TARGETS)))
+    scores = np.clip(np.round(truth[:, None] + bias[chosen] + noise), 1, 5).astype(int)
+    names = np.array(_numbered("R", n_raters))[chosen.ravel()]
+    table = pd.DataFrame(scores.reshape(-1, len(TARGETS)), columns=list(TARGETS))
+    table.insert(0, "rater", names)
+    table.insert(1, "clip_id", np.repeat(clip_ids, raters_per_clip))
+    return table
+
+
+def _numbered(letter: str, n: int) -> list[str]:
+    width = max(2, len(str(n)))
+    return [f"{letter}{number:0{width}d}" for number in range(1, n + 1)]
 
 
 def _clear(folder: Path) -> None:
@@ -194,13 +267,3 @@ def _clear(folder: Path) -> None:
         file.unlink(missing_ok=True)
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     readme.write_text(_README, encoding="utf-8", newline="\n")
-
-
-def _list_clips(systems: pd.Index, prompts: list[str]) -> pd.DataFrame:
-    """Make the clips table, paths relative to its folder; systems outer, prompts inner."""
-    rows = [
-        (f"{system}_{number}", f"audio/{system}_{number}.wav", prompt, system)
-        for system in systems
-        for number, prompt in zip(numbered("P", len(prompts)), prompts, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=["clip_id", "path", "prompt", "system"]).set_index("clip_id")

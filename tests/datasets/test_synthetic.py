@@ -7,8 +7,8 @@ from scipy.io import wavfile
 from scipy.stats import spearmanr
 
 from musiceval_sk.datasets.clips import load_clips
-from musiceval_sk.datasets.synthesis import VALUES, Attributes, Defects, phrase, render
 from musiceval_sk.datasets.synthetic import make_listening_test
+from musiceval_sk.datasets.tunes import VALUES, Attributes, Defects, phrase, render
 
 RATE = 22050
 BASIS = Attributes("moderate", "major", "piano", "solo")
