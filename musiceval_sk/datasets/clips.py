@@ -24,19 +24,19 @@ from musiceval_sk._ids import (
 )
 from musiceval_sk._text import counted, listed, printable
 from musiceval_sk.datasets.readers import (
+    TARGETS,
     numbers,
-    place_of,
     read_table,
+    refuse,
     require_columns,
     require_filled,
-    require_scale,
     require_unique,
     source_of,
+    take_scores,
     warn_of_unused_scores,
 )
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
-TARGETS = ("impression", "alignment")
 TIMES = ("start_time", "end_time")
 _OTHER_TIMES = ("start", "end", "offset", "onset", "begin", "start_s", "end_s")
 _PLACEHOLDERS = ("system", "prompt", "prompt_id")
@@ -188,29 +188,23 @@ def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     missing = pd.Series(np.nan, index=clips.index)
     start, end = (numbers(clips, name) if name in clips else missing for name in TIMES)
     start, end = start.fillna(0) + 0.0, end.fillna(np.inf)  # no -0.0
-    wrong = ~((start >= 0) & (start < end))
-    if wrong.any():
-        offenders = (
-            f"{start[row]:g} and {end[row]:g} ({place_of(clips, row)})" for row in clips.index[wrong]
-        )
-        raise ClipsTableError(
-            f"{source_of(clips)}start_time must be at least 0 and less than end_time, in seconds, but they are: "
-            f"{listed(offenders)}"
-        )
+    times = pd.Series([f"{one:g} and {other:g}" for one, other in zip(start, end, strict=True)], start.index)
+    what = "start_time must be at least 0 and less than end_time, in seconds, but they are"
+    refuse(clips, ~((start >= 0) & (start < end)), what, times)
     return start, end
 
 
 def _read_clips(path: Path, targets: Sequence[str] | None, require_path: bool) -> pd.DataFrame:
     table = read_table(path, targets)
-    require_columns(table, ["path"] if require_path or "clip_id" not in table else [])
     unnamed = "clip_id" not in table
-    for column in table.columns.intersection(["path", "clip_id"] if require_path or unnamed else ["clip_id"]):
+    required = [*(["path"] if require_path or unnamed else []), *([] if unnamed else ["clip_id"])]
+    require_columns(table, required)
+    for column in required:
         require_filled(table, column)
     if unnamed:
         table.insert(0, "clip_id", _texts(map(without_suffix, table["path"]), table.index))
-        require_unique(
-            table, "clip_id", "; it was made of 'path': add a column 'clip_id' with a name for each clip"
-        )
+        advice = "; it was made of 'path': add a column 'clip_id' with a name for each clip"
+        require_unique(table, "clip_id", advice)
     times = [name for name in table if str(name).strip().casefold() in _OTHER_TIMES]
     if times and "path" in table and not {*TIMES} & {*table}:
         warnings.warn(
@@ -230,17 +224,15 @@ def _texts(values: Iterable[object], rows: pd.Index) -> pd.Series:
 
 
 def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
-    found = sorted(map(Path, _files_below(folder)))
+    found = sorted(_files_below(folder))
     sounds = [path for path in found if path.suffix.lower() in SOUND_SUFFIXES]
     files = [path for path in sounds if path.is_file()]
     unread = Counter(path.suffix.lower() for path in found if path.suffix.lower() in UNREAD_SUFFIXES)
     if unread:
-        kinds = (f"{count} {suffix}" for suffix, count in sorted(unread.items()))
-        warnings.warn(
-            f"{printable(folder)}: {counted(unread.total(), 'file is', 'files are')} of kinds that are not read, convert them to WAV or FLAC: "
-            f"{listed(kinds, most=12)}",
-            SkippedWarning,
-            stacklevel=3,
+        what = counted(unread.total(), "file is", "files are")
+        kinds = [f"{count} {suffix}" for suffix, count in sorted(unread.items())]
+        _warn(
+            f"{printable(folder)}: {what} of kinds that are not read, convert them to WAV or FLAC", kinds, 12
         )
     if not files:
         raise ClipsTableError(
@@ -250,44 +242,39 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
     if gone:
         _warn(
             f"{counted(len(gone), 'sound is', 'sounds are')} no files but links to nothing, pipes or the like",
-            pd.Series(gone),
+            gone,
         )
-    names = [printable(file.relative_to(folder).as_posix()) for file in files]
-    stems = pd.Series([without_suffix(name) for name in names])
+    names = pd.Series([printable(file.relative_to(folder).as_posix()) for file in files])
+    stems = names.map(without_suffix)
     table = pd.DataFrame({"clip_id": stems.where(~stems.duplicated(keep=False), names)})
     table["path"] = _texts((file.absolute() for file in files), table.index)
-    if pattern is not None:
-        parts = stems.str.extract(_compile(pattern))
-        unmatched = parts.isna().all(axis=1)
-        if unmatched.all():
-            raise ClipsTableError(
-                f"{folder}: no file matches the pattern {pattern!r}, e.g. {stems.iloc[0]!r}"
-            )
-        if unmatched.any():
-            _warn(f"{unmatched.sum()} of {len(names)} files do not match {pattern!r}", stems[unmatched])
-        table = pd.concat([table, parts.fillna("")], axis=1)
     table.attrs["path"] = str(folder)
-    return table
+    if pattern is None:
+        return table
+    parts = stems.str.extract(_compile(pattern))
+    unmatched = parts.isna().all(axis=1)
+    if unmatched.all():
+        raise ClipsTableError(f"{folder}: no file matches the pattern {pattern!r}, e.g. {stems.iloc[0]!r}")
+    if unmatched.any():
+        _warn(f"{unmatched.sum()} of {len(names)} files do not match {pattern!r}", stems[unmatched])
+    return table.join(parts.fillna(""))
 
 
-def _files_below(folder: str | Path, around: frozenset[str] = frozenset()) -> Iterator[str]:
+def _files_below(folder: Path) -> Iterator[Path]:
     """Walk through a folder and those linked in it; a link to a folder that it stands in ends there."""
-    here = os.path.realpath(folder)
-    if here in around:
-        return
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        _warn("a folder cannot be searched", pd.Series([f"{folder} ({error.strerror})"]))
-        return
-    for entry in entries:
-        # What macOS leaves in archives and on foreign disks beside each file.
-        if entry.name.startswith("._") or entry.name == "__MACOSX":
-            continue
-        if os.path.isdir(entry.path):
-            yield from _files_below(entry.path, around | {here})
-        else:
-            yield entry.path
+
+    def warn_of(error: OSError) -> None:
+        _warn("a folder cannot be searched", [f"{error.filename} ({error.strerror})"])
+
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=warn_of):
+        around = {os.path.realpath(parent) for parent in (here, *Path(here).parents)}
+        # __MACOSX and ._* are what macOS leaves in archives and on foreign disks beside each file.
+        folders[:] = [
+            name
+            for name in folders
+            if name != "__MACOSX" and os.path.realpath(os.path.join(here, name)) not in around
+        ]
+        yield from (Path(here, name) for name in names if not name.startswith("._"))
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -310,37 +297,29 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
             f"pattern that holds {{prompt_id}}; found: {listed(side.columns)}"
         )
     require_unique(side, key)
-    for target in {*TARGETS, *(targets or ())} & {*side.columns}:
-        side[target] = numbers(side, target)
+    take_scores(side, side.columns.intersection([*TARGETS, *(targets or ())]), None)
     side[key] = id_texts(side[key])
     places = match_ids(table[key], side[key])
     lacking = pd.Series(places < 0, index=table.index)
-    added = side.drop(columns=[key, "path"], errors="ignore").reset_index(drop=True)
-    added = added.reindex(places).set_axis(table.index)
-    foreign = side[key].drop(side.index[places[places >= 0]])
+    foreign = side[key].drop(side.index[places[~lacking]])
     near = near_misses(table.loc[lacking, key], foreign)
     if lacking.all():
         raise ClipsTableError(
             f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {side[key].iloc[0]!r}{near}"
         )
+    name = side.attrs["path"]
     if lacking.any():
         _warn(
-            f"{lacking.sum()} of {len(table)} clips are not in {side.attrs['path']}",
-            table.loc[lacking, "clip_id"],
-            near,
+            f"{lacking.sum()} of {len(table)} clips are not in {name}", table["clip_id"][lacking], near=near
         )
-    named = side.attrs["path"]
     if key == "clip_id" and len(foreign):
-        _warn(
-            f"{counted(len(foreign), f'row of {named} belongs', f'rows of {named} belong')} to no clip",
-            foreign,
-        )
-    for column in added.columns.intersection(table.columns):  # clips that the side table lacks keep their own
-        added[column] = added[column].where(~lacking, table[column])
-    kept = table.drop(columns=[column for column in added.columns if column in table])
-    joined = pd.concat([kept, added], axis=1)
-    joined.attrs = table.attrs
-    return joined
+        belong = counted(len(foreign), f"row of {name} belongs", f"rows of {name} belong")
+        _warn(f"{belong} to no clip", foreign)
+    added = side.drop(columns=[key, "path"], errors="ignore").reset_index(drop=True)
+    added = added.reindex(places).set_axis(table.index)
+    for column in added:  # clips that the side table lacks keep their own
+        table[column] = added[column].where(~lacking, table[column]) if column in table else added[column]
+    return table
 
 
 def _finish(
@@ -354,23 +333,19 @@ def _finish(
             f"{source_of(table)}unknown target(s) {listed(unknown)}; columns are: {listed(table.columns, most=12)}"
         )
     chosen = targets or [name for name in TARGETS if name in table]
-    for target in chosen:
-        table[target] = numbers(table, target)
-        require_scale(table, target, scale)
+    take_scores(table, chosen, scale)
     clip_times(table)
-    for name in table.columns.intersection(TIMES):
-        table[name] = numbers(table, name)
+    take_scores(table, table.columns.intersection(TIMES), None)
     if not targets:
         warn_of_unused_scores(table, chosen, scale)
-    for name in ("prompt", "system"):
-        if name in table:
-            table[name] = id_texts(table[name])
     if "prompt" not in table:
         table["prompt"] = ""
+    for name in table.columns.intersection(["prompt", "system"]):
+        table[name] = id_texts(table[name])
     clips = table.set_index("clip_id")
     clips.attrs = {}
     return clips
 
 
-def _warn(message: str, offenders: pd.Series, near: str = "") -> None:
-    warnings.warn(f"{message}: {listed(offenders)}{near}", SkippedWarning, stacklevel=4)
+def _warn(message: str, offenders: Iterable[object], most: int = 5, near: str = "") -> None:
+    warnings.warn(f"{message}: {listed(offenders, most)}{near}", SkippedWarning, stacklevel=4)

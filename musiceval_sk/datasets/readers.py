@@ -1,9 +1,14 @@
 """Reading tables of text so that every complaint can name file, line and column."""
 
+import codecs
+import csv
+import gzip
 import io
+import json
 import logging
 import re
 import warnings
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,26 +16,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import bare, is_missing
+from musiceval_sk._ids import bare, id_texts, is_missing
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.table_text import (
-    DELIMITER_NAMES,
-    DELIMITERS,
-    delimited_rows,
-    delimiter_of,
-    first_cells,
-    is_header,
-    json_rows,
-    kind_of,
-    text_of,
-)
 from musiceval_sk.exceptions import ClipsTableError
 
+TARGETS = ("impression", "alignment")
 _LOGGER = logging.getLogger(__name__)
+_DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
-_TEXTS = (*_NAMES, "prompt", "batch", "kind", "copy_of", "split")
-_KNOWN = (*_TEXTS, "impression", "alignment", "seconds", "slot", "start_time", "end_time")
-_MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-")
+_FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
+_KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "slot", "start_time", "end_time")
+_WORDS_FOR_MISSING = ("na", "n/a", "#n/a", "nan", "null", "none", "-")
 _COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
 
 
@@ -41,44 +38,24 @@ def read_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.Dat
     cells) is told to the log.
     """
     path = Path(path)
-    text, kind, notes = text_of(path), kind_of(path), []
-    if kind == ".jsonl" or (kind in DELIMITERS and text.lstrip().startswith("{")):
-        rows, delimiter = dict(json_rows(path, text)), ","
-    elif kind in DELIMITERS:
-        delimiter = delimiter_of(text, DELIMITERS[kind])
-        rows = delimited_rows(path, text, delimiter)
-        if delimiter != DELIMITERS[kind]:
-            notes.append(f"{DELIMITER_NAMES.get(delimiter, repr(delimiter))} between cells")
+    text, kind = _text_of(path), _kind_of(path)
+    delimiter, notes = ",", []
+    if kind == ".jsonl" or (kind in _DELIMITERS and text.lstrip().startswith("{")):
+        table = _json_table(path, text)
+    elif kind in _DELIMITERS:
+        delimiter, text = _delimiter_of(text, _DELIMITERS[kind])
+        table = _delimited_table(path, text, delimiter)
+        if delimiter != _DELIMITERS[kind]:
+            notes.append(f"{_DELIMITER_NAMES.get(delimiter, repr(delimiter))} between cells")
     else:
         raise ClipsTableError(f"{path}: cannot read a table from {kind!r}; give .csv, .tsv or .jsonl")
-    if not rows:
+    if table.empty:
         raise ClipsTableError(f"{path}: the table is empty")
-    # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
-    table = pd.DataFrame(list(rows.values()), index=list(rows), dtype=object)
-    table.index.name = "line"
-    table.attrs["path"] = str(path)
-    table, renamed = _with_known_names(table, targets)
-    notes += [f"column {old!r} taken as {new!r}" for old, new in renamed.items()]
-    if delimiter != ",":
-        notes += [f"decimal commas in column {column!r}" for column in _take_decimal_commas(table)]
-    for column in table.columns.intersection(_NAMES):
-        words = _is_word_for_missing(table[column])
-        if words.any():
-            notes.append(
-                f"{listed(map(repr, table[column][words].unique()))} taken as missing in column {column!r}"
-            )
-            table.loc[words, column] = ""
+    table = with_known_names(table, targets)
+    notes += _plain_cells(table, decimal_commas=delimiter != ",")
     if notes:
         _LOGGER.info("%s%s", source_of(table), "; ".join(notes))
     return table
-
-
-def with_known_names(table: pd.DataFrame, targets: Sequence[str] | None = None) -> pd.DataFrame:
-    """Rename columns of a table that was made by hand as `read_table` does those of a file."""
-    named, renamed = _with_known_names(table, targets)
-    if renamed:
-        _LOGGER.info("%s", "; ".join(f"column {old!r} taken as {new!r}" for old, new in renamed.items()))
-    return named
 
 
 def read_headerless(
@@ -89,36 +66,34 @@ def read_headerless(
     A first line that holds no number and whose first cell holds no digit is taken for a header and passed over.
     """
     path = Path(path)
-    text = text_of(path)
-    delimiter = delimiter or delimiter_of(text, ";")  # a;3,5 has as many cells by either
+    text = _text_of(path)
+    if delimiter is None:
+        delimiter, text = _delimiter_of(text, ";")  # a;3,5 has as many cells by either
+    most = len(columns) - 1 if delimiter == "\t" else -1
     rows, broken = {}, []
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        cells = [
-            cell.strip() for cell in line.split(delimiter, len(columns) - 1 if delimiter == "\t" else -1)
-        ]
-        if not any(cells) or (number == 1 and is_header(cells)):
+        cells = [cell.strip() for cell in line.split(delimiter, most)]
+        if not any(cells) or (number == 1 and _is_header(cells)):
             continue
-        if len(cells) != len(columns):
-            broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
-        else:
+        if len(cells) == len(columns):
             rows[number] = cells
-    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=list(columns), dtype=object)
-    table.index.name = "line"
-    table.attrs["path"] = str(path)
-    if delimiter != ",":
-        _take_decimal_commas(table)
+        else:
+            broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
+    table = _table_of(path, rows, columns)
+    _plain_cells(table, decimal_commas=delimiter != ",")
     return table, broken
 
 
 def has_header(path: str | Path) -> bool:
     """Tell whether the first line of a table looks like names of columns; JSON Lines always have them."""
     path = Path(path)
-    if kind_of(path) not in DELIMITERS or not path.is_file():
+    usual = _DELIMITERS.get(_kind_of(path))
+    if usual is None or not path.is_file():
         return True
-    text = text_of(path)
-    cells = first_cells(text, delimiter_of(text, DELIMITERS[kind_of(path)]))
+    delimiter, text = _delimiter_of(_text_of(path), usual)
+    cells = _first_cells(text, delimiter)
     named = {_plain(cell) for cell in cells} & {_plain(name) for name in _KNOWN}
-    return not cells or text.lstrip().startswith("{") or bool(named) or is_header(cells)
+    return text.lstrip().startswith("{") or bool(named) or _is_header(cells)
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -132,51 +107,48 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
 
 def require_filled(table: pd.DataFrame, column: str, what_to_do: str = "") -> None:
     """Raise if a cell of ``column`` is missing."""
-    blank = is_missing(table[column])
-    if blank.any():
+    blank = table.index[is_missing(table[column])]
+    if len(blank):
         unit = "line(s)" if "path" in table.attrs else "row(s)"
         raise ClipsTableError(
-            f"{source_of(table)}column {column!r} is empty in {unit} {listed(table.index[blank])}{what_to_do}"
+            f"{source_of(table)}column {column!r} is empty in {unit} {listed(blank)}{what_to_do}"
         )
 
 
 def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> None:
     """Raise if a value stands in ``column`` more than once, or once with and once without a sound's suffix."""
     values = table[column]
-    doubled = values.duplicated(keep=False)
-    what = "repeats a value"
-    if not doubled.any():
-        bares = values.map(bare)
-        doubled = bares.isin(bares[bares == values]) & bares.duplicated(keep=False)
-        what = "holds a value with and without its suffix"
-    if doubled.any():
-        offenders = (f"{value!r} ({place_of(table, row)})" for row, value in values[doubled].items())
-        raise ClipsTableError(f"{source_of(table)}column {column!r} {what}: {listed(offenders)}{what_to_do}")
+    refuse(
+        table,
+        values.duplicated(keep=False),
+        f"column {column!r} repeats a value",
+        values.map(repr),
+        what_to_do,
+    )
+    bares = values.map(bare)
+    doubled = bares.isin(bares[bares == values]) & bares.duplicated(keep=False)
+    what = f"column {column!r} holds a value with and without its suffix"
+    refuse(table, doubled, what, values.map(repr), what_to_do)
+
+
+def require_ids(table: pd.DataFrame, column: str) -> None:
+    """Make a column of ids or names text, in place, and raise if one is missing or repeated."""
+    table[column] = id_texts(table[column])
+    require_filled(table, column)
+    require_unique(table, column)
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series:
     """Column as floats, empty cells and words for missing ones as nan; anything else that is no finite number raises."""
     cells = table[column]
-    words = _is_word_for_missing(cells)
-    if words.any():
-        _LOGGER.info(
-            "%s%s taken as missing in column %r",
-            source_of(table),
-            listed(map(repr, cells[words].unique())),
-            column,
-        )
-    empty = cells.isna() | words | (cells.astype(str).str.strip() == "")
     values = pd.to_numeric(cells, errors="coerce").astype(float)
-    wrong = ~empty & (~np.isfinite(values) | cells.map(lambda cell: isinstance(cell, bool)))
-    if wrong.any():
-        offenders = (f"{cell!r} ({place_of(table, row)})" for row, cell in cells[wrong].items())
-        raise ClipsTableError(
-            f"{source_of(table)}column {column!r} must hold numbers, but has: {listed(offenders)}"
-        )
+    truth_values = np.array([isinstance(cell, bool) for cell in cells], dtype=bool)
+    wrong = (~np.isfinite(values) & ~_is_none(cells)) | truth_values
+    refuse(table, wrong, f"column {column!r} must hold numbers, but has", cells.map(repr))
     return values
 
 
-def check_scale(scale: Any) -> None:
+def check_scale(scale: Any) -> tuple[float, float]:
     """Raise unless the lowest score comes first and the highest lies above it."""
     low, high = scale
     if not -np.inf < low < high < np.inf:
@@ -184,21 +156,22 @@ def check_scale(scale: Any) -> None:
         raise ValueError(
             f"the scale {low:g} to {high:g} is {fault}; give the lowest score, then the highest, such as 1 5"
         )
+    return low, high
 
 
-def require_scale(table: pd.DataFrame, target: str, scale: tuple[float, float] | None) -> None:
-    """Raise unless every number of a column lies on the scale."""
-    if scale is None:
-        return
-    check_scale(scale)
-    low, high = scale
-    wrong = table.loc[(table[target] < low) | (table[target] > high), target]
-    if len(wrong):
-        offenders = (f"{score:g} ({place_of(table, row)})" for row, score in wrong.items())
-        raise ClipsTableError(
-            f"{source_of(table)}column {target!r} has scores off the scale {low:g} to {high:g}: {listed(offenders)}. "
-            "Correct them, or give the scale= that the raters used (--scale)"
-        )
+def take_scores(
+    table: pd.DataFrame, targets: Iterable[str], scale: tuple[float, float] | None
+) -> pd.DataFrame:
+    """Make columns of scores floats, in place, and raise if one is no number or off the scale."""
+    for target in targets:
+        table[target] = numbers(table, target)
+        if scale is not None:
+            low, high = check_scale(scale)
+            off = (table[target] < low) | (table[target] > high)
+            what = f"column {target!r} has scores off the scale {low:g} to {high:g}"
+            advice = ". Correct them, or give the scale= that the raters used (--scale)"
+            refuse(table, off, what, table[target].map("{:g}".format), advice)
+    return table
 
 
 def unused_scores(
@@ -206,13 +179,12 @@ def unused_scores(
 ) -> list[str]:
     """Name the columns of numbers that may be scores, for all lie on the scale, and are none of those chosen."""
     names = []
-    for column in table.columns:
+    for column in table.columns.difference([*_KNOWN, *chosen], sort=False):
+        cells = table[column]
         derived = any(str(column).startswith(f"{target}_") for target in chosen)
-        is_number = getattr(table[column].dtype, "kind", "O") not in "bmM"  # neither yes and no nor a date
-        if column in _KNOWN or column in chosen or derived or not is_number:
+        if derived or getattr(cells.dtype, "kind", "O") in "bmM":  # yes and no, or a date
             continue
-        cells = table[column][~(table[column].isna() | _is_word_for_missing(table[column]))]
-        values = pd.to_numeric(cells[cells.astype(str).str.strip() != ""], errors="coerce").astype(float)
+        values = pd.to_numeric(cells[~_is_none(cells)], errors="coerce").astype(float)
         if len(values) and values.between(*(scale or (-np.inf, np.inf))).all():
             names.append(str(column))
     return names
@@ -229,7 +201,7 @@ def warn_of_unused_scores(
     table: pd.DataFrame, chosen: Sequence[str], scale: tuple[float, float] | None
 ) -> None:
     """Warn of columns that look like scores on the scale and are passed over, where a usual target is lacking."""
-    complete = scale is None or {"impression", "alignment"} <= set(chosen)
+    complete = scale is None or set(TARGETS) <= set(chosen)
     names = [] if complete else unused_scores(table, chosen, scale)
     if names:
         warnings.warn(
@@ -244,22 +216,133 @@ def source_of(table: pd.DataFrame) -> str:
     return f"{table.attrs['path']}: " if "path" in table.attrs else ""
 
 
-def place_of(table: pd.DataFrame, row: Any) -> str:
-    """Where a row stands, in words."""
-    return f"line {row}" if "path" in table.attrs else f"row {row!r}"
+def refuse(table: pd.DataFrame, wrong: pd.Series, what: str, cells: pd.Series, what_to_do: str = "") -> None:
+    """Raise if rows are wrong, with what their cells hold and where they stand."""
+    if wrong.any():
+        place = "line {}" if "path" in table.attrs else "row {!r}"
+        offenders = (f"{cell} ({place.format(row)})" for row, cell in cells[wrong].items())
+        raise ClipsTableError(f"{source_of(table)}{what}: {listed(offenders)}{what_to_do}")
 
 
-def _with_known_names(
-    table: pd.DataFrame, targets: Sequence[str] | None
-) -> tuple[pd.DataFrame, dict[Any, str]]:
+def _kind_of(path: Path) -> str:
+    """Suffix of a table's file without the one of its compression."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _text_of(path: Path) -> str:
+    """Unpack and decode a file: UTF-8, or UTF-16 where a byte order mark says so."""
+    if not path.is_file():
+        raise ClipsTableError(f"{path}: {'is a folder, not a table' if path.is_dir() else 'no such file'}")
+    content = path.read_bytes()
+    try:
+        content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise ClipsTableError(f"{path}: cannot be unpacked: {error}") from error
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in content and not wide:
+        raise ClipsTableError(
+            f"{path}: holds NUL characters, as UTF-16 without its mark does; save the table as UTF-8"
+        )
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, name = content.count(b"\n", 0, error.start) + 1, "UTF-16" if wide else "UTF-8"
+        raise ClipsTableError(f"{path}: line {line} is not {name} text; save the table as UTF-8") from error
+
+
+def _delimiter_of(text: str, usual: str) -> tuple[str, str]:
+    """Find the delimiter: the one that a first line ``sep=;`` declares, else that which parts the header into most cells.
+
+    Also returns the text, with a blank line in place of the declaration.
+    """
+    declared = re.match(r'"?sep=(.)"?\r?(?:\n|$)', text, re.IGNORECASE)
+    if declared:
+        return declared[1], "\n" + text[declared.end() :]
+    candidates = dict.fromkeys([usual, *_DELIMITER_NAMES])
+    return max(candidates, key=lambda delimiter: len(_first_cells(text, delimiter))), text
+
+
+def _first_cells(text: str, delimiter: str) -> list[str]:
+    """Cells of the first line that has any."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return next((cells for cells in rows if any(map(str.strip, cells))), [])
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Whether cells look like names: no number, and no digit in the first of them."""
+    points = pd.Series([cell.replace(",", ".") for cell in cells[1:]], dtype=object)
+    numeric = pd.to_numeric(points, errors="coerce").notna()
+    return not numeric.any() and not re.search(r"\d", cells[0] if cells else "")
+
+
+def _delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
+    """Text cells by line; empty rows, and columns beyond the last that is used, are left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: dict[int, list[str]] = {}
+    try:
+        for cells in reader:
+            if len(cells) == 1 or any(map(str.strip, cells)):
+                rows[reader.line_num] = cells
+    except csv.Error as error:
+        raise ClipsTableError(f"{path}: line {max(rows, default=0) + 1} cannot be read: {error}") from error
+    header = [name.strip() for name in rows.pop(min(rows, default=0), [])]
+    named = _width(header)
+    for line, cells in rows.items():
+        if _width(cells) > len(header) or len(cells) < named:
+            raise ClipsTableError(
+                f"{path}: line {line} has {len(cells)} cells where the header has {len(header)}"
+            )
+    used = max([named, *map(_width, rows.values())])
+    header = header[:used]
+    if len(set(header)) < used:
+        raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header, most=12)}")
+    blank = [""] * used
+    return _table_of(path, {line: [*cells, *blank][:used] for line, cells in rows.items()}, header)
+
+
+def _width(cells: list[str]) -> int:
+    """Count cells without the empty ones at the end."""
+    return max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+
+
+def _json_table(path: Path, text: str) -> pd.DataFrame:
+    """Cells by line, as JSON has them."""
+    rows = {}
+    for number, line in enumerate(io.StringIO(text), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = rows[number] = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ClipsTableError(f"{path}: line {number} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ClipsTableError(f"{path}: line {number} must be a JSON object, not {type(row).__name__}")
+        for column, cell in row.items():
+            kind = {list: "a list", dict: "an object"}.get(type(cell), "")
+            if re.search("[\ud800-\udfff]", f"{column}{cell}"):
+                kind = "half a character (a surrogate without its pair)"
+            if kind:
+                raise ClipsTableError(
+                    f"{path}: line {number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is one text or number"
+                )
+    return _table_of(path, rows)
+
+
+def _table_of(path: Path, rows: dict[int, Any], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
+    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns, dtype=object)
+    table.index.name = "line"
+    table.attrs["path"] = str(path)
+    return table
+
+
+def with_known_names(table: pd.DataFrame, targets: Sequence[str] | None = None) -> pd.DataFrame:
     """Rename columns that differ in case, spaces, dashes or underscores from known ones, or bear another tool's name."""
     wanted = dict.fromkeys([*_KNOWN, *(targets or ())])
     free = [column for column in table.columns if column not in wanted]
     renamed: dict[Any, str] = {}
     for name in wanted:
-        alike = [column for column in free if _plain(column) == _plain(name)]
-        if name in table:
-            continue
+        alike = [column for column in free if name not in table and _plain(column) == _plain(name)]
         if len(alike) > 1:
             raise ClipsTableError(
                 f"{source_of(table)}columns {listed(map(repr, alike))} all stand for {name!r}; keep one of them"
@@ -272,27 +355,44 @@ def _with_known_names(
             renamed["text"] = "prompt"
     if "key" in free and not known & {"clip_id", "path", "prompt_id"}:  # VERSA
         renamed["key"] = "clip_id"
-    return table.rename(columns=renamed), renamed
+    if renamed:
+        notes = "; ".join(f"column {old!r} taken as {new!r}" for old, new in renamed.items())
+        _LOGGER.info("%s%s", source_of(table), notes)
+    return table.rename(columns=renamed)
 
 
 def _plain(name: object) -> str:
     return re.sub(r"[\s_-]+", "", str(name)).casefold()
 
 
-def _is_word_for_missing(cells: pd.Series) -> pd.Series:
-    if not (cells.dtype == object or isinstance(cells.dtype, pd.StringDtype)):
-        return pd.Series(False, index=cells.index)
-    words = cells.map(lambda cell: cell.strip().casefold() if isinstance(cell, str) else "")
-    return words.isin(_MISSING[1:])
+def _is_word_for_missing(cells: pd.Series) -> np.ndarray:
+    texts = cells.map(lambda cell: cell.strip().casefold() if isinstance(cell, str) else "")
+    return texts.isin(_WORDS_FOR_MISSING).to_numpy(dtype=bool)
 
 
-def _take_decimal_commas(table: pd.DataFrame) -> list[str]:
-    """Write points for decimal commas in columns whose cells are all numbers if that is done; name these columns."""
-    changed = []
-    for column in table.columns.difference(_TEXTS, sort=False):
-        cells = table[column].str.strip()
-        given = cells[~cells.str.casefold().isin(_MISSING)]
-        if given.str.contains(",").any() and given.str.fullmatch(_COMMA_NUMBER).all():
-            table[column] = cells.str.replace(",", ".")
-            changed.append(str(column))
-    return changed
+def _is_none(cells: pd.Series) -> np.ndarray:
+    return is_missing(cells) | _is_word_for_missing(cells)
+
+
+def _plain_cells(table: pd.DataFrame, decimal_commas: bool) -> list[str]:
+    """Empty cells that are words for a missing name or number, write points for decimal commas, and say in which columns."""
+    notes = []
+    for column in table.columns.difference(_FREE_TEXTS, sort=False):
+        words = _is_word_for_missing(table[column])
+        if not (words.any() or decimal_commas):
+            continue
+        given = table.loc[~_is_none(table[column]), column].astype(str).str.strip()
+        if (
+            decimal_commas
+            and column not in _NAMES
+            and given.str.contains(",").any()
+            and given.str.fullmatch(_COMMA_NUMBER).all()
+        ):
+            given = given.str.replace(",", ".")
+            table.loc[given.index, column] = given
+            notes.append(f"decimal commas in column {column!r}")
+        if words.any() and (column in _NAMES or pd.to_numeric(given, errors="coerce").notna().all()):
+            found = listed(map(repr, table[column][words].unique()))
+            notes.append(f"{found} taken as missing in column {column!r}")
+            table.loc[words, column] = ""
+    return notes

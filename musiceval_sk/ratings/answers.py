@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import id_texts, near_misses, systems_if_named, under_ids_of, without_suffix
+from musiceval_sk._ids import near_misses, systems_if_named, under_ids_of, without_suffix
 from musiceval_sk._text import counted, listed, off_scale
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.musiceval.files import find_files, names_of
@@ -16,13 +16,11 @@ from musiceval_sk.datasets.musiceval.parquet import parquet_files
 from musiceval_sk.datasets.readers import (
     has_header,
     how_to_name,
-    numbers,
     read_headerless,
     read_table,
     require_columns,
-    require_filled,
-    require_scale,
-    require_unique,
+    require_ids,
+    take_scores,
     unused_scores,
 )
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
@@ -63,13 +61,8 @@ def read_answers(
     else:
         table = _read_answer_file(path)
     require_columns(table, ["clip_id"])
-    table["clip_id"] = id_texts(table["clip_id"])
-    require_filled(table, "clip_id")
-    require_unique(table, "clip_id")
-    for target in targets or TARGETS:
-        if target in table:
-            table[target] = numbers(table, target)
-            require_scale(table, target, scale)
+    require_ids(table, "clip_id")
+    take_scores(table, table.columns.intersection(targets or TARGETS), scale)
     return table.set_index("clip_id")
 
 

@@ -12,13 +12,12 @@ from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.readers import (
     how_to_name,
-    numbers,
     read_table,
     require_columns,
     require_filled,
-    require_scale,
     require_unique,
     source_of,
+    take_scores,
     unused_scores,
     warn_of_unused_scores,
     with_known_names,
@@ -63,9 +62,7 @@ def read_ratings(
         warn_of_unused_scores(
             table.drop(columns=[*others, rater or "", *items], errors="ignore"), chosen, scale
         )
-    for target in chosen:
-        table[target] = numbers(table, target)
-        require_scale(table, target, scale)
+    take_scores(table, chosen, scale)
     for item in items:
         table[item] = id_texts(table[item])
     if "clip_id" in items:

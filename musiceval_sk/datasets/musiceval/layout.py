@@ -11,7 +11,6 @@ from typing import Literal
 
 import pandas as pd
 
-from musiceval_sk._ids import id_texts
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.musiceval.checks import Checks, check_files, check_scores, check_sounds
@@ -19,13 +18,11 @@ from musiceval_sk.datasets.musiceval.files import DEMO_SYSTEMS, PARTS, MusicEval
 from musiceval_sk.datasets.musiceval.parquet import parquet_files, read_parquet_clips
 from musiceval_sk.datasets.readers import (
     has_header,
-    numbers,
     read_headerless,
     read_table,
     require_columns,
-    require_filled,
-    require_scale,
-    require_unique,
+    require_ids,
+    take_scores,
 )
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
@@ -293,12 +290,8 @@ def read_system_table(
             )
         chosen = wanted
         require_columns(table, chosen)
-    table["system"] = id_texts(table["system"])
-    require_filled(table, "system")
-    require_unique(table, "system")
-    for target in chosen:
-        table[target] = numbers(table, target)
-        require_scale(table, target, scale)
+    require_ids(table, "system")
+    take_scores(table, chosen, scale)
     return table.set_index("system")
 
 
