@@ -10,8 +10,7 @@ import pandas as pd
 
 from musiceval_sk._optional import import_optional
 from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.datasets.musiceval.checks import RATERS_PER_CLIP, SAMPLE_RATE
-from musiceval_sk.datasets.musiceval.files import DEMO_SYSTEMS, PARTS
+from musiceval_sk.datasets.musiceval.checks import DEMO_SYSTEMS, PARTS, RATERS_PER_CLIP, SAMPLE_RATE
 from musiceval_sk.datasets.synthetic import (
     ListeningTest,
     draw_prompts,

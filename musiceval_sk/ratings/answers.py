@@ -10,8 +10,7 @@ import pandas as pd
 from musiceval_sk._ids import near_misses, systems_if_named, under_ids_of, without_suffix
 from musiceval_sk._text import counted, listed, off_scale
 from musiceval_sk.datasets.clips import TARGETS, check_clips
-from musiceval_sk.datasets.musiceval.files import find_files, names_of
-from musiceval_sk.datasets.musiceval.layout import load_musiceval
+from musiceval_sk.datasets.musiceval.layout import find_files, load_musiceval, names_of
 from musiceval_sk.datasets.musiceval.parquet import parquet_files
 from musiceval_sk.datasets.readers import (
     has_header,

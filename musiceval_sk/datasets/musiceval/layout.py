@@ -5,18 +5,29 @@ The data set itself is not part of this package: CC BY-NC 4.0, https://www.aishe
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 import pandas as pd
 
+from musiceval_sk._ids import without_suffix
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.datasets.musiceval.checks import Checks, check_files, check_scores, check_sounds
-from musiceval_sk.datasets.musiceval.files import DEMO_SYSTEMS, PARTS, MusicEvalFiles, find_files
+from musiceval_sk.datasets.musiceval.checks import (
+    DEMO_SYSTEMS,
+    MUSICEVAL_COUNTS,
+    PARTS,
+    check_files,
+    check_scores,
+    check_sounds,
+    count,
+    none,
+    table_of_checks,
+)
 from musiceval_sk.datasets.musiceval.parquet import parquet_files, read_parquet_clips
 from musiceval_sk.datasets.readers import (
+    TARGETS,
     has_header,
     read_headerless,
     read_table,
@@ -36,16 +47,157 @@ __all__ = [
     "read_system_table",
 ]
 
-MUSICEVAL_COUNTS: Mapping[str, int] = MappingProxyType(
-    {"total": 2748, "train": 1923, "dev": 412, "test": 413}
-)
 _COLUMNS = ["path", "prompt", "system", "prompt_id", *TARGETS, "split"]
+_NAME = r"^(?:.*[-_/])?(?P<system>S\d+)_(?P<prompt_id>P\d+)$"
 _NO_NAMES = (
     "{root}: Parquet holds sounds and two scores only. No systems: no S metrics, no splits by system, no look-up by "
     "system. No prompts: no splits by prompt, and alignment would be judged without its text. No raters: no "
     "reliability and no human ceiling. Where clip names tell systems, S metrics can be had, prompts and raters cannot. "
     "MusicEval-full has them all"
 )
+
+
+@dataclass
+class MusicEvalFiles:
+    """A MusicEval folder, its files read when they are first asked for, as they stand.
+
+    Attributes
+    ----------
+    root : Path
+        The folder that holds ``sets``.
+    layout : str
+        "full" or "phase1".
+    broken : list of str
+        Lines that could not be read and are left out, in words.
+    """
+
+    root: Path
+    layout: str
+    broken: list[str] = field(default_factory=list)
+
+    @cached_property
+    def lists(self) -> dict[str, pd.DataFrame]:
+        """Clips and scores by list, in the order of the files: ``file``, ``clip_id`` and scores (nan if unreadable)."""
+        found = {
+            name: self._read(f"sets/{name}_mos_list.txt", "file", *TARGETS) for name in (*PARTS, "total")
+        }
+        return {name: table for name, table in found.items() if table is not None}
+
+    @cached_property
+    def prompts(self) -> pd.DataFrame | None:
+        """Shared prompts: ``id`` and ``text``."""
+        return self._read("prompt_info.txt", "id", "text")
+
+    @cached_property
+    def demo_prompts(self) -> pd.DataFrame | None:
+        """Prompts of single clips of the demo systems: ``id`` (a clip) and ``text``."""
+        return self._read("demo_prompt_info.txt", "id", "text")
+
+    @cached_property
+    def ratings(self) -> pd.DataFrame | None:
+        """Single ratings: ``file``, ``clip_id``, ``rater`` and scores."""
+        for names in (["total"], PARTS):
+            tables = [
+                self._read(f"person_mos/{name}_person_mos.txt", "file", "rater", *TARGETS) for name in names
+            ]
+            if any(table is not None for table in tables):
+                return pd.concat(tables, ignore_index=True)
+        return None
+
+    @cached_property
+    def system_table(self) -> Path | None:
+        """The file of system scores: the only one, or the one whose name tells the layout or says "total"."""
+        found = [path for path in self.root.glob("system_mos/*") if path.suffix.lower() in (".csv", ".txt")]
+        named = [path for path in found if self.layout in path.stem or "total" in path.stem]
+        chosen = found if len(found) < 2 else named
+        return chosen[0] if len(chosen) == 1 else None
+
+    @cached_property
+    def systems(self) -> pd.DataFrame | None:
+        """Scores by system, indexed by ``system``."""
+        if self.system_table is None:
+            return None
+        table = self._read(f"system_mos/{self.system_table.name}", "system", *TARGETS)
+        return None if table is None else table.drop_duplicates("system").set_index("system")
+
+    def clips_of(self, split: str) -> pd.DataFrame:
+        """Clips table of one list or of all, in the order of the lists; doubled clips once."""
+        names = [split] if split in PARTS else list(self.lists)
+        tables = [self.lists[name].assign(split=name if name in PARTS else "") for name in names]
+        clips = pd.concat(tables, ignore_index=True).drop_duplicates("clip_id").reset_index(drop=True)
+        clips = clips.join(names_of(clips["clip_id"]))
+        clips["path"] = [str(self.root / "wav" / name) for name in clips["file"]]
+        own, shared = (
+            pd.Series(dtype=object) if table is None else table.drop_duplicates("id").set_index("id")["text"]
+            for table in (self.demo_prompts, self.prompts)
+        )
+        # A demo clip may be listed by its whole name or by system and prompt.
+        of_demo = clips["clip_id"].map(own).fillna(clips["prompt_id"].map(own))
+        demo = clips["system"].isin(DEMO_SYSTEMS)
+        prompts = of_demo.where(demo, clips["prompt_id"].map(shared))
+        clips["prompt"] = prompts.fillna("").astype(object)
+        return clips.set_index("clip_id")[_COLUMNS]
+
+    def require(self, split: str) -> "MusicEvalFiles":
+        """Raise unless the list that was asked for is there."""
+        if split in self.lists and self.lists[split].empty:
+            raise ClipsTableError(
+                f"{self.root}: sets/{split}_mos_list.txt has no line of file,impression,alignment: "
+                f"{listed(self.broken) or 'it is empty'}"
+            )
+        if split == "total" or split in self.lists:
+            return self
+        if self.layout == "phase1" and split == "test":
+            raise ClipsTableError(
+                f"{self.root}: MusicEval-phase1 has no test list, the challenge released train and dev only; take "
+                'split="dev", or MusicEval-full'
+            )
+        raise ClipsTableError(
+            f"{self.root}: no sets/{split}_mos_list.txt; there are the lists: {listed(self.lists)}"
+        )
+
+    def _read(self, name: str, *columns: str) -> pd.DataFrame | None:
+        """Read a file if it is there, scores as floats; clips are known by their name without suffix."""
+        if not (self.root / name).is_file():
+            return None
+        delimiter = "\t" if "text" in columns else ","
+        table, broken = read_headerless(self.root / name, columns, delimiter=delimiter)
+        self.broken += broken
+        for target in table.columns.intersection(TARGETS):
+            table[target] = pd.to_numeric(table[target], errors="coerce").astype(float)
+        if "file" in table:
+            table["clip_id"] = table["file"].map(without_suffix)
+        if "text" in table:
+            table["id"] = table["id"].map(without_suffix)
+            # Quoting as spreadsheets and pandas write it, without letting a stray quote swallow lines.
+            quoted = table["text"].str.fullmatch('".*"')
+            table["text"] = table["text"].mask(quoted, table["text"].str[1:-1].str.replace('""', '"'))
+        return table
+
+
+def find_files(root: str | Path) -> MusicEvalFiles:
+    """Find the folder that holds ``sets`` (also one below, as unpacked archives have it) and tell its layout."""
+    root = Path(root).absolute()
+    if not root.exists():
+        raise ClipsTableError(f"{root}: no such file or folder")
+    inner = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
+    holders = [path for path in inner if any((path / "sets").glob("*_mos_list.txt"))]
+    if not holders or (len(holders) > 1 and holders[0] != root):
+        raise ClipsTableError(
+            f"{root}: not one MusicEval folder; expected sets/train_mos_list.txt and the like in it or in one folder "
+            f"below, found: {listed((path.name for path in holders or inner[1:]), most=8) or 'nothing'}"
+        )
+    home = holders[0]
+    full = (home / "sets" / "test_mos_list.txt").is_file() or "full" in home.name.lower()
+    return MusicEvalFiles(home, "full" if full else "phase1")
+
+
+def names_of(clip_ids: pd.Series) -> pd.DataFrame:
+    """System and prompt id told by clip names, "" where a name tells neither; the prompts of demo clips are their own."""
+    parts = clip_ids.astype(str).str.extract(_NAME).fillna("")
+    demo = parts["system"].isin(DEMO_SYSTEMS)
+    own = parts["system"] + "_" + parts["prompt_id"]
+    return parts.assign(prompt_id=parts["prompt_id"].where(~demo, own))
 
 
 def load_musiceval(
@@ -108,10 +260,16 @@ def load_musiceval(
     >>> clips["split"].value_counts().to_dict()
     {'train': 30, 'dev': 7, 'test': 7}
     """
-    clips, differences, layout = _read(root, split, counts, sounds, columns, check)
-    found = differences[differences["differs"]]
+    clips, table, layout = _read(root, split, counts, sounds, columns, check)
+    found = table[table["differs"]]
     if len(found):
-        _report(f"{root} ({layout}, {split})", found, strict)
+        lines = [f"{root} ({layout}, {split}) differs from MusicEval as described in {len(found)} checks:"]
+        for row in found.itertuples():
+            examples = f": {row.examples}" if row.examples else ""
+            lines.append(f"  {row.check}: expected {row.expected}, found {row.found}{examples}")
+        if strict:
+            raise ClipsTableError("\n".join(lines))
+        warnings.warn("\n".join(lines), UserWarning, stacklevel=2)
     if layout == "parquet":
         warnings.warn(_NO_NAMES.format(root=root), UserWarning, stacklevel=2)
     return clips
@@ -211,7 +369,7 @@ def load_musiceval_ratings(root: str | Path, split: str = "total") -> pd.DataFra
             f"{files.root}: ratings that cannot be read: {listed(broken)}", SkippedWarning, stacklevel=2
         )
     if split != "total":
-        ratings = ratings[ratings["clip_id"].isin(_require(files, split).clips_of(split)["clip_id"])]
+        ratings = ratings[ratings["clip_id"].isin(files.require(split).clips_of(split).index)]
     return ratings[["rater", "clip_id", *TARGETS]].reset_index(drop=True)
 
 
@@ -288,11 +446,9 @@ def read_system_table(
                 f"{path}: expected lines of system,impression,alignment, or a header of system and {listed(wanted)}: "
                 f"{listed(broken) or 'it is empty'}"
             )
-        chosen = wanted
-        require_columns(table, chosen)
+        require_columns(table, wanted)
     require_ids(table, "system")
-    take_scores(table, chosen, scale)
-    return table.set_index("system")
+    return take_scores(table, chosen or wanted, scale).set_index("system")
 
 
 def _read(
@@ -306,79 +462,34 @@ def _read(
     """Read clips, check them, and tell the layout."""
     if split not in (*PARTS, "total"):
         raise ValueError(f"unknown split {split!r}; choose from {', '.join((*PARTS, 'total'))}")
-    wanted = _counts(counts)
-    shards = parquet_files(root)
-    if shards:
-        return *_read_parquet(shards, split, wanted, sounds, columns, check), "parquet"
-    files = _require(find_files(root), split)
-    clips = files.clips_of(split)
-    clips["path"] = [str(files.root / "wav" / name) for name in clips["file"]]
-    clips["prompt"] = files.prompt_texts(clips)
-    clips = clips.set_index("clip_id")[_COLUMNS]
-    table = check_files(files, clips, split, wanted) if check else Checks().table()
-    return clips, table, files.layout
-
-
-def _read_parquet(
-    shards: list[Path],
-    split: str,
-    counts: Mapping[str, int],
-    sounds: str | Path | None,
-    columns: Mapping[str, str] | None,
-    check: bool,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    clips = read_parquet_clips(shards, split, sounds, columns)
-    checks = Checks()
-    if check:
-        checks.count(f"{split} clips", len(clips), counts.get(split))
-        check_scores(checks, clips)
-        check_sounds(checks, clips["path"])
-        repeated = clips["path"].duplicated() & (clips["path"] != "")
-        checks.none("sounds whose bytes another clip has too", clips.index[repeated])
-    return clips, checks.table()
-
-
-def _counts(counts: Mapping[str, int] | Literal["official"] | None) -> dict[str, int]:
-    if isinstance(counts, str):
-        if counts != "official":
-            raise ValueError(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
-        return dict(MUSICEVAL_COUNTS)
+    if isinstance(counts, str) and counts == "official":
+        counts = MUSICEVAL_COUNTS
     if counts is not None and not hasattr(counts, "items"):  # a Series of counts serves as well
-        raise TypeError(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
-    return {} if counts is None else dict(counts)
+        kind = ValueError if isinstance(counts, str) else TypeError
+        raise kind(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
+    wanted = {} if counts is None else dict(counts)
+    shards = parquet_files(root)
+    if not shards:
+        files = find_files(root).require(split)
+        clips = files.clips_of(split)
+        return clips, table_of_checks(check_files(files, clips, split, wanted) if check else []), files.layout
+    clips = read_parquet_clips(shards, split, sounds, columns)
+    parts = names_of(clips.index.to_series())
+    if parts["system"].ne("").all():
+        clips = clips.join(parts)
+    rows = []
+    if check:
+        repeated = clips["path"].duplicated() & (clips["path"] != "")
+        rows = [
+            *count(f"{split} clips", len(clips), wanted.get(split)),
+            *check_scores(clips),
+            *check_sounds(clips["path"]),
+            none("sounds whose bytes another clip has too", clips.index[repeated]),
+        ]
+    return clips, table_of_checks(rows), "parquet"
 
 
 def _find(root: str | Path, what: str) -> MusicEvalFiles:
     if parquet_files(root):
         raise ClipsTableError(f"{root}: Parquet holds no {what}; MusicEval-full does")
     return find_files(root)
-
-
-def _require(files: MusicEvalFiles, split: str) -> MusicEvalFiles:
-    """Raise unless the list that was asked for is there."""
-    if split in files.lists and files.lists[split].empty:
-        raise ClipsTableError(
-            f"{files.root}: sets/{split}_mos_list.txt has no line of file,impression,alignment: "
-            f"{listed(files.broken) or 'it is empty'}"
-        )
-    if split == "total" or split in files.lists:
-        return files
-    if files.layout == "phase1" and split == "test":
-        raise ClipsTableError(
-            f"{files.root}: MusicEval-phase1 has no test list, the challenge released train and dev only; take "
-            'split="dev", or MusicEval-full'
-        )
-    raise ClipsTableError(
-        f"{files.root}: no sets/{split}_mos_list.txt; there are the lists: {listed(files.lists)}"
-    )
-
-
-def _report(what: str, differences: pd.DataFrame, strict: bool) -> None:
-    lines = [
-        f"  {row.check}: expected {row.expected}, found {row.found}{f': {row.examples}' if row.examples else ''}"
-        for row in differences.itertuples()
-    ]
-    message = "\n".join([f"{what} differs from MusicEval as described in {len(lines)} checks:", *lines])
-    if strict:
-        raise ClipsTableError(message)
-    warnings.warn(message, UserWarning, stacklevel=3)

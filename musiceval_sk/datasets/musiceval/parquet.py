@@ -12,8 +12,7 @@ import pandas as pd
 from musiceval_sk._ids import without_suffix
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.datasets.musiceval.files import names_of, scores_of
+from musiceval_sk.datasets.readers import TARGETS
 from musiceval_sk.exceptions import ClipsTableError
 
 # No name of the true file's columns is published in words; these are what the field calls the two scores.
@@ -24,14 +23,7 @@ _ALIASES = {
                   "mos_textual", "ta", "mos2"),
 }  # fmt: skip
 _SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "test": "test"}
-_MAGIC = {
-    b"RIFF": ".wav",
-    b"fLaC": ".flac",
-    b"OggS": ".ogg",
-    b"ID3": ".mp3",
-    b"\xff\xfb": ".mp3",
-    b"\xff\xf3": ".mp3",
-}
+_MAGIC = {b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3", b"\xff\xf3": ".mp3"}
 _ROWS_AT_ONCE = 16
 
 
@@ -52,80 +44,67 @@ def read_parquet_clips(
     if not wanted:
         found = listed(sorted({name or "no split" for name in split_of.values()}))
         raise ClipsTableError(f"{shards[0]}: no shard is named {split}; the names tell: {found}")
-    home = shards[0].parent if len(shards) == 1 else Path(os.path.commonpath(shards))
-    folder = Path(sounds).absolute() if sounds is not None else home / "sounds"
+    home = os.path.commonpath([shard.parent for shard in shards])
+    folder = Path(sounds or Path(home, "sounds")).absolute()
     rows = []
     for shard in wanted:
-        for audio, *scores in _rows_of(shard, columns):
+        for audio, *scores in _rows_of(shard, columns or {}):
             data, name = (audio or {}).get("bytes"), (audio or {}).get("path")
             digest = "" if data is None else hashlib.sha256(data).hexdigest()
             path = "" if data is None else str(_lay_down(data, digest, folder))
-            rows.append((digest[:16], Path(name or "").name, path, "", *scores, split_of[shard]))
+            rows.append(
+                (digest[:16] or "no-sound", Path(name or "").name, path, "", *scores, split_of[shard])
+            )
     clips = pd.DataFrame(rows, columns=["digest", "name", "path", "prompt", *TARGETS, "split"])
-    clips["clip_id"] = _clip_ids(clips.pop("name"), clips.pop("digest"))
-    parts = names_of(clips["clip_id"])
-    if parts["system"].ne("").all():
-        clips = clips.join(parts)
-    for target in TARGETS:
-        clips[target] = scores_of(clips[target])
-    return clips.set_index("clip_id")
+    clips[list(TARGETS)] = clips[list(TARGETS)].apply(pd.to_numeric, errors="coerce").astype(float)
+    # Names of the sounds where they are unique, else digests of their bytes, counted where those repeat.
+    names, digests = clips.pop("name").map(without_suffix), clips.pop("digest")
+    repeats = digests.groupby(digests).cumcount()
+    numbered = digests.where(repeats == 0, digests + "-" + (repeats + 1).astype(str))
+    return clips.set_index((names if names.ne("").all() and names.is_unique else numbered).rename("clip_id"))
 
 
-def _rows_of(shard: Path, columns: Mapping[str, str] | None) -> Iterator[tuple[Any, ...]]:
+def _rows_of(shard: Path, columns: Mapping[str, str]) -> Iterator[Any]:
+    """Yield sound, impression and alignment of each row."""
     parquet = import_optional("pyarrow.parquet", extra="parquet", purpose="Reading Parquet")
     try:
         opened = parquet.ParquetFile(shard)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
         raise ClipsTableError(f"{shard}: cannot be read as Parquet: {error}") from error
     with opened as file:
-        names = _columns_of(file.schema_arrow, columns or {}, shard)
+        names = _columns_of(file.schema_arrow, columns, shard)
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
             yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _columns_of(schema: Any, given: Mapping[str, str], shard: Path) -> list[str]:
     """Names of the columns that hold sound and scores: as given, else by type and by what the field calls them."""
-    unknown = [what for what in given if what not in ("audio", *TARGETS)]
+    wanted = ("audio", *TARGETS)
+    unknown = [what for what in given if what not in wanted]
     if unknown:
-        raise ValueError(f"columns= names {listed(unknown)}; it may name audio, {', '.join(TARGETS)}")
-    lower = {name.lower().replace(" ", "_"): name for name in schema.names}
-    found = {
-        target: next((lower[alias] for alias in _ALIASES[target] if alias in lower), None)
-        for target in TARGETS
+        raise ValueError(f"columns= names {listed(unknown)}; it may name {', '.join(wanted)}")
+    plain = {name.lower().replace(" ", "_"): name for name in schema.names}
+    sounds = [
+        field.name for field in schema if f"{field.name}.bytes" in {part.name for part in field.flatten()}
+    ]
+    candidates = {"audio": sounds if len(sounds) == 1 else []}
+    candidates |= {
+        target: [plain[alias] for alias in _ALIASES[target] if alias in plain] for target in TARGETS
     }
-    sounds = [field.name for field in schema if "bytes" in _children(field.type)]
-    found["audio"] = sounds[0] if len(sounds) == 1 else None
-    found |= {what: name if name in schema.names else None for what, name in given.items()}
-    missing = [what for what in ("audio", *TARGETS) if found[what] is None]
+    candidates |= {what: [name] if name in schema.names else [] for what, name in given.items()}
+    missing = [what for what in wanted if not candidates[what]]
     if missing:
         raise ClipsTableError(
             f"{shard}: no column for {listed(missing)}; it has {listed(schema.names, most=12)}. Name them, as in "
             'columns={"audio": "audio", "impression": "mos", "alignment": "text_mos"}; "audio" holds {bytes, path}'
         )
-    return [str(found[what]) for what in ("audio", *TARGETS)]
-
-
-def _children(kind: Any) -> list[str]:
-    return [kind.field(i).name for i in range(kind.num_fields)]
+    return [candidates[what][0] for what in wanted]
 
 
 def _split_of(shard: Path) -> str:
     """Official list of a shard as the names of files and folders tell it (``train-00000-of-00002``, ``test/0000``)."""
-    for name in (shard.stem, shard.parent.name):
-        split = _SPLITS.get(name.split("-")[0].lower())
-        if split:
-            return split
-    return ""
-
-
-def _clip_ids(names: pd.Series, digests: pd.Series) -> pd.Series:
-    """Names of the sounds where they are unique, else digests of their bytes, counted where those repeat."""
-    bare = names.map(without_suffix)
-    if bare.ne("").all() and bare.is_unique:
-        return bare
-    ids = digests.where(digests != "", "no-sound")
-    repeats = ids.groupby(ids).cumcount()
-    return ids.where(repeats == 0, ids + "-" + (repeats + 1).astype(str))
+    names = (_SPLITS.get(name.split("-")[0].lower(), "") for name in (shard.stem, shard.parent.name))
+    return next(filter(None, names), "")
 
 
 def _lay_down(data: bytes, digest: str, folder: Path) -> Path:
