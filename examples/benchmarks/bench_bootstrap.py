@@ -15,8 +15,7 @@ import numpy as np
 from scipy import stats
 
 from musiceval_sk import METRICS, bootstrap_metrics
-from musiceval_sk.statistics.kernels import Judged, ResampledMetrics
-from musiceval_sk.statistics.resampling import Resampling
+from musiceval_sk.statistics.resampling import ClipMetrics, Resampling
 
 
 def data(rng, n=2748, n_systems=31):
@@ -68,10 +67,10 @@ def main():
     options = options.parse_args()
     rng = np.random.default_rng(0)
     systems, truth, prediction = data(rng)
-    resampling = Resampling(systems, len(truth), "both")
+    resampling = Resampling(systems, "both")
     draws = resampling.draw(options.looped, rng)
-    judged = [Judged(truth[:, i], prediction[:, i]) for i in range(2)]
-    ours = ResampledMetrics(judged, resampling, list(METRICS)).score(draws)
+    pairs = list(zip(truth.T, prediction.T, strict=True))
+    ours = ClipMetrics(pairs, resampling, list(METRICS)).score(draws)
     looped, theirs = best(lambda: loop(truth, prediction, draws), options.repeats)
     looped *= options.resamples / options.looped
     print(f"largest difference from the loop: {np.abs(ours - theirs).max():.1e}")

@@ -27,7 +27,7 @@ from musiceval_sk.ratings.reliability import (
     rater_table,
 )
 from musiceval_sk.ratings.split_half import SplitHalf, spearman_brown, split_half
-from musiceval_sk.statistics.confidence import require_confidence
+from musiceval_sk.statistics.align import require_confidence
 
 ANOTHER_PANEL = "another panel"
 PERFECT = "perfect predictor"

@@ -24,7 +24,7 @@ from musiceval_sk.ratings.read import (
     warn_of_slots,
     with_systems,
 )
-from musiceval_sk.statistics.unit_bootstrap import interval_of
+from musiceval_sk.statistics.intervals import interval_of
 
 
 class Figure(NamedTuple):

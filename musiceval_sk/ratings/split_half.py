@@ -12,8 +12,8 @@ from musiceval_sk._text import listed
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings.reliability import Figure, RatingSample, require_pairs, sample_of
 from musiceval_sk.statistics.agreement import ClipAgreement
-from musiceval_sk.statistics.confidence import require_confidence, require_whole
-from musiceval_sk.statistics.unit_bootstrap import interval_of
+from musiceval_sk.statistics.align import require_confidence, require_whole
+from musiceval_sk.statistics.intervals import interval_of
 
 _KINDS = {"pearson": "LCC", "spearman": "SRCC"}
 # Splits that a bootstrap draw averages. Fewer than all keep it quick, and leave the interval a little wide.

@@ -12,8 +12,13 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from musiceval_sk.statistics.align import clips_of, in_order_of, systems_in_order
-from musiceval_sk.statistics.confidence import require_confidence, require_whole
+from musiceval_sk.statistics.align import (
+    clips_of,
+    in_order_of,
+    require_confidence,
+    require_whole,
+    systems_in_order,
+)
 
 FEWEST_SYSTEMS = 5
 _FEWEST_HELD_OUT = 3

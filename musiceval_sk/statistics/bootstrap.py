@@ -1,6 +1,7 @@
 """All metrics with intervals that hold for other systems: by leaving systems out, and by drawing them anew."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,28 +9,31 @@ import pandas as pd
 
 from musiceval_sk._text import counted, listed
 from musiceval_sk.statistics.align import (
-    clips_of,
-    folds_of,
+    aligned,
     is_constant,
-    kept_clips,
-    matched,
+    require_confidence,
+    require_whole,
     system_means,
     warn_of_few,
 )
-from musiceval_sk.statistics.confidence import require_confidence, require_whole
-from musiceval_sk.statistics.correlation_intervals import fisher_interval, spearman_interval
-from musiceval_sk.statistics.folds import NO_FOLD_RANKS, folds_are_small, resampled_metrics
 from musiceval_sk.statistics.intervals import (
-    METHODS,
     NO_INTERVAL,
+    fisher_interval,
     interval,
     least_variances,
     method_of,
+    require_method,
     scale_of,
+    spearman_interval,
 )
-from musiceval_sk.statistics.kernels import Judged
 from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.statistics.resampling import LEVELS
+from musiceval_sk.statistics.resampling import (
+    LEVELS,
+    NO_FOLD_RANKS,
+    Pair,
+    ResampledMetrics,
+    folds_are_small,
+)
 
 # How "auto" makes intervals, by level.
 HOW = {
@@ -38,7 +42,7 @@ HOW = {
     "clips": "percentiles of resampled clips",
 }
 # Of systems alone: clips of one system are not independent of one another.
-_ANALYTIC = {"S_LCC": fisher_interval, "S_SRCC": spearman_interval}
+_FORMULAS = {"S_LCC": fisher_interval, "S_SRCC": spearman_interval}
 
 
 def bootstrap_metrics(
@@ -122,27 +126,28 @@ def bootstrap_metrics(
     if level not in LEVELS:
         raise ValueError(f"level must be one of {listed(LEVELS)}; got {level!r}")
     require_whole(n_resamples=n_resamples)
-    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems, folds=folds)
-    targets, labels = matched(y_true, y_pred, systems, clips)
-    kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
-    labels = None if labels is None else labels[kept]
+    choice = {"min_clips": min_clips, "only": only, "leave_out": leave_out}
+    scores = aligned(y_true, {"y_pred": y_pred}, systems=systems, folds=folds, **choice)
+    labels, tested_in = scores.systems, scores.folds
     warn_of_few(labels, stacklevel=2)
-    judged = [Judged(truth[kept], prediction[kept]) for _, truth, prediction in targets]
+    level = "clips" if labels is None else level
+    pairs = list(zip(scores.truth, scores.predictions[0], strict=True))
     names = [name for name, metric in METRICS.items() if labels is not None or not metric.by_system]
-    tested_in = folds_of(folds, clips, kept)
-    resampled = resampled_metrics(judged, labels, level, names, tested_in)
+    resampled = ResampledMetrics(pairs, labels, level, names, tested_in)
     return MetricBootstrap(
-        targets=[name for name, _, _ in targets],
+        targets=scores.targets,
         estimates=resampled.as_they_are(),
         distribution=resampled.draw(n_resamples, random_state, n_jobs),
         left_out=resampled.leaving_out(),
-        least_variances=np.stack([_least_variances(one, labels, level) for one in judged]),
-        largest=np.stack([_largest(one, scale) for one in judged]),
-        n_clips=int(kept.sum()),
+        least_variances=np.stack(
+            [least_variances(*pair, None if level == "clips" else labels) for pair in pairs]
+        ),
+        largest=np.stack([_largest(pair, scale) for pair in pairs]),
+        n_clips=scores.truth.shape[1],
         n_systems=0 if labels is None else len(set(labels)),
         n_folds=1 if tested_in is None else len(set(tested_in)),
-        level="clips" if labels is None else level,
-        notes=[_notes(one, labels, tested_in) for one in judged],
+        level=level,
+        notes=[_notes(pair, labels, tested_in) for pair in pairs],
     )
 
 
@@ -195,12 +200,12 @@ class MetricBootstrap:
             One of `METRICS`.
         target : str, default=None
             The target; needed only where there are several.
-        method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
+        method : {"auto", "jackknife", "percentile", "bca"}, default="auto"
             "auto" is what held the metric most nearly as often as it says in simulation (docs/statistics.md): the
             jackknife, but percentiles of the resamples for level="clips". The jackknife leaves out one system at a time and takes
             Student's t, on the logarithm for errors, on S_KTAU as it is and on Fisher's z scale for other correlations; of S_SRCC,
             whose jackknife is cautious by itself, it takes the normal distribution; of errors the variance is at least that which
-            errors of systems from a normal distribution would give. The basic interval is taken on the same scales.
+            errors of systems from a normal distribution would give.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
 
@@ -215,8 +220,7 @@ class MetricBootstrap:
         ValueError
             If a name is unknown, or confidence is not between 0 and 1.
         """
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
+        require_method(method)
         require_confidence(confidence)
         row, column = self._place(metric, target)
         low, high = interval(
@@ -260,7 +264,7 @@ class MetricBootstrap:
 
         Parameters
         ----------
-        method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
+        method : {"auto", "jackknife", "percentile", "bca"}, default="auto"
             As of `interval`.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
@@ -274,42 +278,42 @@ class MetricBootstrap:
             figure or its interval is missing.
         """
         rows = []
-        for place, target in enumerate(self.targets):
-            for name, metric in METRICS.items():
-                value = self.estimates[place, list(METRICS).index(name)]
-                samples = self.samples(name, target)
-                finite = samples[np.isfinite(samples)]
-                n = self.n_systems if metric.by_system else self.n_clips
-                low, high = self.interval(name, target, method=method, confidence=confidence)
-                row = {"target": target, "metric": name, "value": value, "low": low, "high": high}
-                row["method"] = method_of(method, name, self.level)
-                row["standard_error"] = finite.std(ddof=1) if len(finite) > 1 else np.nan
-                formula = _no_formula if self.n_folds > 1 else _ANALYTIC.get(name, _no_formula)
-                row["analytic_low"], row["analytic_high"] = formula(value, n, confidence=confidence)
-                row |= {"n": n, "n_undefined": len(samples) - len(finite)}
-                row["note"] = (
-                    self.notes[place].get(name[0], "")
-                    if np.isnan(value)
-                    else ""
-                    if low <= high
-                    else NO_INTERVAL
-                )
-                rows.append(row)
+        for (place, target), (name, metric) in product(enumerate(self.targets), METRICS.items()):
+            _, column = self._place(name, target)
+            value, samples = self.estimates[place, column], self.distribution[:, place, column]
+            finite = samples[np.isfinite(samples)]
+            low, high = self.interval(name, target, method=method, confidence=confidence)
+            n = self.n_systems if metric.by_system else self.n_clips
+            formula = _FORMULAS.get(name) if self.n_folds == 1 else None
+            by_formula = formula(value, n, confidence=confidence) if formula else (np.nan, np.nan)
+            undefined = self.notes[place].get(name[0], "") if np.isnan(value) else ""
+            rows.append(
+                {
+                    "target": target,
+                    "metric": name,
+                    "value": value,
+                    "low": low,
+                    "high": high,
+                    "method": method_of(method, name, self.level),
+                    "standard_error": finite.std(ddof=1) if len(finite) > 1 else np.nan,
+                    "analytic_low": by_formula[0],
+                    "analytic_high": by_formula[1],
+                    "n": n,
+                    "n_undefined": len(samples) - len(finite),
+                    "note": NO_INTERVAL if np.isfinite(value) and np.isnan(low) else undefined,
+                }
+            )
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        table = self.table()
-        lines = [
-            f"{counted(self.n_clips, 'clip')} of {counted(self.n_systems, 'system')}{_mean_of(self.n_folds)}; 95 % intervals: "
-            f"{HOW[self.level]}, {len(self.distribution)} resamples"
-        ]
-        for _, row in table.iterrows():
-            name = row["metric"] if row["target"] is None else f"{row['target']} {row['metric']}"
-            found = f"{row['value']:7.3f}  [{row['low']:6.3f}, {row['high']:6.3f}]"
-            if np.isnan(row["low"]):
-                found = f"{row['value']:7.3f}  {row['note']}"
-            lines.append(f"{name:24s}{found if np.isfinite(row['value']) else '      -  ' + row['note']}")
-        return "\n".join(lines)
+        folds = f", mean of {self.n_folds} folds" if self.n_folds > 1 else ""
+        table = self.table().set_index(["target", "metric"])[["value", "low", "high", "note"]]
+        table = table.droplevel("target") if self.targets == [None] else table
+        figures = table.to_string(float_format="{:.3f}".format, na_rep="-")
+        return (
+            f"{counted(self.n_clips, 'clip')} of {counted(self.n_systems, 'system')}{folds}; 95 % intervals: "
+            f"{HOW[self.level]}, {len(self.distribution)} resamples\n{figures}"
+        )
 
     def _place(self, metric: str, target: Any) -> tuple[int, int]:
         if metric not in METRICS:
@@ -321,47 +325,28 @@ class MetricBootstrap:
         return self.targets.index(target), list(METRICS).index(metric)
 
 
-def _least_variances(judged: Judged, systems: np.ndarray | None, level: str) -> np.ndarray:
-    if systems is None or level == "clips":
-        return np.zeros(len(METRICS))
-    return least_variances(judged.truth, judged.prediction, systems)
+def _largest(pair: Pair, scale: tuple[float, float] | None) -> np.ndarray:
+    """Find the largest value that each metric can take."""
+    low, high = scale or (np.inf, -np.inf)
+    on_scale = low <= np.min(pair) and np.max(pair) <= high
+    error = (high - low) ** 2 if on_scale else np.inf
+    return np.array([1.0 if metric.greater_is_better else error for metric in METRICS.values()])
 
 
-def _largest(judged: Judged, scale: tuple[float, float] | None) -> np.ndarray:
-    error = np.inf
-    if scale is not None:
-        low, high = scale
-        scores = np.stack([judged.truth, judged.prediction])
-        error = (high - low) ** 2 if low <= scores.min() and scores.max() <= high else np.inf
-    return np.array([error if name.endswith("MSE") else 1.0 for name in METRICS])
-
-
-def _mean_of(n_folds: int) -> str:
-    return f", mean of {n_folds} folds" if n_folds > 1 else ""
-
-
-def _no_formula(value: float, n: int, *, confidence: float) -> tuple[float, float]:
-    return np.nan, np.nan
-
-
-def _notes(judged: Judged, systems: np.ndarray | None, folds: np.ndarray | None) -> dict[str, str]:
+def _notes(pair: Pair, systems: np.ndarray | None, folds: np.ndarray | None) -> dict[str, str]:
     """Why metrics of clips (U) and of systems (S) are undefined, where they are."""
     notes = {}
-    levels: dict[str, tuple[Any, Any]] = {"U": (judged.truth, judged.prediction)}
+    levels = {"U": ("clips", pair)}
     if systems is None:
         notes["S"] = "no systems were given"
     else:
-        levels["S"] = system_means(judged.truth, systems), system_means(judged.prediction, systems)
-    for level, scores in levels.items():
+        levels["S"] = "systems", tuple(system_means(values, systems).to_numpy() for values in pair)
+    for level, (units, scores) in levels.items():
         constant = [
-            name
-            for name, values in zip(("truth", "prediction"), scores, strict=True)
-            if is_constant(np.asarray(values))
+            name for name, values in zip(("truth", "prediction"), scores, strict=True) if is_constant(values)
         ]
         if constant:
-            notes[level] = (
-                f"{' and '.join(constant)} constant over {len(scores[0])} {'clips' if level == 'U' else 'systems'}"
-            )
+            notes[level] = f"{' and '.join(constant)} constant over {len(scores[0])} {units}"
     if folds_are_small(systems, folds):
         notes.setdefault("S", NO_FOLD_RANKS)
     return notes

@@ -1,38 +1,43 @@
-"""Which of several predictors is better, on the same clips, and how sure that is."""
+"""Which of several predictors is better, on the same clips, and how sure that is.
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
-from itertools import combinations
-from typing import Any
+The permutation test swaps two predictors: had they the same merit, it would not matter which of the two predicted what. Predictors
+need not share a scale, and a mixture of two scales ranks nothing. So before a swap predictions are brought to one: standardised
+for LCC, ranked for SRCC and KTAU, as they are for MSE; this leaves each predictor's own metrics as they were.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations, product
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata, t, zscore
 from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
+from musiceval_sk.statistics.agreement import ClipAgreement
 from musiceval_sk.statistics.align import (
-    clips_of,
-    folds_of,
+    aligned,
     is_constant,
-    kept_clips,
-    matched,
+    require_confidence,
+    require_real,
+    require_whole,
     settled,
-    system_means,
     warn_of_few,
 )
-from musiceval_sk.statistics.confidence import require_confidence, require_whole
-from musiceval_sk.statistics.dependent_correlations import williams_test
-from musiceval_sk.statistics.folds import (
+from musiceval_sk.statistics.intervals import NO_INTERVAL, ROUNDING, interval, method_of, require_method
+from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.statistics.resampling import (
     LEAST_SYSTEMS_TO_RANK,
     NO_FOLD_RANKS,
+    ResampledMetrics,
     folds_are_small,
-    resampled_metrics,
+    generators,
+    mean_of_defined,
 )
-from musiceval_sk.statistics.intervals import METHODS, NO_INTERVAL, interval, method_of
-from musiceval_sk.statistics.kernels import Judged
-from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.statistics.permutation import Swapped, swap_p_value
-from musiceval_sk.statistics.resampling import generators
+
+_BLOCK = 2**18
+_COMMON_SCALE = {"MSE": np.asarray, "LCC": zscore, "SRCC": rankdata, "KTAU": rankdata}
 
 
 def compare_predictors(
@@ -71,7 +76,7 @@ def compare_predictors(
         fold and averaged, as `bootstrap_metrics` does. Folds with fewer than three systems are left out of correlations of
         systems. Folds that share no system are resampled each by itself; where folds share systems, a system is drawn for all
         of them at once.
-    method : {"auto", "jackknife", "percentile", "bca", "basic"}, default="auto"
+    method : {"auto", "jackknife", "percentile", "bca"}, default="auto"
         Method of the interval. "auto" is what held the difference most nearly as often as it says in simulation
         (docs/statistics.md): percentiles of resampled systems for S_SRCC and S_KTAU, and else the jackknife, which leaves out one
         system at a time and takes Student's t; without systems, percentiles of resampled clips.
@@ -125,45 +130,29 @@ def compare_predictors(
     """
     require_confidence(confidence)
     metrics = _checked(predictions, metrics, systems is not None, baseline, method, n_resamples)
-    named = {f"predictions[{name!r}]": values for name, values in predictions.items()}
-    clips = clips_of(y_true=y_true, **named, systems=systems, folds=folds)
-    found = [matched(y_true, values, systems, clips, argument) for argument, values in named.items()]
-    by_name = dict(zip(predictions, found, strict=True))
-    labels = next(iter(by_name.values()))[1]
-    kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
-    labels = None if labels is None else labels[kept]
-    tested_in = folds_of(folds, clips, kept)
+    given = {f"predictions[{name!r}]": values for name, values in predictions.items()}
+    choice = {"min_clips": min_clips, "only": only, "leave_out": leave_out}
+    scores = aligned(y_true, given, systems=systems, folds=folds, **choice)
     if any(METRICS[name].by_system for name in metrics):
-        warn_of_few(labels, stacklevel=2)
-    pairs = [(a, baseline) for a in by_name if a != baseline] if baseline else list(combinations(by_name, 2))
+        warn_of_few(scores.systems, stacklevel=2)
+    pairs = (
+        [(a, baseline) for a in predictions if a != baseline]
+        if baseline
+        else list(combinations(predictions, 2))
+    )
     generator = generators(random_state, 1)[0]
-    rows: list[dict[str, Any]] = []
-    for place, (target, truth, _) in enumerate(next(iter(by_name.values()))[0]):
-        judged = {
-            name: Judged(truth[kept], targets[place][2][kept]) for name, (targets, _) in by_name.items()
-        }
-        compared = _Compared(judged, labels, tested_in, metrics, n_resamples, generator, n_jobs)
-        for metric in metrics:
-            of_metric = [
-                {"target": target} | compared.row(metric, a, b, method, confidence) for a, b in pairs
-            ]
-            for row, corrected in zip(of_metric, holm([row["p_value"] for row in of_metric]), strict=True):
-                rows.append(row | {"p_holm": corrected})
-    columns = [
-        "target",
-        "metric",
-        "a",
-        "b",
-        "value_a",
-        "value_b",
-        "difference",
-        "low",
-        "high",
-        "method",
-        "p_value",
-        "p_holm",
-    ]
-    return pd.DataFrame(rows)[[*columns, "p_williams", "n", "note"]]
+    rows = []
+    for place, target in enumerate(scores.targets):
+        predicted = dict(zip(predictions, scores.predictions[:, place], strict=True))
+        compared = _Compared(scores.truth[place], predicted, scores.systems, scores.folds, generator)
+        compared.resample(metrics, n_resamples, n_jobs)
+        rows += [
+            {"target": target} | compared.row(metric, a, b, method, confidence)
+            for metric, (a, b) in product(metrics, pairs)
+        ]
+    table = pd.DataFrame(rows)
+    table["p_holm"] = table.groupby(["target", "metric"], sort=False, dropna=False)["p_value"].transform(holm)
+    return table
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -193,99 +182,216 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
     return corrected
 
 
+class TestResult(NamedTuple):
+    """Outcome of a two-sided test.
+
+    Attributes
+    ----------
+    statistic : float
+        Positive where the first predictor's figure is the greater.
+    p_value : float in [0, 1]
+        Probability of a statistic at least as far from 0 if both predictors were equal.
+    """
+
+    statistic: float
+    p_value: float
+
+
+def williams_test(r_a: float, r_b: float, r_ab: float, n: int) -> TestResult:
+    """Williams' test that two predictors correlate equally with the truth.
+
+    Parameters
+    ----------
+    r_a, r_b : float in [-1, 1]
+        Correlation of the truth with predictor A, and with B.
+    r_ab : float in [-1, 1]
+        Correlation of A with B.
+    n : int
+        Number of independent rows, such as systems.
+
+    Returns
+    -------
+    TestResult
+        A t statistic of n - 3 degrees of freedom, and its p-value; nan below 4 rows or for a correlation that is nan.
+
+    Raises
+    ------
+    ValueError
+        If a correlation is no number or lies outside -1 and 1, or n is no whole number.
+
+    References
+    ----------
+    E. J. Williams, "The comparison of regression variables", Journal of the Royal Statistical Society B 21 (1959), as formula 7 of
+    J. H. Steiger, "Tests for comparing elements of a correlation matrix", Psychological Bulletin 87 (1980); for metrics:
+    Y. Graham and T. Baldwin, "Testing for significance of increased correlation with human judgment", EMNLP 2014.
+
+    Examples
+    --------
+    >>> found = williams_test(0.5, 0.4, 0.1, 103)
+    >>> round(found.statistic, 2), round(found.p_value, 2)
+    (0.89, 0.37)
+    """
+    given = {"r_a": r_a, "r_b": r_b, "r_ab": r_ab}
+    require_real(**given)
+    require_whole(0, n=n)
+    outside = [f"{name}={value:g}" for name, value in given.items() if abs(value) > 1]
+    if outside:
+        raise ValueError(f"correlations lie between -1 and 1; got {listed(outside)}")
+    if n < 4 or not np.isfinite([r_a, r_b, r_ab]).all():
+        return TestResult(np.nan, np.nan)
+    if r_a == r_b:
+        return TestResult(0.0, 1.0)
+    determinant = 1 - r_a**2 - r_b**2 - r_ab**2 + 2 * r_a * r_b * r_ab
+    mean = (r_a + r_b) / 2
+    variance = 2 * (n - 1) / (n - 3) * max(determinant, 0.0) + mean**2 * (1 - r_ab) ** 3
+    statistic = (r_a - r_b) * np.sqrt((n - 1) * (1 + r_ab) / variance) if variance > 0 else np.nan
+    return TestResult(float(statistic), float(2 * t.sf(abs(statistic), n - 3)))
+
+
+def swap_test(
+    kind: str, parts: Sequence[pd.DataFrame], n_permutations: int, rng: np.random.Generator
+) -> TestResult:
+    """Test whether one metric differs between two predictors, by swapping them.
+
+    Parameters
+    ----------
+    kind : {"MSE", "LCC", "SRCC", "KTAU"}
+        The metric.
+    parts : sequence of pandas.DataFrame
+        Truth and both predictions, in three columns, of clips or of systems, indexed by the number of what is swapped as a whole:
+        all at once, or those of each fold. The metric is then averaged over folds, and a system is swapped in all or in none.
+    n_permutations : int
+        Number of random swaps; where there are no more different ones, each is tried once.
+    rng : np.random.Generator
+        Source of the swaps.
+
+    Returns
+    -------
+    TestResult
+        The observed difference, and the share of swaps, the one observed included, with at least as large a one; nan where it is
+        undefined.
+    """
+    swaps = _swaps(1 + max(part.index.max() for part in parts), n_permutations, rng)
+    found = mean_of_defined([_differences(kind, part, swaps[part.index]) for part in parts])
+    observed = float(found[0])
+    if not np.isfinite(observed):
+        return TestResult(np.nan, np.nan)
+    # A swap that leaves nothing to correlate tells nothing against the predictors being equal.
+    return TestResult(observed, float(np.mean(~(np.abs(found) < abs(observed) - ROUNDING))))
+
+
 class _Compared:
     """All predictors of one target, with their metrics in the same resamples."""
 
     def __init__(
         self,
-        judged: dict[str, Judged],
+        truth: np.ndarray,
+        predicted: Mapping[str, np.ndarray],
         systems: np.ndarray | None,
         folds: np.ndarray | None,
-        metrics: Collection[str],
-        n_resamples: int,
         rng: np.random.Generator,
-        n_jobs: int | None,
     ):
-        self._judged, self._systems, self._folds = judged, systems, folds
-        self._n_resamples, self._rng = n_resamples, rng
+        self._truth, self._predicted, self._systems, self._folds = truth, predicted, systems, folds
         self._level = "clips" if systems is None else "systems"
-        resampled = resampled_metrics(list(judged.values()), systems, self._level, metrics, folds)
-        self._estimates = resampled.as_they_are()
-        self._samples = resampled.draw(n_resamples, rng, n_jobs)
-        self._left_out = resampled.leaving_out()
+        self._rng = rng
+
+    def resample(self, metrics: Collection[str], n_resamples: int, n_jobs: int | None) -> None:
+        pairs = [(self._truth, values) for values in self._predicted.values()]
+        resampled = ResampledMetrics(pairs, self._systems, self._level, metrics, self._folds)
+        self._estimates, self._left_out = resampled.as_they_are(), resampled.leaving_out()
+        self._samples = resampled.draw(n_resamples, self._rng, n_jobs)
 
     def row(self, metric: str, a: str, b: str, method: str, confidence: float) -> dict[str, Any]:
         """Everything about one metric of two predictors, but for the correction."""
-        first, second = (list(self._judged).index(name) for name in (a, b))
+        first, second = (list(self._predicted).index(name) for name in (a, b))
         column = list(METRICS).index(metric)
-        values = self._estimates[[first, second], column]
-        difference = values[0] - values[1]
+        value_a, value_b = self._estimates[[first, second], column]
         samples, left_out = (
             of[:, first, column] - of[:, second, column] for of in (self._samples, self._left_out)
         )
+        difference = value_a - value_b
         method = method_of(method, metric, self._level, difference=True)
         low, high = interval(method, samples, difference, left_out, "difference", confidence)
-        parts = self._parts(metric, a, b)
-        whole = parts[0] if self._folds is None else self._parts(metric, a, b, whole=True)[0]
-        scores = [whole.truth, *whole.predictions]
-        constant = [
-            name
-            for name, values_of in zip(("the truth", a, b), scores, strict=True)
-            if is_constant(values_of)
-        ]
-        row = {"metric": metric, "a": a, "b": b, "value_a": values[0], "value_b": values[1]}
-        row |= {"difference": difference, "low": low, "high": high, "method": method, "n": len(scores[0])}
-        row["p_value"] = self._p_value(metric, parts)
+        (whole,) = self._parts(metric, a, b, None)
+        constant = list(whole.columns[whole.apply(is_constant)])
+        note = f"constant: {listed(constant)}" if constant else ""
         if np.isfinite(difference):
-            row["note"] = "" if low <= high else NO_INTERVAL
+            note = NO_INTERVAL if np.isnan(low) else ""
         elif METRICS[metric].by_system and folds_are_small(self._systems, self._folds):
-            row["note"] = NO_FOLD_RANKS
-        else:
-            row["note"] = f"constant: {listed(constant)}" if constant else ""
+            note = NO_FOLD_RANKS
         by_formula = metric == "S_LCC" and self._folds is None and not constant
-        row["p_williams"] = _williams(scores) if by_formula else np.nan
-        return row
+        return {
+            "metric": metric,
+            "a": a,
+            "b": b,
+            "value_a": value_a,
+            "value_b": value_b,
+            "difference": difference,
+            "low": low,
+            "high": high,
+            "method": method,
+            "p_value": self._p_value(metric, a, b),
+            "p_holm": np.nan,
+            "p_williams": _williams(whole) if by_formula else np.nan,
+            "n": len(whole),
+            "note": note,
+        }
 
-    def _parts(self, metric: str, a: str, b: str, *, whole: bool = False) -> list[Swapped]:
-        """Truth and both predictions, of clips or of systems, all at once or fold by fold."""
-        scores = [self._judged[a].truth, self._judged[a].prediction, self._judged[b].prediction]
-        units = np.arange(len(scores[0])) if self._systems is None else pd.factorize(self._systems)[0]
-        folds = np.zeros(len(units), dtype=int) if whole or self._folds is None else self._folds
-        rows = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-        make = _of_systems if METRICS[metric].by_system else _of_clips
-        parts = [make(*(values[some] for values in (*scores, units))) for some in rows]
-        if metric not in ("S_SRCC", "S_KTAU"):
-            return parts
-        return [
-            replace(part, truth=settled(part.truth), predictions=tuple(map(settled, part.predictions)))
-            for part in parts
-        ]
+    def _parts(self, metric: str, a: str, b: str, folds: np.ndarray | None) -> list[pd.DataFrame]:
+        """Truth and both predictions, of clips or of systems, all at once or fold by fold, by the number of the system."""
+        units = np.arange(len(self._truth)) if self._systems is None else pd.factorize(self._systems)[0]
+        columns = [self._truth, self._predicted[a], self._predicted[b]]
+        table = pd.DataFrame(np.transpose(columns), index=units, columns=["the truth", a, b])
+        parts = [table] if folds is None else [part for _, part in table.groupby(folds)]
+        if METRICS[metric].by_system:
+            parts = [part.groupby(level=0).mean() for part in parts]
+        if metric in ("S_SRCC", "S_KTAU"):
+            parts = [part.apply(settled) for part in parts]
+        return parts
 
-    def _p_value(self, metric: str, parts: list[Swapped]) -> float:
-        by_system = METRICS[metric].by_system
+    def _p_value(self, metric: str, a: str, b: str) -> float:
+        parts = self._parts(metric, a, b, self._folds)
         if not metric.endswith("MSE"):
-            parts = [part for part in parts if not any(map(is_constant, (part.truth, *part.predictions)))]
-            if by_system and self._folds is not None:
-                parts = [part for part in parts if len(part.truth) >= LEAST_SYSTEMS_TO_RANK]
+            parts = [part for part in parts if not part.apply(is_constant).any()]
+            if METRICS[metric].by_system and self._folds is not None:
+                parts = [part for part in parts if len(part) >= LEAST_SYSTEMS_TO_RANK]
         if not parts:
             return np.nan
         with threadpool_limits(1, user_api="blas"):
-            return swap_p_value(metric[2:], parts, self._n_resamples, self._rng, by_system=by_system)
+            return swap_test(metric[2:], parts, len(self._samples), self._rng).p_value
 
 
-def _of_clips(truth: np.ndarray, a: np.ndarray, b: np.ndarray, units: np.ndarray) -> Swapped:
-    return Swapped(truth, (a, b), units)
+def _williams(scores: pd.DataFrame) -> float:
+    correlations = np.clip(np.corrcoef(scores.to_numpy().T), -1, 1)
+    return williams_test(correlations[0, 1], correlations[0, 2], correlations[1, 2], len(scores)).p_value
 
 
-def _of_systems(truth: np.ndarray, a: np.ndarray, b: np.ndarray, units: np.ndarray) -> Swapped:
-    names = np.unique(units)
-    means = [system_means(values, units).loc[names].to_numpy() for values in (truth, a, b)]
-    return Swapped(means[0], (means[1], means[2]), names)
+def _swaps(n_units: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """Which units to swap [shape=(n_units, n)]; the first is the observed state."""
+    if n_units < 31 and 2 ** (n_units - 1) <= n_permutations:
+        # To swap all the others instead gives the same difference with the other sign.
+        states = np.arange(2 ** (n_units - 1))
+        return (states >> np.arange(n_units)[:, np.newaxis] & 1).astype(bool)
+    swaps = rng.random((n_units, n_permutations + 1)) < 0.5
+    swaps[:, 0] = False
+    return swaps
 
 
-def _williams(scores: list[np.ndarray]) -> float:
-    correlations = np.clip(np.corrcoef(scores), -1, 1)
-    return williams_test(correlations[0, 1], correlations[0, 2], correlations[1, 2], len(scores[0])).p_value
+def _differences(kind: str, part: pd.DataFrame, swaps: np.ndarray) -> np.ndarray:
+    """Difference of the metric under each swap [shape=(n_swaps,)].
+
+    Both predictions of all rows are one pool, of which each side holds every row once.
+    """
+    truth, *predictions = part.to_numpy().T
+    scaled = [np.asarray(_COMMON_SCALE[kind](values), dtype=float) for values in predictions]
+    pool = ClipAgreement(np.tile(truth, 2), np.concatenate(scaled), [kind])
+    size = max(1, _BLOCK // (2 * len(truth)))
+    differences = []
+    for first in range(0, swaps.shape[1], size):
+        swap = swaps[:, first : first + size].astype(float)
+        sides = np.concatenate([1 - swap, swap]), np.concatenate([swap, 1 - swap])
+        differences.append(pool.score(sides[0])[0] - pool.score(sides[1])[0])
+    return np.concatenate(differences)
 
 
 def _checked(
@@ -302,8 +408,7 @@ def _checked(
         )
     if baseline is not None and baseline not in predictions:
         raise ValueError(f"baseline {baseline!r} is not among the predictors: {listed(predictions)}")
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
+    require_method(method)
     require_whole(n_resamples=n_resamples)
     if metrics is None:
         return ["S_SRCC", "S_LCC"] if with_systems else ["U_SRCC", "U_LCC"]

@@ -1,24 +1,39 @@
-"""From resampled figures, and figures without each system, to an interval: jackknife, percentile, basic and BCa.
+"""From a figure, its resamples and what it is without each unit to an interval: jackknife, percentile, BCa; and by formula.
 
-Source: B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 11, 13 and 14; A. C. Davison and
-D. V. Hinkley, "Bootstrap Methods and their Application" (1997), chapter 5.
+Source: B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 11, 13 and 14.
 """
+
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtr, ndtri
+from scipy.stats import norm, t
 
-from musiceval_sk.statistics.bounds import FISHER, LEAST_UNITS, ROUNDING, Scale, bca_bounds, jackknife_bounds
+from musiceval_sk._text import listed
+from musiceval_sk.statistics.align import require_confidence, require_real, require_whole
 from musiceval_sk.statistics.metrics import METRICS
 
-METHODS = ("auto", "bca", "basic", "jackknife", "percentile")
+METHODS = ("auto", "bca", "jackknife", "percentile")
 NO_INTERVAL = "no interval: a perfect figure, one that nothing drawn changes, or too few systems"
-# Scales on which a metric's distribution has about the same shape everywhere, and whose limits are the metric's own.
-SCALES: dict[str, Scale] = {
-    "correlation": FISHER,
-    "concordance": (lambda value: value, lambda value: np.clip(value, -1, 1), np.ones_like),
+ROUNDING = 1e-10  # of figures: what differs by less is equal
+# Scales on which a figure is about normal, whatever its size, and whose ends are its own: there, back, and the slope there.
+SCALES: dict[str, tuple[Callable, Callable, Callable]] = {
+    "correlation": (np.arctanh, np.tanh, lambda value: 1 / (1 - value**2)),
+    "concordance": (np.asarray, lambda value: np.clip(value, -1, 1), np.ones_like),
     "error": (np.log, np.exp, lambda value: 1 / value),
-    "difference": (lambda value: value, lambda value: value, np.ones_like),
+    "difference": (np.asarray, np.asarray, np.ones_like),
 }
+_LEAST_UNITS = 3
+_MOST_GROUPS = 200
+_CELLS_AT_ONCE = 2_000_000
+_NONE = (float("nan"), float("nan"))
+
+
+def require_method(method: str) -> None:
+    """Raise ValueError unless it is one of `METHODS`."""
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
 
 
 def method_of(method: str, metric: str, level: str, *, difference: bool = False) -> str:
@@ -51,7 +66,7 @@ def interval(
 
     Parameters
     ----------
-    method : {"bca", "basic", "jackknife", "percentile"}
+    method : {"bca", "jackknife", "percentile"}
         The method.
     samples : np.ndarray [shape=(n_resamples,)]
         The figure in resamples; nan where it was undefined, which is left out.
@@ -60,12 +75,11 @@ def interval(
     left_out : np.ndarray [shape=(n_units,)]
         The figure without each unit, for the jackknife and the acceleration of BCa.
     scale : {"concordance", "correlation", "difference", "error"}
-        Scale on which the basic interval is mirrored and the jackknife's is symmetric: as it is but cut at -1 and 1, Fisher's z,
-        as it is, the logarithm.
+        Scale on which the jackknife's interval is symmetric: as it is but cut at -1 and 1, Fisher's z, as it is, the logarithm.
     confidence : float in (0, 1)
         Nominal coverage.
     least_variance, normal
-        Of the jackknife, as of `jackknife_bounds`.
+        Of the jackknife, see there.
 
     Returns
     -------
@@ -73,33 +87,103 @@ def interval(
         Lower and upper bound; nan where there is none, as for a perfect correlation.
     """
     samples, left_out = samples[np.isfinite(samples)], left_out[np.isfinite(left_out)]
-    if (
-        not np.isfinite(estimate)
-        or not len(samples)
-        or (scale in ("concordance", "correlation") and abs(estimate) > 1 - ROUNDING)
-    ):
-        return np.nan, np.nan
+    is_perfect = scale in ("concordance", "correlation") and abs(estimate) > 1 - ROUNDING
+    if not np.isfinite(estimate) or not len(samples) or is_perfect:
+        return _NONE
     if method == "jackknife":
-        return jackknife_bounds(
-            estimate, left_out, confidence, SCALES[scale], least_variance=least_variance, normal=normal
-        )
-    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+        return jackknife(estimate, left_out, scale, confidence, least_variance=least_variance, normal=normal)
     if method == "percentile":
-        low, high = np.quantile(samples, tails)
-    elif method == "basic":
-        low, high = _basic(samples, estimate, SCALES[scale], tails)
-    elif samples.min() <= estimate <= samples.max() and len(left_out) >= LEAST_UNITS:
-        low, high = bca_bounds(samples, estimate, left_out, tails)
+        low, high = np.quantile(samples, _tails(confidence))
+    elif samples.min() <= estimate <= samples.max() and len(left_out) >= _LEAST_UNITS:
+        low, high = bca(samples, estimate, left_out, confidence)
     else:
-        return np.nan, np.nan
+        return _NONE
     if (
         high - low < ROUNDING < abs(estimate)
-    ):  # a figure of a few ranks that no resample changes is not a certain one
-        return np.nan, np.nan
+    ):  # a figure of a few ranks that no resample changes is not certain
+        return _NONE
     return float(low), float(high)
 
 
-def least_variances(truth: np.ndarray, prediction: np.ndarray, systems: np.ndarray) -> np.ndarray:
+def jackknife(
+    estimate: float,
+    left_out: np.ndarray,
+    scale: str,
+    confidence: float,
+    *,
+    least_variance: float = 0.0,
+    normal: bool = False,
+) -> tuple[float, float]:
+    """Take an interval of Student's t from a figure without each unit in turn.
+
+    Parameters
+    ----------
+    estimate : float
+        The figure itself.
+    left_out : np.ndarray [shape=(n_units,)]
+        The figure without each unit, all finite.
+    scale : {"concordance", "correlation", "difference", "error"}
+        As of `interval`.
+    confidence : float in (0, 1)
+        Nominal coverage.
+    least_variance : float, default=0.0
+        The figure's variance on that scale is taken to be this at least.
+    normal : bool, default=False
+        Take the normal distribution in the place of Student's t.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound; nan below three units, for a figure at the end of its range, and for one but 0 that no unit changes.
+    """
+    forth, back, slope = SCALES[scale]
+    n = len(left_out)
+    if n < _LEAST_UNITS:
+        return _NONE
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre, variance = forth(estimate), slope(np.float64(estimate)) ** 2 * (n - 1) * left_out.var()
+    variance = max(variance, least_variance)
+    # A figure that no unit changes, as of a few ranks, is not a certain one; but two that are the same differ by 0 surely.
+    if not np.isfinite([centre, variance]).all() or (variance < ROUNDING**2 and abs(estimate) > ROUNDING):
+        return _NONE
+    half = t.ppf((1 + confidence) / 2, np.inf if normal else n - 1) * np.sqrt(variance)
+    return float(back(centre - half)), float(back(centre + half))
+
+
+def bca(samples: np.ndarray, estimate: float, left_out: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Take quantiles of resamples where bias and skewness of the figure ask for them.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(n_resamples,)]
+        The figure in resamples, all finite.
+    estimate : float
+        The figure itself; where all resamples lie on one side of it, it is taken as if one more lay on the other.
+    left_out : np.ndarray [shape=(n_units,)]
+        The figure without each unit, all finite: the jackknife.
+    confidence : float in (0, 1)
+        Nominal coverage.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound.
+
+    References
+    ----------
+    B. Efron, "Better bootstrap confidence intervals", Journal of the American Statistical Association 82 (1987).
+    """
+    influence = left_out.mean() - left_out
+    spread = np.sum(influence**2)
+    acceleration = 0.0 if spread < 1e-30 else np.sum(influence**3) / (6 * spread**1.5)
+    below = (np.mean(samples < estimate) + np.mean(samples <= estimate)) / 2
+    bias = ndtri(np.clip(below, 1 / (len(samples) + 1), len(samples) / (len(samples) + 1)))
+    shifted = bias + ndtri(_tails(confidence))
+    low, high = np.quantile(samples, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    return float(low), float(high)
+
+
+def least_variances(truth: np.ndarray, prediction: np.ndarray, systems: np.ndarray | None) -> np.ndarray:
     """Variances of the metrics' estimates that errors of systems from a normal distribution would give.
 
     From few systems the jackknife finds the variance of a mean of squares too small wherever the largest error is missing.
@@ -109,6 +193,8 @@ def least_variances(truth: np.ndarray, prediction: np.ndarray, systems: np.ndarr
     np.ndarray [shape=(8,)]
         In the order of `METRICS`, of the logarithms of U_MSE and S_MSE; 0 for correlations, and for fewer than two systems.
     """
+    if systems is None:
+        return np.zeros(len(METRICS))
     errors = pd.DataFrame({"mean": prediction - truth, "square": (prediction - truth) ** 2}).groupby(systems)
     of_system, sizes = errors.mean(), errors.size()
     variance, bias = of_system["mean"].var(), of_system["mean"].mean()
@@ -123,10 +209,141 @@ def least_variances(truth: np.ndarray, prediction: np.ndarray, systems: np.ndarr
     return np.nan_to_num([by_name.get(name, 0.0) for name in METRICS], posinf=0.0)
 
 
-def _basic(samples: np.ndarray, estimate: float, scale: Scale, tails: np.ndarray) -> np.ndarray:
-    forth, back, _ = scale
-    with np.errstate(divide="ignore", invalid="ignore"):
-        centre = forth(estimate)
-        if not np.isfinite(centre):  # a perfect score has no mirror image
-            return np.full(2, np.nan)
-        return back(2 * centre - forth(np.quantile(samples, tails[::-1])))
+def interval_of(
+    n_units: int,
+    figure: Callable[[np.ndarray], np.ndarray],
+    confidence: float,
+    n_bootstrap: int,
+    random_state: int | None,
+    systems: np.ndarray | None = None,
+    units: str = "items",
+) -> tuple[float, float, str]:
+    """Interval of a figure, and a note; nan, and the note says why, below three units or systems and where none changes the figure.
+
+    ``figure`` takes how often each unit counts, shape=(draws, n_units), and gives one value a draw. Units of one system are not
+    independent, so where ``systems``, shape=(n_units,), are known the interval is the jackknife's over systems. Else units
+    are resampled, bias-corrected and accelerated; that jackknife leaves out one unit at a time, or one of 200 groups where there
+    are more units: sums of squares and cubes of the influence of groups have the expectation of those of units.
+    Without draws there is no interval, as asked.
+    """
+    require_confidence(confidence)
+    require_whole(0, n_bootstrap=n_bootstrap)
+    if n_bootstrap < 1:
+        return *_NONE, ""
+    random = np.random.default_rng(random_state)
+    if systems is None:
+        group = random.permutation(n_units) % _MOST_GROUPS
+    else:
+        units, group = "systems", np.unique(systems, return_inverse=True)[1]
+    n_groups = len(np.unique(group))
+    if n_groups < _LEAST_UNITS:
+        return *_NONE, f"no interval: {n_groups} {units}, and {_LEAST_UNITS} are needed"
+    block = max(1, _CELLS_AT_ONCE // n_units)
+
+    def figures(weights: Iterable[np.ndarray]) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = np.concatenate([figure(some) for some in weights])
+        return found[np.isfinite(found)]
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = float(figure(np.ones((1, n_units)))[0])
+    parts = np.array_split(np.arange(n_groups)[:, np.newaxis], -(-n_groups // block))
+    left_out = figures((group != part).astype(float) for part in parts)
+    draws = figures(_draw_counts(n_units, n_bootstrap, block, random)) if systems is None else left_out
+    if len(left_out) < _LEAST_UNITS or len(draws) < 2:
+        return *_NONE, f"no interval: too few choices of the {units} have a figure"
+    if systems is None:
+        low, high = bca(draws, value, left_out, confidence)
+    else:
+        low, high = jackknife(value, left_out, "correlation", confidence)
+    if not high - low > ROUNDING:
+        return *_NONE, f"no interval: the figure does not depend on which {units} are chosen"
+    return low, high, ""
+
+
+def spearman_interval(srcc: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Approximate confidence interval of a Spearman correlation.
+
+    Fisher's transformation with the standard error ``sqrt((1 + srcc**2 / 2) / (n - 3))``.
+
+    Parameters
+    ----------
+    srcc : float in [-1, 1]
+        The sample correlation.
+    n : int
+        Number of pairs, such as systems; an interval needs at least 4.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound; both nan below 4 pairs, and for nan, 1 and -1, where the transformation breaks down.
+
+    References
+    ----------
+    D. G. Bonett and T. A. Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman
+    correlations", Psychometrika 65 (2000).
+
+    Examples
+    --------
+    >>> low, high = spearman_interval(0.9, 31)
+    >>> round(low, 3), round(high, 3)
+    (0.775, 0.957)
+    """
+    require_real(srcc=srcc)
+    return _on_fishers_scale(srcc, n, 1 + srcc**2 / 2, confidence)
+
+
+def fisher_interval(lcc: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a Pearson correlation by Fisher's transformation.
+
+    Parameters
+    ----------
+    lcc : float in [-1, 1]
+        The sample correlation.
+    n : int
+        Number of pairs, such as systems; an interval needs at least 4.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound; both nan below 4 pairs, and for nan, 1 and -1, where the transformation breaks down.
+
+    References
+    ----------
+    R. A. Fisher, "On the probable error of a coefficient of correlation deduced from a small sample", Metron 1 (1921).
+
+    Examples
+    --------
+    >>> low, high = fisher_interval(0.396, 66)
+    >>> round(low, 3), round(high, 3)
+    (0.17, 0.582)
+    """
+    require_real(lcc=lcc)
+    return _on_fishers_scale(lcc, n, 1.0, confidence)
+
+
+def _on_fishers_scale(correlation: float, n: int, variance: float, confidence: float) -> tuple[float, float]:
+    """Interval whose variance on Fisher's scale is the one given over n - 3."""
+    require_confidence(confidence)
+    require_whole(0, n=n)
+    if n < 4 or not abs(correlation) < 1:
+        return _NONE
+    half = norm.ppf((1 + confidence) / 2) * np.sqrt(variance / (n - 3))
+    low, high = np.tanh(np.arctanh(correlation) + np.array([-half, half]))
+    return float(low), float(high)
+
+
+def _tails(confidence: float) -> np.ndarray:
+    return np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+
+
+def _draw_counts(n_units: int, n_draws: int, block: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield how often each unit is drawn: blocks of shape=(draws, n_units), together ``n_draws``."""
+    for start in range(0, n_draws, block):
+        draws = min(block, n_draws - start)
+        drawn = random.integers(n_units, size=(draws, n_units)) + n_units * np.arange(draws)[:, np.newaxis]
+        yield np.bincount(drawn.ravel(), minlength=draws * n_units).reshape(draws, n_units).astype(float)

@@ -15,21 +15,23 @@ Sources: definitions as in E. Cooper et al., "Generalization ability of MOS pred
 C. Liu et al., "MusicEval", ICASSP 2025, Table I.
 """
 
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from musiceval_sk._ids import id_texts, match_ids, near_misses
 from musiceval_sk._text import listed
 from musiceval_sk.statistics.align import (
+    aligned,
     clips_of,
     is_constant,
-    kept_clips,
-    matched,
+    select_systems,
     settled,
     system_means,
     systems_in_order,
@@ -38,206 +40,25 @@ from musiceval_sk.statistics.align import (
 )
 
 
-def u_mse(y_true: Any, y_pred: Any) -> float:
-    """Mean squared error over clips.
+class _Kind(NamedTuple):
+    """What the doc of a metric says of it, and its figures of clips and of systems in the example."""
 
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores.
-
-    Returns
-    -------
-    float in [0, inf)
-        Squared units of the scale; lower is better.
-
-    Examples
-    --------
-    >>> u_mse([1, 2, 3], [1, 2, 5])
-    1.3333333333333333
-    """
-    truth, prediction = validate(y_true, y_pred)
-    return float(np.mean((truth - prediction) ** 2))
+    words: str
+    correlation: str  # scipy's function
+    of_clips: float
+    of_systems: float
 
 
-def u_lcc(y_true: Any, y_pred: Any) -> float:
-    """Pearson's linear correlation over clips.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores.
-
-    Returns
-    -------
-    float in [-1, 1]
-        Higher is better; nan where an input is constant.
-
-    Warns
-    -----
-    scipy.stats.ConstantInputWarning
-        If an input is constant.
-
-    Examples
-    --------
-    >>> round(u_lcc([1, 2, 3], [1, 2, 5]), 4)
-    0.9608
-    """
-    return _correlation("pearsonr", y_true, y_pred)
-
-
-def u_srcc(y_true: Any, y_pred: Any) -> float:
-    """Spearman's rank correlation over clips, ties by average ranks.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores.
-
-    Returns
-    -------
-    float in [-1, 1]
-        Higher is better; nan where an input is constant.
-
-    Warns
-    -----
-    scipy.stats.ConstantInputWarning
-        If an input is constant.
-
-    Examples
-    --------
-    >>> u_srcc([1, 2, 3], [1, 2, 5])
-    1.0
-    """
-    return _correlation("spearmanr", y_true, y_pred)
-
-
-def u_ktau(y_true: Any, y_pred: Any) -> float:
-    """Kendall's rank correlation over clips, tau-b.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores.
-
-    Returns
-    -------
-    float in [-1, 1]
-        Higher is better; nan where an input is constant.
-
-    Warns
-    -----
-    scipy.stats.ConstantInputWarning
-        If an input is constant.
-
-    Examples
-    --------
-    >>> round(u_ktau([1, 2, 3], [1, 3, 2]), 4)
-    0.3333
-    """
-    return _correlation("kendalltau", y_true, y_pred)
-
-
-def s_mse(y_true: Any, y_pred: Any, systems: Any) -> float:
-    """Mean squared error over systems.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores of clips.
-    systems : array-like [shape=(n,)]
-        The system of each clip.
-
-    Returns
-    -------
-    float in [0, inf)
-        Squared units of the scale; lower is better.
-
-    Warns
-    -----
-    FewSystemsWarning
-        If there are fewer than five systems.
-
-    Examples
-    --------
-    >>> s_mse([1, 3, 4], [2, 2, 5], systems=["a", "a", "b"])
-    0.5
-    """
-    return u_mse(*_system_scores(y_true, y_pred, systems))
-
-
-def s_lcc(y_true: Any, y_pred: Any, systems: Any) -> float:
-    """Pearson's linear correlation over systems.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores of clips.
-    systems : array-like [shape=(n,)]
-        The system of each clip.
-
-    Returns
-    -------
-    float in [-1, 1]
-        Higher is better; nan where an input is constant over systems.
-
-    Warns
-    -----
-    FewSystemsWarning
-        If there are fewer than five systems.
-    """
-    return u_lcc(*_system_scores(y_true, y_pred, systems))
-
-
-def s_srcc(y_true: Any, y_pred: Any, systems: Any) -> float:
-    """Spearman's rank correlation over systems: the field's headline figure.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores of clips.
-    systems : array-like [shape=(n,)]
-        The system of each clip.
-
-    Returns
-    -------
-    float in [-1, 1]
-        Higher is better; nan where an input is constant over systems.
-
-    Warns
-    -----
-    FewSystemsWarning
-        If there are fewer than five systems.
-
-    Examples
-    --------
-    >>> s_srcc([1, 2, 3, 5], [2, 2, 3, 4], systems=["a", "a", "b", "c"])
-    1.0
-    """
-    return u_srcc(*map(settled, _system_scores(y_true, y_pred, systems)))
-
-
-def s_ktau(y_true: Any, y_pred: Any, systems: Any) -> float:
-    """Kendall's rank correlation over systems, tau-b.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores of clips.
-    systems : array-like [shape=(n,)]
-        The system of each clip.
-
-    Returns
-    -------
-    float in [-1, 1]
-        Higher is better; nan where an input is constant over systems.
-
-    Warns
-    -----
-    FewSystemsWarning
-        If there are fewer than five systems.
-    """
-    return u_ktau(*map(settled, _system_scores(y_true, y_pred, systems)))
+_KINDS = {
+    "MSE": _Kind("Mean squared error", "", 1.6667, 0.6667),
+    "LCC": _Kind("Pearson's linear correlation", "pearsonr", 0.5, 0.7857),
+    "SRCC": _Kind("Spearman's rank correlation, ties by average ranks,", "spearmanr", 0.5, 0.5),
+    "KTAU": _Kind("Kendall's rank correlation, tau-b,", "kendalltau", 0.3333, 0.3333),
+}
+_RANGES = {
+    True: "float in [-1, 1]\n    Higher is better; nan, with a `scipy.stats.ConstantInputWarning`, where an input is constant.",
+    False: "float in [0, inf)\n    Squared units of the scale; lower is better.",
+}
 
 
 @dataclass(frozen=True)
@@ -259,16 +80,82 @@ class Metric:
     greater_is_better: bool
 
 
-METRICS: dict[str, Metric] = {
-    "U_MSE": Metric(u_mse, by_system=False, greater_is_better=False),
-    "U_LCC": Metric(u_lcc, by_system=False, greater_is_better=True),
-    "U_SRCC": Metric(u_srcc, by_system=False, greater_is_better=True),
-    "U_KTAU": Metric(u_ktau, by_system=False, greater_is_better=True),
-    "S_MSE": Metric(s_mse, by_system=True, greater_is_better=False),
-    "S_LCC": Metric(s_lcc, by_system=True, greater_is_better=True),
-    "S_SRCC": Metric(s_srcc, by_system=True, greater_is_better=True),
-    "S_KTAU": Metric(s_ktau, by_system=True, greater_is_better=True),
-}
+def _metric(level: str, kind: str) -> Metric:
+    name, by_system, is_correlation = f"{level}_{kind}", level == "S", kind != "MSE"
+
+    def of_clips(y_true: Any, y_pred: Any) -> float:
+        """{words} over clips.
+
+        Parameters
+        ----------
+        y_true, y_pred : array-like [shape=(n,)]
+            True and predicted mean opinion scores, matched by clip id where both have an index.
+
+        Returns
+        -------
+        {returned}
+
+        Raises
+        ------
+        ValueError
+            If shapes or clips differ, or values are not finite.
+
+        Examples
+        --------
+        >>> round(METRICS["{name}"].function([1, 2, 4], [1, 4, 3]), 4)
+        {found}
+        """
+        return _agreement(name, *validate(y_true, y_pred))
+
+    def of_systems(y_true: Any, y_pred: Any, systems: Any) -> float:
+        """{words} over systems.
+
+        Parameters
+        ----------
+        y_true, y_pred : array-like [shape=(n,)]
+            True and predicted mean opinion scores of clips, matched by clip id where both have an index.
+        systems : array-like [shape=(n,)]
+            The system of each clip, as for `evaluate`.
+
+        Returns
+        -------
+        {returned}
+
+        Raises
+        ------
+        ValueError
+            If shapes or clips differ, values are not finite, or a clip has no system.
+
+        Warns
+        -----
+        FewSystemsWarning
+            If there are fewer than five systems.
+
+        Examples
+        --------
+        >>> round(METRICS["{name}"].function([1, 3, 4, 5], [2, 2, 5, 4], systems=["a", "a", "b", "c"]), 4)
+        {found}
+        """
+        truth, prediction = validate(y_true, y_pred)
+        clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
+        labels = systems_in_order(clips, systems, len(truth))
+        warn_of_few(labels, stacklevel=2)
+        return _agreement(name, *(system_means(values, labels).to_numpy() for values in (truth, prediction)))
+
+    function: Callable[..., float] = of_systems if by_system else of_clips
+    about = _KINDS[kind]
+    function.__name__ = function.__qualname__ = name.lower()
+    function.__doc__ = inspect.cleandoc(function.__doc__ or "").format(
+        words=about.words,
+        returned=_RANGES[is_correlation],
+        name=name,
+        found=about.of_systems if by_system else about.of_clips,
+    )
+    return Metric(function, by_system, is_correlation)
+
+
+METRICS = {f"{level}_{kind}": _metric(level, kind) for level in "US" for kind in _KINDS}
+u_mse, u_lcc, u_srcc, u_ktau, s_mse, s_lcc, s_srcc, s_ktau = (metric.function for metric in METRICS.values())
 
 
 def evaluate(
@@ -327,21 +214,100 @@ def evaluate(
     >>> print(round(evaluate([1, 2, 2, 3, 4, 5], [1, 3, 2, 3, 4, 5], systems=systems)["S_MSE"], 3))
     0.05
     """
-    targets, labels = matched(y_true, y_pred, systems)
-    kept = kept_clips(labels, len(y_true), min_clips=min_clips, only=only, leave_out=leave_out)
-    labels = None if labels is None else labels[kept]
-    warn_of_few(labels, stacklevel=2)
+    scores = aligned(
+        y_true,
+        {"y_pred": y_pred},
+        systems=systems,
+        min_clips=min_clips,
+        only=only,
+        leave_out=leave_out,
+    )
+    warn_of_few(scores.systems, stacklevel=2)
     rows = {}
-    for name, truth, prediction in targets:
-        of_system = None if system_truth is None else _truth_of(system_truth, name)
-        rows[name] = _evaluate_one(truth[kept], prediction[kept], labels, of_system)
+    for target, truth, prediction in zip(scores.targets, scores.truth, scores.predictions[0], strict=True):
+        levels = {"U": (truth, prediction)}
+        if scores.systems is not None:
+            predicted = system_means(prediction, scores.systems)
+            true = system_means(truth, scores.systems)
+            if system_truth is not None:
+                true = _system_truth(system_truth, target, predicted.index)
+            levels["S"] = true.to_numpy(), predicted.to_numpy()
+        rows[target] = pd.Series(
+            {name: _agreement(name, *levels[name[0]]) if name[0] in levels else np.nan for name in METRICS}
+        )
     return rows[None] if None in rows else pd.DataFrame(rows).T
 
 
-def _correlation(name: str, y_true: Any, y_pred: Any) -> float:
-    from scipy import stats
+def evaluate_without(
+    y_true: Any,
+    y_pred: Any,
+    leave_out: Iterable[Any] | Mapping[str, Iterable[Any]],
+    *,
+    systems: Any,
+    min_clips: int = 1,
+) -> pd.DataFrame:
+    """Compute all metrics with and without named systems.
 
-    truth, prediction = validate(y_true, y_pred)
+    Parameters
+    ----------
+    y_true : array-like [shape=(n,) or (n, n_targets)]
+        True mean opinion scores. A DataFrame's columns name the targets.
+    y_pred : array-like, of the same shape
+        Predictions, matched as by `evaluate`.
+    leave_out : iterable, or mapping of str to iterable
+        Systems to leave out together, or several such groups by name.
+    systems : array-like [shape=(n,)] or pandas.Series
+        The system of each clip, as for `evaluate`.
+    min_clips : int, default=1
+        Leave out systems with fewer clips throughout.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a target and subset, ``"all"`` first: ``target, subset, n_systems, n_clips``, and the eight metrics.
+
+    Raises
+    ------
+    ValueError
+        If a named system has no clip, or no system is left.
+
+    Warns
+    -----
+    FewSystemsWarning
+        If fewer than five systems are left.
+
+    Examples
+    --------
+    >>> systems = ["a", "b", "c", "d", "e", "f"]
+    >>> table = evaluate_without([1, 2, 3, 4, 5, 5], [1, 2, 3, 4, 5, 0], ["f"], systems=systems)
+    >>> table[["subset", "n_systems", "S_SRCC"]].round(2).values.tolist()
+    [['all', 6, 0.29], ['without f', 5, 1.0]]
+    """
+    if isinstance(leave_out, Mapping):
+        groups = dict(leave_out)
+    else:
+        named = [leave_out] if isinstance(leave_out, str) else list(leave_out)
+        groups = {f"without {', '.join(map(str, named))}": named}
+    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
+    labels = systems_in_order(clips, systems, len(y_true))
+    rows = []
+    for subset, group in [("all", None), *groups.items()]:
+        group = None if group is None else list(group)
+        kept = labels[select_systems(labels, min_clips=min_clips, leave_out=group)]
+        found = evaluate(y_true, y_pred, systems=labels, min_clips=min_clips, leave_out=group)
+        by_target = {None: found} if isinstance(found, pd.Series) else dict(found.iterrows())
+        about = {"subset": subset, "n_systems": len(set(kept)), "n_clips": len(kept)}
+        rows += [{"target": target, **about, **scores} for target, scores in by_target.items()]
+    return pd.DataFrame(rows)
+
+
+def _agreement(name: str, truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Compute a metric of clips' scores or systems' means."""
+    level, kind = name.split("_")
+    if kind == "MSE":
+        return float(np.mean((truth - prediction) ** 2))
+    if level == "S" and kind != "LCC":
+        truth, prediction = settled(truth), settled(prediction)
     for role, values in (("y_true", truth), ("y_pred", prediction)):
         if is_constant(values):
             warnings.warn(
@@ -350,66 +316,36 @@ def _correlation(name: str, y_true: Any, y_pred: Any) -> float:
                 stacklevel=3,
             )
             return float("nan")
-    return float(getattr(stats, name)(truth, prediction).statistic)
+    return float(getattr(stats, _KINDS[kind].correlation)(truth, prediction).statistic)
 
 
-def _system_scores(y_true: Any, y_pred: Any, systems: Any) -> tuple[pd.Series, pd.Series]:
-    truth, prediction = validate(y_true, y_pred)
-    labels = systems_in_order(clips_of(y_true=y_true, y_pred=y_pred, systems=systems), systems, len(truth))
-    warn_of_few(labels, stacklevel=3)
-    return system_means(truth, labels), system_means(prediction, labels)
-
-
-def _evaluate_one(
-    truth: np.ndarray, prediction: np.ndarray, systems: np.ndarray | None, system_truth: pd.Series | None
-) -> pd.Series:
-    scores = {
-        name: metric.function(truth, prediction) for name, metric in METRICS.items() if not metric.by_system
-    }
-    if systems is None:
-        return pd.Series(scores | {name: np.nan for name, metric in METRICS.items() if metric.by_system})
-    predicted = system_means(prediction, systems)
-    true = system_means(truth, systems)
-    if system_truth is not None:
-        true = _of_systems(system_truth, predicted.index)
-    by_system = {"S_MSE": u_mse(true, predicted), "S_LCC": u_lcc(true, predicted)}
-    true, predicted = settled(true), settled(predicted)
-    by_system |= {"S_SRCC": u_srcc(true, predicted), "S_KTAU": u_ktau(true, predicted)}
-    return pd.Series(scores | by_system)
-
-
-def _truth_of(system_truth: Any, target: Any) -> pd.Series:
-    """Column of a target; a Series serves the only one."""
-    if isinstance(system_truth, pd.Series) and target is None:
-        return system_truth
-    columns = list(system_truth.columns) if isinstance(system_truth, pd.DataFrame) else []
-    if target is None and len(columns) == 1:
-        return system_truth[columns[0]]
-    if target is None or target not in columns:
+def _system_truth(system_truth: Any, target: Any, systems: pd.Index) -> pd.Series:
+    """Take a target's true scores, of a Series or a DataFrame, in the order of the systems."""
+    true = system_truth
+    if isinstance(system_truth, pd.DataFrame):
+        only = system_truth.columns[0] if target is None and system_truth.shape[1] == 1 else target
+        true = system_truth.get(only)
+    if not isinstance(true, pd.Series) or (true is system_truth and target is not None):
         form = f"DataFrame with a column {target!r}"
         if target is None:
             form = "Series, as pd.Series({'S1': 3.5, 'S2': 4.0}), since there is one target"
+        columns = f" with {listed(system_truth.columns)}" if isinstance(system_truth, pd.DataFrame) else ""
         raise ValueError(
-            f"system_truth must be the scores by system in a {form}; got a {type(system_truth).__name__}"
-            + (f" with {listed(columns)}" if columns else "")
+            f"system_truth must be the scores by system in a {form}; got a {type(system_truth).__name__}{columns}"
         )
-    return system_truth[target]
-
-
-def _of_systems(system_truth: pd.Series, systems: pd.Index) -> pd.Series:
-    """Bring true scores into the order of the systems."""
-    system_truth = system_truth.set_axis(id_texts(system_truth.index))
-    if not system_truth.index.is_unique:
-        repeated = system_truth.index[system_truth.index.duplicated()].unique()
-        raise ValueError(f"system_truth repeats systems: {listed(repeated)}")
-    places = match_ids(systems, system_truth.index)
-    if (places < 0).any():
-        lacking = systems[places < 0]
-        near = near_misses(lacking, system_truth.index)
+    true = true.set_axis(id_texts(true.index))
+    if not true.index.is_unique:
         raise ValueError(
-            f"system_truth lacks systems: {listed(lacking)}; it has {listed(filter(None, system_truth.index))}{near}"
+            f"system_truth repeats systems: {listed(true.index[true.index.duplicated()].unique())}"
         )
-    true = system_truth.iloc[places].set_axis(systems).astype(float)
+    places = match_ids(systems, true.index)
+    lacking = systems[places < 0]
+    if len(lacking):
+        raise ValueError(
+            f"system_truth lacks systems: {listed(lacking)}; it has {listed(filter(None, true.index))}"
+            f"{near_misses(lacking, true.index)}"
+        )
+    true = true.iloc[places].set_axis(systems).astype(float)
     if not np.isfinite(true).all():
         raise ValueError(
             f"system_truth has no finite score of systems: {listed(systems[~np.isfinite(true)])}"

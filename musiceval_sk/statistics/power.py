@@ -9,11 +9,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
-from musiceval_sk.statistics.agreement import system_agreement
-from musiceval_sk.statistics.align import clips_of, matched, system_means, systems_in_order
-from musiceval_sk.statistics.confidence import require_confidence, require_whole
+from musiceval_sk.statistics.align import aligned, require_confidence, require_whole
+from musiceval_sk.statistics.comparison import swap_test
 from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.statistics.permutation import Swapped, swap_p_value
 from musiceval_sk.statistics.resampling import generators
 
 _BY_SYSTEM = [name for name, metric in METRICS.items() if metric.by_system]
@@ -98,26 +96,29 @@ def power_of_comparison(
         for name, given, fewest in (("n_systems", n_systems, fewest_systems), ("n_clips", n_clips, 1))
     ]
     given = {"prediction_a": prediction_a, "prediction_b": prediction_b}
-    clips = clips_of(y_true=y_true, **given, systems=systems)
-    found = [matched(y_true, values, None, clips, name) for name, values in given.items()]
-    if len(found[0][0]) > 1:
+    scores = aligned(y_true, given, systems=systems)
+    if scores.systems is None:
+        raise ValueError(f"{metric} compares systems: give the system of each clip as systems=")
+    if len(scores.targets) > 1:
         raise ValueError(f"y_true must hold one target; it has shape {np.shape(y_true)}")
-    (truth, a), (_, b) = (targets[0][1:] for targets, _ in found)
-    labels = systems_in_order(clips, systems, len(truth))
-    centre, between, within = _components(np.stack([truth, a, b], axis=1), labels)
-    for name, values in (("y_true", truth), ("prediction_a", a), ("prediction_b", b)):
-        if np.ptp(values) == 0:
+    pilot = pd.DataFrame(np.concatenate([scores.truth, *scores.predictions]).T, columns=["y_true", *given])
+    centre, between, within = _components(pilot, scores.systems)
+    for name in pilot:
+        if np.ptp(pilot[name]) == 0:
             raise ValueError(f"{name} is constant: it ranks nothing, so there is no difference to find")
     sizes = list(product(*tried))
     rows = []
     for (n, n_of_each), rng in zip(sizes, generators(random_state, len(sizes)), strict=True):
         spread = between + within / n_of_each
+        tests = []
         with threadpool_limits(1, user_api="blas"):
-            tests = [_one_test(centre, spread, n, metric, n_swaps, rng) for _ in range(n_tests)]
-        power = np.mean([p_value <= alpha for p_value, _ in tests])
+            for _ in range(n_tests):
+                test = pd.DataFrame(rng.multivariate_normal(centre, spread, size=n, method="eigh"))
+                tests.append(swap_test(metric[2:], [test], n_swaps, rng))
+        power = np.mean([test.p_value <= alpha for test in tests])
         row = {"n_systems": n, "n_clips": n_of_each, "power": power}
         row["standard_error"] = np.sqrt(power * (1 - power) / n_tests)
-        rows.append(row | {"difference": np.mean([difference for _, difference in tests])})
+        rows.append(row | {"difference": np.mean([test.statistic for test in tests])})
     return pd.DataFrame(rows)
 
 
@@ -130,31 +131,18 @@ def _at_least(fewest: int, name: str, given: int | Sequence[int]) -> list[int]:
     return sizes
 
 
-def _components(scores: np.ndarray, systems: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _components(scores: pd.DataFrame, systems: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, and covariance between and within systems, of truth and both predictions."""
-    means = np.stack([system_means(column, systems) for column in scores.T], axis=1)
-    codes = pd.factorize(systems, sort=True)[0]
-    counts = np.bincount(codes)
+    by_system = scores.groupby(systems)
+    means, counts = by_system.mean(), by_system.size()
     freedom = len(scores) - len(means)
     if len(means) < 4 or freedom < 1:
         raise ValueError(
             f"the pilot has {len(scores)} clips of {len(means)} systems; at least four systems are needed, some of them with "
             "two clips or more"
         )
-    residuals = scores - means[codes]
+    residuals = (scores - by_system.transform("mean")).to_numpy()
     within = residuals.T @ residuals / freedom
-    between = np.cov(means.T) - within * np.mean(1 / counts)
+    between = np.cov(means.to_numpy().T) - within * np.mean(1 / counts)
     values, vectors = np.linalg.eigh(between)
-    return means.mean(axis=0), (vectors * np.maximum(values, 0)) @ vectors.T, within
-
-
-def _one_test(
-    centre: np.ndarray, spread: np.ndarray, n: int, metric: str, n_swaps: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """P-value and difference of the metric for means of n systems."""
-    truth, a, b = rng.multivariate_normal(centre, spread, size=n, method="eigh").T
-    part = Swapped(truth, (a, b), np.arange(n))
-    p_value = swap_p_value(metric[2:], [part], n_swaps, rng, by_system=True)
-    column = truth[:, np.newaxis]
-    scores = [system_agreement(column, values[:, np.newaxis])[:, 0] for values in (a, b)]
-    return p_value, float((scores[0] - scores[1])[_BY_SYSTEM.index(metric)])
+    return means.mean().to_numpy(), (vectors * np.maximum(values, 0)) @ vectors.T, within

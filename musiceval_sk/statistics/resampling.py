@@ -1,15 +1,34 @@
-"""Which clips a resample holds: systems drawn with replacement, then clips within each of them."""
+"""All metrics of resamples: systems are drawn with replacement, then clips within them, and all that is drawn is scored.
 
-from collections.abc import Iterator
+With folds, metrics are computed fold by fold and averaged. Folds that share systems, as those of a random split do, err alike on
+them: to draw systems anew in each would take those errors for independent and give intervals that are too narrow. So a system is
+drawn once for all folds that test it.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
+from scipy.sparse.csgraph import connected_components
 from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_limits
+
+from musiceval_sk.statistics.agreement import KINDS, ClipAgreement, system_agreement
+from musiceval_sk.statistics.metrics import METRICS
 
 LEVELS = ("both", "systems", "clips")
+# Two systems always correlate perfectly.
+LEAST_SYSTEMS_TO_RANK = 3
+NO_FOLD_RANKS = f"no fold holds {LEAST_SYSTEMS_TO_RANK} systems"
+_RANKED = [place for place, name in enumerate(METRICS) if name in ("S_LCC", "S_SRCC", "S_KTAU")]
 _MOST_PARTS = 200
+# Numbers a block may hold in one array: small enough for a core's cache.
+_BLOCK = 2**18
+
+Pair = tuple[np.ndarray, np.ndarray]  # truth and prediction of the same clips
 
 
 @dataclass(frozen=True)
@@ -49,22 +68,18 @@ class Resampling:
 
     Parameters
     ----------
-    systems : np.ndarray [shape=(n,)] or None
-        The system of each clip; None puts all in one.
-    n : int
-        Number of clips.
+    systems : np.ndarray [shape=(n,)]
+        The system of each clip.
     level : {"both", "systems", "clips"}
         What is drawn: systems and then clips within, whole systems, or clips within the systems as they are.
     names : np.ndarray [shape=(n_systems,)], default=None
         All systems to draw from, also those without a clip here; by default those of the clips.
     """
 
-    def __init__(self, systems: np.ndarray | None, n: int, level: str, names: np.ndarray | None = None):
-        systems = np.zeros(n, dtype=int) if systems is None else systems
+    def __init__(self, systems: np.ndarray, level: str, names: np.ndarray | None = None):
         names = np.unique(systems) if names is None else names
         codes = pd.Index(names).get_indexer(systems)
-        self.level = level
-        self.n = n
+        self.level, self.n = level, len(systems)
         self._members = np.argsort(codes, kind="stable")
         self._sizes = np.bincount(codes, minlength=len(names))
         self._starts = np.cumsum(self._sizes) - self._sizes
@@ -83,15 +98,13 @@ class Resampling:
     def draw_clips(self, drawn: np.ndarray, rng: np.random.Generator) -> Draws:
         """Draw clips of drawn systems."""
         sizes = self._sizes[drawn]
-        start, size = (
-            np.repeat(of_system[drawn].ravel(), sizes.ravel()) for of_system in (self._starts, self._sizes)
-        )
+        flat = sizes.ravel()
+        start, size = (np.repeat(of_system[drawn].ravel(), flat) for of_system in (self._starts, self._sizes))
         if self.level == "systems":
-            ends = np.cumsum(sizes.ravel())
-            place = np.arange(ends[-1]) - np.repeat(ends - sizes.ravel(), sizes.ravel())
+            within = np.arange(len(start)) - np.repeat(np.cumsum(flat) - flat, flat)
         else:
-            place = (rng.random(len(size)) * size).astype(int)
-        return Draws(self._members[start + place], sizes)
+            within = (rng.random(len(size)) * size).astype(int)
+        return Draws(self._members[start + within], sizes)
 
     def as_they_are(self) -> Draws:
         """Every clip once."""
@@ -102,15 +115,192 @@ class Resampling:
 
         Clips go out in at most `_MOST_PARTS` parts of equal size, each from all systems.
         """
-        systems = np.repeat(np.arange(len(self._sizes)), self._sizes)
-        unit = systems if self.level != "clips" else np.arange(self.n) % min(self.n, _MOST_PARTS)
-        n_units = len(self._sizes) if self.level != "clips" else unit.max() + 1
+        n_systems = len(self._sizes)
+        systems = np.repeat(np.arange(n_systems), self._sizes)
+        whole = self.level != "clips"
+        unit = systems if whole else np.arange(self.n) % _MOST_PARTS
+        n_units = n_systems if whole else min(self.n, _MOST_PARTS)
         for out in range(n_units if n_units > 1 else 0):
             kept = unit != out
-            sizes = np.bincount(systems[kept], minlength=len(self._sizes))
-            if self.level != "clips":
-                sizes = np.delete(sizes, out)
-            yield Draws(self._members[kept], sizes[np.newaxis])
+            sizes = np.bincount(systems[kept], minlength=n_systems)
+            yield Draws(self._members[kept], (np.delete(sizes, out) if whole else sizes)[np.newaxis])
+
+
+class ClipMetrics:
+    """Metrics of any draws of clips, for several truths and predictions at once.
+
+    Parameters
+    ----------
+    pairs : sequence of (np.ndarray, np.ndarray) [shape=(n,)]
+        Truths and predictions; all share their clips, so that each resample holds the same clips of each.
+    resampling : Resampling
+        How clips are drawn.
+    metrics : collection of str
+        Names of `METRICS`; all others are left nan.
+    ranks_systems : bool, default=True
+        Whether there are correlations of systems; else they are nan.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        resampling: Resampling,
+        metrics: Collection[str],
+        ranks_systems: bool = True,
+    ):
+        self.resampling = resampling
+        self._pairs, self._ranks_systems = pairs, ranks_systems
+        kinds = [kind for kind in KINDS if f"U_{kind}" in metrics]
+        self._clip_columns = [list(METRICS).index(f"U_{kind}") for kind in kinds]
+        self._by_clip = [ClipAgreement(*pair, kinds) for pair in pairs] if kinds else []
+        self._with_systems = any(METRICS[name].by_system for name in metrics)
+
+    def score(self, draws: Draws) -> np.ndarray:
+        """Metrics of these resamples [shape=(n_resamples, n_pairs, 8)]."""
+        scores = np.full((len(draws.sizes), len(self._pairs), len(METRICS)), np.nan)
+        if self._by_clip:
+            counts = draws.counts(self.resampling.n)
+            for number, agreement in enumerate(self._by_clip):
+                scores[:, number, self._clip_columns] = agreement.score(counts).T
+        if self._with_systems:
+            for number, pair in enumerate(self._pairs):
+                scores[:, number, 4:] = system_agreement(*map(draws.means, pair)).T
+            if not self._ranks_systems:
+                scores[..., _RANKED] = np.nan
+        return scores
+
+
+class ResampledMetrics:
+    """Metrics of all clips together, or means over folds, in resamples.
+
+    A metric that a fold leaves undefined is left out of the mean; so are correlations of systems where a fold has fewer than
+    three.
+
+    Parameters
+    ----------
+    pairs : sequence of (np.ndarray, np.ndarray) [shape=(n,)]
+        Truths and predictions; all share their clips.
+    systems : np.ndarray [shape=(n,)] or None
+        The system of each clip; without it only clips are drawn.
+    level : {"both", "systems", "clips"}
+        What is drawn.
+    metrics : collection of str
+        Names of `METRICS`; all others are left nan.
+    folds : np.ndarray [shape=(n,)] or None, default=None
+        The fold of each clip.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        systems: np.ndarray | None,
+        level: str,
+        metrics: Collection[str],
+        folds: np.ndarray | None = None,
+    ):
+        self._n, self._n_pairs = len(pairs[0][0]), len(pairs)
+        level = "clips" if systems is None else level
+        systems = np.zeros(self._n, dtype=int) if systems is None else systems
+        in_folds = np.zeros(self._n, dtype=int) if folds is None else folds
+        self._groups: list[list[ClipMetrics]] = []
+        for group in folds_by_shared_systems(systems, in_folds):
+            names = np.unique(systems[np.isin(in_folds, group)])
+            made = []
+            for fold in group:
+                rows = in_folds == fold
+                resampling = Resampling(systems[rows], level, names)
+                ranks = folds is None or len(set(systems[rows])) >= LEAST_SYSTEMS_TO_RANK
+                made.append(ClipMetrics([(x[rows], y[rows]) for x, y in pairs], resampling, metrics, ranks))
+            self._groups.append(made)
+
+    def as_they_are(self) -> np.ndarray:
+        """Metrics of every clip once [shape=(n_pairs, 8)]."""
+        return mean_of_defined([scores for group in self._whole() for scores in group])
+
+    def draw(self, n_resamples: int, random_state: Any, n_jobs: int | None) -> np.ndarray:
+        """Metrics of random resamples [shape=(n_resamples, n_pairs, 8)]; they do not depend on the number of threads.
+
+        So many resamples are scored at a time that they fit a core's cache.
+        """
+        size = max(1, min(_BLOCK // self._n, n_resamples))
+        sizes = [min(size, n_resamples - first) for first in range(0, n_resamples, size)]
+        with threadpool_limits(1, user_api="blas"):
+            blocks = Parallel(n_jobs, prefer="threads")(
+                delayed(self.draw_block)(size, rng)
+                for size, rng in zip(sizes, generators(random_state, len(sizes)), strict=True)
+            )
+        return np.concatenate(blocks)
+
+    def draw_block(self, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw resamples and score them, all at once."""
+        scores = []
+        with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold no system of a fold
+            for group in self._groups:
+                drawn = group[0].resampling.draw_systems(n_resamples, rng)
+                scores += [fold.score(fold.resampling.draw_clips(drawn, rng)) for fold in group]
+        return mean_of_defined(scores)
+
+    def leaving_out(self) -> np.ndarray:
+        """Metrics of the samples that each lack one unit, in all folds of a group [shape=(n_units, n_pairs, 8)]."""
+        rows = []
+        whole = self._whole()
+        for number, group in enumerate(self._groups):
+            others = [scores for at, found in enumerate(whole) if at != number for scores in found]
+            with np.errstate(invalid="ignore", divide="ignore"):  # a fold whose only system is left out
+                lacking_one = zip(
+                    *([fold.score(draws)[0] for draws in fold.resampling.leaving_out()] for fold in group),
+                    strict=False,
+                )  # folds differ in size
+                rows += [mean_of_defined([*others, *lacking]) for lacking in lacking_one]
+        return np.stack(rows) if rows else np.empty((0, self._n_pairs, len(METRICS)))
+
+    def _whole(self) -> list[list[np.ndarray]]:
+        return [[fold.score(fold.resampling.as_they_are())[0] for fold in group] for group in self._groups]
+
+
+def folds_by_shared_systems(systems: np.ndarray, folds: np.ndarray) -> list[np.ndarray]:
+    """Group folds, so that folds of different groups share no system.
+
+    Parameters
+    ----------
+    systems, folds : np.ndarray [shape=(n,)]
+        The system and the fold of each clip.
+
+    Returns
+    -------
+    list of np.ndarray
+        Names of the folds of each group.
+    """
+    tested = pd.crosstab(folds, systems).to_numpy() > 0
+    count, group = connected_components(tested.astype(int) @ tested.T.astype(int), directed=False)
+    names = np.unique(folds)
+    return [names[group == number] for number in range(count)]
+
+
+def folds_are_small(systems: np.ndarray | None, folds: np.ndarray | None) -> bool:
+    """Tell whether no fold holds enough systems for a correlation of systems; False where either is unknown."""
+    if systems is None or folds is None:
+        return False
+    return bool(pd.Series(systems).groupby(folds).nunique().max() < LEAST_SYSTEMS_TO_RANK)
+
+
+def mean_of_defined(scores: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Average over the first axis what is defined; nan where nothing is.
+
+    Parameters
+    ----------
+    scores : sequence of np.ndarray
+        Those of each fold or repeat, all of one shape.
+
+    Returns
+    -------
+    np.ndarray
+        Of the same shape.
+    """
+    stacked = np.asarray(scores)
+    defined = np.isfinite(stacked)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, stacked, 0).sum(axis=0) / defined.sum(axis=0)
 
 
 def generators(random_state: Any, n: int) -> list[np.random.Generator]:

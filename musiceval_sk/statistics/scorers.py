@@ -13,7 +13,7 @@ from sklearn.metrics._scorer import _Scorer
 
 from musiceval_sk._ids import match_ids, near_misses
 from musiceval_sk._text import listed
-from musiceval_sk.statistics.align import clips_of, in_order_of, matched, systems_in_order
+from musiceval_sk.statistics.align import aligned, clips_of, in_order_of, systems_in_order
 from musiceval_sk.statistics.metrics import METRICS
 
 _PREDICT = "predict must give an array, or the index of X"
@@ -106,7 +106,27 @@ class _Score:
     def __name__(self) -> str:
         return self.name if self.target is None else f"{self.name}[{self.target}]"
 
+    def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
+        metric = METRICS[self.name]
+        labels = [self._labels(y_true, systems)] if metric.by_system else []
+        if np.ndim(y_pred) != np.ndim(y_true) and np.size(y_pred) == np.size(y_true):
+            y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions", otherwise=_PREDICT)
+            y_pred = np.reshape(np.asarray(y_pred), np.shape(y_true))
+        scores = aligned(y_true, {"y_pred": y_pred})
+        names = scores.targets
+        if names == [None]:
+            named = getattr(y_true, "name", None)
+            names = [self.target if named is None else named]
+            if self.target not in (None, *names):
+                raise ValueError(f"target {self.target!r} was asked for, but y is {named!r}")
+        elif self.target not in (None, *names):
+            raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
+        chosen = [place for place, name in enumerate(names) if self.target in (None, name)]
+        pairs = [(scores.truth[place], scores.predictions[0, place]) for place in chosen]
+        return float(np.mean([metric.function(*pair, *labels) for pair in pairs]))
+
     def _labels(self, y_true: Any, systems: Any) -> np.ndarray:
+        """Find the system of each clip, by position where they come by routing, else by the index of y."""
         if systems is not None:
             return systems_in_order(clips_of(y=y_true), systems, len(y_true))
         if self.systems is None:
@@ -120,25 +140,3 @@ class _Score:
             )
         otherwise = "Index y and the systems by the same clip ids"
         return systems_in_order(clips_of(y=y_true), self.systems, len(y_true), otherwise)
-
-    def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
-        metric = METRICS[self.name]
-        labels: tuple[np.ndarray, ...] = ()
-        if metric.by_system:
-            labels = (self._labels(y_true, systems),)
-        if np.ndim(y_pred) != np.ndim(y_true) and np.size(y_pred) == np.size(y_true):
-            y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions", otherwise=_PREDICT)
-            y_pred = np.reshape(np.asarray(y_pred), np.shape(y_true))
-        targets, _ = matched(y_true, y_pred, None)
-        named = getattr(y_true, "name", None)
-        if np.ndim(y_true) == 1 and self.target is not None and named not in (None, self.target):
-            raise ValueError(f"target {self.target!r} was asked for, but y is {named!r}")
-        names = [name for name, *_ in targets]
-        if np.ndim(y_true) > 1 and self.target is not None and self.target not in names:
-            raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
-        scores = [
-            metric.function(*pair, *labels)
-            for name, *pair in targets
-            if name in (None, self.target) or self.target is None
-        ]
-        return float(np.mean(scores))

@@ -7,6 +7,7 @@ Source: D. Deutsch, G. Foster and M. Freitag, "Ties Matter: Meta-Evaluating Mode
 Calibration", EMNLP 2023.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from musiceval_sk.statistics.align import (
     Clips,
     clips_of,
     in_order_of,
+    require_confidence,
+    require_real,
     settled,
     system_means,
     systems_in_order,
     validate,
     warn_of_few,
 )
-from musiceval_sk.statistics.confidence import require_confidence, require_real
 
 _ROUNDING = 1e-9
 
@@ -76,16 +78,12 @@ def pairwise_accuracy(
     >>> pairwise_accuracy([1, 2, 2.1], [1, 3, 2.9], true_threshold=0.2, pred_threshold=0.2)
     1.0
     """
-    require_confidence(confidence)
-    truth, prediction, noise = _scores(y_true, y_pred, systems, standard_errors)
-    _check_thresholds(true_threshold, pred_threshold, noise)
-    sure = norm.ppf((1 + confidence) / 2)
-    agreeing = 0
-    for i in range(1, len(truth)):  # each clip against those before it, so that memory stays linear
-        limit = true_threshold if noise is None else sure * np.hypot(noise[i], noise[:i])
-        true_sign = _sign(truth[i] - truth[:i], limit)
-        agreeing += np.count_nonzero(true_sign == _sign(prediction[i] - prediction[:i], pred_threshold))
-    n_pairs = len(truth) * (len(truth) - 1) // 2
+    _require_options(confidence, true_threshold=true_threshold, pred_threshold=pred_threshold)
+    scores = _scores(y_true, y_pred, systems, standard_errors, true_threshold)
+    agreeing = n_pairs = 0
+    for true_sign, difference in _pairs(*scores, true_threshold, confidence):
+        agreeing += np.count_nonzero(true_sign == _sign(difference, pred_threshold))
+        n_pairs += len(difference)
     return float(agreeing / n_pairs) if n_pairs else float("nan")
 
 
@@ -130,50 +128,61 @@ def calibrate_ties(
     >>> calibrate_ties([1, 2, 2, 4], [1.0, 2.0, 2.25, 4.0])
     (0.25, 1.0)
     """
-    require_confidence(confidence)
-    truth, prediction, noise = _scores(y_true, y_pred, systems, standard_errors)
-    _check_thresholds(true_threshold, 0.0, noise)
-    i, j = np.triu_indices(len(truth), 1)
-    if not len(i):
+    _require_options(confidence, true_threshold=true_threshold)
+    scores = _scores(y_true, y_pred, systems, standard_errors, true_threshold)
+    pairs = list(_pairs(*scores, true_threshold, confidence))
+    if not pairs:
         return float("nan"), float("nan")
-    sure = norm.ppf((1 + confidence) / 2)
-    limit = true_threshold if noise is None else sure * np.hypot(noise[i], noise[j])
-    true_sign = _sign(truth[i] - truth[j], limit)
-    difference = prediction[i] - prediction[j]
+    true_sign, difference = map(np.concatenate, zip(*pairs, strict=True))
     distance = np.abs(difference)
     distance[distance <= _ROUNDING] = 0
     order = np.argsort(distance, kind="stable")
     distance, true_sign, sign = distance[order], true_sign[order], np.sign(difference[order])
     # With a threshold at a pair's distance, it and all closer ones are ties, and the rest keep their order.
-    tied = np.cumsum(true_sign == 0)
-    ordered = np.append(np.cumsum((true_sign == sign)[::-1])[::-1][1:], 0)
-    agreeing = tied + ordered
-    last = np.append(distance[1:] - distance[:-1] > _ROUNDING, True)
-    thresholds, agreeing = distance[last], agreeing[last]
-    if thresholds[0] > 0:
-        none_tied = np.count_nonzero(true_sign == sign)
-        thresholds, agreeing = np.append(0.0, thresholds), np.append(none_tied, agreeing)
+    thresholds = np.append(0.0, distance)
+    tied = np.append(0, np.cumsum(true_sign == 0))
+    ordered = np.append(np.cumsum((true_sign == sign)[::-1])[::-1], 0)
+    last = np.append(np.diff(thresholds) > _ROUNDING, True)
+    thresholds, agreeing = thresholds[last], (tied + ordered)[last]
     best = int(np.argmax(agreeing))
-    return float(thresholds[best]), float(agreeing[best] / len(i))
+    return float(thresholds[best]), float(agreeing[best] / len(distance))
 
 
 def _scores(
-    y_true: Any, y_pred: Any, systems: Any, standard_errors: Any
+    y_true: Any, y_pred: Any, systems: Any, standard_errors: Any, true_threshold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Truth, prediction and standard error of what is compared."""
     truth, prediction = validate(y_true, y_pred)
     clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems, standard_errors=standard_errors)
-    noise = None if standard_errors is None else _noise(clips, standard_errors, len(truth))
+    noise = None
+    if standard_errors is not None:
+        noise = _noise(clips, standard_errors, len(truth))
+        if true_threshold:
+            raise ValueError("give either true_threshold or standard_errors: both say what is a tie in truth")
     if systems is None:
         return truth, prediction, noise
     labels = systems_in_order(clips, systems, len(truth))
     warn_of_few(labels, stacklevel=3)
-    means = [settled(system_means(values, labels).to_numpy()) for values in (truth, prediction)]
     if noise is not None:
         # Of the raters alone, for these clips: the square root of the sum of squares, over the number of clips.
-        squares = system_means(noise**2, labels).to_numpy()
-        noise = np.sqrt(squares / pd.Series(labels).groupby(labels).size().to_numpy())
-    return means[0], means[1], noise
+        squares = pd.Series(noise**2).groupby(labels)
+        noise = np.sqrt(squares.mean() / squares.size()).to_numpy()
+    truth, prediction = (settled(system_means(values, labels).to_numpy()) for values in (truth, prediction))
+    return truth, prediction, noise
+
+
+def _pairs(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    noise: np.ndarray | None,
+    true_threshold: float,
+    confidence: float,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Sign in truth and difference in prediction: each clip against those before it, so that memory stays linear."""
+    sure = norm.ppf((1 + confidence) / 2)
+    for i in range(1, len(truth)):
+        limit = true_threshold if noise is None else sure * np.hypot(noise[i], noise[:i])
+        yield _sign(truth[i] - truth[:i], limit), prediction[i] - prediction[:i]
 
 
 def _noise(clips: Clips | None, standard_errors: Any, n: int) -> np.ndarray:
@@ -189,14 +198,12 @@ def _noise(clips: Clips | None, standard_errors: Any, n: int) -> np.ndarray:
     return noise
 
 
-def _check_thresholds(true_threshold: float, pred_threshold: float, noise: np.ndarray | None) -> None:
-    given = {"true_threshold": true_threshold, "pred_threshold": pred_threshold}
-    require_real(**given)
-    for name, value in given.items():
+def _require_options(confidence: float, **thresholds: float) -> None:
+    require_confidence(confidence)
+    require_real(**thresholds)
+    for name, value in thresholds.items():
         if not value >= 0:
             raise ValueError(f"{name} must be at least 0; got {value}")
-    if noise is not None and true_threshold:
-        raise ValueError("give either true_threshold or standard_errors: both say what is a tie in truth")
 
 
 def _sign(difference: np.ndarray, limit: Any) -> np.ndarray:

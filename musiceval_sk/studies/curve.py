@@ -22,12 +22,10 @@ from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.ratings.ceiling import human_ceiling
 from musiceval_sk.ratings.read import of_known_clips, read_ratings
-from musiceval_sk.statistics.confidence import require_confidence, require_whole
-from musiceval_sk.statistics.folds import mean_of_defined, resampled_metrics
+from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.intervals import interval
-from musiceval_sk.statistics.kernels import Judged
 from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.statistics.resampling import generators
+from musiceval_sk.statistics.resampling import ResampledMetrics, generators, mean_of_defined
 from musiceval_sk.studies.cells import Inputs, Part, run_fits
 from musiceval_sk.studies.curve_result import COLUMNS, GROWS, ScoreLearningCurve
 from musiceval_sk.studies.inputs import columns_for, feature_tables, targets_of, usable_clips
@@ -434,12 +432,12 @@ def _resampled(
     cells: Sequence[pd.DataFrame], labels: Any, metrics: Sequence[str], n_resamples: int, rngs: Sequence[Any]
 ) -> np.ndarray:
     """Both kinds of score in resamples of test systems [shape=(n_resamples, n_cells, 2, n_metrics)]."""
-    judged = [Judged(cell["truth"].to_numpy(), cell["prediction"].to_numpy()) for cell in cells]
+    judged = [(cell["truth"].to_numpy(), cell["prediction"].to_numpy()) for cell in cells]
     folds = cells[0]["fold"].to_numpy()
-    pooled = resampled_metrics(judged, labels, "systems", metrics).draw(n_resamples, rngs[0], None)
+    pooled = ResampledMetrics(judged, labels, "systems", metrics).draw(n_resamples, rngs[0], None)
     folded = pooled
     if np.ptp(folds) > 0:
-        by_fold = resampled_metrics(judged, labels, "systems", metrics, folds)
+        by_fold = ResampledMetrics(judged, labels, "systems", metrics, folds)
         folded = by_fold.draw(n_resamples, rngs[1], None)
     return np.stack([pooled, folded], axis=2)[..., [list(METRICS).index(name) for name in metrics]]
 

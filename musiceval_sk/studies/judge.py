@@ -8,8 +8,9 @@ import pandas as pd
 from scipy.stats import ConstantInputWarning
 
 from musiceval_sk.exceptions import FewSystemsWarning
-from musiceval_sk.statistics.folds import LEAST_SYSTEMS_TO_RANK
-from musiceval_sk.statistics.metrics import METRICS, evaluate, system_means
+from musiceval_sk.statistics.align import system_means
+from musiceval_sk.statistics.metrics import METRICS, evaluate
+from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
 from musiceval_sk.studies.result import KINDS
 
 _SAME = 1e-9

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import counted
-from musiceval_sk.statistics.folds import LEAST_SYSTEMS_TO_RANK
 from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
 from musiceval_sk.studies.result import KINDS, POOLED
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from musiceval_sk import (
     spearman_brown,
     split_half,
 )
-from musiceval_sk.statistics.unit_bootstrap import interval_of
+from musiceval_sk.statistics.intervals import interval_of
 
 DATA = Path(os.environ.get("MUSICEVAL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SINGLE = pd.DataFrame({"rater": list("ABC"), "clip_id": list("xyz"), "impression": [1, 2, 3]})
@@ -513,7 +513,7 @@ def test_leaving_out_many_systems_takes_bounded_memory(rng, monkeypatch):
     whole = interval_of(100, figure, 0.95, 1, 0, systems)
     assert max(rows) == 20
     rows.clear()
-    monkeypatch.setattr("musiceval_sk.statistics.unit_bootstrap._CELLS_AT_ONCE", 300)
+    monkeypatch.setattr("musiceval_sk.statistics.intervals._CELLS_AT_ONCE", 300)
     assert interval_of(100, figure, 0.95, 1, 0, systems) == whole
     assert max(rows) == 3 and sum(rows) == 21
     with pytest.raises(ValueError, match="n_bootstrap must be a whole number and at least 0; got '9'"):

@@ -220,14 +220,14 @@ def test_bad_questions(found):
     with pytest.raises(ValueError, match="unknown target None; targets are impression, alignment"):
         found.interval("S_SRCC")
     with pytest.raises(
-        ValueError, match="method must be one of auto, bca, basic, jackknife, percentile; got 'normal'"
+        ValueError, match="method must be one of auto, bca, jackknife, percentile; got 'normal'"
     ):
         found.table(method="normal")
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1, such as 0.95; got 95"):
         found.table(confidence=95)
 
 
-@pytest.mark.parametrize("method", ["bca", "basic", "percentile"])
+@pytest.mark.parametrize("method", ["bca", "percentile"])
 def test_intervals_against_scipys_bootstrap(rng, method):
     x = rng.normal(size=25)
     y = x + rng.normal(size=25)
@@ -243,26 +243,11 @@ def test_intervals_against_scipys_bootstrap(rng, method):
     assert found == pytest.approx(tuple(theirs.confidence_interval), abs=1e-10)
 
 
-def test_basic_intervals_stay_in_range():
-    samples = np.linspace(0.5, 0.999, 101)
-    # On Fisher's scale the quantiles are mirrored at the estimate.
-    low, high = interval("basic", samples, 0.95, np.array([]), "correlation", 0.9)
-    expected = [
-        np.tanh(2 * np.arctanh(0.95) - np.arctanh(np.quantile(samples, tail))) for tail in (0.95, 0.05)
-    ]
-    assert (low, high) == pytest.approx(expected)
-    assert high < 1
-    # On the logarithm: 2² / 4 and 2² / 1.
-    assert interval("basic", np.array([1.0, 4.0]), 2.0, np.array([]), "error", 1 - 1e-12) == pytest.approx(
-        (1, 4)
-    )
-
-
 def test_intervals_that_do_not_exist():
     samples, left_out = np.linspace(0.8, 0.9, 50), np.linspace(0.8, 0.9, 5)
     assert np.isnan(interval("bca", samples, 0.95, left_out, "correlation", 0.95)).all()  # all on one side
     assert np.isnan(interval("bca", samples, 0.85, left_out[:2], "correlation", 0.95)).all()
-    assert np.isnan(interval("basic", samples, 1.0, left_out, "correlation", 0.95)).all()
+    assert np.isnan(interval("percentile", samples, 1.0, left_out, "correlation", 0.95)).all()
     assert np.isnan(interval("percentile", samples, np.nan, left_out, "correlation", 0.95)).all()
     assert np.isnan(interval("percentile", np.full(3, np.nan), 0.5, left_out, "correlation", 0.95)).all()
 

@@ -5,11 +5,10 @@ import pytest
 from scipy import stats
 
 from musiceval_sk import METRICS
-from musiceval_sk.statistics import kernels
+from musiceval_sk.statistics import resampling as resampling_module
 from musiceval_sk.statistics.agreement import ClipAgreement, system_agreement
-from musiceval_sk.statistics.kernels import Judged, ResampledMetrics
 from musiceval_sk.statistics.pair_signs import PairSigns
-from musiceval_sk.statistics.resampling import Resampling, generators
+from musiceval_sk.statistics.resampling import ClipMetrics, ResampledMetrics, Resampling, generators
 
 
 def four(truth, prediction):
@@ -23,15 +22,14 @@ def four(truth, prediction):
     ]
 
 
-def loop(one, draws):
+def loop(pair, draws):
+    truth, prediction = pair
     rows = []
     ends = np.cumsum(draws.sizes.sum(axis=1))
     for clips, sizes in zip(np.split(draws.clips, ends[:-1]), draws.sizes, strict=True):
         of_systems = np.split(clips, np.cumsum(sizes)[:-1])
-        means = [
-            np.array([values[some].mean() for some in of_systems]) for values in (one.truth, one.prediction)
-        ]
-        rows.append(four(one.truth[clips], one.prediction[clips]) + four(*means))
+        means = [np.array([values[some].mean() for some in of_systems]) for values in pair]
+        rows.append(four(truth[clips], prediction[clips]) + four(*means))
     return np.array(rows)
 
 
@@ -55,42 +53,41 @@ def cases(rng, systems):
     close = truth + rng.normal(0, 0.5, N)
     one_tie = np.where(np.arange(N) < 300, 2.0, close)
     return {
-        "continuous": Judged(truth, close),
-        "scores in steps": Judged(in_quarters(truth), close),
-        "predictions in steps": Judged(truth, in_quarters(close)),
-        "both in steps": Judged(in_quarters(truth), in_quarters(close)),
-        "a look-up by system": Judged(in_quarters(truth), in_quarters(merit)),
-        "half of all tied": Judged(truth, in_quarters(one_tie)),
-        "against one another": Judged(truth, -truth),
-        "far from 0": Judged(truth + 1e5, close + 1e5),
-        "constant": Judged(truth, np.full(N, 3.25)),
+        "continuous": (truth, close),
+        "scores in steps": (in_quarters(truth), close),
+        "predictions in steps": (truth, in_quarters(close)),
+        "both in steps": (in_quarters(truth), in_quarters(close)),
+        "a look-up by system": (in_quarters(truth), in_quarters(merit)),
+        "half of all tied": (truth, in_quarters(one_tie)),
+        "against one another": (truth, -truth),
+        "far from 0": (truth + 1e5, close + 1e5),
+        "constant": (truth, np.full(N, 3.25)),
     }
 
 
 @pytest.mark.parametrize("level", ["both", "systems", "clips"])
 def test_equals_the_loop_over_scipy(cases, systems, level, rng):
-    resampling = Resampling(systems, N, level)
+    resampling = Resampling(systems, level)
     draws = resampling.draw(7, rng)
-    found = ResampledMetrics(list(cases.values()), resampling, list(METRICS)).score(draws)
-    for number, (name, one) in enumerate(cases.items()):
-        np.testing.assert_allclose(found[:, number], loop(one, draws), rtol=0, atol=1e-10, err_msg=name)
+    found = ClipMetrics(list(cases.values()), resampling, list(METRICS)).score(draws)
+    for number, (name, pair) in enumerate(cases.items()):
+        np.testing.assert_allclose(found[:, number], loop(pair, draws), rtol=0, atol=1e-10, err_msg=name)
 
 
 def test_the_estimates_are_the_metrics(cases, systems):
-    resampling = Resampling(systems, N, "both")
-    one = cases["both in steps"]
-    found = ResampledMetrics([one], resampling, list(METRICS)).score(resampling.as_they_are())[0, 0]
+    resampling = Resampling(systems, "both")
+    pair = cases["both in steps"]
+    found = ClipMetrics([pair], resampling, list(METRICS)).score(resampling.as_they_are())[0, 0]
     expected = [
-        metric.function(one.truth, one.prediction, *([systems] if metric.by_system else []))
-        for metric in METRICS.values()
+        metric.function(*pair, *([systems] if metric.by_system else [])) for metric in METRICS.values()
     ]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("level", ["both", "clips"])
 def test_blocks_and_threads_change_nothing(cases, systems, level, monkeypatch):
-    monkeypatch.setattr(kernels, "_BLOCK", 8 * N)
-    resampled = ResampledMetrics([cases["continuous"]], Resampling(systems, N, level), ["U_KTAU", "S_SRCC"])
+    monkeypatch.setattr(resampling_module, "_BLOCK", 8 * N)
+    resampled = ResampledMetrics([cases["continuous"]], systems, level, ["U_KTAU", "S_SRCC"])
     one, two = (resampled.draw(20, 5, n_jobs) for n_jobs in (1, 2))
     np.testing.assert_array_equal(one, two)
     assert np.isfinite(one[..., [3, 6]]).all()
@@ -99,7 +96,7 @@ def test_blocks_and_threads_change_nothing(cases, systems, level, monkeypatch):
 
 
 def test_draws_of_both_levels(systems, rng):
-    resampling = Resampling(systems, N, "both")
+    resampling = Resampling(systems, "both")
     draws = resampling.draw(50, rng)
     for clips, sizes in zip(
         np.split(draws.clips, np.cumsum(draws.sizes.sum(axis=1))[:-1]), draws.sizes, strict=True
@@ -120,7 +117,7 @@ def test_draws_of_both_levels(systems, rng):
 
 
 def test_a_system_drawn_twice_has_clips_of_its_own_each_time(rng):
-    resampling = Resampling(np.repeat([0, 1], 40), 80, "both")
+    resampling = Resampling(np.repeat([0, 1], 40), "both")
     draws = resampling.draw(30, rng)
     values = np.arange(80.0)
     means = draws.means(values)
@@ -130,18 +127,18 @@ def test_a_system_drawn_twice_has_clips_of_its_own_each_time(rng):
 
 
 def test_leaving_out(systems):
-    whole = list(Resampling(systems, N, "both").leaving_out())
+    whole = list(Resampling(systems, "both").leaving_out())
     assert [sorted(set(systems[draws.clips])) for draws in whole] == [
         [other for other in range(SYSTEMS) if other != out] for out in range(SYSTEMS)
     ]
-    parts = list(Resampling(systems, N, "clips").leaving_out())
+    parts = list(Resampling(systems, "clips").leaving_out())
     assert len(parts) == 200
     left_out = np.concatenate([np.setdiff1d(np.arange(N), draws.clips) for draws in parts])
     assert sorted(left_out) == list(range(N))
 
 
 def test_a_system_emptied_by_leaving_out_has_no_mean():
-    resampling = Resampling(np.array(["a", "a", "b"]), 3, "clips")
+    resampling = Resampling(np.array(["a", "a", "b"]), "clips")
     means = [draws.means(np.array([1.0, 2.0, 4.0]))[:, 0] for draws in resampling.leaving_out()]
     np.testing.assert_array_equal(means, [[2, 4], [1, 4], [1.5, np.nan]])
 

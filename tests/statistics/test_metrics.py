@@ -24,17 +24,19 @@ from musiceval_sk import (
     make_split,
     pairwise_accuracy,
     run_study,
+    select_systems,
+)
+from musiceval_sk.statistics.align import clips_of, system_means, systems_in_order
+from musiceval_sk.statistics.metrics import (
     s_ktau,
     s_lcc,
     s_mse,
     s_srcc,
-    select_systems,
     u_ktau,
     u_lcc,
     u_mse,
     u_srcc,
 )
-from musiceval_sk.statistics.align import clips_of, system_means, systems_in_order
 
 NAMES = ["U_MSE", "U_LCC", "U_SRCC", "U_KTAU", "S_MSE", "S_LCC", "S_SRCC", "S_KTAU"]
 PROJECT = Path(__file__).parents[2]

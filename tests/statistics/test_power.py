@@ -17,7 +17,7 @@ def pilot(rng, n_systems=40, n_clips=10):
 
 def test_components_are_found(rng):
     systems, scores = pilot(rng, n_systems=4000, n_clips=5)
-    centre, between, within = _components(scores, systems)
+    centre, between, within = _components(pd.DataFrame(scores), systems)
     np.testing.assert_allclose(centre, [3, 2, 1], atol=0.06)
     np.testing.assert_allclose(between, BETWEEN, atol=0.08)
     np.testing.assert_allclose(within, WITHIN, atol=0.02)

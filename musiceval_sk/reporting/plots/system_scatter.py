@@ -10,7 +10,7 @@ import pandas as pd
 from musiceval_sk.reporting.plots import base
 from musiceval_sk.reporting.plots.labels import LONG, name_points
 from musiceval_sk.statistics.bootstrap import bootstrap_metrics
-from musiceval_sk.statistics.metrics import s_srcc
+from musiceval_sk.statistics.metrics import METRICS
 
 
 @dataclass(eq=False, repr=False)
@@ -114,7 +114,7 @@ class SystemScatterDisplay(base.PredictionDisplay):
         count = len(self.y_true)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the title says what is constant, and of how many systems
-            self.srcc_ = s_srcc(self.y_true, self.y_pred, systems=self.y_true.index)
+            self.srcc_ = METRICS["S_SRCC"].function(self.y_true, self.y_pred, self.y_true.index)
             found = bootstrap_metrics(self.y_true, self.y_pred, systems=self.y_true.index, n_resamples=1)
         self.interval_ = low, high = found.interval("S_SRCC")
         if np.isnan(self.srcc_):

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musiceval_sk import SystemScatterDisplay, SystemScoresDisplay, bootstrap_metrics, u_srcc
+from musiceval_sk import SystemScatterDisplay, SystemScoresDisplay, bootstrap_metrics
+from musiceval_sk.statistics.metrics import u_srcc
 
 matplotlib = pytest.importorskip("matplotlib", reason="figures need the extra 'report'")
 matplotlib.use("Agg")

@@ -10,11 +10,11 @@ from musiceval_sk import (
     SystemRankingDisplay,
     SystemResidualsDisplay,
     SystemScatterDisplay,
-    s_srcc,
 )
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.reporting.plots.base import system_intervals
 from musiceval_sk.reporting.plots.score_calibration import mean_interval
+from musiceval_sk.statistics.metrics import s_srcc
 
 from .drawing import (
     LONG,

@@ -9,13 +9,11 @@ from scipy import stats
 
 from musiceval_sk import METRICS, bootstrap_metrics, compare_predictors, evaluate
 from musiceval_sk.statistics.agreement import system_agreement
-from musiceval_sk.statistics.folds import (
-    FoldedMetrics,
+from musiceval_sk.statistics.resampling import (
+    ResampledMetrics,
     folds_by_shared_systems,
     mean_of_defined,
-    resampled_metrics,
 )
-from musiceval_sk.statistics.kernels import Judged
 
 N = 240
 CORRELATIONS_OF_SYSTEMS = ["S_LCC", "S_SRCC", "S_KTAU"]
@@ -61,14 +59,14 @@ def test_resamples_against_a_loop(data, name):
     """Every resample is laid out clip by clip, scored fold by fold with `evaluate`, and averaged."""
     systems, truth, prediction = data
     folds = FOLDS[name](systems)
-    folded = FoldedMetrics([Judged(truth, prediction)], systems, "both", list(METRICS), folds)
-    found = folded._draw(6, np.random.default_rng(1))[:, 0]
+    folded = ResampledMetrics([(truth, prediction)], systems, "both", list(METRICS), folds)
+    found = folded.draw_block(6, np.random.default_rng(1))[:, 0]
     rng = np.random.default_rng(1)
     rows = []
     for group, fold_names in zip(folded._groups, folds_by_shared_systems(systems, folds), strict=True):
-        drawn = group[0].draw_systems(6, rng)
+        drawn = group[0].resampling.draw_systems(6, rng)
         for fold, fold_name in zip(group, fold_names, strict=True):
-            draws = fold._resampling.draw_clips(drawn, rng)
+            draws = fold.resampling.draw_clips(drawn, rng)
             rows.append(loop(draws, *(values[folds == fold_name] for values in data)))
     np.testing.assert_allclose(found, mean_of_defined(rows), rtol=1e-9)
 
@@ -89,12 +87,10 @@ def test_folds_that_share_systems_draw_them_once(rng):
     # Two folds say the same of the same systems, one clip each: together they know no more than one of them.
     truth, prediction, systems = rng.normal(size=9), rng.normal(size=9), np.arange(9)
     twice = [np.tile(values, 2) for values in (truth, prediction, systems)]
-    both = resampled_metrics(
-        [Judged(*twice[:2])], twice[2], "both", ["S_SRCC", "U_MSE"], np.repeat([0, 1], 9)
+    both = ResampledMetrics(
+        [tuple(twice[:2])], twice[2], "both", ["S_SRCC", "U_MSE"], np.repeat([0, 1], 9)
     ).draw(200, 0, None)
-    one = resampled_metrics([Judged(truth, prediction)], systems, "both", ["S_SRCC", "U_MSE"]).draw(
-        200, 0, None
-    )
+    one = ResampledMetrics([(truth, prediction)], systems, "both", ["S_SRCC", "U_MSE"]).draw(200, 0, None)
     np.testing.assert_allclose(both, one, rtol=1e-12)
 
 
@@ -106,7 +102,7 @@ def test_groups_of_folds():
 def test_leaving_out_one_system_in_all_folds(data):
     systems, truth, prediction = data
     folds = FOLDS["at random"](systems)
-    folded = FoldedMetrics([Judged(truth, prediction)], systems, "both", list(METRICS), folds)
+    folded = ResampledMetrics([(truth, prediction)], systems, "both", list(METRICS), folds)
     found = folded.leaving_out()[:, 0]
     assert len(found) == 12
     kept = systems != 4
