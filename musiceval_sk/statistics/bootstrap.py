@@ -203,9 +203,9 @@ class MetricBootstrap:
         method : {"auto", "jackknife", "percentile", "bca"}, default="auto"
             "auto" is what held the metric most nearly as often as it says in simulation (docs/statistics.md): the
             jackknife, but percentiles of the resamples for level="clips". The jackknife leaves out one system at a time and takes
-            Student's t, on the logarithm for errors, on S_KTAU as it is and on Fisher's z scale for other correlations; of S_SRCC,
-            whose jackknife is cautious by itself, it takes the normal distribution; of errors the variance is at least that which
-            errors of systems from a normal distribution would give.
+            Student's t, on the logarithm for U_MSE, the reciprocal of the cube root for S_MSE, on S_KTAU as it is and on Fisher's z
+            scale for other correlations; of S_MSE and S_SRCC, which are cautious by themselves, it takes the normal distribution; of
+            errors the variance is at least that which errors of systems from a normal distribution would give.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
 
@@ -231,7 +231,7 @@ class MetricBootstrap:
             scale_of(metric),
             confidence,
             least_variance=self.least_variances[row, column],
-            normal=metric == "S_SRCC",
+            normal=metric in ("S_MSE", "S_SRCC"),
         )
         largest = self.largest[row, column]
         return min(low, largest), min(high, largest)

@@ -22,6 +22,11 @@ SCALES: dict[str, tuple[Callable, Callable, Callable]] = {
     "correlation": (np.arctanh, np.tanh, lambda value: 1 / (1 - value**2)),
     "concordance": (np.asarray, lambda value: np.clip(value, -1, 1), np.ones_like),
     "error": (np.log, np.exp, lambda value: 1 / value),
+    "error of means": (
+        lambda value: -(value ** (-1 / 3)),
+        lambda value: np.where(value < 0, np.abs(value) ** -3.0, np.inf),
+        lambda value: value ** (-4 / 3) / 3,
+    ),
     "difference": (np.asarray, np.asarray, np.ones_like),
 }
 _LEAST_UNITS = 3
@@ -46,9 +51,8 @@ def method_of(method: str, metric: str, level: str, *, difference: bool = False)
 
 def scale_of(metric: str) -> str:
     """Tell on which of `SCALES` a metric's interval is symmetric."""
-    if metric.endswith("MSE"):
-        return "error"
-    return "concordance" if metric == "S_KTAU" else "correlation"
+    scales = {"U_MSE": "error", "S_MSE": "error of means", "S_KTAU": "concordance"}
+    return scales.get(metric, "correlation")
 
 
 def interval(
@@ -74,8 +78,9 @@ def interval(
         The figure itself.
     left_out : np.ndarray [shape=(n_units,)]
         The figure without each unit, for the jackknife and the acceleration of BCa.
-    scale : {"concordance", "correlation", "difference", "error"}
-        Scale on which the jackknife's interval is symmetric: as it is but cut at -1 and 1, Fisher's z, as it is, the logarithm.
+    scale : {"concordance", "correlation", "difference", "error", "error of means"}
+        Scale on which the jackknife's interval is symmetric: as it is but cut at -1 and 1, Fisher's z, as it is, the logarithm, the
+        reciprocal of the cube root.
     confidence : float in (0, 1)
         Nominal coverage.
     least_variance, normal
@@ -122,12 +127,12 @@ def jackknife(
         The figure itself.
     left_out : np.ndarray [shape=(n_units,)]
         The figure without each unit, all finite.
-    scale : {"concordance", "correlation", "difference", "error"}
+    scale : {"concordance", "correlation", "difference", "error", "error of means"}
         As of `interval`.
     confidence : float in (0, 1)
         Nominal coverage.
     least_variance : float, default=0.0
-        The figure's variance on that scale is taken to be this at least.
+        The variance of the figure's logarithm is taken to be this at least.
     normal : bool, default=False
         Take the normal distribution in the place of Student's t.
 
@@ -141,8 +146,8 @@ def jackknife(
     if n < _LEAST_UNITS:
         return _NONE
     with np.errstate(divide="ignore", invalid="ignore"):
-        centre, variance = forth(estimate), slope(np.float64(estimate)) ** 2 * (n - 1) * left_out.var()
-    variance = max(variance, least_variance)
+        variance = max((n - 1) * left_out.var(), least_variance * estimate**2)
+        centre, variance = forth(np.float64(estimate)), slope(np.float64(estimate)) ** 2 * variance
     # A figure that no unit changes, as of a few ranks, is not a certain one; but two that are the same differ by 0 surely.
     if not np.isfinite([centre, variance]).all() or (variance < ROUNDING**2 and abs(estimate) > ROUNDING):
         return _NONE
