@@ -26,6 +26,9 @@ _SERIES = ("labels", "means_")
 class LookupRegressor(RegressorMixin, BaseEstimator):
     """Predict the mean training score of the clips that share this clip's label. No audio is heard.
 
+    Clips find their label by X's index, in whatever order the labels are. Scores find their clip by position, as
+    everywhere in scikit-learn: where y's order may differ, give ``y.loc[X.index]``.
+
     Parameters
     ----------
     labels : pandas.Series
@@ -60,7 +63,7 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
         X : pandas.DataFrame
             Only its index, the clip ids, is used.
         y : array-like [shape=(n,)]
-            Mean opinion scores.
+            Mean opinion scores, in the order of X's rows, whatever index they carry.
 
         Returns
         -------

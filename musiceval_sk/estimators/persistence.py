@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import skops.io
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._text import listed
@@ -76,7 +75,7 @@ def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = N
     TypeError
         If the model is a class, or no estimator at all.
     """
-    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    steps = [step for _, step in getattr(model, "steps", [("", model)])]
     if isinstance(steps[-1], BaseSearchCV):
         raise ValueError(
             f"{type(steps[-1]).__name__} is a search, and a file holds one model: save its best_estimator_, made with refit=True"
@@ -147,16 +146,9 @@ def load_content(path: str | Path, *, trusted: Sequence[str] = (), **options: An
     ModelFileError
         As `load_model`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such model file")
     if zipfile.is_zipfile(path):
         return _read_skops(path, [*_OURS, *trusted], **options)
-    with path.open("rb") as file:
-        is_tensors = file.read(9)[8:] == b"{"  # behind the length of this header
-    if not is_tensors and path.suffix != ".safetensors":
-        raise ModelFileError(f"{path}: not a model file of musiceval_sk (those are written by save_model)")
-    header = _read(path, with_arrays=False)[0]
+    header, _ = _read(path, with_arrays=False)
     writer = _TENSORS.get(header.get("format", ""), "")
     if not writer.endswith(".save"):
         raise ModelFileError(
@@ -167,7 +159,7 @@ def load_content(path: str | Path, *, trusted: Sequence[str] = (), **options: An
     return {"model": model, "about": json.loads(header["content"])["about"]}
 
 
-def _read_skops(path: Path, trusted: list[str]) -> Content:
+def _read_skops(path: str | Path, trusted: list[str]) -> Content:
     try:
         strangers = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
         content = None if strangers else skops.io.load(path, trusted=trusted)
@@ -279,7 +271,10 @@ def _read(path: str | Path, with_arrays: bool = True) -> tuple[dict[str, str], T
     except OSError as error:
         raise ModelFileError(f"{path}: no such model file") from error
     except SafetensorError as error:
-        raise ModelFileError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+        raise ModelFileError(
+            f"{path}: not a model file of musiceval_sk (those are written by save_model): not a safetensors file, or a "
+            f"damaged one ({error})"
+        ) from error
 
 
 def _digest(text: str, tensors: Tensors) -> str:

@@ -505,7 +505,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             training.check_heads(self, columns, going_on)
         if going_on != "partial_fit":
             self.target_names_, self.head_columns_ = names, columns
-            self.target_range_, self._one_column = preparation.range_of(targets), np.ndim(y) == 1
+            self.target_range_, self._one_column = preparation.range_of(targets), np.asarray(y).ndim == 1
             self.encoder_fingerprint_ = preparation.fingerprint_of(X)
         return inputs, targets
 

@@ -8,7 +8,6 @@ import pytest
 
 from musiceval_sk import MOSRegressor
 from musiceval_sk.estimators.engine import jobs as _jobs
-from musiceval_sk.estimators.preparation import check_groups, distinct_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -84,25 +83,6 @@ def test_held_out_loss_is_weighted(X, Y, weights, seen_jobs):
     errors = np.abs(regressor.predict(X[judged]) - Y[judged, 0])
     expected = (weights[judged] * errors).sum() / weights[judged].sum()
     assert max(regressor.validation_scores_) == pytest.approx(-expected, abs=1e-12)
-
-
-def test_distinct_rows_by_hand():
-    X = np.array([[2.0, 0.0], [1.0, 0.0], [2.0, -0.0], [1.0, 0.0], [3.0, 3.0]])
-    Y = np.array([[1.0], [4.0], [1.0], [5.0], [2.0]])
-    rows, merged = distinct_rows(X, Y, np.array([0.5, 1.0, 0.25, 1.0, 0.0]), None)
-    # Rows 0 and 2 are one, of which the lighter comes first; rows 1 and 3 differ in y; row 4 weighs nothing.
-    assert rows.tolist() == [1, 3, 2]
-    assert merged.tolist() == [0.0, 1.0, 0.75, 1.0, 0.0]
-    rows, merged = distinct_rows(X, Y, np.ones(5), np.array([1, 0, 0, 0, 0]))
-    assert sorted(rows) == [0, 1, 2, 3, 4]
-    assert merged.tolist() == [1.0] * 5
-
-
-def test_a_rounding_error_moves_hardly_any_row(X, Y):
-    nearly = X * (1 + 1e-15)
-    one, other = (distinct_rows(features, Y, np.ones(60), None)[0] for features in (X, nearly))
-    assert not np.array_equal(X, nearly)
-    assert np.array_equal(one, other)
 
 
 def test_bootstrap_draws_learning_rows_for_each_member(X, Y, seen_jobs):
@@ -207,23 +187,3 @@ def test_weights_come_as_series(X, Y, weights):
     series = quick().fit(pd.DataFrame(X, index=index), Y, sample_weight=pd.Series(weights, index=index))
     expected = quick().fit(X, Y, sample_weight=weights).predict(X)
     assert np.array_equal(series.predict(pd.DataFrame(X)), expected)
-
-
-@pytest.mark.parametrize(
-    "groups, numbers",
-    [
-        ([2, "1", 1.0, "1 ", 2.5], [1, 0, 0, 0, 2]),
-        ([("b", 1), ("a", 2), ("b", 1), ("a", 1), "c"], [2, 1, 2, 0, 3]),
-        ([("b", 1), ("a", 1), ("b", 1), ("a", 1), ("a", 1)], [1, 0, 1, 0, 0]),
-    ],
-)
-def test_groups_are_told_apart_by_their_text(groups, numbers):
-    assert check_groups(groups, 5).tolist() == numbers
-    assert check_groups(pd.Series(groups), 5).tolist() == numbers
-    assert check_groups(pd.Series(groups, dtype=object).to_numpy(), 5).tolist() == numbers
-    with pytest.raises(ValueError, match=r"groups has shape \(5, 2\); expected \(5,\)"):
-        check_groups(np.ones((5, 2)), 5)
-
-
-def test_groups_of_numbers_are_in_their_order():
-    assert check_groups([10, 2, 10, 2.0, 3], 5).tolist() == [2, 0, 2, 0, 1]

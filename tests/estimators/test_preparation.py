@@ -1,7 +1,10 @@
+"""What a regressor sorts out before it trains: the columns of each head, groups, and distinct rows."""
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from musiceval_sk.estimators.preparation import head_columns
+from musiceval_sk.estimators.preparation import check_groups, default_columns, distinct_rows, head_columns
 
 NAMES = np.array(["audio_0", "text_0", "audio_1", "text_1"], dtype=object)
 BOTH = ["impression", "alignment"]
@@ -72,3 +75,51 @@ def test_slices_and_indices_need_no_names():
 def test_errors(head_inputs, names, words):
     with pytest.raises(ValueError, match=words):
         columns(head_inputs, names=names)
+
+
+def test_impression_is_predicted_from_sound_where_names_tell_it_from_text():
+    names = ["audio_0", "audio2_0", "text_0", "tempo"]
+    assert default_columns("impression", names).tolist() == [True, True, False, False]
+    assert default_columns("alignment", names).all()
+    assert default_columns("impression", ["audio_0", "tempo"]).all()
+    assert default_columns("impression", range(3)).tolist() == [True] * 3
+
+
+def test_distinct_rows_by_hand():
+    X = np.array([[2.0, 0.0], [1.0, 0.0], [2.0, -0.0], [1.0, 0.0], [3.0, 3.0]])
+    Y = np.array([[1.0], [4.0], [1.0], [5.0], [2.0]])
+    rows, merged = distinct_rows(X, Y, np.array([0.5, 1.0, 0.25, 1.0, 0.0]), None)
+    # Rows 0 and 2 are one, of which the lighter comes first; rows 1 and 3 differ in y; row 4 weighs nothing.
+    assert rows.tolist() == [1, 3, 2]
+    assert merged.tolist() == [0.0, 1.0, 0.75, 1.0, 0.0]
+    rows, merged = distinct_rows(X, Y, np.ones(5), np.array([1, 0, 0, 0, 0]))
+    assert sorted(rows) == [0, 1, 2, 3, 4]
+    assert merged.tolist() == [1.0] * 5
+
+
+def test_a_rounding_error_moves_hardly_any_row(rng):
+    X, Y = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
+    nearly = X * (1 + 1e-15)
+    one, other = (distinct_rows(features, Y, np.ones(60), None)[0] for features in (X, nearly))
+    assert not np.array_equal(X, nearly)
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "groups, numbers",
+    [
+        ([2, "1", 1.0, "1 ", 2.5], [1, 0, 0, 0, 2]),
+        ([("b", 1), ("a", 2), ("b", 1), ("a", 1), "c"], [2, 1, 2, 0, 3]),
+        ([("b", 1), ("a", 1), ("b", 1), ("a", 1), ("a", 1)], [1, 0, 1, 0, 0]),
+    ],
+)
+def test_groups_are_told_apart_by_their_text(groups, numbers):
+    assert check_groups(groups, 5).tolist() == numbers
+    assert check_groups(pd.Series(groups), 5).tolist() == numbers
+    assert check_groups(pd.Series(groups, dtype=object).to_numpy(), 5).tolist() == numbers
+    with pytest.raises(ValueError, match=r"groups has shape \(5, 2\); expected \(5,\)"):
+        check_groups(np.ones((5, 2)), 5)
+
+
+def test_groups_of_numbers_are_in_their_order():
+    assert check_groups([10, 2, 10, 2.0, 3], 5).tolist() == [2, 0, 2, 0, 1]
