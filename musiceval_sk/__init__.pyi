@@ -25,16 +25,13 @@ from .exceptions import ModelFileError as ModelFileError
 from .exceptions import RatingDesignError as RatingDesignError
 from .exceptions import SkippedWarning as SkippedWarning
 from .exceptions import StoreError as StoreError
-from .features.audio import cut_windows as cut_windows
 from .features.audio import read_audio as read_audio
-from .features.differences import describe_difference as describe_difference
 from .features.doctor import check_setup as check_setup
 from .features.embedder import ClipEmbedder as ClipEmbedder
 from .features.embedder import export_embeddings as export_embeddings
 from .features.encoders.base import Encoder as Encoder
 from .features.encoders.base import get_encoder as get_encoder
 from .features.encoders.base import list_encoders as list_encoders
-from .features.extract import ExtractionReport as ExtractionReport
 from .features.extract import extract as extract
 from .features.pooling import pool as pool
 from .features.store import EmbeddingStore as EmbeddingStore

@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from musiceval_sk import cut_windows, extract, get_encoder, make_listening_test, read_audio
+from musiceval_sk import extract, get_encoder, make_listening_test, read_audio
 from tests.clap_files import laion_clap_itself, write_clap_checkpoint, write_roberta_tokenizer
 
 MEMORY = """
@@ -62,7 +62,7 @@ def speed(folder, checkpoint, n_clips, device, rounds):
     encoder = get_encoder("laion-clap", checkpoint=str(checkpoint), device=device)
     samples = [read_audio(path, encoder.sample_rate) for path in clips["path"]]
     windows = np.concatenate(
-        [cut_windows(some, encoder.window_length, encoder.hop_length) for some in samples]
+        [encoder.cut(some) for some in samples]
     )
     encoder.encode_audio(windows[: encoder.batch_size])  # builds the model and warms up
     print(f"batches of {encoder.batch_size} windows on {encoder.build().device}")

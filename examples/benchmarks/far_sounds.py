@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from musiceval_sk import (
     ClipEmbedder,
     TrainingDomain,
-    cut_windows,
     get_encoder,
     load_clips,
     make_listening_test,
@@ -65,7 +64,7 @@ def alterations(rng):
 def embedded(sounds, names, index):
     encoder = get_encoder("spectral")
     vectors = [
-        encoder.encode_audio(cut_windows(sound.astype(np.float32), encoder.window_length, encoder.hop_length))
+        encoder.encode_audio(encoder.cut(sound.astype(np.float32)))
         for sound in sounds
     ]
     return pd.DataFrame([some.mean(axis=0) for some in vectors], columns=names, index=index)

@@ -10,8 +10,9 @@ import pytest
 import soundfile
 import soxr
 
-from musiceval_sk import AudioError, ClipsTableError, cut_windows, read_audio
+from musiceval_sk import AudioError, ClipsTableError, read_audio
 from musiceval_sk.features import audio
+from musiceval_sk.features.audio import cut_windows
 from musiceval_sk.features.sounds import Sound, content_key, sounds_of
 
 FORMATS = {

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from musiceval_sk import ClipEmbedder, EmbeddingStore, ModelFileError, describe_difference, extract
+from musiceval_sk import ClipEmbedder, EmbeddingStore, ModelFileError, extract
+from musiceval_sk.features.differences import describe_difference
 from tests.features.toy import ToyEncoder
 
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from musiceval_sk import AudioError, ClipEmbedder, ClipsTableError, ModelFileError
+from musiceval_sk import AudioError, ClipEmbedder, ClipsTableError, ModelFileError, SkippedWarning
 from tests.features.toy import ToyEncoder
 
 
@@ -196,6 +196,38 @@ def test_unreadable_clips_stop_transform_and_are_named(clips, cache):
     gone.unlink()
     with pytest.raises(AudioError, match=r"clip2\.wav: cannot be read \(No such file or directory\)"):
         embedder.transform(clips)
+
+
+def test_embed_leaves_out_what_cannot_be_read_and_says_why(clips, cache):
+    whole = ClipEmbedder(ToyEncoder(), cache=cache + "2").set_output(transform="pandas").fit_transform(clips)
+    embedder = ClipEmbedder(ToyEncoder(), cache=cache).fit(clips)
+    Path(clips.loc["clip1", "path"]).write_text("no sound")
+    Path(clips.loc["clip2", "path"]).unlink()
+    with pytest.warns(SkippedWarning, match="^skipped 2 of 4 clips: .*clip2.wav.*clip1.wav"):
+        table, report = embedder.embed(clips)
+    pd.testing.assert_frame_equal(table, whole.loc[["clip0", "clip3"]])
+    assert table.attrs == whole.attrs
+    assert sorted(report.skipped.index) == ["clip1", "clip2"] and report.stored["audio"] == 2
+    with pytest.raises(AudioError, match="clip2.wav: cannot be read"):
+        embedder.embed(clips, strict=True)
+
+
+@pytest.mark.parametrize("modality, columns", [("audio", 3), ("both", 5)])
+def test_embed_of_nothing_that_can_be_read_has_no_rows(clips, cache, modality, columns):
+    embedder = ClipEmbedder(ToyEncoder(), modality=modality, cache=cache).fit(clips)
+    for path in clips["path"]:
+        Path(path).unlink()
+    with pytest.warns(SkippedWarning, match="^skipped 4 of 4 clips"):
+        assert embedder.embed(clips)[0].shape == (0, columns)
+
+
+def test_embed_takes_another_encoder_only_where_asked(clips, cache):
+    embedder = ClipEmbedder(ToyEncoder(), cache=cache).fit(clips)
+    embedder.encoder_ = ToyEncoder(version=2)
+    with pytest.raises(ModelFileError, match="have changed"):
+        embedder.embed(clips)
+    table, report = embedder.embed(clips, any_encoder=True)
+    assert table.shape == (4, 5) and report.stored == {"text": 3, "audio": 4}
 
 
 @pytest.mark.parametrize(
