@@ -61,9 +61,7 @@ def speed(folder, checkpoint, n_clips, device, rounds):
     clips = test.clips
     encoder = get_encoder("laion-clap", checkpoint=str(checkpoint), device=device)
     samples = [read_audio(path, encoder.sample_rate) for path in clips["path"]]
-    windows = np.concatenate(
-        [encoder.cut(some) for some in samples]
-    )
+    windows = np.concatenate([encoder.cut(some) for some in samples])
     encoder.encode_audio(windows[: encoder.batch_size])  # builds the model and warms up
     print(f"batches of {encoder.batch_size} windows on {encoder.build().device}")
 

@@ -63,10 +63,7 @@ def alterations(rng):
 
 def embedded(sounds, names, index):
     encoder = get_encoder("spectral")
-    vectors = [
-        encoder.encode_audio(encoder.cut(sound.astype(np.float32)))
-        for sound in sounds
-    ]
+    vectors = [encoder.encode_audio(encoder.cut(sound.astype(np.float32))) for sound in sounds]
     return pd.DataFrame([some.mean(axis=0) for some in vectors], columns=names, index=index)
 
 

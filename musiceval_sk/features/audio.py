@@ -21,6 +21,7 @@ for OGG, MP3 and FLAC, that of the file's bytes.
 
 import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -210,20 +211,36 @@ def _decode_file(file: BinaryIO, sound: Sound, sample_rate: int) -> tuple[np.nda
         reason = getattr(error, "error_string", error)
         raise AudioError(f"not a sound file that libsndfile can read ({reason})") from error
     with opened:
-        rate, position = opened.samplerate, file.tell()
+        position = file.tell()
         if opened.format not in _CONTAINERS:
             raise AudioError(f"is {opened.format}, which is not read; convert it to WAV or FLAC")
-        if rate < _LOWEST_RATE:
-            raise AudioError(f"a sample rate of {rate} Hz is not that of music")
+        if opened.samplerate < _LOWEST_RATE:
+            raise AudioError(f"a sample rate of {opened.samplerate} Hz is not that of music")
         remark, least = survey(file, opened.format, opened.frames)
         file.seek(position)
-        begin, end = round(sound.start_time * rate), opened.frames
-        is_cut = sound.end_time < math.inf
-        if is_cut:
-            end = round(sound.end_time * rate)
-            least = min(least, end)
-        mix = _Mix(rate, sample_rate)
-        heard = _read(opened, begin, min(end, opened.frames), mix)
+        samples, remarks = _mixed(_blocks(opened, sound, least), opened.samplerate, sample_rate)
+    return samples, [remark] * bool(remark) + remarks
+
+
+def _blocks(opened: Any, sound: Sound, least: int) -> Iterator[np.ndarray]:
+    """Yield what is to be heard, [shape=(n, channels)], of a file that should hold at least so many frames."""
+    # soundfile seeks after each block where it can, which costs time with some codecs; others can only be read on.
+    opened.seekable = lambda: False
+    rate, length, heard = opened.samplerate, max(_BLOCK_SAMPLES // opened.channels, 1), 0
+    begin, is_cut = round(sound.start_time * rate), sound.end_time < math.inf
+    end = round(sound.end_time * rate) if is_cut else opened.frames
+    least = min(least, end) if is_cut else least
+    while heard < min(end, opened.frames):
+        try:
+            n_frames = min(length, end - heard, opened.frames - heard)
+            block = opened.read(n_frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            place = f"{heard / rate:.2f} s ({error.error_string})"
+            raise AudioError(f"truncated or damaged, it cannot be decoded on from {place}") from error
+        if not len(block):
+            break
+        yield block[max(begin - heard, 0) :]
+        heard += len(block)
     if heard < least:
         raise AudioError(
             f"{heard / rate:.2f} s are read of at least {least / rate:.2f} s that the file is said to hold: it is "
@@ -231,59 +248,30 @@ def _decode_file(file: BinaryIO, sound: Sound, sample_rate: int) -> tuple[np.nda
         )
     if heard < begin or (is_cut and heard < end - _TIME_ROUNDING * rate):
         raise AudioError(f"ends before that, after {heard / rate:.2f} s")
-    return mix.finish(), [remark] * bool(remark) + mix.remarks
 
 
-def _read(opened: Any, begin: int, end: int, mix: "_Mix") -> int:
-    """Decode up to a frame, mix what comes from another on, and count all that came."""
-    # soundfile seeks after each block where it can, which costs time with some codecs; others can only be read on.
-    opened.seekable = lambda: False
-    length, heard = max(_BLOCK_SAMPLES // opened.channels, 1), 0
-    while heard < end:
-        try:
-            block = opened.read(min(length, end - heard), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            place = f"{heard / opened.samplerate:.2f} s ({error.error_string})"
-            raise AudioError(f"truncated or damaged, it cannot be decoded on from {place}") from error
-        if not len(block):
-            break
-        mix.add(block[max(begin - heard, 0) :])
-        heard += len(block)
-    return heard
-
-
-class _Mix:
-    """Mono samples at the wanted rate, growing block by block."""
-
-    def __init__(self, rate: int, sample_rate: int):
-        # Gives the bits of soxr.resample on the whole.
-        self._stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
-        self._samples = bytearray()  # grows in place
-        self._rate, self._frames, self._broken = rate, 0, 0
-        self._power = self._power_of_channels = 0.0
-
-    def add(self, block: np.ndarray) -> None:
-        self._frames += len(block)
-        self._broken += np.count_nonzero(~np.isfinite(block))
-        if self._broken or not len(block):
-            return
+def _mixed(blocks: Iterator[np.ndarray], rate: int, sample_rate: int) -> tuple[np.ndarray, list[str]]:
+    """Mix to mono and resample block by block; also say whether channels cancel each other."""
+    # Gives the bits of soxr.resample on the whole.
+    stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+    samples, n_frames, n_broken = bytearray(), 0, 0
+    power = power_of_channels = 0.0
+    for block in blocks:
+        n_frames += len(block)
+        n_broken += np.count_nonzero(~np.isfinite(block))
+        if n_broken or not len(block):
+            continue
         mono = block.mean(axis=1)
-        self._power += float(np.vdot(mono, mono))
-        self._power_of_channels += float(np.vdot(block, block)) / block.shape[1]
-        self._samples += self._stream.resample_chunk(mono).tobytes()
-
-    def finish(self) -> np.ndarray:
-        seconds = self._frames / self._rate
-        if seconds < _MINIMUM_SECONDS:
-            raise AudioError(f"too short, {seconds:.3f} s; at least {_MINIMUM_SECONDS} s are needed")
-        if self._broken:
-            raise AudioError(f"{self._broken} samples are nan or infinite")
-        self._samples += self._stream.resample_chunk(np.empty(0, np.float32), last=True).tobytes()
-        return np.frombuffer(self._samples, dtype=np.float32)
-
-    @property
-    def remarks(self) -> list[str]:
-        if self._power >= _CANCELLED * self._power_of_channels:
-            return []
-        share = self._power / self._power_of_channels
-        return [f"its channels cancel each other: of their power {share:.1g} is left in the mix to mono"]
+        power += float(np.vdot(mono, mono))
+        power_of_channels += float(np.vdot(block, block)) / block.shape[1]
+        samples += stream.resample_chunk(mono).tobytes()  # grows in place
+    if n_frames < _MINIMUM_SECONDS * rate:
+        raise AudioError(f"too short, {n_frames / rate:.3f} s; at least {_MINIMUM_SECONDS} s are needed")
+    if n_broken:
+        raise AudioError(f"{n_broken} samples are nan or infinite")
+    samples += stream.resample_chunk(np.empty(0, np.float32), last=True).tobytes()
+    remarks = []
+    if power < _CANCELLED * power_of_channels:
+        share = f"{power / power_of_channels:.1g}"
+        remarks = [f"its channels cancel each other: of their power {share} is left in the mix to mono"]
+    return np.frombuffer(samples, dtype=np.float32), remarks

@@ -261,13 +261,14 @@ def _embed_sounds(
         writing.result()
     report.stored["audio"] = len(missing) - len(failed)
     report.reused["audio"] = len(sound_of) - len(missing)
+    return _by_clip(failed, keys, sounds), _by_clip(remarks, keys, sounds)
 
-    def by_clip(words: dict[bytes, str]) -> pd.Series:
-        found = keys.map(words).dropna()
-        texts = [f"{sounds[clip]}: {word}" for clip, word in found.items()]
-        return pd.Series(texts, index=found.index, dtype=object)
 
-    return by_clip(failed), by_clip(remarks)
+def _by_clip(words: dict[bytes, str], keys: pd.Series, sounds: pd.Series) -> pd.Series:
+    """Give every clip the words about its key, under the clip's own path."""
+    found = keys.map(words).dropna()
+    texts = [f"{sounds[clip]}: {word}" for clip, word in found.items()]
+    return pd.Series(texts, index=found.index, dtype=object)
 
 
 def _tidy(store: EmbeddingStore) -> None:

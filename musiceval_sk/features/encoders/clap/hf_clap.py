@@ -340,10 +340,11 @@ class HfClapEncoder(Encoder):
 
         from musiceval_sk.features.encoders.clap import network as parts
 
-        laion = len(files) == 1
-        if laion:
+        laions: dict[str, Tensor] = {}
+        if len(files) == 1:
             laions, filters, config = disk.read_laion(files[0])
-            weights, log_mel = disk.transformers_names(laions), partial(parts.laion_log_mel, filters=filters)
+            weights = disk.transformers_names(laions)
+            log_mel = partial(parts.laion_log_mel, filters=filters, quantise=not self._misread)
         else:
             weights, config = disk.read_weights(files[0]), disk.read_config(files[1])
             log_mel = partial(parts.transformers_log_mel, settings=disk.read_front_end(files))
@@ -352,10 +353,9 @@ class HfClapEncoder(Encoder):
         with torch.random.fork_rng(devices=[]), parts.WithoutMemory():
             model = transformers.ClapModel(transformers.ClapConfig.from_dict(config))
         disk.fill(model, weights, files[0], "transformers' ClapModel")
-        if laion:
+        if laions:
             self._finish(model, laions, files[0])
-        quantised = laion and not self._misread
-        return parts.ClapNetwork(model, log_mel, quantised, self.layer, self._tokenize).to(device)
+        return parts.ClapNetwork(model, log_mel, self.layer, self._tokenize).to(device)
 
     def _finish(self, model: Any, laions: dict[str, "Tensor"], path: Path) -> None:
         """Change the model, made of a file in LAION's layout with these weights, where the encoder differs."""

@@ -42,18 +42,15 @@ class ClapNetwork(nn.Module):
         Both towers and their projections.
     log_mel : callable
         From windows, (n, 480_000), to what the audio tower takes.
-    quantised : bool
-        Whether windows are rounded to 16 bit first.
     layer : {"projection", "encoder"}
         As for the encoder.
     tokenize : callable
         From prompts and the size of the vocabulary to token ids and mask, [shape=(n, 77)] each.
     """
 
-    def __init__(self, model: Any, log_mel: Callable, quantised: bool, layer: str, tokenize: Callable):
+    def __init__(self, model: Any, log_mel: Callable, layer: str, tokenize: Callable):
         super().__init__()
-        self.model, self.log_mel, self.quantised = model, log_mel, quantised
-        self.layer, self._tokenize = layer, tokenize
+        self.model, self.log_mel, self.layer, self._tokenize = model, log_mel, layer, tokenize
         self.eval()
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -70,9 +67,7 @@ class ClapNetwork(nn.Module):
         dtype : {"float32", "bfloat16", "float16"}
             What the towers' matrix products are computed in; spectrograms are always of float32.
         """
-        samples = self._sent(windows)
-        log_mel = self.log_mel(quantised(samples) if self.quantised else samples)
-        return self._embed("audio", dtype, input_features=log_mel)
+        return self._embed("audio", dtype, input_features=self.log_mel(self._sent(windows)))
 
     def embed_text(self, ids: np.ndarray, mask: np.ndarray, dtype: str) -> Tensor:
         """Embed tokenized prompts as the encoder does, [shape=(n, text_dim)], on the network's device."""
@@ -154,7 +149,7 @@ class ClapNetwork(nn.Module):
         ]
 
 
-def laion_log_mel(samples: Tensor, filters: Sequence[Tensor]) -> Tensor:
+def laion_log_mel(samples: Tensor, filters: Sequence[Tensor], quantise: bool) -> Tensor:
     """Spectrogram in decibels by convolution with a checkpoint's own filters, as torchlibrosa computes it in LAION's network.
 
     Parameters
@@ -163,16 +158,19 @@ def laion_log_mel(samples: Tensor, filters: Sequence[Tensor]) -> Tensor:
         Mono windows.
     filters : three torch.Tensor [shape=(n_bins, 1, frame) twice, (n_bins, n_mels)]
         Real and imaginary kernels of the windowed Fourier transform, and mel filters.
+    quantise : bool
+        Whether windows are rounded to 16 bit first.
 
     Returns
     -------
     torch.Tensor [shape=(n, 1, frames, n_mels)]
         What the audio tower takes.
     """
-    real, imaginary, mel = (part.to(samples.device) for part in filters)
-    half = real.shape[-1] // 2
+    *kernels, mel = (part.to(samples.device) for part in filters)
+    samples = quantised(samples) if quantise else samples
+    half = kernels[0].shape[-1] // 2
     padded = functional.pad(samples[:, None], (half, half), mode="reflect")
-    real, imaginary = (functional.conv1d(padded, kernel, stride=480) for kernel in (real, imaginary))
+    real, imaginary = (functional.conv1d(padded, kernel, stride=480) for kernel in kernels)
     power = real**2 + imaginary**2
     return decibels(power.transpose(1, 2)[:, None] @ mel)
 
