@@ -178,21 +178,20 @@ def match_ids(wanted: Any, offered: Any) -> np.ndarray:
     texts = pd.Index([id_text(name) for name in offered], dtype=object)
     if not texts.is_unique:
         raise ClipsTableError(f"ids repeat: {listed(texts[texts.duplicated()].unique())}")
-    exact = {name: place for place, name in enumerate(texts)}
-    bares = pd.Series([bare(name) for name in exact])
-    unique = ~bares.duplicated(keep=False)
-    without: dict[str, int] = dict(
-        zip(bares[unique], np.array(list(exact.values()), dtype=int)[unique], strict=True)
-    )
     codes, names = pd.factorize(np.array([id_text(name) for name in wanted], dtype=object))
-    places = [exact.get(name, without.get(bare(name), -1)) for name in names]
-    taken: dict[int, str] = {}
-    for name, place in zip(names, places, strict=True):
-        if place >= 0 and taken.setdefault(place, name) != name:
-            raise ClipsTableError(
-                f"{taken[place]!r} and {name!r} both stand for the clip {id_text(offered[place])!r}: keep one of them"
-            )
-    return np.array(places, dtype=int)[codes]
+    places = texts.get_indexer(names)
+    bares = texts.map(bare)
+    single = np.flatnonzero(~bares.duplicated(keep=False))
+    without = bares[single].get_indexer([bare(name) for name in names])
+    places = np.where(places < 0, np.append(single, -1)[without], places)
+    again = pd.Series(places).duplicated().to_numpy() & (places >= 0)
+    if again.any():
+        place = places[again][0]
+        one, other = names[places == place][:2]
+        raise ClipsTableError(
+            f"{one!r} and {other!r} both stand for the clip {id_text(offered[place])!r}: keep one of them"
+        )
+    return places[codes]
 
 
 def under_ids_of(ids: pd.Index, table: pd.DataFrame) -> pd.DataFrame:
@@ -234,21 +233,17 @@ def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:
     str
         ``"; 'A' and 'a' differ in upper and lower case only"`` for up to three pairs, with what to do; "" for none.
     """
-    names = dict.fromkeys(map(id_text, lacking))
-    if not names:
-        return ""
-    by_form: dict[str, list[str]] = {}
-    for name in dict.fromkeys(map(id_text, offered)):
-        by_form.setdefault(_form(name), []).append(name)
+    names, others = (pd.Series(list(dict.fromkeys(map(id_text, ids))), dtype=object) for ids in (lacking, offered))
+    forms = others.groupby(others.map(_form)).agg(list) if len(names) else {}
     pairs = []
     for name in names:
-        others = [other for other in by_form.get(_form(name), []) if other != name]
-        if len(others) > 1:
-            pairs.append(f"{name!r} may be any of {listed(map(repr, others))}")
-        elif others:
-            alike = "their suffix" if bare(name) == bare(others[0]) else "Unicode"
-            kinds = [kind for kind in _DIFFERENCES if _form(name, but=kind) != _form(others[0], but=kind)]
-            pairs.append(f"{name!r} and {others[0]!r} differ in {' and '.join(kinds) or alike} only")
+        alike = [other for other in forms.get(_form(name), []) if other != name]
+        if len(alike) > 1:
+            pairs.append(f"{name!r} may be any of {listed(map(repr, alike))}")
+        elif alike:
+            kinds = [kind for kind in _DIFFERENCES if _form(name, but=kind) != _form(alike[0], but=kind)]
+            rest = "their suffix" if bare(name) == bare(alike[0]) else "Unicode"
+            pairs.append(f"{name!r} and {alike[0]!r} differ in {' and '.join(kinds) or rest} only")
     return f"; {listed(pairs, most=3)}: write them alike" if pairs else ""
 
 

@@ -21,8 +21,6 @@ from musiceval_sk.datasets.musiceval.checks import (
     check_files,
     check_scores,
     check_sounds,
-    count,
-    none,
     table_of_checks,
 )
 from musiceval_sk.datasets.musiceval.parquet import parquet_files, read_parquet_clips
@@ -36,16 +34,6 @@ from musiceval_sk.datasets.readers import (
     take_scores,
 )
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
-
-__all__ = [
-    "DEMO_SYSTEMS",
-    "MUSICEVAL_COUNTS",
-    "check_musiceval",
-    "load_musiceval",
-    "load_musiceval_ratings",
-    "load_musiceval_systems",
-    "read_system_table",
-]
 
 _COLUMNS = ["path", "prompt", "system", "prompt_id", *TARGETS, "split"]
 _NAME = r"^(?:.*[-_/])?(?P<system>S\d+)_(?P<prompt_id>P\d+)$"
@@ -78,31 +66,19 @@ class MusicEvalFiles:
     @cached_property
     def lists(self) -> dict[str, pd.DataFrame]:
         """Clips and scores by list, in the order of the files: ``file``, ``clip_id`` and scores (nan if unreadable)."""
-        found = {
-            name: self._read(f"sets/{name}_mos_list.txt", "file", *TARGETS) for name in (*PARTS, "total")
-        }
-        return {name: table for name, table in found.items() if table is not None}
+        return self._read_all("sets/{}_mos_list.txt", (*PARTS, "total"), ["file", *TARGETS])
 
     @cached_property
-    def prompts(self) -> pd.DataFrame | None:
-        """Shared prompts: ``id`` and ``text``."""
-        return self._read("prompt_info.txt", "id", "text")
-
-    @cached_property
-    def demo_prompts(self) -> pd.DataFrame | None:
-        """Prompts of single clips of the demo systems: ``id`` (a clip) and ``text``."""
-        return self._read("demo_prompt_info.txt", "id", "text")
+    def prompts(self) -> dict[str, pd.DataFrame]:
+        """``id`` and ``text`` by name of the file: shared prompts, and those of single clips of the demo systems."""
+        return self._read_all("{}", ("prompt_info.txt", "demo_prompt_info.txt"), ["id", "text"])
 
     @cached_property
     def ratings(self) -> pd.DataFrame | None:
         """Single ratings: ``file``, ``clip_id``, ``rater`` and scores."""
-        for names in (["total"], PARTS):
-            tables = [
-                self._read(f"person_mos/{name}_person_mos.txt", "file", "rater", *TARGETS) for name in names
-            ]
-            if any(table is not None for table in tables):
-                return pd.concat(tables, ignore_index=True)
-        return None
+        name, columns = "person_mos/{}_person_mos.txt", ["file", "rater", *TARGETS]
+        tables = self._read_all(name, ["total"], columns) or self._read_all(name, PARTS, columns)
+        return pd.concat(tables.values(), ignore_index=True) if tables else None
 
     @cached_property
     def system_table(self) -> Path | None:
@@ -117,8 +93,8 @@ class MusicEvalFiles:
         """Scores by system, indexed by ``system``."""
         if self.system_table is None:
             return None
-        table = self._read(f"system_mos/{self.system_table.name}", "system", *TARGETS)
-        return None if table is None else table.drop_duplicates("system").set_index("system")
+        table = self._read(self.system_table, ["system", *TARGETS])
+        return table.drop_duplicates("system").set_index("system")
 
     def clips_of(self, split: str) -> pd.DataFrame:
         """Clips table of one list or of all, in the order of the lists; doubled clips once."""
@@ -127,10 +103,7 @@ class MusicEvalFiles:
         clips = pd.concat(tables, ignore_index=True).drop_duplicates("clip_id").reset_index(drop=True)
         clips = clips.join(names_of(clips["clip_id"]))
         clips["path"] = [str(self.root / "wav" / name) for name in clips["file"]]
-        own, shared = (
-            pd.Series(dtype=object) if table is None else table.drop_duplicates("id").set_index("id")["text"]
-            for table in (self.demo_prompts, self.prompts)
-        )
+        own, shared = self._texts("demo_prompt_info.txt"), self._texts("prompt_info.txt")
         # A demo clip may be listed by its whole name or by system and prompt.
         of_demo = clips["clip_id"].map(own).fillna(clips["prompt_id"].map(own))
         demo = clips["system"].isin(DEMO_SYSTEMS)
@@ -147,21 +120,27 @@ class MusicEvalFiles:
             )
         if split == "total" or split in self.lists:
             return self
+        lacking = f"no sets/{split}_mos_list.txt; there are the lists: {listed(self.lists)}"
         if self.layout == "phase1" and split == "test":
-            raise ClipsTableError(
-                f"{self.root}: MusicEval-phase1 has no test list, the challenge released train and dev only; take "
+            lacking = (
+                "MusicEval-phase1 has no test list, the challenge released train and dev only; take "
                 'split="dev", or MusicEval-full'
             )
-        raise ClipsTableError(
-            f"{self.root}: no sets/{split}_mos_list.txt; there are the lists: {listed(self.lists)}"
-        )
+        raise ClipsTableError(f"{self.root}: {lacking}")
 
-    def _read(self, name: str, *columns: str) -> pd.DataFrame | None:
-        """Read a file if it is there, scores as floats; clips are known by their name without suffix."""
-        if not (self.root / name).is_file():
-            return None
-        delimiter = "\t" if "text" in columns else ","
-        table, broken = read_headerless(self.root / name, columns, delimiter=delimiter)
+    def _texts(self, name: str) -> pd.Series:
+        """Prompts by id, the first where an id repeats."""
+        table = self.prompts.get(name, pd.DataFrame(columns=["id", "text"]))
+        return table.drop_duplicates("id").set_index("id")["text"]
+
+    def _read_all(self, form: str, names: Sequence[str], columns: list[str]) -> dict[str, pd.DataFrame]:
+        """Read the files that are there, by name."""
+        paths = {name: self.root / form.format(name) for name in names}
+        return {name: self._read(path, columns) for name, path in paths.items() if path.is_file()}
+
+    def _read(self, path: Path, columns: list[str]) -> pd.DataFrame:
+        """Read a file, scores as floats; clips are known by their name without suffix."""
+        table, broken = read_headerless(path, columns, delimiter="\t" if "text" in columns else ",")
         self.broken += broken
         for target in table.columns.intersection(TARGETS):
             table[target] = pd.to_numeric(table[target], errors="coerce").astype(float)
@@ -472,21 +451,20 @@ def _read(
     if not shards:
         files = find_files(root).require(split)
         clips = files.clips_of(split)
-        return clips, table_of_checks(check_files(files, clips, split, wanted) if check else []), files.layout
+        checks = check_files(files, clips, split, wanted) if check else {}
+        return clips, table_of_checks(checks), files.layout
     clips = read_parquet_clips(shards, split, sounds, columns)
     parts = names_of(clips.index.to_series())
     if parts["system"].ne("").all():
         clips = clips.join(parts)
-    rows = []
+    checks = {}
     if check:
+        if split in wanted:
+            checks[f"{split} clips"] = (f"{wanted[split]} clips", f"{len(clips)} clips")
+        checks |= check_scores(clips) | check_sounds(clips["path"])
         repeated = clips["path"].duplicated() & (clips["path"] != "")
-        rows = [
-            *count(f"{split} clips", len(clips), wanted.get(split)),
-            *check_scores(clips),
-            *check_sounds(clips["path"]),
-            none("sounds whose bytes another clip has too", clips.index[repeated]),
-        ]
-    return clips, table_of_checks(rows), "parquet"
+        checks["sounds whose bytes another clip has too"] = clips.index[repeated]
+    return clips, table_of_checks(checks), "parquet"
 
 
 def _find(root: str | Path, what: str) -> MusicEvalFiles:
