@@ -1,12 +1,10 @@
 from ._version import __version__ as __version__
 from .datasets.clips import check_clips as check_clips
 from .datasets.clips import load_clips as load_clips
-from .datasets.musiceval.layout import MUSICEVAL_COUNTS as MUSICEVAL_COUNTS
 from .datasets.musiceval.layout import check_musiceval as check_musiceval
 from .datasets.musiceval.layout import load_musiceval as load_musiceval
 from .datasets.musiceval.layout import load_musiceval_ratings as load_musiceval_ratings
 from .datasets.musiceval.layout import load_musiceval_systems as load_musiceval_systems
-from .datasets.synthetic import ListeningTest as ListeningTest
 from .datasets.synthetic import make_listening_test as make_listening_test
 from .estimators.domain import TrainingDomain as TrainingDomain
 from .estimators.lookup import LookupRegressor as LookupRegressor

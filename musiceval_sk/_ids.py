@@ -233,7 +233,9 @@ def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:
     str
         ``"; 'A' and 'a' differ in upper and lower case only"`` for up to three pairs, with what to do; "" for none.
     """
-    names, others = (pd.Series(list(dict.fromkeys(map(id_text, ids))), dtype=object) for ids in (lacking, offered))
+    names, others = (
+        pd.Series(list(dict.fromkeys(map(id_text, ids))), dtype=object) for ids in (lacking, offered)
+    )
     forms = others.groupby(others.map(_form)).agg(list) if len(names) else {}
     pairs = []
     for name in names:

@@ -197,7 +197,7 @@ def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 def _read_clips(path: Path, targets: Sequence[str] | None, require_path: bool) -> pd.DataFrame:
     table = read_table(path, targets)
     unnamed = "clip_id" not in table
-    required = [*(["path"] if require_path or unnamed else []), *([] if unnamed else ["clip_id"])]
+    required = ["path"] if unnamed else ["path", "clip_id"] if require_path else ["clip_id"]
     require_columns(table, required)
     for column in required:
         require_filled(table, column)

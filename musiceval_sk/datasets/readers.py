@@ -178,11 +178,11 @@ def unused_scores(
     table: pd.DataFrame, chosen: Sequence[str], scale: tuple[float, float] | None = None
 ) -> list[str]:
     """Name the columns of numbers that may be scores, for all lie on the scale, and are none of those chosen."""
-    names = []
+    names, derived = [], tuple(f"{target}_" for target in chosen)
     for column in table.columns.difference([*_KNOWN, *chosen], sort=False):
         cells = table[column]
-        derived = any(str(column).startswith(f"{target}_") for target in chosen)
-        if derived or getattr(cells.dtype, "kind", "O") in "bmM":  # yes and no, or a date
+        # Neither yes and no nor a date.
+        if str(column).startswith(derived) or getattr(cells.dtype, "kind", "O") in "bmM":
             continue
         values = pd.to_numeric(cells[~_is_none(cells)], errors="coerce").astype(float)
         if len(values) and values.between(*(scale or (-np.inf, np.inf))).all():

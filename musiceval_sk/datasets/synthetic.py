@@ -27,8 +27,6 @@ ratings.csv  one row a rating: musical impression and textual alignment, 1 to 5
 systems.csv  the hidden truth: quality and obedience of each system, 0 to 1
 """
 _TABLES = ("clips.csv", "ratings.csv", "systems.csv")
-# The Nyquist frequency must lie above every fundamental that the highest instrument can play.
-_LOWEST_SAMPLE_RATE = 16000
 # The share of a system's defects that it has in common with all others: what lets an unseen one be judged.
 _COMMON_SHARE = 0.6
 _TOTAL_DEFECTS = 3.0
@@ -129,25 +127,17 @@ def make_listening_test(
     20
     """
     most_prompts = int(np.prod([len(values) for values in VALUES]))
-    _require(n_systems >= 2, f"n_systems={n_systems}: a comparison needs at least 2 systems")
-    _require(
-        1 <= n_prompts <= most_prompts,
-        f"n_prompts={n_prompts}: ask for 1 to {most_prompts}, as many as are distinct",
-    )
-    _require(
-        1 <= raters_per_clip <= n_raters,
-        f"raters_per_clip={raters_per_clip} with n_raters={n_raters}: a clip is heard by different raters; ask for at least 1 "
-        "and at most n_raters",
-    )
-    _require(
-        0 <= n_careless <= n_raters,
-        f"n_careless={n_careless} with n_raters={n_raters}: ask for 0 to n_raters",
-    )
-    _require(seconds >= 1, f"seconds={seconds} is too short for a tune; ask for at least 1")
-    _require(
-        sample_rate >= _LOWEST_SAMPLE_RATE,
-        f"sample_rate={sample_rate} is too low; ask for at least {_LOWEST_SAMPLE_RATE} Hz",
-    )
+    of_raters = f" with n_raters={n_raters}: ask for"
+    for name, value, least, most, otherwise in (
+        ("n_systems", n_systems, 2, np.inf, ": a comparison needs at least 2 systems"),
+        ("n_prompts", n_prompts, 1, most_prompts, f": ask for 1 to {most_prompts}, as many as are distinct"),
+        ("raters_per_clip", raters_per_clip, 1, n_raters, f"{of_raters} at least 1 and at most n_raters"),
+        ("n_careless", n_careless, 0, n_raters, f"{of_raters} 0 to n_raters"),
+        ("seconds", seconds, 1, np.inf, " is too short for a tune; ask for at least 1"),
+        ("sample_rate", sample_rate, 16000, np.inf, " is too low; ask for at least 16000 Hz"),
+    ):
+        if not least <= value <= most:
+            raise ValueError(f"{name}={value}{otherwise}")
     folder = Path(folder).resolve()
     _clear(folder)
     rng = np.random.default_rng(random_state)
@@ -172,11 +162,6 @@ def make_listening_test(
     for name, table in zip(_TABLES, (clips.reset_index(), ratings, systems.reset_index()), strict=True):
         table.to_csv(folder / name, index=False, lineterminator="\n")
     return ListeningTest(folder, clips.assign(path=list(map(str, paths))), ratings, systems)
-
-
-def _require(in_range: bool, otherwise: str) -> None:
-    if not in_range:
-        raise ValueError(otherwise)
 
 
 def draw_systems(n_systems: int, rng: np.random.Generator) -> pd.DataFrame:

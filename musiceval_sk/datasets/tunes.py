@@ -10,7 +10,8 @@ from collections import namedtuple
 import numpy as np
 from scipy.signal import butter, sosfilt
 
-# How an instrument is called and sounds: amplitudes of its harmonics, its envelope, its register.
+# How an instrument is called and sounds: amplitudes of its harmonics, its envelope, its register. The fundamentals of the
+# highest need a sample rate of 16 kHz.
 Instrument = namedtuple(
     "Instrument", ["name", "harmonics", "attack", "decay", "damping", "vibrato", "transposition"]
 )

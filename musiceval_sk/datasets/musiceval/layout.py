@@ -206,7 +206,7 @@ def load_musiceval(
     check : bool, default=True
         Whether to check what is read, see `check_musiceval`; the header of each sound is opened for it.
     counts : mapping of str to int or "official" or None, default="official"
-        Clips that each list should have, by its name: "official" for `MUSICEVAL_COUNTS`, None for a data set of another
+        Clips that each list should have, by its name: "official" for `musiceval_sk.datasets.musiceval.checks.MUSICEVAL_COUNTS`, None for a data set of another
         size.
     sounds : str or Path, default=None
         For Parquet: folder for the sounds, each a file named by its content and written once. By default ``sounds``

@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from musiceval_sk._files import atomic_write
 from musiceval_sk._ids import without_suffix
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
@@ -111,13 +111,7 @@ def _lay_down(data: bytes, digest: str, folder: Path) -> Path:
     """Write a sound once, whole or not at all."""
     suffix = next((suffix for magic, suffix in _MAGIC.items() if data.startswith(magic)), ".wav")
     path = folder / f"{digest}{suffix}"
-    if path.is_file() and path.stat().st_size == len(data):
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f"{digest}.{uuid.uuid4().hex}.tmp"
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    if not path.is_file() or path.stat().st_size != len(data):
+        with atomic_write(path) as aside:
+            aside.write_bytes(data)
     return path
