@@ -27,7 +27,7 @@ _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
 _FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
 _KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "slot", "start_time", "end_time")
-_WORDS_FOR_MISSING = ("na", "n/a", "#n/a", "nan", "null", "none", "-")
+_WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
 _COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
 
 
@@ -366,8 +366,8 @@ def _plain(name: object) -> str:
 
 
 def _is_word_for_missing(cells: pd.Series) -> np.ndarray:
-    texts = cells.map(lambda cell: cell.strip().casefold() if isinstance(cell, str) else "")
-    return texts.isin(_WORDS_FOR_MISSING).to_numpy(dtype=bool)
+    words = [isinstance(cell, str) and cell.strip().casefold() in _WORDS_FOR_MISSING for cell in cells]
+    return np.array(words, dtype=bool)
 
 
 def _is_none(cells: pd.Series) -> np.ndarray:
