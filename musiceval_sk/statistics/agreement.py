@@ -5,14 +5,14 @@ counts along an order that is sorted once; pairs are counted by `PairSigns`. No 
 of its own, few enough to lay out the sign of every pair.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 from musiceval_sk.statistics.align import is_constant, settled
-from musiceval_sk.statistics.pair_signs import PairSigns
 
+_CHUNK = 64
 KINDS = ("MSE", "LCC", "SRCC", "KTAU")
 
 
@@ -99,6 +99,65 @@ class _Ranks:
         return ranks[self._group]
 
 
+class PairSigns:
+    """The pairs of clips, ready to be counted, by matrix products, in samples that hold each clip any number of times.
+
+    Clips are cut into chunks by prediction and into chunks by truth, never between equal values. Two clips in different chunks
+    of both orders are ordered as their chunks are, so counts by chunk decide such pairs. All others are few: their signs are laid
+    out once, and a matrix product adds them up for every sample.
+
+    Parameters
+    ----------
+    truth, prediction : np.ndarray [shape=(n,)]
+        Scores; only their order matters. It is fastest where clips are sorted by prediction.
+    """
+
+    def __init__(self, truth: np.ndarray, prediction: np.ndarray):
+        truth_chunk, prediction_chunk = _chunks(truth), _chunks(prediction)
+
+        def signs(clips: np.ndarray) -> np.ndarray:
+            return _signs(truth[clips]) * _signs(prediction[clips])
+
+        def signs_apart(clips: np.ndarray) -> np.ndarray:
+            chunk = prediction_chunk[clips]
+            return signs(clips) * (chunk[:, np.newaxis] != chunk)
+
+        self._by_prediction = _blocks(prediction_chunk, signs)
+        self._by_truth = [block for block in _blocks(truth_chunk, signs_apart) if block[1] is not None]
+        names = np.arange(truth_chunk.max() + 1)
+        self._truth_is = [
+            (truth_chunk[clips] == names[:, np.newaxis]).astype(float) for clips, _ in self._by_prediction
+        ]
+        self._above = _signs(names)
+
+    def balance(self, counts: np.ndarray) -> np.ndarray:
+        """Concordant minus discordant pairs.
+
+        Parameters
+        ----------
+        counts : np.ndarray [shape=(n, n_samples)]
+            How often each sample holds each clip.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_samples,)]
+            Whole numbers.
+        """
+        near, far = np.zeros((2, counts.shape[1]))
+        below = np.zeros((len(self._above), counts.shape[1]))
+        for (clips, signs), truth_is in zip(self._by_prediction, self._truth_is, strict=True):
+            held = counts[clips]
+            if signs is not None:
+                near += np.einsum("ib,ib->b", held, signs @ held)
+            here = truth_is @ held
+            far += np.einsum("ib,ib->b", here, self._above @ below)
+            below += here
+        for clips, signs in self._by_truth:
+            held = counts[clips]
+            near += np.einsum("ib,ib->b", held, signs @ held)
+        return near / 2 + far
+
+
 def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Compare systems within each set.
 
@@ -123,7 +182,7 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     n = present.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         x, y = (np.nan_to_num(values - np.nansum(values, axis=0) / n) for values in (truth, prediction))
-        x_signs, y_signs = _signs(truth), _signs(prediction)
+        x_signs, y_signs = _signs(settled(truth)), _signs(settled(prediction))
         x_untied, y_untied = ((signs**2).sum(axis=(0, 1)) for signs in (x_signs, y_signs))
         x_ranks, y_ranks = x_signs.sum(axis=0), y_signs.sum(axis=0)
         shared = np.einsum("ijb,ijb->b", *np.broadcast_arrays(x_signs, y_signs))
@@ -142,11 +201,36 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def _signs(values: np.ndarray) -> np.ndarray:
-    """Signs of all pairs of systems, 0 for one that is not there."""
-    values = settled(values)
+    """Signs of all pairs, 0 for one that is not there."""
     signs = np.sign(values[:, np.newaxis] - values)
     return np.nan_to_num(signs) if np.isnan(values).any() else signs
 
 
 def _correlation(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.clip(shared / np.sqrt(first * second), -1, 1)
+
+
+def _chunks(values: np.ndarray) -> np.ndarray:
+    """Put clips into chunks: whole groups of equal values, together at most `_CHUNK` clips where they can be."""
+    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    chunk_of_group = np.empty(len(sizes), dtype=int)
+    chunk, held = 0, 0
+    for number, size in enumerate(sizes):
+        if held and held + size > _CHUNK:
+            chunk, held = chunk + 1, 0
+        chunk_of_group[number] = chunk
+        held += size
+    return chunk_of_group[group]
+
+
+def _blocks(
+    chunks: np.ndarray, signs: Callable[[np.ndarray], np.ndarray]
+) -> list[tuple[slice | np.ndarray, np.ndarray | None]]:
+    """Clips of each chunk in turn, with their signs; None where no pair within counts."""
+    bounds = np.cumsum(np.bincount(chunks))[:-1]
+    blocks = []
+    for clips in np.split(np.argsort(chunks, kind="stable"), bounds):
+        found = signs(clips) if len(clips) <= _CHUNK else np.zeros(1)
+        in_a_row = (np.diff(clips) == 1).all()
+        blocks.append((slice(clips[0], clips[-1] + 1) if in_a_row else clips, found if found.any() else None))
+    return blocks

@@ -45,7 +45,7 @@ class Scores(NamedTuple):
     folds: np.ndarray | None
 
 
-def aligned(
+def match_scores(
     y_true: Any, predictions: Mapping[str, Any], *, systems: Any = None, folds: Any = None, **choice: Any
 ) -> Scores:
     """Bring truth, predictions by the name of their argument, systems and folds into one order.
@@ -130,12 +130,17 @@ def in_order_of(
     return values.iloc[places].set_axis(clips.index)
 
 
-def systems_in_order(clips: Clips | None, systems: Any, n: int, otherwise: str | None = None) -> np.ndarray:
+def of_each_clip(clips: Clips | None, values: Any, argument: str, n: int, dtype: Any = None) -> np.ndarray:
+    """Bring what is known of each of n clips, and maybe of more, into their order."""
+    found = np.asarray(in_order_of(clips, values, argument, more=True), dtype=dtype)
+    if found.shape != (n,):
+        raise ValueError(f"{argument} has shape {found.shape} for {n} clips")
+    return found
+
+
+def systems_in_order(clips: Clips | None, systems: Any, n: int) -> np.ndarray:
     """Find the system of each clip, as text."""
-    labels = np.asarray(in_order_of(clips, systems, "systems", more=True, otherwise=otherwise), dtype=object)
-    if labels.shape != (n,):
-        raise ValueError(f"systems has shape {labels.shape} for {n} clips")
-    labels = np.array(id_texts(labels), dtype=object)
+    labels = np.array(id_texts(of_each_clip(clips, systems, "systems", n, object)), dtype=object)
     missing = labels == ""
     if missing.any():
         which = "the clips in rows" if clips is None else "clips"
@@ -293,10 +298,7 @@ def _named_systems(argument: str, names: Any, known: pd.Index) -> pd.Index:
 
 
 def _fold_numbers(clips: Clips | None, folds: Any, n: int) -> np.ndarray:
-    names = np.asarray(in_order_of(clips, folds, "folds", more=True))
-    if names.shape != (n,):
-        raise ValueError(f"folds has shape {names.shape}; expected one fold for each of {n} clips")
-    numbers = pd.factorize(names)[0]
+    numbers = pd.factorize(of_each_clip(clips, folds, "folds", n))[0]
     if (numbers < 0).any():
         raise ValueError(f"{counted(np.count_nonzero(numbers < 0), 'clip has', 'clips have')} no fold")
     return numbers

@@ -8,32 +8,8 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import counted, listed
-from musiceval_sk.statistics.align import (
-    aligned,
-    is_constant,
-    require_confidence,
-    require_whole,
-    system_means,
-    warn_of_few,
-)
-from musiceval_sk.statistics.intervals import (
-    NO_INTERVAL,
-    fisher_interval,
-    interval,
-    least_variances,
-    method_of,
-    require_method,
-    scale_of,
-    spearman_interval,
-)
+from musiceval_sk.statistics import align, intervals, resampling
 from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.statistics.resampling import (
-    LEVELS,
-    NO_FOLD_RANKS,
-    Pair,
-    ResampledMetrics,
-    folds_are_small,
-)
 
 # How "auto" makes intervals, by level.
 HOW = {
@@ -42,7 +18,7 @@ HOW = {
     "clips": "percentiles of resampled clips",
 }
 # Of systems alone: clips of one system are not independent of one another.
-_FORMULAS = {"S_LCC": fisher_interval, "S_SRCC": spearman_interval}
+_FORMULAS = {"S_LCC": intervals.fisher_interval, "S_SRCC": intervals.spearman_interval}
 
 
 def bootstrap_metrics(
@@ -123,24 +99,24 @@ def bootstrap_metrics(
     >>> list(found.table().columns)[:5]
     ['target', 'metric', 'value', 'low', 'high']
     """
-    if level not in LEVELS:
-        raise ValueError(f"level must be one of {listed(LEVELS)}; got {level!r}")
-    require_whole(n_resamples=n_resamples)
+    if level not in resampling.LEVELS:
+        raise ValueError(f"level must be one of {listed(resampling.LEVELS)}; got {level!r}")
+    align.require_whole(n_resamples=n_resamples)
     choice = {"min_clips": min_clips, "only": only, "leave_out": leave_out}
-    scores = aligned(y_true, {"y_pred": y_pred}, systems=systems, folds=folds, **choice)
+    scores = align.match_scores(y_true, {"y_pred": y_pred}, systems=systems, folds=folds, **choice)
     labels, tested_in = scores.systems, scores.folds
-    warn_of_few(labels, stacklevel=2)
+    align.warn_of_few(labels, stacklevel=2)
     level = "clips" if labels is None else level
     pairs = list(zip(scores.truth, scores.predictions[0], strict=True))
     names = [name for name, metric in METRICS.items() if labels is not None or not metric.by_system]
-    resampled = ResampledMetrics(pairs, labels, level, names, tested_in)
+    resampled = resampling.ResampledMetrics(pairs, labels, level, names, tested_in)
     return MetricBootstrap(
         targets=scores.targets,
         estimates=resampled.as_they_are(),
         distribution=resampled.draw(n_resamples, random_state, n_jobs),
         left_out=resampled.leaving_out(),
         least_variances=np.stack(
-            [least_variances(*pair, None if level == "clips" else labels) for pair in pairs]
+            [intervals.least_variances(*pair, None if level == "clips" else labels) for pair in pairs]
         ),
         largest=np.stack([_largest(pair, scale) for pair in pairs]),
         n_clips=scores.truth.shape[1],
@@ -220,15 +196,15 @@ class MetricBootstrap:
         ValueError
             If a name is unknown, or confidence is not between 0 and 1.
         """
-        require_method(method)
-        require_confidence(confidence)
+        intervals.require_method(method)
+        align.require_confidence(confidence)
         row, column = self._place(metric, target)
-        low, high = interval(
-            method_of(method, metric, self.level),
+        low, high = intervals.interval(
+            intervals.method_of(method, metric, self.level),
             self.distribution[:, row, column],
             self.estimates[row, column],
             self.left_out[:, row, column],
-            scale_of(metric),
+            intervals.scale_of(metric),
             confidence,
             least_variance=self.least_variances[row, column],
             normal=metric in ("S_MSE", "S_SRCC"),
@@ -277,33 +253,27 @@ class MetricBootstrap:
             a normal population, which means of folds do not have; ``n``, the number of clips (U) or systems (S); ``note``, why a
             figure or its interval is missing.
         """
-        rows = []
-        for (place, target), (name, metric) in product(enumerate(self.targets), METRICS.items()):
-            _, column = self._place(name, target)
-            value, samples = self.estimates[place, column], self.distribution[:, place, column]
-            finite = samples[np.isfinite(samples)]
-            low, high = self.interval(name, target, method=method, confidence=confidence)
-            n = self.n_systems if metric.by_system else self.n_clips
-            formula = _FORMULAS.get(name) if self.n_folds == 1 else None
-            by_formula = formula(value, n, confidence=confidence) if formula else (np.nan, np.nan)
-            undefined = self.notes[place].get(name[0], "") if np.isnan(value) else ""
-            rows.append(
-                {
-                    "target": target,
-                    "metric": name,
-                    "value": value,
-                    "low": low,
-                    "high": high,
-                    "method": method_of(method, name, self.level),
-                    "standard_error": finite.std(ddof=1) if len(finite) > 1 else np.nan,
-                    "analytic_low": by_formula[0],
-                    "analytic_high": by_formula[1],
-                    "n": n,
-                    "n_undefined": len(samples) - len(finite),
-                    "note": NO_INTERVAL if np.isfinite(value) and np.isnan(low) else undefined,
-                }
+        drawn = pd.DataFrame(self.distribution.reshape(len(self.distribution), -1))
+        table = pd.DataFrame(list(product(self.targets, METRICS)), columns=["target", "metric"])
+        table["value"] = self.estimates.ravel()
+        bounds, by_formula, notes = [], [], []
+        for target, metric, value in table.itertuples(index=False):
+            low, high = self.interval(metric, target, method=method, confidence=confidence)
+            bounds.append((low, high))
+            formula = _FORMULAS.get(metric) if self.n_folds == 1 else None
+            by_formula.append(
+                formula(value, self.n_systems, confidence=confidence) if formula else (np.nan, np.nan)
             )
-        return pd.DataFrame(rows)
+            undefined = self.notes[self._place(metric, target)[0]].get(metric[0], "")
+            missing = intervals.NO_INTERVAL if np.isnan(low) else ""
+            notes.append(undefined if np.isnan(value) else missing)
+        table["low"], table["high"] = np.transpose(bounds)
+        table["method"] = [intervals.method_of(method, metric, self.level) for metric in table["metric"]]
+        table["standard_error"] = drawn.std()
+        table["analytic_low"], table["analytic_high"] = np.transpose(by_formula)
+        table["n"] = np.where(table["metric"].str.startswith("S"), self.n_systems, self.n_clips)
+        table["n_undefined"] = drawn.isna().sum()
+        return table.assign(note=notes)
 
     def __str__(self) -> str:
         folds = f", mean of {self.n_folds} folds" if self.n_folds > 1 else ""
@@ -325,7 +295,7 @@ class MetricBootstrap:
         return self.targets.index(target), list(METRICS).index(metric)
 
 
-def _largest(pair: Pair, scale: tuple[float, float] | None) -> np.ndarray:
+def _largest(pair: resampling.Pair, scale: tuple[float, float] | None) -> np.ndarray:
     """Find the largest value that each metric can take."""
     low, high = scale or (np.inf, -np.inf)
     on_scale = low <= np.min(pair) and np.max(pair) <= high
@@ -333,20 +303,22 @@ def _largest(pair: Pair, scale: tuple[float, float] | None) -> np.ndarray:
     return np.array([1.0 if metric.greater_is_better else error for metric in METRICS.values()])
 
 
-def _notes(pair: Pair, systems: np.ndarray | None, folds: np.ndarray | None) -> dict[str, str]:
+def _notes(pair: resampling.Pair, systems: np.ndarray | None, folds: np.ndarray | None) -> dict[str, str]:
     """Why metrics of clips (U) and of systems (S) are undefined, where they are."""
     notes = {}
     levels = {"U": ("clips", pair)}
     if systems is None:
         notes["S"] = "no systems were given"
     else:
-        levels["S"] = "systems", tuple(system_means(values, systems).to_numpy() for values in pair)
+        levels["S"] = "systems", tuple(align.system_means(values, systems).to_numpy() for values in pair)
     for level, (units, scores) in levels.items():
         constant = [
-            name for name, values in zip(("truth", "prediction"), scores, strict=True) if is_constant(values)
+            name
+            for name, values in zip(("truth", "prediction"), scores, strict=True)
+            if align.is_constant(values)
         ]
         if constant:
             notes[level] = f"{' and '.join(constant)} constant over {len(scores[0])} {units}"
-    if folds_are_small(systems, folds):
-        notes.setdefault("S", NO_FOLD_RANKS)
+    if resampling.folds_are_small(systems, folds):
+        notes.setdefault("S", resampling.NO_FOLD_RANKS)
     return notes

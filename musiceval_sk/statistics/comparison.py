@@ -15,26 +15,9 @@ from scipy.stats import rankdata, t, zscore
 from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
+from musiceval_sk.statistics import align, intervals, resampling
 from musiceval_sk.statistics.agreement import ClipAgreement
-from musiceval_sk.statistics.align import (
-    aligned,
-    is_constant,
-    require_confidence,
-    require_real,
-    require_whole,
-    settled,
-    warn_of_few,
-)
-from musiceval_sk.statistics.intervals import NO_INTERVAL, ROUNDING, interval, method_of, require_method
 from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.statistics.resampling import (
-    LEAST_SYSTEMS_TO_RANK,
-    NO_FOLD_RANKS,
-    ResampledMetrics,
-    folds_are_small,
-    generators,
-    mean_of_defined,
-)
 
 _BLOCK = 2**18
 _COMMON_SCALE = {"MSE": np.asarray, "LCC": zscore, "SRCC": rankdata, "KTAU": rankdata}
@@ -128,23 +111,20 @@ def compare_predictors(
     >>> table[["metric", "a", "b"]].values.tolist()
     [['S_SRCC', 'good', 'none'], ['S_LCC', 'good', 'none']]
     """
-    require_confidence(confidence)
-    metrics = _checked(predictions, metrics, systems is not None, baseline, method, n_resamples)
+    align.require_confidence(confidence)
+    intervals.require_method(method)
+    align.require_whole(n_resamples=n_resamples)
+    metrics = _metric_names(metrics, systems is not None)
+    pairs = _pairs(list(predictions), baseline)  # of a table, its columns
     given = {f"predictions[{name!r}]": values for name, values in predictions.items()}
     choice = {"min_clips": min_clips, "only": only, "leave_out": leave_out}
-    scores = aligned(y_true, given, systems=systems, folds=folds, **choice)
+    scores = align.match_scores(y_true, given, systems=systems, folds=folds, **choice)
     if any(METRICS[name].by_system for name in metrics):
-        warn_of_few(scores.systems, stacklevel=2)
-    pairs = (
-        [(a, baseline) for a in predictions if a != baseline]
-        if baseline
-        else list(combinations(predictions, 2))
-    )
-    generator = generators(random_state, 1)[0]
+        align.warn_of_few(scores.systems, stacklevel=2)
+    rng = resampling.generators(random_state, 1)[0]
     rows = []
     for place, target in enumerate(scores.targets):
-        predicted = dict(zip(predictions, scores.predictions[:, place], strict=True))
-        compared = _Compared(scores.truth[place], predicted, scores.systems, scores.folds, generator)
+        compared = _Compared(scores, place, list(predictions), rng)
         compared.resample(metrics, n_resamples, n_jobs)
         rows += [
             {"target": target} | compared.row(metric, a, b, method, confidence)
@@ -177,8 +157,7 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
     order = np.argsort(values)[: np.count_nonzero(np.isfinite(values))]
     factors = len(order) - np.arange(len(order))
     corrected = np.full(len(values), np.nan)
-    if len(order):
-        corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors))
     return corrected
 
 
@@ -232,8 +211,8 @@ def williams_test(r_a: float, r_b: float, r_ab: float, n: int) -> TestResult:
     (0.89, 0.37)
     """
     given = {"r_a": r_a, "r_b": r_b, "r_ab": r_ab}
-    require_real(**given)
-    require_whole(0, n=n)
+    align.require_real(**given)
+    align.require_whole(0, n=n)
     outside = [f"{name}={value:g}" for name, value in given.items() if abs(value) > 1]
     if outside:
         raise ValueError(f"correlations lie between -1 and 1; got {listed(outside)}")
@@ -272,53 +251,46 @@ def swap_test(
         undefined.
     """
     swaps = _swaps(1 + max(part.index.max() for part in parts), n_permutations, rng)
-    found = mean_of_defined([_differences(kind, part, swaps[part.index]) for part in parts])
+    found = resampling.mean_of_defined([_differences(kind, part, swaps[part.index]) for part in parts])
     observed = float(found[0])
     if not np.isfinite(observed):
         return TestResult(np.nan, np.nan)
     # A swap that leaves nothing to correlate tells nothing against the predictors being equal.
-    return TestResult(observed, float(np.mean(~(np.abs(found) < abs(observed) - ROUNDING))))
+    return TestResult(observed, float(np.mean(~(np.abs(found) < abs(observed) - intervals.ROUNDING))))
 
 
 class _Compared:
     """All predictors of one target, with their metrics in the same resamples."""
 
-    def __init__(
-        self,
-        truth: np.ndarray,
-        predicted: Mapping[str, np.ndarray],
-        systems: np.ndarray | None,
-        folds: np.ndarray | None,
-        rng: np.random.Generator,
-    ):
-        self._truth, self._predicted, self._systems, self._folds = truth, predicted, systems, folds
-        self._level = "clips" if systems is None else "systems"
-        self._rng = rng
+    def __init__(self, scores: align.Scores, place: int, names: list[str], rng: np.random.Generator):
+        self._truth, self._predictions = scores.truth[place], scores.predictions[:, place]
+        self._systems, self._folds, self._names, self._rng = scores.systems, scores.folds, names, rng
+        self._level = "clips" if scores.systems is None else "systems"
 
     def resample(self, metrics: Collection[str], n_resamples: int, n_jobs: int | None) -> None:
-        pairs = [(self._truth, values) for values in self._predicted.values()]
-        resampled = ResampledMetrics(pairs, self._systems, self._level, metrics, self._folds)
+        pairs = [(self._truth, prediction) for prediction in self._predictions]
+        resampled = resampling.ResampledMetrics(pairs, self._systems, self._level, metrics, self._folds)
         self._estimates, self._left_out = resampled.as_they_are(), resampled.leaving_out()
         self._samples = resampled.draw(n_resamples, self._rng, n_jobs)
 
     def row(self, metric: str, a: str, b: str, method: str, confidence: float) -> dict[str, Any]:
         """Everything about one metric of two predictors, but for the correction."""
-        first, second = (list(self._predicted).index(name) for name in (a, b))
+        first, second = self._names.index(a), self._names.index(b)
         column = list(METRICS).index(metric)
         value_a, value_b = self._estimates[[first, second], column]
+        difference = value_a - value_b
         samples, left_out = (
             of[:, first, column] - of[:, second, column] for of in (self._samples, self._left_out)
         )
-        difference = value_a - value_b
-        method = method_of(method, metric, self._level, difference=True)
-        low, high = interval(method, samples, difference, left_out, "difference", confidence)
+        method = intervals.method_of(method, metric, self._level, difference=True)
+        low, high = intervals.interval(method, samples, difference, left_out, "difference", confidence)
         (whole,) = self._parts(metric, a, b, None)
-        constant = list(whole.columns[whole.apply(is_constant)])
+        constant = list(whole.columns[whole.apply(align.is_constant)])
         note = f"constant: {listed(constant)}" if constant else ""
         if np.isfinite(difference):
-            note = NO_INTERVAL if np.isnan(low) else ""
-        elif METRICS[metric].by_system and folds_are_small(self._systems, self._folds):
-            note = NO_FOLD_RANKS
+            note = intervals.NO_INTERVAL if np.isnan(low) else ""
+        elif METRICS[metric].by_system and resampling.folds_are_small(self._systems, self._folds):
+            note = resampling.NO_FOLD_RANKS
         by_formula = metric == "S_LCC" and self._folds is None and not constant
         return {
             "metric": metric,
@@ -340,21 +312,21 @@ class _Compared:
     def _parts(self, metric: str, a: str, b: str, folds: np.ndarray | None) -> list[pd.DataFrame]:
         """Truth and both predictions, of clips or of systems, all at once or fold by fold, by the number of the system."""
         units = np.arange(len(self._truth)) if self._systems is None else pd.factorize(self._systems)[0]
-        columns = [self._truth, self._predicted[a], self._predicted[b]]
+        columns = [self._truth, *self._predictions[[self._names.index(a), self._names.index(b)]]]
         table = pd.DataFrame(np.transpose(columns), index=units, columns=["the truth", a, b])
         parts = [table] if folds is None else [part for _, part in table.groupby(folds)]
         if METRICS[metric].by_system:
             parts = [part.groupby(level=0).mean() for part in parts]
         if metric in ("S_SRCC", "S_KTAU"):
-            parts = [part.apply(settled) for part in parts]
+            parts = [part.apply(align.settled) for part in parts]
         return parts
 
     def _p_value(self, metric: str, a: str, b: str) -> float:
         parts = self._parts(metric, a, b, self._folds)
         if not metric.endswith("MSE"):
-            parts = [part for part in parts if not part.apply(is_constant).any()]
+            parts = [part for part in parts if not part.apply(align.is_constant).any()]
             if METRICS[metric].by_system and self._folds is not None:
-                parts = [part for part in parts if len(part) >= LEAST_SYSTEMS_TO_RANK]
+                parts = [part for part in parts if len(part) >= resampling.LEAST_SYSTEMS_TO_RANK]
         if not parts:
             return np.nan
         with threadpool_limits(1, user_api="blas"):
@@ -394,30 +366,24 @@ def _differences(kind: str, part: pd.DataFrame, swaps: np.ndarray) -> np.ndarray
     return np.concatenate(differences)
 
 
-def _checked(
-    predictions: Mapping[str, Any],
-    metrics: str | Collection[str] | None,
-    with_systems: bool,
-    baseline: str | None,
-    method: str,
-    n_resamples: int,
-) -> list[str]:
-    if len(list(predictions)) < 2:  # of a table, its columns
-        raise ValueError(
-            f"two predictors at least are needed to compare; got {listed(predictions) or 'none'}"
-        )
-    if baseline is not None and baseline not in predictions:
-        raise ValueError(f"baseline {baseline!r} is not among the predictors: {listed(predictions)}")
-    require_method(method)
-    require_whole(n_resamples=n_resamples)
+def _pairs(names: list[str], baseline: str | None) -> list[tuple[str, str]]:
+    if len(names) < 2:
+        raise ValueError(f"two predictors at least are needed to compare; got {listed(names) or 'none'}")
+    if baseline is None:
+        return list(combinations(names, 2))
+    if baseline not in names:
+        raise ValueError(f"baseline {baseline!r} is not among the predictors: {listed(names)}")
+    return [(name, baseline) for name in names if name != baseline]
+
+
+def _metric_names(metrics: str | Collection[str] | None, with_systems: bool) -> list[str]:
     if metrics is None:
         return ["S_SRCC", "S_LCC"] if with_systems else ["U_SRCC", "U_LCC"]
-    if isinstance(metrics, str):
-        metrics = [metrics]
-    unknown = [name for name in metrics if name not in METRICS]
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ValueError(f"unknown metrics: {listed(unknown)}; choose from {', '.join(METRICS)}")
-    lacking = [name for name in metrics if METRICS[name].by_system]
+    lacking = [name for name in names if METRICS[name].by_system]
     if lacking and not with_systems:
         raise ValueError(f"{listed(lacking)} compare systems: give the system of each clip as systems=")
-    return list(metrics)
+    return names

@@ -27,17 +27,7 @@ from scipy import stats
 
 from musiceval_sk._ids import id_texts, match_ids, near_misses
 from musiceval_sk._text import listed
-from musiceval_sk.statistics.align import (
-    aligned,
-    clips_of,
-    is_constant,
-    select_systems,
-    settled,
-    system_means,
-    systems_in_order,
-    validate,
-    warn_of_few,
-)
+from musiceval_sk.statistics import align
 
 
 class _Kind(NamedTuple):
@@ -105,7 +95,7 @@ def _metric(level: str, kind: str) -> Metric:
         >>> round(METRICS["{name}"].function([1, 2, 4], [1, 4, 3]), 4)
         {found}
         """
-        return _agreement(name, *validate(y_true, y_pred))
+        return _agreement(name, *align.validate(y_true, y_pred))
 
     def of_systems(y_true: Any, y_pred: Any, systems: Any) -> float:
         """{words} over systems.
@@ -136,11 +126,13 @@ def _metric(level: str, kind: str) -> Metric:
         >>> round(METRICS["{name}"].function([1, 3, 4, 5], [2, 2, 5, 4], systems=["a", "a", "b", "c"]), 4)
         {found}
         """
-        truth, prediction = validate(y_true, y_pred)
-        clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
-        labels = systems_in_order(clips, systems, len(truth))
-        warn_of_few(labels, stacklevel=2)
-        return _agreement(name, *(system_means(values, labels).to_numpy() for values in (truth, prediction)))
+        truth, prediction = align.validate(y_true, y_pred)
+        clips = align.clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
+        labels = align.systems_in_order(clips, systems, len(truth))
+        align.warn_of_few(labels, stacklevel=2)
+        return _agreement(
+            name, *(align.system_means(values, labels).to_numpy() for values in (truth, prediction))
+        )
 
     function: Callable[..., float] = of_systems if by_system else of_clips
     about = _KINDS[kind]
@@ -214,21 +206,15 @@ def evaluate(
     >>> print(round(evaluate([1, 2, 2, 3, 4, 5], [1, 3, 2, 3, 4, 5], systems=systems)["S_MSE"], 3))
     0.05
     """
-    scores = aligned(
-        y_true,
-        {"y_pred": y_pred},
-        systems=systems,
-        min_clips=min_clips,
-        only=only,
-        leave_out=leave_out,
-    )
-    warn_of_few(scores.systems, stacklevel=2)
+    choice = {"min_clips": min_clips, "only": only, "leave_out": leave_out}
+    scores = align.match_scores(y_true, {"y_pred": y_pred}, systems=systems, **choice)
+    align.warn_of_few(scores.systems, stacklevel=2)
     rows = {}
     for target, truth, prediction in zip(scores.targets, scores.truth, scores.predictions[0], strict=True):
         levels = {"U": (truth, prediction)}
         if scores.systems is not None:
-            predicted = system_means(prediction, scores.systems)
-            true = system_means(truth, scores.systems)
+            predicted = align.system_means(prediction, scores.systems)
+            true = align.system_means(truth, scores.systems)
             if system_truth is not None:
                 true = _system_truth(system_truth, target, predicted.index)
             levels["S"] = true.to_numpy(), predicted.to_numpy()
@@ -288,17 +274,17 @@ def evaluate_without(
     else:
         named = [leave_out] if isinstance(leave_out, str) else list(leave_out)
         groups = {f"without {', '.join(map(str, named))}": named}
-    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
-    labels = systems_in_order(clips, systems, len(y_true))
-    rows = []
+    clips = align.clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
+    labels = align.systems_in_order(clips, systems, len(y_true))
+    tables = []
     for subset, group in [("all", None), *groups.items()]:
-        group = None if group is None else list(group)
-        kept = labels[select_systems(labels, min_clips=min_clips, leave_out=group)]
-        found = evaluate(y_true, y_pred, systems=labels, min_clips=min_clips, leave_out=group)
-        by_target = {None: found} if isinstance(found, pd.Series) else dict(found.iterrows())
+        choice: dict[str, Any] = {"min_clips": min_clips, "leave_out": None if group is None else list(group)}
+        kept = labels[align.select_systems(labels, **choice)]
+        found = evaluate(y_true, y_pred, systems=labels, **choice)
+        table = found.to_frame(None).T if isinstance(found, pd.Series) else found
         about = {"subset": subset, "n_systems": len(set(kept)), "n_clips": len(kept)}
-        rows += [{"target": target, **about, **scores} for target, scores in by_target.items()]
-    return pd.DataFrame(rows)
+        tables.append(table.assign(**about).rename_axis("target").reset_index())
+    return pd.concat(tables, ignore_index=True)[["target", "subset", "n_systems", "n_clips", *METRICS]]
 
 
 def _agreement(name: str, truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -307,9 +293,9 @@ def _agreement(name: str, truth: np.ndarray, prediction: np.ndarray) -> float:
     if kind == "MSE":
         return float(np.mean((truth - prediction) ** 2))
     if level == "S" and kind != "LCC":
-        truth, prediction = settled(truth), settled(prediction)
+        truth, prediction = align.settled(truth), align.settled(prediction)
     for role, values in (("y_true", truth), ("y_pred", prediction)):
-        if is_constant(values):
+        if align.is_constant(values):
             warnings.warn(
                 f"{role} is constant over {values.size} values: a correlation is undefined, nan is returned",
                 stats.ConstantInputWarning,

@@ -9,7 +9,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
-from musiceval_sk.statistics.align import aligned, require_confidence, require_whole
+from musiceval_sk.statistics.align import match_scores, require_confidence, require_whole
 from musiceval_sk.statistics.comparison import swap_test
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import generators
@@ -96,7 +96,7 @@ def power_of_comparison(
         for name, given, fewest in (("n_systems", n_systems, fewest_systems), ("n_clips", n_clips, 1))
     ]
     given = {"prediction_a": prediction_a, "prediction_b": prediction_b}
-    scores = aligned(y_true, given, systems=systems)
+    scores = match_scores(y_true, given, systems=systems)
     if scores.systems is None:
         raise ValueError(f"{metric} compares systems: give the system of each clip as systems=")
     if len(scores.targets) > 1:

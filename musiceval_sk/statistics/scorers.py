@@ -13,7 +13,7 @@ from sklearn.metrics._scorer import _Scorer
 
 from musiceval_sk._ids import match_ids, near_misses
 from musiceval_sk._text import listed
-from musiceval_sk.statistics.align import aligned, clips_of, in_order_of, systems_in_order
+from musiceval_sk.statistics.align import clips_of, in_order_of, match_scores, systems_in_order
 from musiceval_sk.statistics.metrics import METRICS
 
 _PREDICT = "predict must give an array, or the index of X"
@@ -66,18 +66,17 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
             "systems must be a pandas Series with one system a clip id, such as clips['system']: rows alone do not survive "
             f"splitting; got {type(systems).__name__}"
         )
-    score = _Score(name, systems if metric.by_system else None, target)
-    scorer = _MOSScorer(score, 1 if metric.greater_is_better else -1, {}, "predict")
+    by_routing = metric.by_system and systems is None
     routing = sklearn.get_config()["enable_metadata_routing"]
-    if not metric.by_system or systems is not None:
-        # Said aloud, so that systems routed to another scorer of the same search are not an error here.
-        return scorer.set_score_request(systems=False) if routing else scorer
-    if not routing:
+    if by_routing and not routing:
         raise ValueError(
             f"{name} must know each clip's system. Either give systems=clips['system'] and a y indexed by clip id, or "
             "call sklearn.set_config(enable_metadata_routing=True) and pass params={'systems': ...} to the search"
         )
-    return scorer.set_score_request(systems=True)
+    score = _Score(name, systems if metric.by_system else None, target)
+    scorer = _MOSScorer(score, 1 if metric.greater_is_better else -1, {}, "predict")
+    # Where nothing is asked for, that is told, so that systems routed to another scorer of the same search are not an error here.
+    return scorer.set_score_request(systems=by_routing) if routing else scorer
 
 
 class _MOSScorer(_Scorer):
@@ -112,18 +111,19 @@ class _Score:
         if np.ndim(y_pred) != np.ndim(y_true) and np.size(y_pred) == np.size(y_true):
             y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions", otherwise=_PREDICT)
             y_pred = np.reshape(np.asarray(y_pred), np.shape(y_true))
-        scores = aligned(y_true, {"y_pred": y_pred})
+        scores = match_scores(y_true, {"y_pred": y_pred})
         names = scores.targets
         if names == [None]:
             named = getattr(y_true, "name", None)
             names = [self.target if named is None else named]
-            if self.target not in (None, *names):
-                raise ValueError(f"target {self.target!r} was asked for, but y is {named!r}")
-        elif self.target not in (None, *names):
+        if self.target not in (None, *names):
             raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
-        chosen = [place for place, name in enumerate(names) if self.target in (None, name)]
-        pairs = [(scores.truth[place], scores.predictions[0, place]) for place in chosen]
-        return float(np.mean([metric.function(*pair, *labels) for pair in pairs]))
+        found = [
+            metric.function(truth, prediction, *labels)
+            for name, truth, prediction in zip(names, scores.truth, scores.predictions[0], strict=True)
+            if self.target in (None, name)
+        ]
+        return float(np.mean(found))
 
     def _labels(self, y_true: Any, systems: Any) -> np.ndarray:
         """Find the system of each clip, by position where they come by routing, else by the index of y."""
@@ -138,5 +138,6 @@ class _Score:
                 f"{self.name} finds systems by y's index, but y is a {type(y_true).__name__} without one: give y as a "
                 "pandas Series indexed by clip id"
             )
-        otherwise = "Index y and the systems by the same clip ids"
-        return systems_in_order(clips_of(y=y_true), self.systems, len(y_true), otherwise)
+        advice = "Index y and the systems by the same clip ids"
+        systems = in_order_of(clips_of(y=y_true), self.systems, "systems", more=True, otherwise=advice)
+        return systems_in_order(clips_of(y=y_true), systems, len(y_true))

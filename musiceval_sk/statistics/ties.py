@@ -14,18 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from musiceval_sk.statistics.align import (
-    Clips,
-    clips_of,
-    in_order_of,
-    require_confidence,
-    require_real,
-    settled,
-    system_means,
-    systems_in_order,
-    validate,
-    warn_of_few,
-)
+from musiceval_sk.statistics import align
 
 _ROUNDING = 1e-9
 
@@ -152,8 +141,8 @@ def _scores(
     y_true: Any, y_pred: Any, systems: Any, standard_errors: Any, true_threshold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Truth, prediction and standard error of what is compared."""
-    truth, prediction = validate(y_true, y_pred)
-    clips = clips_of(y_true=y_true, y_pred=y_pred, systems=systems, standard_errors=standard_errors)
+    truth, prediction = align.validate(y_true, y_pred)
+    clips = align.clips_of(y_true=y_true, y_pred=y_pred, systems=systems, standard_errors=standard_errors)
     noise = None
     if standard_errors is not None:
         noise = _noise(clips, standard_errors, len(truth))
@@ -161,13 +150,15 @@ def _scores(
             raise ValueError("give either true_threshold or standard_errors: both say what is a tie in truth")
     if systems is None:
         return truth, prediction, noise
-    labels = systems_in_order(clips, systems, len(truth))
-    warn_of_few(labels, stacklevel=3)
+    labels = align.systems_in_order(clips, systems, len(truth))
+    align.warn_of_few(labels, stacklevel=3)
     if noise is not None:
         # Of the raters alone, for these clips: the square root of the sum of squares, over the number of clips.
         squares = pd.Series(noise**2).groupby(labels)
         noise = np.sqrt(squares.mean() / squares.size()).to_numpy()
-    truth, prediction = (settled(system_means(values, labels).to_numpy()) for values in (truth, prediction))
+    truth, prediction = (
+        align.settled(align.system_means(values, labels).to_numpy()) for values in (truth, prediction)
+    )
     return truth, prediction, noise
 
 
@@ -185,10 +176,8 @@ def _pairs(
         yield _sign(truth[i] - truth[:i], limit), prediction[i] - prediction[:i]
 
 
-def _noise(clips: Clips | None, standard_errors: Any, n: int) -> np.ndarray:
-    noise = np.asarray(in_order_of(clips, standard_errors, "standard_errors", more=True), dtype=float)
-    if noise.shape != (n,):
-        raise ValueError(f"standard_errors has shape {noise.shape} for {n} clips")
+def _noise(clips: align.Clips | None, standard_errors: Any, n: int) -> np.ndarray:
+    noise = align.of_each_clip(clips, standard_errors, "standard_errors", n, float)
     broken = np.count_nonzero(~(np.isfinite(noise) & (noise >= 0)))
     if broken:
         raise ValueError(
@@ -199,8 +188,8 @@ def _noise(clips: Clips | None, standard_errors: Any, n: int) -> np.ndarray:
 
 
 def _require_options(confidence: float, **thresholds: float) -> None:
-    require_confidence(confidence)
-    require_real(**thresholds)
+    align.require_confidence(confidence)
+    align.require_real(**thresholds)
     for name, value in thresholds.items():
         if not value >= 0:
             raise ValueError(f"{name} must be at least 0; got {value}")

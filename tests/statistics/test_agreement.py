@@ -6,8 +6,7 @@ from scipy import stats
 
 from musiceval_sk import METRICS
 from musiceval_sk.statistics import resampling as resampling_module
-from musiceval_sk.statistics.agreement import ClipAgreement, system_agreement
-from musiceval_sk.statistics.pair_signs import PairSigns
+from musiceval_sk.statistics.agreement import ClipAgreement, PairSigns, system_agreement
 from musiceval_sk.statistics.resampling import ClipMetrics, ResampledMetrics, Resampling, generators
 
 
