@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from musiceval_sk.estimators.engine.jobs import Job
-from musiceval_sk.estimators.engine.train import Progress, Trained, draw_layers, layer_sizes
+from musiceval_sk.estimators.engine.task import Job, Trained, layer_sizes
+from musiceval_sk.estimators.engine.train import Progress, draw_layers
 from musiceval_sk.estimators.module import MOSModule
 from musiceval_sk.estimators.persistence import Content, Tensors
 from musiceval_sk.finetuning.batches import ClipBatches

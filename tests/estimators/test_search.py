@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from joblib import parallel_config
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
@@ -24,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.fixes import parse_version
 
 from musiceval_sk import FusedGridSearchCV, FusedRandomizedSearchCV, MOSRegressor, mos_scorer
-from tests.estimators.fused import CLOSE, same_scores, small
+from tests.estimators.fused import CLOSE, same_scores, small, spy_on_batches
 
 pytestmark = pytest.mark.filterwarnings("ignore:training reached max_iter")
 
@@ -84,11 +85,8 @@ def test_equals_grid_search(data, regressor, grid):
 def test_leaves_the_attributes_of_grid_search(data):
     fused, plain = both(small(), RATES, *data[:2], cv=3)
 
-    def fitted(search):
-        return {name for name in vars(search) if name.endswith("_")}
-
-    assert fitted(fused) == fitted(plain)
-    assert {name for name in vars(fused) if not name.endswith("_")} <= set(plain.get_params())
+    assert set(vars(fused)) == set(vars(plain))
+    assert fused.get_params() | {"estimator": None} == plain.get_params() | {"estimator": None}
     assert fused.best_estimator_.get_params() == plain.best_estimator_.get_params()
     assert fused.n_features_in_ == 6
     assert list(fused.feature_names_in_) == list(data[0].columns)
@@ -376,13 +374,49 @@ def test_the_time_of_a_batch_is_shared(data):
     assert long > 0
 
 
-def test_refusals(data):
-    X, y, _ = data
-    with pytest.raises(
-        TypeError, match="trains MOSRegressor, alone or at the end of a pipeline, not Ridge; use GridS"
-    ):
-        FusedGridSearchCV(Ridge(), {"alpha": [1.0]}).fit(X, y)
-    with pytest.raises(TypeError, match="not Ridge; use RandomizedSearchCV"):
-        FusedRandomizedSearchCV(make_pipeline(StandardScaler(), Ridge()), {"ridge__alpha": [1.0]}).fit(X, y)
+def test_y_must_be_given(data):
     with pytest.raises(ValueError, match="FusedGridSearchCV needs y, the scores to learn, but y is None"):
-        FusedGridSearchCV(MOSRegressor(), RATES).fit(X)
+        FusedGridSearchCV(MOSRegressor(), RATES).fit(data[0])
+
+
+def test_parameters_are_as_they_were_after_a_fit_that_fails(data):
+    X, y, _ = data
+    cv, model = iter(KFold(2).split(X)), small(random_state=None)
+    search = FusedGridSearchCV(model, {"alpha": [-1.0]}, cv=cv, error_score="raise")
+    with pytest.raises(ValueError, match="alpha"):
+        search.fit(X, y)
+    assert search.estimator is model
+    assert search.cv is cv
+    assert not any(name.startswith("_fit") for name in vars(search))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("processes")
+def test_processes_are_scikit_learns(data):
+    fused, plain = both(small(), MANY, *data[:2], cv=3, n_jobs=2, return_train_score=True)
+    same_scores(fused, plain, close=0)
+    np.testing.assert_array_equal(fused.predict(data[0]), plain.predict(data[0]))
+    assert (fused.cv_results_["mean_fit_time"] > 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("processes")
+def test_within_a_search_that_has_the_processes_already(data):
+    X, y, _ = data
+    search = FusedGridSearchCV(small(max_iter=5), {"alpha": [0.0, 0.01]}, cv=KFold(2), n_jobs=2)
+    alone, shared = (cross_val_score(search, X, y, cv=2, n_jobs=n_jobs) for n_jobs in (1, 2))
+    np.testing.assert_allclose(alone, shared, rtol=0, atol=1e-8)
+
+
+@pytest.mark.xdist_group("processes")
+def test_joblib_says_how_many_where_nothing_else_does(data, monkeypatch):
+    seen = spy_on_batches(monkeypatch)
+    with parallel_config(n_jobs=2):
+        FusedGridSearchCV(small(), RATES, cv=3).fit(*data[:2])
+    # All but the refit is trained elsewhere.
+    assert seen == [(90, 1)]
+
+
+def test_no_processes_are_refused_in_words(data):
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        FusedGridSearchCV(small(), RATES, n_jobs=0).fit(*data[:2])

@@ -1,16 +1,14 @@
-"""How a fused search makes batches: what trains together, in how much memory, and what is done once."""
+"""How a fused search makes batches: what trains together, and in how much memory."""
 
 import tracemalloc
-import warnings
 
 import numpy as np
 import pytest
 import sklearn
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 from musiceval_sk import FusedGridSearchCV
 from tests.estimators.fused import same_scores, small, spy_on_batches
@@ -85,79 +83,65 @@ def test_memory_does_not_grow_with_the_number_of_candidates(data):
     assert peak(100) - few < 1_000_000
 
 
+def test_splits_of_a_generator_are_trained_together(data, monkeypatch):
+    seen = spy_on_batches(monkeypatch)
+    FusedGridSearchCV(small(), RATES, cv=KFold(3).split(data[0]), refit=False).fit(*data)
+    assert [tasks for _, tasks in seen] == [9]
+
+
+def test_heads_that_stop_together_do_so_within_their_fit(data, monkeypatch):
+    X, y = data
+    model = small(stop_together=True, n_iter_no_change=2, max_iter=100)
+    seen = spy_on_batches(monkeypatch)
+    fused, plain = (
+        kind(model, RATES, cv=2, refit=False).fit(X, np.c_[y, 6 - y])
+        for kind in (FusedGridSearchCV, GridSearchCV)
+    )
+    same_scores(fused, plain)
+    assert [tasks for _, tasks in seen] == [12] + [2] * 6  # two heads of six fits, together and one by one
+
+
+def test_a_development_list_stands_behind_the_rows_of_the_folds(data, monkeypatch):
+    X, y = data
+    given = {"X_val": X[:7] + 0.1, "y_val": y[:7], "sample_weight": np.arange(60) % 4}
+    plain = GridSearchCV(small(), RATES, cv=3, refit=False).fit(X, y, **given)
+    seen = spy_on_batches(monkeypatch)
+    same_scores(FusedGridSearchCV(small(), RATES, cv=3, refit=False).fit(X, y, **given), plain)
+    # A list of seven for each of three folds.
+    assert seen == [(60 + 21, 9)]
+
+
+def test_splits_that_repeat_rows_and_say_them_as_a_mask(data, monkeypatch):
+    X, y = data
+    rows = np.r_[np.arange(40), np.arange(10)]
+    splits = [(rows, np.arange(40, 60)), (np.arange(60) < 40, np.arange(60) >= 40)]
+    fused, plain = (kind(small(), RATES, cv=splits).fit(X, y) for kind in (FusedGridSearchCV, GridSearchCV))
+    same_scores(fused, plain)
+
+
 class Counted(TransformerMixin, BaseEstimator):
-    """Scales; counts its fits over all clones, warns at each, and writes into its input where asked to."""
+    """Counts its fits over all clones."""
 
     fits = 0
 
-    def __init__(self, factor=1.0, in_place=False):
-        self.factor = factor
-        self.in_place = in_place
-
     def fit(self, X, y=None):
         Counted.fits += 1
-        warnings.warn("counted", UserWarning, stacklevel=2)
-        self.factor_ = self.factor
         return self
 
     def transform(self, X):
-        if self.in_place:
-            X *= self.factor_
-            return X
-        return X * self.factor_
+        return X
 
 
-@pytest.fixture
-def counted():
-    Counted.fits = 0
-    return Counted
-
-
-@pytest.mark.filterwarnings("ignore:counted")
-def test_steps_are_fitted_once_for_each_fold(data, counted, monkeypatch):
-    model = make_pipeline(counted(), PCA(3, random_state=0), small())
-    grid = {"mosregressor__" + name: values for name, values in RATES.items()}
-    grid["counted__factor"] = [1.0, 2.0]
-    seen = spy_on_batches(monkeypatch)
-    fused = FusedGridSearchCV(model, grid, cv=3, refit=False).fit(*data)
-    # Two settings on three folds, whose tables are one batch: no row is the same after another PCA.
-    assert counted.fits == 6
-    assert [tasks for _, tasks in seen] == [18]
-    same_scores(fused, GridSearchCV(model, grid, cv=3, refit=False).fit(*data))
-
-
-@pytest.mark.filterwarnings("ignore:counted")
-def test_steps_that_write_into_their_input(data, counted):
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_pipeline_is_fitted_as_scikit_learn_does(data, tmp_path, monkeypatch, memory):
     model = make_pipeline(
-        FunctionTransformer(np.copy), counted(2.0, in_place=True), Normalizer(copy=False), small()
+        Counted(), make_pipeline(PCA(3, random_state=0), small()), memory=str(tmp_path) if memory else None
     )
-    grid = {"normalizer__norm": ["l1", "l2"], "mosregressor__momentum": [0.5, 0.9]}
-    same_scores(*(kind(model, grid, cv=2).fit(*data) for kind in (FusedGridSearchCV, GridSearchCV)))
-
-
-def test_warnings_of_steps_come_with_every_fit(data, counted):
-    model = make_pipeline(counted(), small())
-    grid = {"mosregressor__momentum": [0.5, 0.9]}
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        FusedGridSearchCV(model, grid, cv=2, refit=False).fit(*data)
-    # Two candidates on two folds.
-    assert sum(str(one.message) == "counted" for one in said) == 4
-
-
-def test_pipelines_within_pipelines_and_memories_of_their_own(data, tmp_path):
-    model = make_pipeline(StandardScaler(), make_pipeline(PCA(3), small()), memory=str(tmp_path))
     grid = {"pipeline__mosregressor__momentum": [0.5, 0.9], "pipeline__pca__n_components": [2, 3]}
-    fused, plain = (kind(model, grid, cv=2).fit(*data) for kind in (FusedGridSearchCV, GridSearchCV))
-    same_scores(fused, plain)
-    assert fused.best_estimator_.memory == str(tmp_path)
-    assert fused.best_estimator_[-1].memory is None
-
-
-def test_a_step_without_a_seed_is_correct_all_the_same(data, monkeypatch):
-    """Where a step gives other data at each fit and nothing keeps it, each fit trains on its own."""
-    noise = FunctionTransformer(lambda X: X + np.random.normal(size=X.shape))  # noqa: NPY002
-    model = make_pipeline(noise, small())
-    with sklearn.config_context(working_memory=0.001):  # no room to keep what the step gave
-        search = FusedGridSearchCV(model, {"mosregressor__momentum": [0.5, 0.9]}, cv=2).fit(*data)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    plain = GridSearchCV(model, grid, cv=2).fit(*data)
+    Counted.fits = 0
+    seen = spy_on_batches(monkeypatch)
+    same_scores(FusedGridSearchCV(model, grid, cv=2).fit(*data), plain, close=0)
+    # Four candidates on two folds and the refit; a memory has all of it already.
+    assert Counted.fits == (0 if memory else 9)
+    assert [tasks for _, tasks in seen] == [1] * 9

@@ -8,54 +8,26 @@ adds to scikit-learn's.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from musiceval_sk.estimators.engine.train import Schedule, Task, Trained, train
-
-OnEpoch = Callable[[int, float], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """Perceptrons to train on one table.
-
-    Attributes
-    ----------
-    inputs, targets : np.ndarray [shape=(n, d)], [shape=(n, n_targets)]
-        The data; a task names its column of the targets and its rows.
-    tasks : list of Task
-        One a perceptron.
-    schedule : Schedule
-        What they share.
-    device, dtype : str
-        Where and in which precision to train.
-    """
-
-    inputs: np.ndarray
-    targets: np.ndarray
-    tasks: list[Task]
-    schedule: Schedule
-    device: str
-    dtype: str
-
+from musiceval_sk.estimators.engine.task import Job, Trained
+from musiceval_sk.estimators.engine.train import train
 
 _ANSWER: ContextVar[Callable[[Job], list[Trained] | None] | None] = ContextVar("answer", default=None)
 
 
-def train_job(job: Job, on_epoch: OnEpoch) -> list[Trained]:
+def train_job(job: Job, on_epoch: Callable[[int, float], None]) -> list[Trained]:
     """Train a job, or take the answer of who answers here, in the order of its tasks."""
     answer = _ANSWER.get()
     trained = None if answer is None else answer(job)
     return run_job(job, on_epoch) if trained is None else trained
 
 
-def run_job(job: Job, on_epoch: OnEpoch) -> list[Trained]:
+def run_job(job: Job, on_epoch: Callable[[int, float], None]) -> list[Trained]:
     """Train a job here and now."""
-    import torch
-
     device, dtype = torch.device(job.device), getattr(torch, job.dtype)
     inputs = torch.from_numpy(np.ascontiguousarray(job.inputs)).to(device, dtype)
     return train(inputs, torch.from_numpy(job.targets).to(device, dtype), job.tasks, job.schedule, on_epoch)
@@ -71,23 +43,35 @@ def answered_by(answer: Callable[[Job], list[Trained] | None]) -> Iterator[None]
         _ANSWER.reset(token)
 
 
-class _Rehearsed(BaseException):
-    """Ends a fit at the point where it asks for training; no error, so `except Exception` lets it pass."""
-
-    def __init__(self, job: Job):
-        super().__init__()
-        self.job = job
+class _Rehearsed(Exception):
+    """Ends a fit at the point where it asks for training."""
 
 
 def rehearse(fit: Callable[[], Any]) -> Job | None:
     """Call a fit up to the point where it asks for training, and return what it asks for; None if it never does."""
+    asked: list[Job] = []
 
     def stop(job: Job) -> None:
-        raise _Rehearsed(job)
+        asked.append(job)
+        raise _Rehearsed
 
     with answered_by(stop):
         try:
             fit()
-        except _Rehearsed as rehearsed:
-            return rehearsed.job
+        except _Rehearsed:
+            return asked[0]
     return None
+
+
+def same_job(first: Job, second: Job) -> bool:
+    """Tell whether two jobs ask for the same training."""
+    if (first.schedule, first.device, first.dtype) != (second.schedule, second.device, second.dtype):
+        return False
+    if len(first.tasks) != len(second.tasks):
+        return False
+    tasks = zip(first.tasks, second.tasks, strict=True)
+    values = [
+        pair for one, other in tasks for pair in zip(vars(one).values(), vars(other).values(), strict=True)
+    ]
+    values += [(first.targets, second.targets), (first.inputs, second.inputs)]
+    return all(one is other or np.array_equal(one, other) for one, other in values)

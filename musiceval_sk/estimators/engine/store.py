@@ -21,7 +21,8 @@ class Store:
     """
 
     def __init__(self, first: Tensor, rest: Tensor, sizes: Sequence[int]):
-        self.first, self.rest, self.sizes = first, rest, tuple(sizes)
+        self.parts, self.sizes = (first, rest), tuple(sizes)
+        self.first, self.rest = first, rest
         k, width = len(rest), sizes[1]
         self.wide = first.view(len(first), k, width)
         self.matrix, self.offset = first[:-1], first[-1]
@@ -61,10 +62,9 @@ class Store:
             self.wide[:, index].reshape(len(self.first), -1).clone(), self.rest[index].clone(), self.sizes
         )
 
-    def put(self, index: Tensor, other: "Store", at: Tensor) -> None:
-        """Overwrite perceptrons with those of another store."""
-        self.wide[:, index] = other.wide[:, at]
-        self.rest[index] = other.rest[at]
+    def put(self, index: Tensor, chosen: "Store") -> None:
+        """Overwrite some of the perceptrons, in the order in which `chosen` gave them."""
+        self.wide[:, index], self.rest[index] = chosen.wide, chosen.rest
 
     def layers(self, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Weight and bias of each layer of one perceptron, as arrays of their own."""

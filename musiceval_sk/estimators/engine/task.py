@@ -1,12 +1,14 @@
 """What the engine is asked for, and what it answers; imports no torch."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 # Validation rows go through the network in portions, so that many of them need no more memory.
-ROWS_JUDGED_AT_ONCE = 512
+VALIDATED_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Task:
     target : int
         Column of Y.
     rows, validation_rows : np.ndarray of int
-        Rows of X to learn from, which may repeat, and to judge by; without the latter, training loss decides when to
+        Rows of X to learn from, which may repeat, and to validate by; without the latter, training loss decides when to
         stop.
     init_seed, order_seed : int
         Seeds of the initial weights and of the order of rows.
@@ -33,8 +35,8 @@ class Task:
         Weights to go on from instead of drawing them, [shape=(fan_in, fan_out)] and [shape=(fan_out,)].
     velocity : list of (weight, bias) or None
         Momenta to go on from, of the same shapes; None means zero.
-    stops_with : int or None
-        Tasks with the same number stop together, and keep the weights of the epoch at which the sum of their validation
+    stops_with : hashable or None
+        Tasks with the same value stop together, and keep the weights of the epoch at which the sum of their validation
         losses was lowest, as the heads of one network do.
     """
 
@@ -50,7 +52,7 @@ class Task:
     row_weights: np.ndarray | None = None
     initial: Layers | None = None
     velocity: Layers | None = None
-    stops_with: int | None = None
+    stops_with: Hashable | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,43 @@ class Schedule:
     rank_weight: float = 0.0
     rank_margin: float = 0.2
     rank_quality: float = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Perceptrons to train on one table.
+
+    Attributes
+    ----------
+    inputs, targets : np.ndarray [shape=(n, d)], [shape=(n, n_targets)]
+        The data; a task names its column of the targets and its rows.
+    tasks : list of Task
+        One a perceptron.
+    schedule : Schedule
+        What they share.
+    device, dtype : str
+        Where and in which precision to train.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    tasks: list[Task]
+    schedule: Schedule
+    device: str
+    dtype: str
+
+    def bytes_needed(self) -> int:
+        """Memory that the tasks take at their peak, beside the data."""
+        return sum(
+            bytes_needed(
+                self.schedule,
+                self.inputs.shape[1] if task.columns is None else len(task.columns),
+                len(task.rows),
+                validated=len(task.validation_rows) > 0,
+                itemsize=np.dtype(self.dtype).itemsize,
+            )
+            for task in self.tasks
+        )
 
 
 @dataclass
@@ -126,13 +165,13 @@ def bytes_needed(
         for all tasks that see the same, is not in it.
     """
     sizes = layer_sizes(n_features, schedule)
-    parameters = sum((below + 1) * above for below, above in zip(sizes[:-1], sizes[1:], strict=True))
+    parameters = sum((below + 1) * above for below, above in pairwise(sizes))
     copies = (4 if validated else 2) + schedule.nesterov
     # Tasks that stay are copied when others leave, and what is returned is made from a copy as well.
     held = parameters * (itemsize * 2 * copies + 2 * 8)
     batch = schedule.batch_size * (2 * sum(sizes[1:]) + n_features)
     epoch = n_rows * (3 + sizes[-1]) + 8 * n_rows // itemsize
-    return int(held + itemsize * (2 * batch + ROWS_JUDGED_AT_ONCE * sum(sizes) + epoch))
+    return int(held + itemsize * (2 * batch + VALIDATED_AT_ONCE * sum(sizes) + epoch))
 
 
 def layer_sizes(n_features: int, schedule: Schedule) -> tuple[int, ...]:

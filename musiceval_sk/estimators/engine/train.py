@@ -7,7 +7,7 @@ and a task that has stopped leaves its group. Groups run side by side on the cor
 What is computed is what a sequential loop with `torch.optim.SGD` computes, to float tolerance, for the same seeds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -25,8 +25,6 @@ __all__ = ["Progress", "Schedule", "Task", "Trained", "bytes_needed", "draw_laye
 Tensor = torch.Tensor
 # On a CPU a group has so many tasks at most, and fewer where their weights and momenta would leave a core's cache.
 MOST_TOGETHER_ON_CPU, CACHE_ON_CPU = 4, 2.5 * 2**20
-# A group is laid out anew when no more than this share of it still runs. On CUDA that costs another capture.
-SHRINK_BELOW = {"cpu": 1.0}
 
 
 def train(
@@ -61,9 +59,9 @@ def train(
     groups = _groups(X, Y, tasks, schedule)
     with _side_by_side(groups, X.device) as run:
         for epoch in range(1, schedule.max_iter + 1):
-            losses, judged = _epoch(groups, run, len(tasks))
+            losses, validation = _epoch(groups, run, len(tasks))
             on_epoch(epoch, float(losses[progress.running].mean()))
-            improved, finished = progress.record(results, epoch, losses, judged)
+            improved, finished = progress.record(results, epoch, losses, validation)
             for group in groups:
                 group.keep(improved[group.members])
             groups = _without(groups, finished, progress.running, results)
@@ -80,28 +78,28 @@ class Progress:
 
     def __init__(self, tasks: Sequence[Task], schedule: Schedule):
         self.schedule = schedule
-        self.judges = np.array([len(task.validation_rows) > 0 for task in tasks])
+        self.validates = np.array([len(task.validation_rows) > 0 for task in tasks])
         self.running = np.ones(len(tasks), dtype=bool)
         self.stopped = np.zeros(len(tasks), dtype=bool)
         self.best_loss = np.full(len(tasks), np.inf)
         self.best_epoch = np.zeros(len(tasks), dtype=int)
-        together: dict[int, list[int]] = {}
+        together: dict[Hashable, list[int]] = {}
         for i, task in enumerate(tasks):
             if task.stops_with is not None:
                 together.setdefault(task.stops_with, []).append(i)
         self.together = list(together.values())
 
     def record(
-        self, results: list[Trained], epoch: int, losses: np.ndarray, judged: np.ndarray
+        self, results: list[Trained], epoch: int, losses: np.ndarray, validation: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Note the epoch; which tasks are better than ever, and which have finished."""
         for i in np.flatnonzero(self.running):
             results[i].loss_curve.append(float(losses[i]))
-            if self.judges[i]:
-                results[i].validation_curve.append(float(judged[i]))
-        decisive = judged.copy()
+            if self.validates[i]:
+                results[i].validation_curve.append(float(validation[i]))
+        decisive = validation.copy()
         for members in self.together:
-            decisive[members] = judged[members].sum()
+            decisive[members] = validation[members].sum()
         improved = self.running & (decisive < self.best_loss - self.schedule.tol)
         self.best_loss[improved], self.best_epoch[improved] = decisive[improved], epoch
         finished = self.running & (epoch - self.best_epoch >= self.schedule.patience)
@@ -146,15 +144,15 @@ def _most_together(sizes: Sequence[int], inputs: Tensor) -> int:
 
 
 def _epoch(groups: list[Group], run: Callable[..., Any], n_tasks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train and judge all groups for one epoch; losses of each task, those that decide last."""
+    """Train and validate all groups for one epoch; losses of each task, those that decide last."""
 
     def one(group: Group) -> tuple[Tensor, Tensor]:
         losses = group.epoch()
-        return losses, group.validate() if group.judges else losses
+        return losses, group.validate() if len(group.validation_rows) else losses
 
     found = np.full((2, n_tasks), np.nan)
-    for group, (losses, judged) in zip(groups, list(run(one, groups)), strict=True):
-        found[:, group.members] = torch.stack([losses, judged]).cpu().numpy()
+    for group, (losses, validation) in zip(groups, list(run(one, groups)), strict=True):
+        found[:, group.members] = torch.stack([losses, validation]).cpu().numpy()
     return found[0], found[1]
 
 
@@ -171,7 +169,7 @@ def _without(
         alive = running[group.members]
         if not alive.any():
             continue
-        if not alive.all() and alive.mean() <= SHRINK_BELOW.get(group.X.device.type, 0.75):
+        if not alive.all():
             group.go_on_with(alive)
         remaining.append(group)
     return remaining

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from musiceval_sk.estimators.engine import graph as _mlp_graph
-from musiceval_sk.estimators.engine import train as _mlp
 from musiceval_sk.estimators.engine.group import Group
 from musiceval_sk.estimators.engine.train import MOST_TOGETHER_ON_CPU, Schedule, Task, bytes_needed, train
 from tests.estimators.engine.plain_loop import assert_same_layers, build, layers_of, plain_loop
@@ -305,20 +303,6 @@ def test_a_task_that_stopped_makes_no_more_work(data, monkeypatch):
     assert expected[0] == len(VARIED) > expected[-1]
 
 
-@pytest.mark.parametrize("judged", [True, False])
-def test_results_are_the_same_where_groups_shrink_late(data, monkeypatch, judged):
-    # As on CUDA: those that have stopped are carried along for a while, and must not be changed by that.
-    tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
-    schedule = dataclasses.replace(SHORT, max_iter=100, patience=6)
-    expected = train(*data, tasks, schedule)
-    monkeypatch.setitem(_mlp.SHRINK_BELOW, "cpu", 0.4)
-    for late, one in zip(train(*data, tasks, schedule), expected, strict=True):
-        assert_same_layers(late.layers, one.layers, 1e-10)
-        assert_same_layers(late.velocity, one.velocity, 1e-10)
-        assert len(late.loss_curve) == len(one.loss_curve)
-        assert late.stopped == one.stopped
-
-
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
 def test_same_bits_whatever_the_number_of_threads(many):
     generator = torch.Generator().manual_seed(0)
@@ -398,73 +382,3 @@ def test_data_and_global_random_state_are_left_alone(data):
     assert torch.equal(X, before[0])
     assert torch.equal(Y, before[1])
     assert torch.equal(torch.get_rng_state(), state)
-
-
-class TestReplay:
-    """What surrounds the capture of a CUDA graph, with a capture that only takes note."""
-
-    def test_captures_at_the_second_call(self):
-        ran, captured = [], []
-
-        def capture(function):
-            captured.append(len(ran))
-            return lambda: ran.append("replayed")
-
-        replayed = _mlp_graph.Replayed(lambda: ran.append("ran"), torch.device("cpu"), capture)
-        for _ in range(3):
-            replayed()
-        assert ran == ["ran", "replayed", "replayed"]
-        assert captured == [1]
-
-    def test_a_capture_that_fails_is_told_and_done_without(self):
-        ran = []
-
-        def capture(function):
-            raise RuntimeError("operation not permitted when stream is capturing")
-
-        replayed = _mlp_graph.Replayed(lambda: ran.append("ran"), torch.device("cpu"), capture)
-        replayed()
-        with pytest.warns(
-            RuntimeWarning, match="could not be captured as a CUDA graph .* not permitted when"
-        ):
-            replayed()
-        replayed()
-        assert len(ran) == 3
-
-    def test_nothing_is_captured_on_a_cpu(self):
-        assert _mlp_graph.Replayed(lambda: None, torch.device("cpu")).capture is None
-
-    @pytest.mark.parametrize("weighted", [False, True])
-    def test_training_is_the_same_with_every_tensor_in_its_place(self, data, monkeypatch, weighted):
-        # A graph reads and writes the addresses that it saw: an operation sequence recorded at the second epoch and
-        # played again by dispatch must find all it needs there.
-        tasks = [task(init_seed=i, row_weights=WEIGHTS if weighted else None) for i in range(3)]
-        expected = train(*data, tasks, SHORT)
-        monkeypatch.setattr(_mlp_graph.Replayed, "__call__", record_and_play)
-        for found, one in zip(train(*data, tasks, SHORT), expected, strict=True):
-            assert_same_layers(found.layers, one.layers, 0)
-
-
-class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
-    """Notes every operation with its very tensors, as a graph does."""
-
-    def __init__(self):
-        super().__init__()
-        self.tape = []
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        result = function(*arguments, **(options or {}))
-        self.tape.append((function, arguments, options or {}, result))
-        return result
-
-
-def record_and_play(replayed):
-    if replayed.calls == 0:
-        with Recorder() as recorder:
-            replayed.function()
-        replayed.tape, replayed.calls = recorder.tape, 1
-        return
-    for function, arguments, options, result in replayed.tape:
-        again = function(*arguments, **options)
-        if isinstance(again, torch.Tensor) and again.data_ptr() != result.data_ptr():
-            result.copy_(again)
