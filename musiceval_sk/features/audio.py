@@ -223,31 +223,31 @@ def _decode_file(file: BinaryIO, sound: Sound, sample_rate: int) -> tuple[np.nda
 
 
 def _blocks(opened: Any, sound: Sound, least: int) -> Iterator[np.ndarray]:
-    """Yield what is to be heard, [shape=(n, channels)], of a file that should hold at least so many frames."""
+    """Yield what is asked for, [shape=(n, channels)], of a file that should hold at least so many frames."""
     # soundfile seeks after each block where it can, which costs time with some codecs; others can only be read on.
     opened.seekable = lambda: False
-    rate, length, heard = opened.samplerate, max(_BLOCK_SAMPLES // opened.channels, 1), 0
+    rate, length, n_read = opened.samplerate, max(_BLOCK_SAMPLES // opened.channels, 1), 0
     begin, is_cut = round(sound.start_time * rate), sound.end_time < math.inf
     end = round(sound.end_time * rate) if is_cut else opened.frames
     least = min(least, end) if is_cut else least
-    while heard < min(end, opened.frames):
+    while n_read < min(end, opened.frames):
         try:
-            n_frames = min(length, end - heard, opened.frames - heard)
+            n_frames = min(length, end - n_read, opened.frames - n_read)
             block = opened.read(n_frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            place = f"{heard / rate:.2f} s ({error.error_string})"
+            place = f"{n_read / rate:.2f} s ({error.error_string})"
             raise AudioError(f"truncated or damaged, it cannot be decoded on from {place}") from error
         if not len(block):
             break
-        yield block[max(begin - heard, 0) :]
-        heard += len(block)
-    if heard < least:
+        yield block[max(begin - n_read, 0) :]
+        n_read += len(block)
+    if n_read < least:
         raise AudioError(
-            f"{heard / rate:.2f} s are read of at least {least / rate:.2f} s that the file is said to hold: it is "
+            f"{n_read / rate:.2f} s are read of at least {least / rate:.2f} s that the file is said to hold: it is "
             "truncated, of several streams, or does not say its length; write it anew"
         )
-    if heard < begin or (is_cut and heard < end - _TIME_ROUNDING * rate):
-        raise AudioError(f"ends before that, after {heard / rate:.2f} s")
+    if n_read < begin or (is_cut and n_read < end - _TIME_ROUNDING * rate):
+        raise AudioError(f"ends before that, after {n_read / rate:.2f} s")
 
 
 def _mixed(blocks: Iterator[np.ndarray], rate: int, sample_rate: int) -> tuple[np.ndarray, list[str]]:

@@ -13,10 +13,7 @@ import numpy as np
 from musiceval_sk.features.encoders.base import Encoder, Modality
 
 _FLOOR = 1e-10
-_SETTINGS = (
-    *("sample_rate", "window_seconds", "hop_seconds"),
-    *("n_fft", "frame_hop", "n_mels", "fmin", "fmax"),
-)
+_SETTINGS = ["sample_rate", "window_seconds", "hop_seconds", "n_fft", "frame_hop", "n_mels", "fmin", "fmax"]
 
 
 class SpectralEncoder(Encoder):
@@ -124,21 +121,19 @@ class SpectralEncoder(Encoder):
     def _measure(self, window: np.ndarray) -> np.ndarray:
         frames = np.lib.stride_tricks.sliding_window_view(window, self.n_fft)[:: self.frame_hop]
         power = np.abs(np.fft.rfft(frames * np.hanning(self.n_fft).astype(np.float32), axis=1)) ** 2
-        bands = 10 * np.log10(
-            power @ _mel_filters(self.sample_rate, self.n_fft, self.n_mels, self.fmin, self.fmax).T + _FLOOR
+        filters = _mel_filters(self.sample_rate, self.n_fft, self.n_mels, self.fmin, self.fmax)
+        bands = 10 * np.log10(power @ filters.T + _FLOOR)
+        measured = (
+            (bands.mean(axis=0) + 20) / 20,
+            bands.std(axis=0) / 10,
+            np.diff(bands, axis=0).std(axis=0) / 5,
+            _shape_statistics(power, frames),
+            _loudness_statistics(frames, window),
         )
-        return np.concatenate(
-            [
-                (bands.mean(axis=0) + 20) / 20,
-                bands.std(axis=0) / 10,
-                np.diff(bands, axis=0).std(axis=0) / 5,
-                _shape_statistics(power, frames, self.sample_rate),
-                _loudness_statistics(frames, window),
-            ]
-        )
+        return np.concatenate(measured)
 
 
-def _shape_statistics(power: np.ndarray, frames: np.ndarray, sample_rate: int) -> np.ndarray:
+def _shape_statistics(power: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """Mean and spread over time of six descriptors of the spectrum, [shape=(12,)]."""
     frequencies = np.linspace(0, 1, power.shape[1])  # as a share of the Nyquist frequency
     share = power / (power.sum(axis=1, keepdims=True) + _FLOOR)
@@ -149,16 +144,9 @@ def _shape_statistics(power: np.ndarray, frames: np.ndarray, sample_rate: int) -
     magnitude = np.sqrt(share)
     flux = np.linalg.norm(np.diff(magnitude, axis=0, prepend=magnitude[:1]), axis=1)
     crossings = (np.diff(np.signbit(frames), axis=1)).mean(axis=1)
-    scaled = np.stack(
-        [
-            10 * centroid - 1.5,
-            10 * bandwidth - 1.5,
-            5 * rolloff - 1,
-            (flatness + 3) / 1.5,
-            2 * flux - 1,
-            10 * crossings - 1,
-        ]
-    )
+    centroid, bandwidth, rolloff = 10 * centroid - 1.5, 10 * bandwidth - 1.5, 5 * rolloff - 1
+    flatness, flux, crossings = (flatness + 3) / 1.5, 2 * flux - 1, 10 * crossings - 1
+    scaled = np.stack([centroid, bandwidth, rolloff, flatness, flux, crossings])
     return np.concatenate([scaled.mean(axis=1), scaled.std(axis=1)])
 
 
@@ -167,9 +155,8 @@ def _loudness_statistics(frames: np.ndarray, window: np.ndarray) -> np.ndarray:
     level = 10 * np.log10((frames**2).mean(axis=1) + _FLOOR)
     crest = 20 * np.log10((np.abs(window).max() + 1e-5) / (np.sqrt((window**2).mean()) + 1e-5))
     percentiles = np.percentile(level, (5, 50, 95))
-    return np.concatenate(
-        [[(level.mean() + 25) / 10, level.std() / 5], (percentiles + 25) / 10, [(crest - 15) / 5]]
-    )
+    spread = level.std() / 5
+    return np.array([(level.mean() + 25) / 10, spread, *(percentiles + 25) / 10, (crest - 15) / 5])
 
 
 @lru_cache(maxsize=4)
