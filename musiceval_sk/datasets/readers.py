@@ -80,7 +80,8 @@ def read_headerless(
         else:
             broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
     table = _table_of(path, rows, columns)
-    _plain_cells(table, decimal_commas=delimiter != ",")
+    if delimiter != ",":
+        _plain_cells(table, decimal_commas=True)
     return table, broken
 
 
@@ -391,7 +392,8 @@ def _plain_cells(table: pd.DataFrame, decimal_commas: bool) -> list[str]:
             given = given.str.replace(",", ".")
             table.loc[given.index, column] = given
             notes.append(f"decimal commas in column {column!r}")
-        if words.any() and (column in _NAMES or pd.to_numeric(given, errors="coerce").notna().all()):
+        of_numbers = len(given) > 0 and pd.to_numeric(given, errors="coerce").notna().all()
+        if words.any() and (column in _NAMES or of_numbers):
             found = listed(map(repr, table[column][words].unique()))
             notes.append(f"{found} taken as missing in column {column!r}")
             table.loc[words, column] = ""
