@@ -143,14 +143,7 @@ def make_listening_test(
     rng = np.random.default_rng(random_state)
     systems = draw_systems(n_systems, rng)
     wishes = draw_prompts(n_prompts, rng)
-    prompts = dict(zip(_numbered("P", n_prompts), [phrase(asked, rng) for asked in wishes], strict=True))
-    clips = pd.DataFrame(
-        [
-            (f"{system}_{number}", f"audio/{system}_{number}.wav", prompt, system)
-            for system, (number, prompt) in product(systems.index, prompts.items())
-        ],
-        columns=["clip_id", "path", "prompt", "system"],
-    ).set_index("clip_id")
+    clips = _list_clips(systems.index, [phrase(asked, rng) for asked in wishes])
     paths = [folder / path for path in clips["path"]]
     strengths = draw_strengths(systems["quality"].to_numpy(), n_prompts, rng)
     tasks = list(product(systems["obedience"], wishes))
@@ -232,6 +225,16 @@ def rate(
     table.insert(0, "rater", names)
     table.insert(1, "clip_id", np.repeat(clip_ids, raters_per_clip))
     return table
+
+
+def _list_clips(systems: pd.Index, prompts: list[str]) -> pd.DataFrame:
+    """Make the clips table, paths relative to its folder; systems outer, prompts inner."""
+    numbered = list(zip(_numbered("P", len(prompts)), prompts, strict=True))
+    rows = [
+        (f"{system}_{number}", f"audio/{system}_{number}.wav", prompt, system)
+        for system, (number, prompt) in product(systems, numbered)
+    ]
+    return pd.DataFrame(rows, columns=["clip_id", "path", "prompt", "system"]).set_index("clip_id")
 
 
 def _numbered(letter: str, n: int) -> list[str]:
