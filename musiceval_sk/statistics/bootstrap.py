@@ -279,11 +279,11 @@ class MetricBootstrap:
         folds = f", mean of {self.n_folds} folds" if self.n_folds > 1 else ""
         table = self.table().set_index(["target", "metric"])[["value", "low", "high", "note"]]
         table = table.droplevel("target") if self.targets == [None] else table
-        figures = table.to_string(float_format="{:.3f}".format, na_rep="-")
+        lines = table.to_string(float_format="{:.3f}".format, na_rep="-").splitlines()
         return (
             f"{counted(self.n_clips, 'clip')} of {counted(self.n_systems, 'system')}{folds}; 95 % intervals: "
-            f"{HOW[self.level]}, {len(self.distribution)} resamples\n{figures}"
-        )
+            f"{HOW[self.level]}, {len(self.distribution)} resamples\n"
+        ) + "\n".join(line.rstrip() for line in lines)
 
     def _place(self, metric: str, target: Any) -> tuple[int, int]:
         if metric not in METRICS:

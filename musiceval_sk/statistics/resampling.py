@@ -247,11 +247,11 @@ class ResampledMetrics:
         for number, group in enumerate(self._groups):
             others = [scores for at, found in enumerate(whole) if at != number for scores in found]
             with np.errstate(invalid="ignore", divide="ignore"):  # a fold whose only system is left out
-                lacking_one = zip(
-                    *([fold.score(draws)[0] for draws in fold.resampling.leaving_out()] for fold in group),
-                    strict=False,
-                )  # folds differ in size
-                rows += [mean_of_defined([*others, *lacking]) for lacking in lacking_one]
+                lacking = [
+                    [fold.score(draws)[0] for draws in fold.resampling.leaving_out()] for fold in group
+                ]
+            # Folds differ in their number of parts where only clips are drawn.
+            rows += [mean_of_defined([*others, *without]) for without in zip(*lacking, strict=False)]
         return np.stack(rows) if rows else np.empty((0, self._n_pairs, len(METRICS)))
 
     def _whole(self) -> list[list[np.ndarray]]:
