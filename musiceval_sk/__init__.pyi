@@ -76,7 +76,6 @@ from .reproduction.run import reproduce as reproduce
 from .scoring.error import assess_error as assess_error
 from .scoring.predict import iter_predictions as iter_predictions
 from .scoring.predict import predict_clips as predict_clips
-from .scoring.result import ClipPredictions as ClipPredictions
 from .statistics.align import select_systems as select_systems
 from .statistics.bootstrap import bootstrap_metrics as bootstrap_metrics
 from .statistics.comparison import compare_predictors as compare_predictors
@@ -92,13 +91,11 @@ from .statistics.scorers import mos_scorer as mos_scorer
 from .statistics.ties import calibrate_ties as calibrate_ties
 from .statistics.ties import pairwise_accuracy as pairwise_accuracy
 from .studies.curve import score_learning_curve as score_learning_curve
-from .studies.curve_result import ScoreLearningCurve as ScoreLearningCurve
-from .studies.leakage import LeakageReport as LeakageReport
 from .studies.leakage import leakage as leakage
 from .studies.leakage import leakage_report as leakage_report
 from .studies.plan import StudyPlan as StudyPlan
 from .studies.result import StudyResult as StudyResult
 from .studies.run import run_study as run_study
+from .studies.splits import OfficialSplit as OfficialSplit
+from .studies.splits import SystemPromptKFold as SystemPromptKFold
 from .studies.splits import make_split as make_split
-from .studies.splitters import OfficialSplit as OfficialSplit
-from .studies.splitters import SystemPromptKFold as SystemPromptKFold

@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from musiceval_sk import ClipEmbedder, MOSRegressor, aggregate_ratings, assess_error, make_listening_test
 from musiceval_sk.estimators.lookup import scaled
-from musiceval_sk.scoring.error import group_parameters, held_out_share
+from musiceval_sk.scoring.error import held_out_share
 from musiceval_sk.scoring.result import summarise
+from musiceval_sk.studies.cell import group_parameters
 
 TARGETS = ["impression", "alignment"]
 

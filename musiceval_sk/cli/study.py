@@ -83,8 +83,7 @@ def study(
     out: Annotated[Path | None, typer.Option(help="Folder for study.csv and study.json.")] = None,
 ) -> None:
     """Cross-validate look-ups, ridge, SVR and MOSRegressor under named splits: all eight metrics, intervals, tests."""
-    from musiceval_sk.studies.file import STUDY_FILES
-    from musiceval_sk.studies.plan import StudyPlan
+    from musiceval_sk.studies.plan import STUDY_FILES, StudyPlan
 
     changes: dict[str, Any] = {}
     if clips.suffix.lower() in STUDY_FILES:

@@ -1,6 +1,5 @@
 """What a reproduction found: Table I on screen, tidy in CSV, whole in JSON."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,11 @@ from typing import Any
 import pandas as pd
 
 from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.studies.result import read_result, write_result
 
 NUMBERS = ("value", "low", "high", "least_of_seeds", "most_of_seeds")
+_FIGURES = ("target", "row", "kind", "metric", *NUMBERS, "split", "source")
+_PREDICTED = ("row", "target", "clip_id", "system", "truth", "prediction")
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,8 @@ class ReproductionResult:
         path : str or Path
             The file; nan is written as null.
         """
-        tables = {
-            name: json.loads(getattr(self, name).to_json(orient="records", double_precision=15))
-            for name in ("table", "predictions")
-        }
-        content = {"about": self.about, "notes": self.notes, **tables}
-        Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        names = ("about", "notes", "table", "predictions")
+        write_result(path, {name: getattr(self, name) for name in names})
 
     @classmethod
     def from_json(cls, path: str | Path) -> "ReproductionResult":
@@ -91,10 +89,17 @@ class ReproductionResult:
         -------
         ReproductionResult
             As it was.
+
+        Raises
+        ------
+        ValueError
+            If the file is no JSON, or lacks a part of a reproduction.
         """
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        table = pd.DataFrame(content["table"]).astype(dict.fromkeys(NUMBERS, float))
-        return cls(table, pd.DataFrame(content["predictions"]), content["notes"], content["about"])
+        parts = {"table": _FIGURES, "predictions": _PREDICTED, "notes": (), "about": ("protocol", "split")}
+        wanted = "reproduction", "what ReproductionResult.to_json wrote"
+        content = read_result(path, parts, *wanted)
+        content["table"] = content["table"].astype(dict.fromkeys(NUMBERS, float))
+        return cls(**{name: content[name] for name in parts})
 
     def __str__(self) -> str:
         sections = [self._section(target) for target in self.table["target"].unique()]

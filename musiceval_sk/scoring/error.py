@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from musiceval_sk.statistics.align import (
     clips_of,
@@ -19,31 +16,10 @@ from musiceval_sk.statistics.align import (
     require_whole,
     systems_in_order,
 )
+from musiceval_sk.studies.cell import group_parameters
 
 FEWEST_SYSTEMS = 5
 _FEWEST_HELD_OUT = 3
-
-
-def group_parameters(model: Any, groups: Any) -> dict[str, Any]:
-    """Name the groups to every step of a pipeline whose ``fit`` asks for them.
-
-    Parameters
-    ----------
-    model : estimator or Pipeline
-        Unfitted.
-    groups : array-like [shape=(n,)] or None
-        System of each clip; None gives no parameters.
-
-    Returns
-    -------
-    dict
-        Keyword arguments for ``model.fit``.
-    """
-    if groups is None:
-        return {}
-    if isinstance(model, Pipeline):
-        return {f"{name}__groups": groups for name, step in model.steps if has_fit_parameter(step, "groups")}
-    return {"groups": groups} if has_fit_parameter(model, "groups") else {}
 
 
 def assess_error(
@@ -104,14 +80,12 @@ def assess_error(
             f"the error on new systems cannot be told from {count}; it takes at least {FEWEST_SYSTEMS} systems"
         )
     n_splits = min(n_splits, count)
-    residuals = pd.DataFrame(np.nan, index=Y.index, columns=Y.columns)
-    for train, test in GroupKFold(n_splits).split(X, groups=systems):
-        fold = clone(model)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the fit on all clips warns of the same
-            fold.fit(X.iloc[train], Y.iloc[train], **group_parameters(fold, systems.iloc[train]))
-        predicted = np.reshape(fold.predict(X.iloc[test]), (len(test), -1))
-        residuals.iloc[test] = Y.iloc[test].to_numpy() - predicted
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the fit on all clips warns of the same
+        predicted = cross_val_predict(
+            model, X, Y, groups=systems, cv=GroupKFold(n_splits), params=group_parameters(model, systems)
+        )
+    residuals = Y - np.reshape(predicted, Y.shape)
     errors = {str(name): _errors(residuals[name], systems) for name in residuals}
     kept = {} if scale is None else {"scale": [float(end) for end in scale]}
     return {"n_systems": int(count), "n_clips": len(Y), "n_splits": n_splits, "targets": errors, **kept}

@@ -11,7 +11,8 @@ from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import counted
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.lookup import scaled
-from musiceval_sk.scoring.error import FEWEST_SYSTEMS, assess_error, group_parameters, held_out_share
+from musiceval_sk.scoring.error import FEWEST_SYSTEMS, assess_error, held_out_share
+from musiceval_sk.studies.cell import group_parameters
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
@@ -111,16 +111,8 @@ def predict_clips(
         tables.append(table)
         if on_batch is not None:
             on_batch(table)
-    result = summarise(
-        pd.concat(tables),
-        scorer.targets,
-        domain=scorer.domain,
-        assessment=scorer.assessment,
-        ranges=scorer.ranges,
-        scale=scorer.scale,
-        skipped=scorer.skipped,
-        alarms=scorer.alarms,
-    )
+    known = {name: getattr(scorer, name) for name in ("domain", "assessment", "ranges", "scale", "skipped")}
+    result = summarise(pd.concat(tables), scorer.targets, **known, alarms=scorer.alarms)
     for warning in result.warnings:
         warnings.warn(warning, UserWarning, stacklevel=2)
     return result
@@ -183,48 +175,38 @@ def iter_predictions(
         warnings.warn(alarm, UserWarning, stacklevel=2)
 
 
-@dataclass
-class _Parts:
-    """A fitted pipeline taken apart."""
-
-    embedder: ClipEmbedder
-    between: list[Any]
-    domain: TrainingDomain | None
-    regressor: Any
-
-
 class _Scorer:
     """A model made ready for this machine; counts what it had to skip."""
 
     def __init__(
-        self,
-        model: Any,
-        cache: str | Path | None,
-        encoder: Encoder | None,
-        n_jobs: int | None,
-        assessment: dict[str, Any] | None,
-        allow_other_encoder: bool,
+        self, model: Any, cache: Any, encoder: Any, n_jobs: int | None, assessment: Any, allow_other: bool
     ):
         about: dict[str, Any] = {}
         if isinstance(model, str | Path):
             content = load_content(model)
             model, about = content["model"], content["about"]
-        self._parts = _take_apart(model)
+        if not isinstance(model, Pipeline) or not isinstance(model[0], ClipEmbedder):
+            raise ModelFileError(
+                f"predicting clips takes a fitted pipeline that begins with ClipEmbedder, got {type(model).__name__}; "
+                "a regressor alone predicts from embeddings: call its predict"
+            )
+        embedder, *self._between, self._regressor = (
+            step for _, step in model.steps if step not in (None, "passthrough")
+        )
         # A copy: the caller's model keeps its own cache and encoder.
-        self._embedder = copy.copy(self._parts.embedder)
+        self._embedder = copy.copy(embedder).set_output(transform="pandas")
         self._embedder.set_params(cache=None if cache is None else str(cache), n_jobs=n_jobs)
-        self._embedder.set_output(transform="pandas")
         if encoder is not None:
             self._embedder.encoder_ = encoder
-        self._allow_other_encoder = allow_other_encoder
+        self._allow_other_encoder = allow_other
         self.alarms: list[str] = []
         with self._other_encoder():
             self._embedder.check_encoder()
-        self.domain = self._parts.domain
+        self.domain = next((step for step in self._between if isinstance(step, TrainingDomain)), None)
         self.assessment = assessment or about.get("assessment")
-        self.ranges = getattr(self._parts.regressor, "target_range_", None)
-        self.scale = (self.assessment or {}).get("scale") or getattr(self._parts.regressor, "scale", None)
-        self.targets = _target_names(self._parts.regressor, about, self.assessment)
+        self.ranges = getattr(self._regressor, "target_range_", None)
+        self.scale = (self.assessment or {}).get("scale") or getattr(self._regressor, "scale", None)
+        self.targets = _target_names(self._regressor, about, self.assessment)
         self.skipped = pd.DataFrame(columns=["path", "reason"])
         # Both for all batches: reading them anew for each would take the longer the more there is.
         self._store = EmbeddingStore(self._embedder.cache)
@@ -235,8 +217,9 @@ class _Scorer:
 
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size!r} must be at least 1")
-        check_clips(clips, columns=self._embedder.input_columns(), filled=True)
-        if "prompt" in self._embedder.input_columns():
+        columns = self._embedder.input_columns()
+        check_clips(clips, columns=columns, filled=True)
+        if "prompt" in columns:
             warn_of_blank_prompts(clips["prompt"], stacklevel=4)
         hidden = None if progress is None else not progress
         with tqdm(total=len(clips), desc="predict", unit="clip", disable=hidden) as bar:
@@ -245,18 +228,16 @@ class _Scorer:
                     batch = clips.iloc[begin : begin + batch_size]
                     table = self._predict(batch)
                     bar.update(len(batch))
-                    if table is not None:
+                    if len(table):
                         yield table
             finally:
                 self._index.save()
+        reasons = listed(self.skipped["reason"])
         if len(self.skipped) == len(clips):
-            raise AudioError(f"none of the clips could be read: {listed(self.skipped['reason'])}")
-        if len(self.skipped):
-            warnings.warn(
-                f"skipped {len(self.skipped)} of {len(clips)} clips: {listed(self.skipped['reason'])}",
-                SkippedWarning,
-                stacklevel=3,
-            )
+            raise AudioError(f"none of the clips could be read: {reasons}")
+        if reasons:
+            counts = f"{len(self.skipped)} of {len(clips)}"
+            warnings.warn(f"skipped {counts} clips: {reasons}", SkippedWarning, stacklevel=3)
 
     @contextmanager
     def _other_encoder(self) -> Iterator[None]:
@@ -270,72 +251,50 @@ class _Scorer:
             if alarm not in self.alarms:
                 self.alarms.append(alarm)
 
-    def _predict(self, clips: pd.DataFrame) -> pd.DataFrame | None:
-        """Embed and predict one batch; None if nothing in it can be read."""
+    def _predict(self, clips: pd.DataFrame) -> pd.DataFrame:
+        """Embed and predict those of a batch that can be read."""
+        shared = {"store": self._store, "file_index": self._index}
         with warnings.catch_warnings():
             # Said once for all batches.
             warnings.simplefilter("ignore", SkippedWarning)
             warnings.filterwarnings("ignore", message=".* clips have no prompt", category=UserWarning)
             X, report = self._embedder.embed(
-                clips,
-                any_encoder=self._allow_other_encoder,
-                progress=False,
-                store=self._store,
-                file_index=self._index,
+                clips, any_encoder=self._allow_other_encoder, progress=False, **shared
             )
         if len(report.skipped):
             self.skipped = pd.concat([self.skipped, report.skipped])
-        if X.empty:
-            return None
-        readable = clips.loc[X.index]
-        table = readable[["system"]].copy() if "system" in readable else pd.DataFrame(index=readable.index)
-        return table.join(self._scores(X)).rename_axis("clip_id")
+        readable = clips.loc[X.index].rename_axis("clip_id").filter(["system"])
+        return readable.join(self._scores(X)) if len(readable) else readable
 
     def _scores(self, X: pd.DataFrame) -> pd.DataFrame:
         """Scores, spread and distance of embedded clips."""
-        index, parts = X.index, self._parts
+        index, regressor = X.index, self._regressor
         measured = pd.DataFrame(index=index)
-        for step in parts.between:
+        for step in self._between:
             if isinstance(step, TrainingDomain):
                 measured = step.measure(X).set_index(index)
             X = step.transform(X)
-        regressor, spread = parts.regressor, None
         if self._allow_other_encoder:
             with self._other_encoder():
                 check_fingerprint(getattr(regressor, "encoder_fingerprint_", None), X)
             getattr(X, "attrs", {}).clear()
-        if _members(regressor) > 1:
-            mean, spread = regressor.predict(X, return_std=True)
+        if isinstance(regressor, MOSRegressor) and len(regressor.coefs_[0][0]) > 1:
+            found = dict(zip(("", "_spread"), regressor.predict(X, return_std=True), strict=True))
         else:
-            mean = regressor.predict(X)
-        columns = dict(zip(self.targets, mean.reshape(len(index), -1).T, strict=True))
-        if spread is not None:
-            names = [f"{target}_spread" for target in self.targets]
-            columns |= dict(zip(names, spread.reshape(len(index), -1).T, strict=True))
-        return pd.DataFrame(columns, index=index).join(measured)
-
-
-def _take_apart(model: Any) -> _Parts:
-    if not isinstance(model, Pipeline) or not isinstance(model[0], ClipEmbedder):
-        raise ModelFileError(
-            f"predicting clips takes a fitted pipeline that begins with ClipEmbedder, got {type(model).__name__}; "
-            "a regressor alone predicts from embeddings: call its predict"
-        )
-    steps = [step for _, step in model.steps if step not in (None, "passthrough")]
-    domain = next((step for step in steps if isinstance(step, TrainingDomain)), None)
-    return _Parts(steps[0], steps[1:-1], domain, steps[-1])
+            found = {"": regressor.predict(X)}
+        shape = (len(index), len(self.targets))
+        tables = [
+            pd.DataFrame(np.reshape(values, shape), index, self.targets).add_suffix(suffix)
+            for suffix, values in found.items()
+        ]
+        return pd.concat([*tables, measured], axis=1)
 
 
 def _target_names(regressor: Any, about: dict[str, Any], assessment: dict[str, Any] | None) -> list[str]:
     """Names of the scores; a regressor of scikit-learn's knows only how many there are."""
-    names = (
-        getattr(regressor, "target_names_", None) or about.get("targets") or (assessment or {}).get("targets")
-    )
+    of_error = (assessment or {}).get("targets")
+    names = getattr(regressor, "target_names_", None) or about.get("targets") or of_error
     if names:
         return list(names)
-    shape = getattr(regressor, "coef_", pd.Series(dtype=float)).shape
+    shape = np.shape(getattr(regressor, "coef_", ()))
     return ["score"] if len(shape) < 2 else [f"target_{i}" for i in range(shape[0])]
-
-
-def _members(regressor: Any) -> int:
-    return len(regressor.coefs_[0][0]) if isinstance(regressor, MOSRegressor) else 1

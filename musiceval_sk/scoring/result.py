@@ -99,22 +99,24 @@ def summarise(
     ClipPredictions
         With the same clips.
     """
-    labels = _labels(clips)
+    labels, ends = _labels(clips), scale or (-np.inf, np.inf)
     systems = pd.DataFrame({"clips": labels.value_counts()})
     for target in targets:
-        systems = systems.join(_intervals(clips[target], labels))
+        drawn = clips[target].groupby(labels)
+        mean, half = drawn.mean(), student_t.ppf((1 + CONFIDENCE) / 2, drawn.count() - 1) * drawn.sem()
+        intervals = {"": mean, "_sampling_low": mean - half, "_sampling_high": mean + half}
         if assessment is not None:
-            margin = error_margin(assessment, target, systems["clips"], confidence=CONFIDENCE)
-            ends = (-np.inf, np.inf) if scale is None else scale
-            middle = systems[target].clip(*ends)
-            systems[f"{target}_raters_low"] = (middle - margin).clip(*ends)
-            systems[f"{target}_raters_high"] = (middle + margin).clip(*ends)
+            margin = error_margin(assessment, target, drawn.count(), confidence=CONFIDENCE)
+            middle = mean.clip(*ends)
+            intervals["_raters_low"] = (middle - margin).clip(*ends)
+            intervals["_raters_high"] = (middle + margin).clip(*ends)
+        systems = systems.join(pd.DataFrame(intervals).add_prefix(target))
     if "sound_far" in clips:
         systems["sound_far"] = clips["sound_far"].groupby(labels).mean()
     systems = systems.sort_values(targets[0], ascending=False).rename_axis("system")
     notes = [
-        _sampling_note(systems, targets, scale),
-        _raters_note(systems, targets, assessment, scale),
+        _sampling_note(systems, targets, ends),
+        _raters_note(systems, targets, assessment, ends),
         _spread_note(clips, targets),
         _distance_note(domain),
     ]
@@ -130,56 +132,38 @@ def _labels(clips: pd.DataFrame) -> pd.Series:
     return names.mask(names == "", "(no system)" if (names != "").any() else _ALL)
 
 
-def _intervals(scores: pd.Series, labels: pd.Series) -> pd.DataFrame:
-    """Mean by system and Student's t interval among its clips; nan for a single clip."""
-    grouped = scores.groupby(labels)
-    count, mean = grouped.count(), grouped.mean()
-    factor = student_t.ppf((1 + CONFIDENCE) / 2, np.maximum(count - 1, 1))
-    half = factor * grouped.std() / np.sqrt(count)
-    name = str(scores.name)
-    return pd.DataFrame(
-        {name: mean, f"{name}_sampling_low": mean - half, f"{name}_sampling_high": mean + half}
-    )
-
-
 def _shown(systems: pd.DataFrame) -> pd.DataFrame:
     """Put each interval into one column, as text."""
-    shown = pd.DataFrame({"clips": systems["clips"]})
-    for column in systems.columns:
-        if column.endswith("_low"):
-            kind = column.removesuffix("_low")
-            low, high = systems[column], systems[f"{kind}_high"]
-            shown[kind] = [
-                "-" if np.isnan(a) else f"{a:.2f} to {b:.2f}" for a, b in zip(low, high, strict=True)
-            ]
-        elif column == "sound_far":
-            shown[column] = [f"{share:.0%}" for share in systems[column]]
-        elif not column.endswith("_high") and column != "clips":
-            shown[column] = systems[column].round(3)
-    return shown
+    shown: dict[str, Any] = {}
+    for column, values in systems.items():
+        name = str(column).removesuffix("_low")
+        if name != column:
+            bounds = zip(values, systems[f"{name}_high"], strict=True)
+            shown[name] = [f"{low:.2f} to {high:.2f}" if low <= high else "-" for low, high in bounds]
+        elif not name.endswith("_high"):
+            shown[name] = values.map("{:.0%}".format) if name == "sound_far" else values.round(3)
+    return pd.DataFrame(shown)
 
 
-def _sampling_note(systems: pd.DataFrame, targets: list[str], scale: tuple[float, float] | None) -> str:
-    single = int((systems["clips"] < 2).sum())
+def _sampling_note(systems: pd.DataFrame, targets: list[str], ends: tuple[float, float]) -> str:
     note = (
         "_sampling: where the mean prediction over all clips that the system could make lies (t interval, 95 %); covers "
         "which clips were drawn, not the model's error"
     )
+    single = int((systems["clips"] < 2).sum())
     note += f"; none for {single} systems of one clip" if single else ""
-    low, high = scale or (-np.inf, np.inf)
     for target in targets:
-        beyond = (systems[f"{target}_sampling_low"] < low) | (systems[f"{target}_sampling_high"] > high)
-        if beyond.any():
-            which = listed(systems.index[beyond])
-            note += f"; of {target} it leaves the raters' scale, {low:g} to {high:g}, for {which}"
+        low, high = systems[f"{target}_sampling_low"], systems[f"{target}_sampling_high"]
+        beyond = systems.index[(low < ends[0]) | (high > ends[1])]
+        if len(beyond):
+            note += (
+                f"; of {target} it leaves the raters' scale, {ends[0]:g} to {ends[1]:g}, for {listed(beyond)}"
+            )
     return note
 
 
 def _raters_note(
-    systems: pd.DataFrame,
-    targets: list[str],
-    assessment: dict[str, Any] | None,
-    scale: tuple[float, float] | None,
+    systems: pd.DataFrame, targets: list[str], assessment: dict[str, Any] | None, ends: tuple[float, float]
 ) -> str:
     if assessment is None:
         return (
@@ -187,20 +171,21 @@ def _raters_note(
             "--assess does, given five systems or more)"
         )
     errors = ", ".join(f"{name} {error['system_rmse']:.2f}" for name, error in assessment["targets"].items())
-    ends = (
-        "may pass the ends of their scale, which is not known"
-        if scale is None
-        else f"ends with their scale, {scale[0]:g} to {scale[1]:g}"
-    )
+    known = np.isfinite(ends[0])
     note = (
         f"_raters: where raters' mean of these clips lies (95 %), from the model's error on {assessment['n_systems']} training "
-        f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training, and {ends}"
+        f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training, and "
     )
-    low, high = scale or (-np.inf, np.inf)
+    note += (
+        f"ends with their scale, {ends[0]:g} to {ends[1]:g}"
+        if known
+        else "may pass the ends of their scale, which is not known"
+    )
     for target in targets:
-        whole = (systems[f"{target}_raters_low"] <= low) & (systems[f"{target}_raters_high"] >= high)
-        if whole.any():
-            which = "all systems" if whole.all() else listed(systems.index[whole])
+        low, high = systems[f"{target}_raters_low"], systems[f"{target}_raters_high"]
+        whole = systems.index[(low <= ends[0]) & (high >= ends[1])]
+        if len(whole):
+            which = "all systems" if len(whole) == len(systems) else listed(whole)
             note += f"; of {target} it is the whole scale, which says nothing, for {which}"
     return note
 
@@ -217,19 +202,20 @@ def _distance_note(domain: Any) -> str:
             "distance from training unknown: the model was saved without TrainingDomain; fit it anew to be warned of clips "
             "that it does not know"
         )
-    reference = next(iter(domain.reference_.values()))
-    n_systems = len(reference.get("medians", ()))
-    left_out = (
-        f"{n_systems} training systems, each left out" if n_systems else "training clips, each left out"
-    )
-    note = f"_far: farther from the training clips than {1 - domain.level:.0%} of the clips of {left_out}"
+    n_systems = len(next(iter(domain.reference_.values())).get("medians", ()))
+    left_out = f"{n_systems} training systems" if n_systems else "training clips"
+    note = f"_far: farther from the training clips than {1 - domain.level:.0%} of the clips of {left_out}, each left out"
     enough = int(np.ceil(1 / domain.level)) - 1
     for part, known in domain.reference_.items():
-        n_known = len(known["distances"])
+        n_known, what = len(known["distances"]), "prompts" if part == "prompt" else "clips"
         if n_known < enough:
-            what = "prompts" if part == "prompt" else "clips"
             note += f"; with {n_known} different training {what} that can never be said of {part}: it takes {enough}"
     return note
+
+
+def _more_than_chance(far: pd.Series, level: float) -> bool:
+    """Whether more are far than may well be by chance."""
+    return bool(far.any()) and binom.sf(far.sum() - 1, len(far), level) <= _ALARM
 
 
 def _far_systems(clips: pd.DataFrame, labels: pd.Series, domain: Any) -> list[str]:
@@ -240,36 +226,31 @@ def _far_systems(clips: pd.DataFrame, labels: pd.Series, domain: Any) -> list[st
             continue
         medians = domain.reference_[part].get("medians", np.zeros(0))
         for system, rows in clips.groupby(labels, sort=True):
-            far = int(rows[f"{part}_far"].sum())
-            if not far or binom.sf(far - 1, len(rows), domain.level) > _ALARM:
-                continue
+            far, n = rows[f"{part}_far"], len(rows)
             beyond = int((medians < rows[f"{part}_distance"].median()).sum())
-            if len(medians) and 1 + len(medians) - beyond > max(1.0, _ALARM * (1 + len(medians))):
+            among_training = len(medians) and 1 + len(medians) - beyond > max(1, _ALARM * (1 + len(medians)))
+            if among_training or not _more_than_chance(far, domain.level):
                 continue
-            found.append(_far_words(str(system), far, len(rows), beyond, len(medians), domain.level))
+            farther = (
+                f", and the middle clip farther than that of {beyond} of {len(medians)} training systems"
+            )
+            found.append(
+                f"{system}: {int(far.sum())} of {n} clips lie farther from the training clips than {1 - domain.level:.0%} of "
+                f"those did when left out (about {domain.level * n:.1f} expected){farther if len(medians) else ''}: the model "
+                "has not heard sounds like these, and its scores for them are guesses"
+            )
     return found
-
-
-def _far_words(system: str, far: int, n: int, beyond: int, n_training: int, level: float) -> str:
-    words = (
-        f"{system}: {far} of {n} clips lie farther from the training clips than {1 - level:.0%} of those did when left out "
-        f"(about {level * n:.1f} expected)"
-    )
-    if n_training:
-        words += f", and the middle clip farther than that of {beyond} of {n_training} training systems"
-    return f"{words}: the model has not heard sounds like these, and its scores for them are guesses"
 
 
 def _far_prompts(clips: pd.DataFrame, domain: Any) -> list[str]:
     if domain is None or "prompt_far" not in clips:
         return []
-    distinct = clips.drop_duplicates("prompt_distance")
-    far = distinct["prompt_far"]
-    if not far.sum() or binom.sf(far.sum() - 1, len(far), domain.level) > _ALARM:
+    far = clips.drop_duplicates("prompt_distance")["prompt_far"]
+    if not _more_than_chance(far, domain.level):
         return []
     return [
         f"{int(far.sum())} of {len(far)} prompts are farther from the training prompts than {1 - domain.level:.0%} of those "
-        f"are from each other, as of clips {listed(distinct.index[far])}: do not trust scores that rest on the prompt, such as "
+        f"are from each other, as of clips {listed(far.index[far])}: do not trust scores that rest on the prompt, such as "
         "alignment"
     ]
 
@@ -277,17 +258,14 @@ def _far_prompts(clips: pd.DataFrame, domain: Any) -> list[str]:
 def _extrapolations(scores: pd.DataFrame, ranges: Any, scale: tuple[float, float] | None) -> list[str]:
     """Say how many predictions lie beyond the scores that training had, and how many beyond those that raters can give."""
     found = []
-    for place, name in enumerate(scores):
-        parts = [off_scale(scores[name], scale)]
-        if ranges is not None:
-            low, high = ranges[place]
-            beyond = int(((scores[name] < low) | (scores[name] > high)).sum())
-            if beyond:
-                parts.insert(
-                    0,
-                    f"{beyond} of {len(scores)} predictions lie outside the scores of training, {low:.2f} to {high:.2f}: "
-                    "these clips may be unlike those that the model knows",
-                )
+    for place, (name, predicted) in enumerate(scores.items()):
+        low, high = (-np.inf, np.inf) if ranges is None else ranges[place]
+        beyond = int(((predicted < low) | (predicted > high)).sum())
+        of_training = (
+            f"{beyond} of {len(scores)} predictions lie outside the scores of training, {low:.2f} to {high:.2f}: "
+            "these clips may be unlike those that the model knows"
+        )
+        parts = [of_training if beyond else "", off_scale(predicted, scale)]
         if any(parts):
             found.append(f"{name}: {'; '.join(filter(None, parts))}")
     return found

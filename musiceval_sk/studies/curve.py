@@ -26,13 +26,13 @@ from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.intervals import interval
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import ResampledMetrics, generators, mean_of_defined
-from musiceval_sk.studies.cells import Inputs, Part, run_fits
+from musiceval_sk.studies.cell import Cell, one_matrix, run_cells
 from musiceval_sk.studies.curve_result import COLUMNS, GROWS, ScoreLearningCurve
 from musiceval_sk.studies.inputs import columns_for, feature_tables, targets_of, usable_clips
 from musiceval_sk.studies.judge import judge
+from musiceval_sk.studies.leakage import describe_split
 from musiceval_sk.studies.result import KINDS, provenance
 from musiceval_sk.studies.splits import Split, make_split
-from musiceval_sk.studies.summary import describe_split
 
 # Smaller parts are not tried unless somebody asks for them.
 _LEAST = {"clips": 10, "systems": 2}
@@ -165,37 +165,34 @@ def score_learning_curve(
     clips, known, targets = _with_scores(clips, grows, ratings, targets, scale, rater)
     systems = systems_if_named(clips)
     metrics = _checked_metrics(metrics, with_systems=systems is not None)
-    seed = int(np.random.default_rng(random_state).integers(2**31))
     split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
-    clips = clips.drop(columns="system", errors="ignore") if systems is None else clips.assign(system=systems)
 
     def prepare(X: Any) -> list[_Target]:
         tables = feature_tables(X, clips)
         if len(tables) > 1:
             raise ValueError(f"a learning curve takes one table of features; got {listed(tables)}")
-        [X] = tables.values()
-        return [_Target(name, clips, X, split, known, grows, sizes) for name in targets]
+        [table] = tables.values()
+        return [_Target(name, clips, systems, table, split, known, grows, sizes) for name in targets]
 
     if callable(X):
         prepare(pd.DataFrame(index=clips.index))
         X = X()
     prepared = prepare(X)
+    seed = int(np.random.default_rng(random_state).integers(2**31))
     cuts = {target.name: target.cuts(n_repeats, seed) for target in prepared}
-    fits = [
-        ({"target": target.name, "model": name, "cut": i, "fold": fold}, ("", model, target.inputs, *given))
+    cells = [
+        Cell({"target": target.name, "model": name, "cut": i, "fold": fold}, model, target.X, *given)
         for target in prepared
         for name, model in models.items()
         for i, cut in enumerate(cuts[target.name])
         for fold, given in enumerate(cut.folds)
     ]
-    predictions = run_fits(fits, None, n_jobs, progress, "learning curve")
-    options: dict[str, Any] = {"metrics": metrics, "n_repeats": n_repeats}
-    options |= {"n_resamples": n_resamples, "confidence": confidence}
-    tables: list[list[dict[str, Any]]] = [[], [], []]
-    for (name, model), found in predictions.groupby(["target", "model"], sort=False):
-        cells = [cell for _, cell in found.groupby("cut", sort=False)]
-        for table, rows in zip(tables, _rows(cuts[name], cells, systems, seed, **options), strict=True):
-            table += [{"target": name, "model": model} | row for row in rows]
+    predictions = run_cells(cells, name="learning curve", n_jobs=n_jobs, progress=progress)
+    tables: tuple[list[dict[str, Any]], ...] = ([], [], [])
+    drawn = _Draws(metrics, n_repeats, n_resamples, confidence)
+    for (target, model), found in predictions.groupby(["target", "model"], sort=False):
+        for table, rows in zip(tables, _rows(cuts[target], found, systems, seed, drawn), strict=True):
+            table += [{"target": target, "model": model} | row for row in rows]
     about = {
         "features": features,
         "split": split.name,
@@ -204,15 +201,15 @@ def score_learning_curve(
         "look_ups": [name for name, model in models.items() if not hears(model)],
         "models": {name: " ".join(repr(model).split()) for name, model in models.items()},
         "random_state": random_state,
+        **drawn._asdict(),
+        **provenance(),
     }
     ceiling = None
     if known is not None:
         among: dict[str, Any] = {"scale": scale, "rater": rater, "confidence": confidence}
         ceiling = human_ceiling(known, clips=clips, targets=targets, **among)
-    scores, steps, notes = (
-        pd.DataFrame(rows, columns=names) for rows, names in zip(tables, COLUMNS, strict=True)
-    )
-    return ScoreLearningCurve(scores, steps, notes, ceiling, about | options | provenance())
+    scores, steps, notes = (pd.DataFrame(rows, columns=of) for rows, of in zip(tables, COLUMNS, strict=True))
+    return ScoreLearningCurve(scores, steps, notes, ceiling, about)
 
 
 def _require_known(what: str, names: Collection[str], known: Collection[str]) -> None:
@@ -309,11 +306,20 @@ def _number(size: int | float, total: int) -> int:
     return max(1, round(size * total)) if _is_share(size) else int(size)
 
 
+class _Draws(NamedTuple):
+    """What is scored, how often training is cut to a size, and how intervals are drawn."""
+
+    metrics: list[str]
+    n_repeats: int
+    n_resamples: int
+    confidence: float
+
+
 class _Cut(NamedTuple):
-    """One size and repeat: what each fold is fitted to and tested on, and what training had of `GROWS` in the mean."""
+    """One size and repeat: scores, groups, training and test rows of each fold, and what training had of `GROWS` in the mean."""
 
     size: Size
-    folds: list[tuple[Part, np.ndarray, np.ndarray]]
+    folds: list[tuple[pd.Series, pd.Series | None, np.ndarray, np.ndarray]]
     had: np.ndarray
 
 
@@ -321,16 +327,16 @@ class _Target:
     """A target with what its cells share: clips, features, folds, sizes and, if given, single ratings."""
 
     def __init__(
-        self, name: str, clips: pd.DataFrame, X: Any, split: Split, ratings: Any, grows: Any, sizes: Any
+        self, name: str, clips: Any, systems: Any, X: Any, split: Split, ratings: Any, grows: Any, sizes: Any
     ):
         self.name = name
         self.clips = usable_clips(clips, {"X": X}, name)
         index = self.clips.index
-        self.inputs = Inputs.of(X.loc[index, columns_for(name, X)])
+        self.X = one_matrix(X.loc[index, columns_for(name, X)])
         self.groups = None if split.inner is None else split.inner.loc[index]
         self.folds = split.folds(self.clips)
-        self.systems = self.clips.get("system")
-        self.ratings, self.counts = ratings, pd.Series(np.nan, index=index)
+        self.systems = None if systems is None else systems.loc[index]
+        self.counts = pd.Series(np.nan, index=index)
         most = {"clips": min(len(train) for train, _ in self.folds)}
         if self.systems is not None:
             most["systems"] = min(self.systems.iloc[train].nunique() for train, _ in self.folds)
@@ -365,7 +371,7 @@ class _Target:
             rows = size.rows(train, self.systems, (*seed, fold))
             given = truth.copy()
             given.iloc[rows] = scores.iloc[rows]
-            folds.append((Part(given, self.groups), rows, test))
+            folds.append((given, self.groups, rows, test))
             n_systems = np.nan if self.systems is None else self.systems.iloc[rows].nunique()
             had.append((len(rows), n_systems, counts.iloc[rows].mean()))
         return _Cut(size, folds, np.mean(had, axis=0))
@@ -380,23 +386,17 @@ def nested_ratings(clip_ids: pd.Series, seed: Sequence[int]) -> np.ndarray:
 
 
 def _rows(
-    cuts: Sequence[_Cut],
-    cells: Sequence[pd.DataFrame],
-    systems: pd.Series | None,
-    seed: int,
-    metrics: Sequence[str],
-    n_repeats: int,
-    n_resamples: int,
-    confidence: float,
+    cuts: Sequence[_Cut], predictions: pd.DataFrame, systems: pd.Series | None, seed: int, options: _Draws
 ) -> tuple[list[dict[str, Any]], ...]:
     """Lay out scores, steps to the next size and notes of one target and model; all sizes share what is resampled."""
+    cells = [cell for _, cell in predictions.groupby("cut", sort=False)]
     labels = None if systems is None else systems.loc[cells[0].index].to_numpy()
     judged = [judge(cell, labels) for cell in cells]
-    found = np.array([[[scores[kind][name] for name in metrics] for kind in KINDS] for scores, _ in judged])
+    found = np.array([[[by[kind][name] for name in options.metrics] for kind in KINDS] for by, _ in judged])
     *rngs, rng = generators(seed, 3)
-    samples = _resampled(cells, labels, metrics, n_resamples, rngs)
+    samples = _resampled(cells, labels, options, rngs)
     samples[:, ~np.isfinite(found)] = np.nan
-    drawn = rng.integers(n_repeats, size=(n_resamples, n_repeats))
+    drawn = rng.integers(options.n_repeats, size=(options.n_resamples, options.n_repeats))
     scores, steps, notes, points = [], [], [], []
     for size in dict.fromkeys(cut.size for cut in cuts):
         repeats = [place for place, cut in enumerate(cuts) if cut.size == size]
@@ -406,40 +406,40 @@ def _rows(
             notes.append(where | {"note": note})
         value, resampled = mean_of_defined(found[repeats]), over_repeats(samples[:, repeats], drawn)
         n_judged = np.isfinite(found[repeats]).sum(axis=0).ravel()
-        estimates = _estimates("score", value, resampled, metrics, confidence)
+        estimates = _estimates("score", value, resampled, options)
         scores += [where | row | {"n_repeats": n} | had for row, n in zip(estimates, n_judged, strict=True)]
         points.append((where, value, resampled))
-    signs = [1 if METRICS[name].greater_is_better else -1 for name in metrics]
+    signs = [1 if METRICS[name].greater_is_better else -1 for name in options.metrics]
     for (start, *before), (end, *after) in itertools.pairwise(points):
         if start["grows"] == end["grows"]:
             gain, resampled = (signs * (b - a) for a, b in zip(before, after, strict=True))
             step = {"grows": end["grows"], "size_from": start["size"], "size_to": end["size"]}
-            steps += [step | row for row in _estimates("gain", gain, resampled, metrics, confidence)]
+            steps += [step | row for row in _estimates("gain", gain, resampled, options)]
     return scores, steps, notes
 
 
 def _estimates(
-    name: str, values: np.ndarray, samples: np.ndarray, metrics: Sequence[str], confidence: float
+    name: str, values: np.ndarray, samples: np.ndarray, options: _Draws
 ) -> Iterator[dict[str, Any]]:
     """Give a figure of each kind and metric with its interval."""
-    for (k, kind), (m, metric) in itertools.product(enumerate(KINDS), enumerate(metrics)):
-        value = values[k, m]
-        low, high = interval("percentile", samples[:, k, m], value, np.empty(0), "difference", confidence)
+    for (k, kind), (m, metric) in itertools.product(enumerate(KINDS), enumerate(options.metrics)):
+        value, drawn = values[k, m], samples[:, k, m]
+        low, high = interval("percentile", drawn, value, np.empty(0), "difference", options.confidence)
         yield {"metric": metric, "kind": kind, name: value, "low": low, "high": high}
 
 
 def _resampled(
-    cells: Sequence[pd.DataFrame], labels: Any, metrics: Sequence[str], n_resamples: int, rngs: Sequence[Any]
+    cells: Sequence[pd.DataFrame], labels: Any, options: _Draws, rngs: Sequence[Any]
 ) -> np.ndarray:
     """Both kinds of score in resamples of test systems [shape=(n_resamples, n_cells, 2, n_metrics)]."""
     judged = [(cell["truth"].to_numpy(), cell["prediction"].to_numpy()) for cell in cells]
     folds = cells[0]["fold"].to_numpy()
-    pooled = ResampledMetrics(judged, labels, "systems", metrics).draw(n_resamples, rngs[0], None)
-    folded = pooled
+    pooled = ResampledMetrics(judged, labels, "systems", options.metrics)
+    samples = [pooled.draw(options.n_resamples, rngs[0], None)] * 2
     if np.ptp(folds) > 0:
-        by_fold = ResampledMetrics(judged, labels, "systems", metrics, folds)
-        folded = by_fold.draw(n_resamples, rngs[1], None)
-    return np.stack([pooled, folded], axis=2)[..., [list(METRICS).index(name) for name in metrics]]
+        folded = ResampledMetrics(judged, labels, "systems", options.metrics, folds)
+        samples[1] = folded.draw(options.n_resamples, rngs[1], None)
+    return np.stack(samples, axis=2)[..., [list(METRICS).index(name) for name in options.metrics]]
 
 
 def over_repeats(samples: np.ndarray, drawn: np.ndarray) -> np.ndarray:

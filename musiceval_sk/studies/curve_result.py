@@ -85,13 +85,13 @@ class ScoreLearningCurve:
         ValueError
             If there is no such row.
         """
-        grows, kind = grows or self.table["grows"].iloc[0], kind or self.kind
-        wanted = {"target": target, "metric": metric, "grows": grows, "kind": kind}
+        wanted = {"target": target, "metric": metric}
+        wanted |= {"grows": grows or self.table["grows"].iloc[0], "kind": kind or self.kind}
         rows = self.table[(self.table[list(wanted)] == pd.Series(wanted)).all(axis=1)]
         if rows.empty:
             there = "; ".join(f"{name}: {listed(self.table[name].unique())}" for name in wanted)
             raise ValueError(
-                f"there is no {metric} of {target!r}, {kind}, as {grows} grow; there are {there}"
+                f"there is no {metric} of {target!r}, {wanted['kind']}, as {wanted['grows']} grow; there are {there}"
             )
         return rows.reset_index(drop=True)
 

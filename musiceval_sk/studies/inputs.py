@@ -19,33 +19,15 @@ from musiceval_sk.studies.result import NO_FEATURES
 
 def check_run(n_resamples: int, random_state: int | None, memory: Any) -> None:
     """Refuse settings of a study that would fail only after all models were fitted."""
-    for name, value in (("n_resamples", n_resamples), ("random_state", random_state)):
-        if value is not None and value < 0:
-            raise ValueError(f"{name}={value} must be 0 or more")
+    for name, value in {"n_resamples": n_resamples, "random_state": random_state or 0}.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{name}={value!r} must be 0 or more, and a whole number")
     if isinstance(memory, str | Path) and Path(memory).is_file():
         raise ValueError(f"{memory}: is a file; memory is a folder")
 
 
 def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list[str]:
-    """Name the score columns to predict.
-
-    Parameters
-    ----------
-    clips : pandas.DataFrame
-        Clips table.
-    targets : str, sequence of str or None
-        Those asked for; None for those of impression and alignment that are there.
-
-    Returns
-    -------
-    list of str
-        At least one.
-
-    Raises
-    ------
-    ClipsTableError
-        If there is none, or the table lacks one.
-    """
+    """Name the score columns to predict: those asked for, else those of impression and alignment that are there."""
     targets = [targets] if isinstance(targets, str) else targets
     chosen = list(targets or [name for name in TARGETS if name in clips])
     check_clips(clips, columns=chosen)
@@ -58,78 +40,34 @@ def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list
 
 
 def feature_tables(X: Any, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Make tables by clip id of whatever features are given.
-
-    Parameters
-    ----------
-    X : pandas.DataFrame, array-like [shape=(n_clips, n_features)] or mapping of str to such
-        Features; rows of an array are those of the clips table.
-    clips : pandas.DataFrame
-        Clips table.
-
-    Returns
-    -------
-    dict of str to pandas.DataFrame
-        By name, ``X`` where none is given.
-
-    Raises
-    ------
-    ClipsTableError
-        If a table repeats a clip id.
-    ValueError
-        If there is no table, an array has another number of rows, or a name is taken.
-    """
+    """Make tables by clip id of whatever features are given; the name is ``X`` where none is."""
     named = X if isinstance(X, Mapping) else {"X": X}
     if not named:
         raise ValueError("X is an empty mapping; give at least one table of features")
     if NO_FEATURES in named:
         raise ValueError(f"features cannot be called {NO_FEATURES!r}: it stands for models that hear nothing")
-    tables = {str(name): _as_table(table, clips) for name, table in named.items()}
-    for name, table in tables.items():
-        if not table.index.is_unique:
+    tables = {}
+    for name, table in named.items():
+        if not isinstance(table, pd.DataFrame):
+            matrix = np.asarray(table)
+            if matrix.ndim != 2 or len(matrix) != len(clips):
+                raise ValueError(
+                    f"X has shape {matrix.shape}; expected a DataFrame by clip id, or one row for each of {len(clips)} clips"
+                )
+            table = pd.DataFrame(matrix, index=clips.index)
+        elif not table.index.is_unique:
+            repeated = table.index[table.index.duplicated()].unique()
             which = f"X[{name!r}]" if isinstance(X, Mapping) else "X"
-            raise ClipsTableError(
-                f"{which} repeats clip ids: {listed(table.index[table.index.duplicated()].unique())}"
-            )
+            raise ClipsTableError(f"{which} repeats clip ids: {listed(repeated)}")
+        tables[str(name)] = under_ids_of(clips.index, table)
     return tables
 
 
-def _as_table(X: Any, clips: pd.DataFrame) -> pd.DataFrame:
-    if isinstance(X, pd.DataFrame):
-        return under_ids_of(clips.index, X) if X.index.is_unique else X
-    matrix = np.asarray(X)
-    if matrix.ndim != 2 or len(matrix) != len(clips):
-        raise ValueError(
-            f"X has shape {matrix.shape}; expected a DataFrame by clip id, or one row for each of {len(clips)} clips"
-        )
-    return pd.DataFrame(matrix, index=clips.index)
-
-
 def usable_clips(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: str) -> pd.DataFrame:
-    """Keep the clips that have a score and stand in every table of features, with a warning if that leaves some out.
-
-    Parameters
-    ----------
-    clips : pandas.DataFrame
-        Clips table.
-    tables : dict of str to pandas.DataFrame
-        Features by clip id.
-    target : str
-        The score.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of the clips table.
-
-    Raises
-    ------
-    ClipsTableError
-        If no clip is left.
-    """
-    usable = clips[target].notna().to_numpy()
+    """Keep the clips that have a score and stand in every table of features, with a warning if that leaves some out."""
+    usable = clips[target].notna()
     for table in tables.values():
-        usable = usable & clips.index.isin(table.index)
+        usable &= clips.index.isin(table.index)
     if not usable.any():
         near = "".join(near_misses(clips.index, table.index) for table in tables.values())
         raise ClipsTableError(f"no clip has both features and a score of {target!r}{near}")
@@ -144,18 +82,5 @@ def usable_clips(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: s
 
 
 def columns_for(target: str, X: pd.DataFrame) -> list[str]:
-    """Columns that a target may use: see `default_columns`.
-
-    Parameters
-    ----------
-    target : str
-        The score.
-    X : pandas.DataFrame
-        Features.
-
-    Returns
-    -------
-    list of str
-        Names of columns.
-    """
+    """List the columns that a target may use, see `default_columns`."""
     return list(X.columns[default_columns(target, X.columns)])

@@ -1,6 +1,7 @@
 """What training and test share: systems, prompts, clips and sounds."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore, default_store_path
+from musiceval_sk.studies.splits import Fold, Split
 
 _LABELS = ("system", "prompt")
 _COLUMNS = ["in_train", "in_test", "shared", "test_clips", "share", "examples"]
@@ -49,7 +51,7 @@ class LeakageReport:
     __repr__ = __str__
 
 
-def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def leakage(clips: pd.DataFrame, folds: list[Fold]) -> dict[str, float]:
     """Measure what training and test share.
 
     Parameters
@@ -73,15 +75,53 @@ def leakage(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> 
     return shares_with_training(clips, folds)
 
 
-def shares_with_training(clips: pd.DataFrame, folds: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def shares_with_training(clips: pd.DataFrame, folds: list[Fold]) -> dict[str, float]:
     """Measure without a warning: who calls has named the clips without a system."""
-    shares = {}
-    for column in _LABELS:
-        labels = _labels(clips, column)
-        if labels is not None:
-            known = [_known(labels.iloc[train], labels.iloc[test]) for train, test in folds]
-            shares[column] = float(np.concatenate(known).mean())
-    return shares
+    labels = {column: _labels(clips, column) for column in _LABELS}
+    return {
+        column: float(np.concatenate([_known(of.iloc[train], of.iloc[test]) for train, test in folds]).mean())
+        for column, of in labels.items()
+        if of is not None
+    }
+
+
+def describe_split(
+    split: Split, parts: dict[str, tuple[pd.DataFrame, list[Fold]]], systems: pd.Series | None
+) -> dict[str, Any]:
+    """Say what a split means, what training and test share in it, and how many clips and systems were tested.
+
+    Parameters
+    ----------
+    split : Split
+        The split.
+    parts : dict of str to (pandas.DataFrame, list of (np.ndarray, np.ndarray))
+        The clips and folds of each target.
+    systems : pandas.Series or None
+        The system of each clip, where every clip has one.
+
+    Returns
+    -------
+    dict
+        ``meaning``, ``folds``, ``shared_with_training`` (of the first target) and ``targets``: the number of ``clips`` and
+        ``systems`` tested, and ``least_systems_in_a_fold``, 0 where not every clip names its system.
+    """
+    targets = {}
+    for target, (clips, folds) in parts.items():
+        tested = [clips.index[test] for _, test in folds]
+        counts = [0] if systems is None else [systems[ids].nunique() for ids in tested]
+        ids = tested[0].append(tested[1:]).unique()
+        targets[target] = {
+            "clips": len(ids),
+            "systems": 0 if systems is None else systems[ids].nunique(),
+            "least_systems_in_a_fold": min(counts),
+        }
+    clips, folds = next(iter(parts.values()))
+    return {
+        "meaning": split.meaning,
+        "folds": len(folds),
+        "shared_with_training": shares_with_training(clips, folds),
+        "targets": targets,
+    }
 
 
 def leakage_report(
@@ -123,27 +163,31 @@ def leakage_report(
     """
     for table in (train, test):
         check_clips(table)
-    rows: dict[str, list[object]] = {}
+    rows: dict[str, list[Any]] = {}
     notes = []
     for column in _LABELS:
         ours, theirs = _labels(train, column), _labels(test, column)
         if ours is None or theirs is None:
             notes.append(f"{column}s were not compared: no {column} is named in both tables")
-        else:
-            rows[column] = _compare(ours, theirs)
-            for labels, name in ((ours, "training"), (theirs, "test")):
-                nameless = labels.index[labels == ""]
-                if len(nameless):
-                    notes.append(
-                        f"{len(nameless)} {name} clips name no {column} and share none: {listed(nameless)}"
-                    )
-    rows["clip"] = _compare(*(_ids(table) for table in (train, test)))
+            continue
+        rows[column] = _compare(ours, theirs)
+        for labels, name in ((ours, "training"), (theirs, "test")):
+            nameless = labels.index[labels == ""]
+            if len(nameless):
+                notes.append(
+                    f"{len(nameless)} {name} clips name no {column} and share none: {listed(nameless)}"
+                )
+    rows["clip"] = _compare(*(table.index.to_series().map(bare) for table in (train, test)))
     pairs = pd.DataFrame(columns=["train_clip", "test_clip"])
     if "path" in train and "path" in test:
         path = store.path if isinstance(store, EmbeddingStore) else store or default_store_path()
         index = FileIndex.beside(path)
         keys = [_digests(table, index, notes, name) for table, name in ((train, "training"), (test, "test"))]
-        pairs = _same_sounds(*keys)
+        ours, theirs = (
+            of[of != ""].rename("key").rename_axis(name).reset_index()
+            for of, name in zip(keys, pairs, strict=True)
+        )
+        pairs = ours.merge(theirs, on="key")[list(pairs)]
         rows["sound"] = _compare(*keys)[:-1] + [listed(f"{a} = {b}" for a, b in pairs.to_numpy())]
     else:
         notes.append("sounds were not compared: no column 'path' in both tables")
@@ -163,7 +207,7 @@ def _known(train: pd.Series, test: pd.Series) -> np.ndarray:
     return (test.isin(set(train)) & (test != "")).to_numpy()
 
 
-def _compare(train: pd.Series, test: pd.Series) -> list[object]:
+def _compare(train: pd.Series, test: pd.Series) -> list[Any]:
     """Count labels and the test clips that training knew."""
     ours, theirs = (set(labels) - {""} for labels in (train, test))
     shared = sorted(ours & theirs)
@@ -172,22 +216,9 @@ def _compare(train: pd.Series, test: pd.Series) -> list[object]:
     return [len(ours), len(theirs), len(shared), known, share, listed(shared)]
 
 
-def _ids(clips: pd.DataFrame) -> pd.Series:
-    return pd.Series([bare(clip) for clip in clips.index], index=clips.index, dtype=object)
-
-
 def _digests(clips: pd.DataFrame, index: FileIndex, notes: list[str], name: str) -> pd.Series:
     """Digest every sound, "" for those that cannot be read."""
     keys, unreadable = index.keys(sounds_of(clips))
     if len(unreadable):
         notes.append(f"{len(unreadable)} sounds of {name} cannot be read: {listed(unreadable.index)}")
     return keys.map(bytes.hex).reindex(clips.index, fill_value="")
-
-
-def _same_sounds(train: pd.Series, test: pd.Series) -> pd.DataFrame:
-    """Pair the clips whose sounds have the same bytes."""
-    ours, theirs = (
-        pd.DataFrame({name: labels.index, "key": labels.to_numpy()})[labels.to_numpy() != ""]
-        for name, labels in (("train_clip", train), ("test_clip", test))
-    )
-    return ours.merge(theirs, on="key")[["train_clip", "test_clip"]]

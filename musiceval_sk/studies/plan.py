@@ -1,32 +1,34 @@
 """A study as a plan: where clips and scores lie, which features, models and splits to compare; from a file or from Python."""
 
+import difflib
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from sklearn.utils import all_estimators
 
+from musiceval_sk._ids import id_texts
+from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
-from musiceval_sk.estimators.lookup import default_models, look_ups
+from musiceval_sk.datasets.readers import check_scale, read_table
+from musiceval_sk.estimators.lookup import default_models, look_ups, scaled
+from musiceval_sk.estimators.regressor import MOSRegressor
+from musiceval_sk.exceptions import AudioError, ClipsTableError
 from musiceval_sk.ratings.scored import load_scored_clips, single_ratings
-from musiceval_sk.studies.features import embed_features, read_features
-from musiceval_sk.studies.file import (
-    mapping_of,
-    read_study_file,
-    refuse_unknown,
-    resolved,
-    scale_of,
-)
 from musiceval_sk.studies.inputs import check_run, targets_of
-from musiceval_sk.studies.models import make_model
 from musiceval_sk.studies.result import StudyResult
 from musiceval_sk.studies.run import run_study
 from musiceval_sk.studies.splits import make_split
 
+STUDY_FILES = (".toml", ".yaml", ".yml")
 _PATHS = ("clips", "ratings", "prompts", "cache", "memory")
 _FEATURE_PATHS = ("table", "checkpoint", "tokenizer")
-_WHOLE_NUMBERS = {"n_splits", "n_resamples"}
+_OWN = ("encoder", "modality", "pooling")
+_OF_RUN_STUDY = ("n_splits", "random_state", "scale", "n_resamples", "memory", "n_jobs")
 
 
 @dataclass(frozen=True)
@@ -104,29 +106,22 @@ class StudyPlan:
             If the file is neither, cannot be read, or has keys that mean nothing.
         """
         path = Path(path)
-        content = read_study_file(path)
-        names = [one.name for one in fields(cls)]
-        refuse_unknown(content, names, f"{path}:")
+        content = _resolved(_read_toml_or_yaml(path), _PATHS, path.parent, f"{path}")
+        _refuse_unknown(content, [one.name for one in fields(cls)], f"{path}:")
         if "clips" not in content:
             raise ValueError(
                 f'{path}: names no clips; give clips = "clips.csv", a folder, or MusicEval\'s folder'
             )
-        content = {
-            key: resolved(value, path.parent) if key in _PATHS else value for key, value in content.items()
-        }
         if "features" in content:
             content["features"] = {
-                name: {
-                    key: resolved(value, path.parent) if key in _FEATURE_PATHS else value
-                    for key, value in given.items()
-                }
-                for name, given in mapping_of(content["features"], f"{path}: features").items()
+                name: _resolved(given, _FEATURE_PATHS, path.parent, f"{path}: features {name!r}")
+                for name, given in _mapping(content["features"], f"{path}: features").items()
             }
-        for key in _WHOLE_NUMBERS & content.keys():
-            if not isinstance(content[key], int):
+        for key in ("n_splits", "n_resamples"):
+            if not isinstance(content.get(key, 1), int):
                 raise ValueError(f"{path}: {key} = {content[key]!r} must be a whole number")
         if "scale" in content:
-            content["scale"] = scale_of(content["scale"], f"{path}:")
+            content["scale"] = _scale(content["scale"], path)
         return cls(**content)
 
     def feature_sets(self) -> dict[str, dict[str, Any]]:
@@ -144,7 +139,7 @@ class StudyPlan:
         """
         sets: dict[str, dict[str, Any]] = {}
         for name, given in self.features.items():
-            given = dict(mapping_of(given, f"features {name!r}"))
+            given = dict(_mapping(given, f"features {name!r}"))
             if ("encoder" in given) == ("table" in given):
                 raise ValueError(
                     f"features {name!r} must name either an encoder or a table; it has {listed(given) or 'nothing'}"
@@ -179,14 +174,8 @@ class StudyPlan:
             If clips cannot be read, or have no scores.
         """
         check_run(self.n_resamples, self.random_state, self.memory)
-        clips = load_scored_clips(
-            self.clips,
-            ratings=self.ratings,
-            targets=self.targets,
-            pattern=self.pattern,
-            prompts=self.prompts,
-            scale=self.scale,
-        )
+        read = ("ratings", "targets", "pattern", "prompts", "scale")
+        clips = load_scored_clips(self.clips, **{name: getattr(self, name) for name in read})
         targets = targets_of(clips, self.targets)
         models = self.models_for(clips)
         splits = [self.cv] if isinstance(self.cv, str) else list(self.cv)
@@ -194,22 +183,21 @@ class StudyPlan:
             make_split(name, clips, n_splits=self.n_splits, random_state=self.random_state)
         tables, described = {}, {}
         for name, given in self.feature_sets().items():
-            tables[name], described[name] = self._features(given, clips)
+            tables[name], described[name] = (
+                read_features(given["table"])
+                if "table" in given
+                else embed_features(clips, given, cache=self.cache, n_jobs=self.n_jobs)
+            )
         return run_study(
             clips,
             tables,
             models,
             splits,
             targets=targets,
-            n_splits=self.n_splits,
-            random_state=self.random_state,
             features=described,
             ratings=single_ratings(self.clips, self.ratings),
-            scale=self.scale,
-            n_resamples=self.n_resamples,
-            memory=self.memory,
-            n_jobs=self.n_jobs,
             progress=progress,
+            **{name: getattr(self, name) for name in _OF_RUN_STUDY},
         )
 
     def models_for(self, clips: pd.DataFrame) -> dict[str, Any]:
@@ -230,25 +218,168 @@ class StudyPlan:
         ValueError
             If a name, estimator or parameter is unknown.
         """
-        known = default_models(clips, random_state=self.random_state)
-        models = look_ups(clips)
+        known, models = default_models(clips, random_state=self.random_state), look_ups(clips)
         if self.models is None:
             return known
         if isinstance(self.models, Mapping):
-            return models | {
-                name: make_model(name, given, self.random_state) for name, given in self.models.items()
-            }
-        hearing = [name for name in known if name not in models]
+            made = {name: _model(name, given, self.random_state) for name, given in self.models.items()}
+            return models | made
         for name in [self.models] if isinstance(self.models, str) else self.models:
             if name not in known:
+                choice = ", ".join(one for one in known if one not in look_ups(clips))
                 raise ValueError(
-                    f"unknown model {name!r}; choose from {', '.join(hearing)}, or describe it by its estimator"
+                    f"unknown model {name!r}; choose from {choice}, or describe it by its estimator"
                 )
             models[name] = known[name]
         return models
 
-    def _features(self, given: dict[str, Any], clips: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-        """Read or compute one table of features, and say what it is; clips whose sound cannot be read are not in it."""
-        if "table" in given:
-            return read_features(given["table"])
-        return embed_features(clips, given, cache=self.cache, n_jobs=self.n_jobs)
+
+def read_features(path: str | Path) -> tuple[pd.DataFrame, str]:
+    """Read vectors from a table, and say what they are.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV, TSV or JSON Lines with a column ``clip_id``; all others are numbers.
+
+    Returns
+    -------
+    (pandas.DataFrame, str)
+        Vectors by clip id, and a description.
+
+    Raises
+    ------
+    ClipsTableError
+        If there is no such column, or a cell is no number.
+    """
+    table = read_table(path)
+    if "clip_id" not in table:
+        raise ClipsTableError(f"{path}: has no column 'clip_id'; found {listed(table.columns)}")
+    cells = table.drop(columns="clip_id").apply(pd.to_numeric, errors="coerce")
+    broken = cells.isna().any(axis=1)
+    if broken.any():
+        raise ClipsTableError(
+            f"{path}: lines without a number in every column: {listed(table.index[broken])}"
+        )
+    return cells.set_axis(pd.Index(id_texts(table["clip_id"]), name="clip_id")).astype(float), f"table {path}"
+
+
+def embed_features(
+    clips: pd.DataFrame, given: Mapping[str, Any], *, cache: Any, n_jobs: int | None
+) -> tuple[pd.DataFrame, str]:
+    """Embed the clips that can be read, and say with what.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        Clips table.
+    given : mapping
+        ``encoder``, ``pooling``, ``modality`` and the encoder's options.
+    cache : str, Path or None
+        Embedding store.
+    n_jobs : int or None
+        Processes.
+
+    Returns
+    -------
+    (pandas.DataFrame, str)
+        Vectors by clip id, and encoder, fingerprint and pooling in words.
+
+    Raises
+    ------
+    AudioError
+        If no clip can be read.
+    """
+    from musiceval_sk.features.embedder import ClipEmbedder
+
+    own = {key: value for key, value in given.items() if key in _OWN}
+    options = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in given.items()
+        if key not in own
+    }
+    places: dict[str, Any] = {"cache": None if cache is None else str(cache), "n_jobs": n_jobs}
+    embedder = ClipEmbedder(**own, **places, encoder_options=options or None).fit(clips)
+    table, _ = embedder.embed(clips)
+    if table.empty:
+        raise AudioError("none of the clips could be read")
+    words = ", ".join(
+        f"{modality} {description['name']} ({embedder.encoder_.fingerprint_of(modality)})"
+        for modality, description in embedder.description_.items()
+    )
+    return table, f"{words}; pooling {embedder.pooling}"
+
+
+def _model(name: str, given: Any, random_state: int | None) -> Any:
+    """Make an estimator by the name of its class, with its parameters; the study's seed where none is given."""
+    given = dict(_mapping(given, f"model {name!r}"))
+    if "estimator" not in given:
+        raise ValueError(f'model {name!r} names no estimator; give estimator = "Ridge", "MOSRegressor", ...')
+    kind, is_scaled = given.pop("estimator"), given.pop("scaled", True)
+    known = dict(all_estimators(type_filter="regressor")) | {"MOSRegressor": MOSRegressor}
+    if kind not in known:
+        close = difflib.get_close_matches(kind, known)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(
+            f"model {name!r}: unknown estimator {kind!r}; take MOSRegressor or a regressor of scikit-learn{hint}"
+        )
+    # A scale is said where scores must not leave it; the study may be of any.
+    made = MOSRegressor(scale=None) if kind == "MOSRegressor" else known[kind]()
+    parameters = made.get_params()
+    _refuse_unknown(given, list(parameters), f"model {name!r}:")
+    if "random_state" in parameters:
+        given.setdefault("random_state", random_state)
+    made.set_params(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    )
+    made._validate_params()
+    return scaled(made) if is_scaled else made
+
+
+def _read_toml_or_yaml(path: Path) -> Any:
+    if path.suffix.lower() not in STUDY_FILES:
+        raise ValueError(f"{path}: a study file is one of {', '.join(STUDY_FILES)}")
+    if path.suffix.lower() == ".toml":
+        parse = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads
+    else:
+        parse = import_optional("yaml", extra="yaml", purpose="A study file in YAML").safe_load
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # each parser has errors of its own
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    return content
+
+
+def _scale(value: Any, path: Path) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or [isinstance(end, int | float) for end in value] != [True, True]:
+        raise ValueError(
+            f"{path}: scale = {value!r} must be the lowest and the highest score, such as [1, 5]"
+        )
+    check_scale(value)
+    return value[0], value[1]
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must hold names and values, got {type(value).__name__}")
+    return value
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{where} unknown key {key!r}{hint} Known are {', '.join(known)}")
+
+
+def _resolved(given: Any, paths: Sequence[str], folder: Path, where: str) -> dict[str, Any]:
+    """Take paths as relative to the study file; ``~`` is one's home."""
+    found = {
+        name: path for name, path in _mapping(given, where).items() if name in paths and path is not None
+    }
+    return {**given, **{name: str(folder / Path(path).expanduser()) for name, path in found.items()}}

@@ -1,25 +1,35 @@
-"""What a study found: tables, CSV and JSON."""
+"""What a study found: tables, CSV and JSON, and all of it in words."""
 
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed, off_scale
+from musiceval_sk._text import counted, listed, off_scale
 from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
 
 POOLED, MEAN_OF_FOLDS = KINDS = ("pooled", "mean of folds")
 NO_FEATURES = "none"
+FEW_SYSTEMS = 10
 NOTED = ["split", "target", "features", "model", "note"]
 COMPARED = ["split", "target", "kind", "metric", "features_a", "model_a", "features_b", "model_b"]
 COMPARED += ["value_a", "value_b", "difference", "low", "high", "p_value", "p_holm", "n", "note"]
+PREDICTED = ["split", "target", "features", "model", "fold", "clip_id", "truth", "prediction"]
+_TABLES = {
+    "scores": [*NOTED[:-1], "kind", *METRICS],
+    "predictions": PREDICTED,
+    "notes": NOTED,
+    "comparisons": COMPARED,
+}
 _PACKAGES = ("musiceval_sk", "scikit-learn", "torch", "numpy", "scipy", "pandas")
-_TABLES = ("scores", "predictions", "notes", "comparisons")
 
 
 @dataclass(frozen=True)
@@ -104,13 +114,37 @@ class StudyResult:
         ValueError
             As of `table`.
         """
-        split = self.split_named(split)
         if target not in self.targets:
             raise ValueError(f"unknown target {target!r}; the study has {listed(self.targets)}")
-        found = self.scores
-        chosen = found[(found["split"] == split) & (found["target"] == target) & (found["kind"] == kind)]
+        found = self.part("scores", target, split)
+        chosen = found[found["kind"] == kind]
         names = pd.Index(self.predictor_names(chosen["features"], chosen["model"]), name="model")
         return chosen.drop(columns=["split", "target", "kind"]).set_axis(names)
+
+    def part(self, table: str, target: str, split: str | None = None) -> pd.DataFrame:
+        """Rows of one of the tables about a target under a split.
+
+        Parameters
+        ----------
+        table : {"scores", "predictions", "notes", "comparisons"}
+            Name of the table.
+        target : str
+            Name of the target.
+        split : str, default=None
+            Name of the split; needed where there are several.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With all columns.
+
+        Raises
+        ------
+        ValueError
+            If the split is unknown, or none is named where there are several.
+        """
+        found, split = getattr(self, table), self.split_named(split)
+        return found[(found["split"] == split) & (found["target"] == target)]
 
     def interval(
         self,
@@ -142,7 +176,7 @@ class StudyResult:
             Bounds, as those of `bootstrap_metrics`; nan where the score is undefined or perfect, or nothing was resampled.
         """
         row = self.rows(target, kind, split=split).loc[predictor]
-        return float(row.get(f"{metric}_low", float("nan"))), float(row.get(f"{metric}_high", float("nan")))
+        return float(row.get(f"{metric}_low", np.nan)), float(row.get(f"{metric}_high", np.nan))
 
     def predictor_names(self, features: pd.Series, models: pd.Series) -> list[str]:
         """Name predictors: by model, and by features where the study has several and the model hears them.
@@ -221,11 +255,7 @@ class StudyResult:
         path : str or Path
             The file; nan is written as null.
         """
-        tables = {
-            name: json.loads(getattr(self, name).to_json(orient="records", double_precision=15))
-            for name in _TABLES
-        }
-        Path(path).write_text(json.dumps({"about": self.about, **tables}, indent=1, ensure_ascii=False))
+        write_result(path, {"about": self.about} | {name: getattr(self, name) for name in _TABLES})
 
     @classmethod
     def from_json(cls, path: str | Path) -> "StudyResult":
@@ -240,23 +270,20 @@ class StudyResult:
         -------
         StudyResult
             As it was.
+
+        Raises
+        ------
+        ValueError
+            If the file is no JSON, or lacks a part of a study.
         """
-        content = json.loads(Path(path).read_text())
-        scores = pd.DataFrame(content["scores"])
-        scores = scores.astype({name: float for name in scores if str(name).startswith(tuple(METRICS))})
+        wanted = "study", "the study.json that musiceval study --out, or StudyResult.to_json, wrote"
+        content = read_result(path, {**_TABLES, "about": ["splits", "inputs", "features"]}, *wanted)
+        scores = content["scores"]
+        numbers = {name: float for name in scores if str(name).startswith(tuple(METRICS))}
         return cls(
-            scores,
-            pd.DataFrame(content["predictions"]),
-            pd.DataFrame(content["notes"], columns=NOTED),
-            pd.DataFrame(content["comparisons"], columns=COMPARED),
-            content["about"],
+            scores.astype(numbers),
+            *(content[name] for name in ("predictions", "notes", "comparisons", "about")),
         )
-
-    def __str__(self) -> str:
-        """All tables as text, each split with what it shares between training and test."""
-        from musiceval_sk.studies.text import study_text
-
-        return study_text(self)
 
     def cautions(self, target: str, split: str | None = None) -> list[str]:
         """Say what the S metrics of a table cannot show, and which predictors leave the raters' scale.
@@ -273,19 +300,35 @@ class StudyResult:
         list of str
             Sentences; none where nothing stands in the way.
         """
-        from musiceval_sk.studies.text import cautions
-
-        split = self.split_named(split)
-        described = self.about["splits"][split]
-        made = self.predictions[(self.predictions["target"] == target) & (self.predictions["split"] == split)]
+        made = self.part("predictions", target, split)
         names = pd.Index(self.predictor_names(made["features"], made["model"]))
-        found = (
-            made.set_index("clip_id")["prediction"]
-            .groupby(names, sort=False)
-            .apply(off_scale, self.about.get("scale"))
-        )
-        sentences = [f"{name}: {words}." for name, words in found.items() if words]
-        return [*sentences, *cautions(described, described["targets"][target])]
+        predicted = made.set_index("clip_id")["prediction"].groupby(names, sort=False)
+        found = {name: off_scale(scores, self.about.get("scale")) for name, scores in predicted}
+        described = self.about["splits"][self.split_named(split)]
+        return [
+            *(f"{name}: {words}." for name, words in found.items() if words),
+            *_cautions(described, described["targets"][target]),
+        ]
+
+    def __str__(self) -> str:
+        """All tables as text, each split with what it shares between training and test."""
+        features = self.about["features"]
+        lines = ["Features:", *(f"  {name}: {text}" for name, text in features.items())]
+        if len(features) == 1:
+            lines = [f"Features: {next(iter(features.values()))}"]
+        for name, split in self.about["splits"].items():
+            shares = [f"{share:.0%} by {label}" for label, share in split["shared_with_training"].items()]
+            lines += [
+                f"\nSplit {name!r}: {split['meaning']}; {split['folds']} fold(s)",
+                f"Test clips that share a label with their training clips: {', '.join(shares) or 'unknown'}",
+            ]
+            for target, counts in split["targets"].items():
+                inputs = dict.fromkeys(map(str, self.about["inputs"][target].values()))
+                tested = f"{counted(counts['clips'], 'clip')} of {counted(counts['systems'], 'system')}"
+                lines += [f"\n{target}: {tested}; {' or '.join(inputs)} columns as input"]
+                lines += [*_table(self, name, target), *_tests(self, name, target)]
+                lines += [f"  {caution}" for caution in self.cautions(target, name)]
+        return "\n".join(lines)
 
 
 def reading_kind(split: dict[str, Any]) -> str:
@@ -305,6 +348,128 @@ def reading_kind(split: dict[str, Any]) -> str:
     """
     shares = split["shared_with_training"].get("system", 0) > 0
     return MEAN_OF_FOLDS if shares and split["folds"] > 1 else POOLED
+
+
+def _cautions(split: dict[str, Any], counts: dict[str, int]) -> list[str]:
+    if not counts["systems"]:
+        return ["S metrics: not every clip names its system, so there are none."]
+    found = []
+    if counts["systems"] < FEW_SYSTEMS:
+        found.append(f"S metrics rest on {counts['systems']} systems: too few to tell predictors apart.")
+    if split["folds"] == 1:
+        return found
+    found.append(
+        "S metrics, pooled: over the folds all clips of a system have been in training, so a look-up of the "
+        "system mean scores 1 by construction. Read the mean of folds, or split by system."
+        if reading_kind(split) == MEAN_OF_FOLDS
+        else "Correlations, pooled: a predictor that hears nothing scores below 0, not at 0 (S_SRCC about -0.9 at 5 "
+        "systems, -0.4 at 12, -0.2 at 31 in simulation), because the mean of the training scores is low where "
+        "the test systems are good; intervals leave that out."
+    )
+    if counts["least_systems_in_a_fold"] < FEW_SYSTEMS:
+        found.append(
+            f"S metrics, mean of folds: as few as {counts['least_systems_in_a_fold']} systems in a fold; folds with "
+            f"fewer than {LEAST_SYSTEMS_TO_RANK} are left out of correlations."
+        )
+    return found
+
+
+def _table(study: StudyResult, split: str, target: str) -> list[str]:
+    """Predictors in both kinds, under them the raters themselves, and notes."""
+    by_kind = {kind: study.rows(target, kind, split=split) for kind in KINDS}
+    rows: dict[Any, Mapping[str, Any]] = {
+        (name, kind): {**rows.loc[name, list(METRICS)], "S_SRCC 95 %": _bounds(rows.loc[name])}
+        for name in by_kind[POOLED].index
+        for kind, rows in by_kind.items()
+    }
+    for who, figures in study.about["human_ceiling"].get(target, {}).items():
+        rows["human ceiling", who] = {**figures, "S_SRCC 95 %": ""}
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*METRICS, "S_SRCC 95 %"])
+    text = table.to_string(float_format="{:.3f}".format, na_rep="-", col_space=7)
+    notes = study.part("notes", target, split)
+    names = study.predictor_names(notes["features"], notes["model"])
+    lines = [line.rstrip() for line in text.splitlines()]
+    return lines + [f"  {name}: {note}" for name, note in zip(names, notes["note"], strict=True)]
+
+
+def _bounds(row: pd.Series) -> str:
+    if row[list(METRICS)].isna().all():
+        return "cannot be judged"
+    low, high = row.get("S_SRCC_low", np.nan), row.get("S_SRCC_high", np.nan)
+    if np.isfinite(low):
+        return f"[{low:+.2f}, {high:+.2f}]"
+    # A perfect ranking has none, and one that no system changes.
+    return "no interval" if np.isfinite(row["S_SRCC"]) else ""
+
+
+def _tests(study: StudyResult, split: str, target: str) -> list[str]:
+    """Tell how far the best row is ahead of those next to it."""
+    found = study.part("comparisons", target, split)
+    if found.empty:
+        return []
+    best, *_ = study.predictor_names(found["features_a"], found["model_a"])
+    table = found[["difference", "low", "high", "p_holm"]].astype(float)
+    table.index = study.predictor_names(found["features_b"], found["model_b"])
+    shown = table.rename(columns={"p_holm": "p"}).to_string(float_format="{:.3f}".format, na_rep="-")
+    title = f"  Best by {found['metric'].iloc[0]}, {found['kind'].iloc[0]}: {best}. Ahead by, 95 % interval, p (swaps, Holm):"
+    return [title, *(f"    {line}" for line in shown.splitlines())]
+
+
+def write_result(path: str | Path, parts: Mapping[str, Any]) -> None:
+    """Write a result as JSON.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    parts : mapping of str to pandas.DataFrame or JSON value
+        What it is made of; a table becomes a list of its rows, and nan null.
+    """
+    content = {
+        name: json.loads(part.to_json(orient="records", double_precision=15))
+        if isinstance(part, pd.DataFrame)
+        else part
+        for name, part in parts.items()
+    }
+    Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def read_result(
+    path: str | Path, parts: Mapping[str, Sequence[str]], what: str, advice: str
+) -> dict[str, Any]:
+    """Read what `write_result` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    parts : mapping of str to sequence of str
+        The columns of each table, or the keys of each dict, that must be there.
+    what, advice : str
+        What the file should hold, and what to give, for the error.
+
+    Returns
+    -------
+    dict
+        By name, tables as pandas.DataFrame.
+
+    Raises
+    ------
+    ValueError
+        If the file is no JSON, or a part of the result is missing.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        for name, needed in parts.items():
+            if needed and isinstance(content[name], list):
+                content[name] = pd.DataFrame(content[name], columns=None if content[name] else list(needed))
+            for key in needed:
+                content[name][key]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds no {what} ({type(error).__name__}: {error}); give {advice}"
+        ) from error
+    return content
 
 
 def provenance(*more: str) -> dict[str, Any]:

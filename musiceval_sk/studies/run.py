@@ -6,10 +6,10 @@ latter is biased low for S metrics. Pooled correlations have a null below 0 wher
 of the training scores is low where the test systems are good, and every predictor leans on it.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import systems_if_named
@@ -17,17 +17,12 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.estimators.lookup import default_models, hears
 from musiceval_sk.ratings.ceiling import human_ceiling
-from musiceval_sk.studies.cells import Inputs, Part, key_of, run_fits
-from musiceval_sk.studies.inputs import (
-    check_run,
-    columns_for,
-    feature_tables,
-    targets_of,
-    usable_clips,
-)
-from musiceval_sk.studies.result import NO_FEATURES, StudyResult, provenance
-from musiceval_sk.studies.splits import Split, make_split
-from musiceval_sk.studies.summary import Bootstrap, describe_split, summarise
+from musiceval_sk.studies.cell import Cell, one_matrix, run_cells
+from musiceval_sk.studies.inputs import check_run, columns_for, feature_tables, targets_of, usable_clips
+from musiceval_sk.studies.judge import summarise
+from musiceval_sk.studies.leakage import describe_split
+from musiceval_sk.studies.result import NO_FEATURES, PREDICTED, StudyResult, provenance
+from musiceval_sk.studies.splits import Fold, Split, make_split
 
 
 def run_study(
@@ -49,24 +44,26 @@ def run_study(
 ) -> StudyResult:
     """Cross-validate models on features, under one or several splits, for each target.
 
-    Within a split all models meet the same folds of the same clips, and models are fitted for one target at a time. Where the
-    columns' names tell ``audio`` from ``text``, models of ``impression`` are given the audio columns only and others all of
-    them, so that every model has the same inputs. Under a split by group, a model whose ``fit`` takes ``groups`` (such as
-    `MOSRegressor`, for early stopping) is given the groups of its training part. Models that hear nothing, look-ups and
-    constants, are run once whatever the features.
+    Everything is compared on equal terms: the same clips, in the same folds, with the same inputs.
+
+    - Each model is fitted for one target at a time.
+    - Models of ``impression`` see the audio columns only, where the names of columns tell ``audio`` from ``text``; models of
+      other targets see all columns.
+    - Under a split by group, a model whose ``fit`` takes ``groups`` is given those of its training part, such as `MOSRegressor`
+      for early stopping.
+    - Look-ups and constants, which hear nothing, are fitted once whatever the features.
 
     Parameters
     ----------
     clips : pandas.DataFrame
         Clips table with the targets, and ``system`` for the S metrics.
     X : pandas.DataFrame, array-like [shape=(n_clips, n_features)], or mapping of str to these
-        Features, indexed by clip id; clips without a row in each of them, or without a score, are left out with a warning.
-        An array has one row for each clip, and no names to tell audio from text. A mapping names several, such as encoders or
-        poolings to compare.
+        Features by clip id, or an array with one row a clip. Several are compared in a mapping, by name. A clip that one of
+        them lacks, or that has no score, is left out of all, with a warning.
     models : mapping of str to estimator, default=None
-        By default `default_models`.
+        Models by name; by default `default_models`.
     cv : str or splitter, or list of these, default="system"
-        See `make_split`; of a list, all are run.
+        Splits, see `make_split`.
     targets : str or list of str, default=None
         Score columns; by default those of impression and alignment that are there.
     n_splits : int, default=None
@@ -74,17 +71,17 @@ def run_study(
     random_state : int or None, default=0
         Seed of folds, default models and resamples.
     features : str or mapping of str to str, default="as given"
-        What X is, for the header; for several, by their name.
+        What X is, in words for the header; for several, by their name.
     ratings : str, Path or pandas.DataFrame, default=None
         Single ratings, for `human_ceiling`.
     scale : (float, float) or None, default=(1, 5)
-        Lowest and highest score that raters can give: the study says which predictions lie off it. None: not known, as where
+        Lowest and highest score that raters can give, so that predictions off it are pointed out. None: not known, as where
         the scores themselves leave it.
     n_resamples : int, default=1000
         Resamples for intervals, and swaps for tests, see `bootstrap_metrics` and `compare_predictors`; 0 for neither.
     memory : str, Path or joblib.Memory, default=None
-        Folder in which the predictions of each fit are kept as soon as they are there. A second run takes them from it where
-        model, features, scores, folds and versions of packages are the same; so a study that was killed goes on.
+        Folder that keeps the predictions of each fit as soon as they are there, so that a study that was killed goes on. They are
+        used again where model, features, scores, folds and versions of packages are the same.
     n_jobs : int, default=None
         Fits in parallel, see `joblib.Parallel`.
     progress : bool, default=None
@@ -100,7 +97,8 @@ def run_study(
     ClipsTableError
         If no target or no usable clip is there.
     ValueError
-        If n_resamples or random_state is below 0, memory is a file, a split is named twice, X has the wrong shape, or with ``memory`` a model cannot be written down.
+        If n_resamples or random_state is no whole number or below 0, memory is a file, a split is named twice, X has the wrong
+        shape, or with ``memory`` a model cannot be written down.
 
     Warns
     -----
@@ -109,6 +107,7 @@ def run_study(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.linear_model import Ridge
     >>> rng = np.random.default_rng(0)
     >>> ids = pd.Index([f"S{i:02d}_{j}" for i in range(12) for j in range(4)], name="clip_id")
@@ -125,35 +124,22 @@ def run_study(
     targets = targets_of(clips, targets)
     tables = feature_tables(X, clips)
     described = _described(tables, features)
-    if models is not None and not isinstance(models, Mapping):
-        raise ValueError(f"models must be a dict of name to estimator, got {type(models).__name__}")
-    if models is None:
-        models = default_models(clips, random_state=random_state)
-    if not models:
-        raise ValueError("models is empty; give at least one estimator, or None for the default ones")
-    for name, model in models.items():
-        if not hasattr(model, "fit"):
-            raise ValueError(f"model {name!r} is {model!r}, which is no estimator; give one, such as Ridge()")
+    models = _checked_models(models, clips, random_state)
     splits = _splits(cv, clips, n_splits=n_splits, random_state=random_state)
     parts = {target: usable_clips(clips, tables, target) for target in targets}
     folds = {(split.name, target): split.folds(part) for split in splits for target, part in parts.items()}
-    rows = [
-        (kind, name) for name, model in models.items() for kind in (tables if hears(model) else [NO_FEATURES])
-    ]
-    fits = list(_fits(splits, parts, folds, tables, models, rows, with_keys=memory is not None))
-    predictions = run_fits(fits, memory, n_jobs, progress, "study")
+    cells = list(_cells(splits, parts, folds, tables, models))
+    predictions = run_cells(cells, name="study", memory=memory, n_jobs=n_jobs, progress=progress)
     systems = systems_if_named(clips)
-    described_splits = {
+    accounts = {
         split.name: describe_split(
             split, {t: (part, folds[split.name, t]) for t, part in parts.items()}, systems
         )
         for split in splits
     }
     scale = _scale_of(clips[targets], scale)
-    bootstrap = Bootstrap(n_resamples, random_state, n_jobs, scale)
-    scores, notes, comparisons = summarise(predictions, described_splits, systems, bootstrap)
     about = {
-        "splits": described_splits,
+        "splits": accounts,
         "features": described,
         "inputs": {
             target: {name: len(columns_for(target, table)) for name, table in tables.items()}
@@ -166,9 +152,17 @@ def run_study(
         "random_state": random_state,
         **provenance(),
     }
-    tidy = predictions.drop(columns=["known", "training_mean"]).rename_axis("clip_id").reset_index()
-    columns = ["split", "target", "features", "model", "fold", "clip_id", "truth", "prediction"]
-    return StudyResult(scores, tidy[columns], notes, comparisons, about)
+    scores, notes, comparisons = summarise(
+        predictions,
+        accounts,
+        systems,
+        n_resamples=n_resamples,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        scale=scale,
+    )
+    tidy = predictions.rename_axis("clip_id").reset_index()[PREDICTED]
+    return StudyResult(scores, tidy, notes, comparisons, about)
 
 
 def _described(tables: dict[str, pd.DataFrame], features: str | Mapping[str, str]) -> dict[str, str]:
@@ -180,11 +174,17 @@ def _described(tables: dict[str, pd.DataFrame], features: str | Mapping[str, str
     return {name: features.get(name, "as given") for name in tables}
 
 
-def _scale_of(scores: pd.DataFrame, scale: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Give the scale; None where scores leave it, for it is not theirs."""
-    if scale is None or (scores < scale[0]).any(axis=None) or (scores > scale[1]).any(axis=None):
-        return None
-    return float(scale[0]), float(scale[1])
+def _checked_models(models: Any, clips: pd.DataFrame, random_state: int | None) -> Mapping[str, Any]:
+    if models is None:
+        return default_models(clips, random_state=random_state)
+    if not isinstance(models, Mapping):
+        raise ValueError(f"models must be a dict of name to estimator, got {type(models).__name__}")
+    if not models:
+        raise ValueError("models is empty; give at least one estimator, or None for the default ones")
+    for name, model in models.items():
+        if not hasattr(model, "fit"):
+            raise ValueError(f"model {name!r} is {model!r}, which is no estimator; give one, such as Ridge()")
+    return models
 
 
 def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:
@@ -194,56 +194,49 @@ def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:
     if several and not cv:
         raise ValueError("cv is an empty list; name at least one split")
     splits = [make_split(one, clips, **options) for one in (cv if several else [cv])]
-    names = [split.name for split in splits]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"cv names splits twice: {listed(twice)}")
+    names = pd.Series([split.name for split in splits])
+    if not names.is_unique:
+        raise ValueError(f"cv names splits twice: {listed(sorted(names[names.duplicated()].unique()))}")
     return splits
 
 
-def _fits(
+def _cells(
     splits: list[Split],
     parts: dict[str, pd.DataFrame],
-    folds: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]],
+    folds: dict[tuple[str, str], list[Fold]],
     tables: dict[str, pd.DataFrame],
     models: Mapping[str, Any],
-    rows: list[tuple[str, str]],
-    *,
-    with_keys: bool,
-) -> Iterator[tuple[dict[str, Any], tuple[Any, ...]]]:
-    """Where each fit belongs in the tables, and what `predict_fold` needs for it."""
+) -> Iterator[Cell]:
+    """List the fits; models that hear nothing are fitted once, whatever the features."""
     inputs = {
-        (target, name): Inputs.of(table.loc[part.index, columns_for(target, table)])
+        (target, name): one_matrix(table.loc[part.index, columns_for(target, table)])
         for target, part in parts.items()
         for name, table in tables.items()
     }
-    digests = {place: made.digest() for place, made in inputs.items()} if with_keys else {}
-    for split in splits:
-        for target, clips in parts.items():
-            part = Part(clips[target], None if split.inner is None else split.inner.loc[clips.index])
-            for features, name in rows:
-                place = (target, next(iter(tables)) if features == NO_FEATURES else features)
-                for fold, (train, test) in enumerate(folds[split.name, target]):
-                    key = key_of(name, models[name], digests[place], part, train, test) if with_keys else ""
-                    labels = {
-                        "split": split.name,
-                        "target": target,
-                        "features": features,
-                        "model": name,
-                        "fold": fold,
-                    }
-                    yield labels, (key, models[name], inputs[place], part, train, test)
+    for split, (target, part) in itertools.product(splits, parts.items()):
+        groups = None if split.inner is None else split.inner.loc[part.index]
+        for model in models:
+            for features in tables if hears(models[model]) else [NO_FEATURES]:
+                X = inputs[target, next(iter(tables)) if features == NO_FEATURES else features]
+                labels = {"split": split.name, "target": target, "features": features, "model": model}
+                for fold, rows in enumerate(folds[split.name, target]):
+                    yield Cell(labels | {"fold": fold}, models[model], X, part[target], groups, *rows)
+
+
+def _scale_of(scores: pd.DataFrame, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Give the scale; None where scores leave it, for it is not theirs."""
+    if scale is None or (scores < scale[0]).any(axis=None) or (scores > scale[1]).any(axis=None):
+        return None
+    return float(scale[0]), float(scale[1])
 
 
 def _ceiling(
     ratings: Any, clips: pd.DataFrame, targets: list[str], random_state: int | None
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Ask `human_ceiling`: by target and by who would reach it, without figures that ratings cannot carry."""
-    found = human_ceiling(
-        ratings, clips=clips, targets=targets, scale=None, n_bootstrap=0, random_state=random_state
-    ).metrics()
+    options: dict[str, Any] = {"scale": None, "n_bootstrap": 0, "random_state": random_state}
+    found = human_ceiling(ratings, clips=clips, targets=targets, **options).metrics().dropna(how="all")
     ceiling: dict[str, dict[str, dict[str, float]]] = {}
     for (target, who), row in found.iterrows():
-        if row.notna().any():
-            ceiling.setdefault(target, {})[who] = row.dropna().to_dict()
+        ceiling.setdefault(target, {})[who] = row.dropna().to_dict()
     return ceiling

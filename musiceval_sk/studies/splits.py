@@ -1,20 +1,25 @@
-"""Splits of clips into training and test, by what a predictor is supposed to have never met."""
+"""Splits of clips into training and test, by what a predictor is supposed to have never met.
 
-from collections.abc import Iterable
+Below the named splits stand two splitters in scikit-learn's manner, for what scikit-learn has none: two groups at once, and lists drawn by
+others.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, check_cv
+from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold, ShuffleSplit, check_cv
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples
 
 from musiceval_sk._ids import id_texts
-from musiceval_sk._text import listed
-from musiceval_sk.datasets.readers import require_columns
+from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.studies.splitters import OfficialSplit, SystemPromptKFold
 
 _FOLDS = 5
+Fold = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Split:
     groups: Any = None
     inner: pd.Series | None = None
 
-    def folds(self, clips: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+    def folds(self, clips: pd.DataFrame) -> list[Fold]:
         """List training and test rows.
 
         Parameters
@@ -102,30 +107,31 @@ def make_split(
         raise ValueError(f"n_splits={n_splits} must be at least 2")
     if not isinstance(cv, str):
         given = check_cv(cv)
-        groups = _groups_for(given, clips)
         name = f"{given.get_n_splits()} given folds" if isinstance(cv, Iterable) else repr(cv)
-        return Split(name, "as the given splitter says", given, groups)
+        return Split(name, "as the given splitter says", given, _groups_for(given, clips))
     if cv not in SPLITS:
         raise ValueError(f"unknown split {cv!r}; choose from {', '.join(SPLITS)}")
+    splitter: Any
     if cv == "random":
-        return Split(
-            cv,
-            SPLITS[cv],
-            KFold(_folds(n_splits, len(clips), "clip"), shuffle=True, random_state=random_state),
-        )
+        splitter = KFold(_folds(n_splits, len(clips), "clip"), shuffle=True, random_state=random_state)
+        return Split(cv, SPLITS[cv], splitter)
     if cv == "85/15":
         return Split(cv, SPLITS[cv], ShuffleSplit(1, test_size=0.15, random_state=random_state))
     if cv == "official":
         lists = _official_lists(clips)
-        test = "test" if (lists == "test").any() else "dev"
-        return Split(cv, SPLITS[cv], OfficialSplit(test=test), lists)
+        return Split(cv, SPLITS[cv], OfficialSplit(test="test" if (lists == "test").any() else "dev"), lists)
     columns = cv.split("+")
-    groups = pd.concat([_groups(clips, column, cv) for column in columns], axis=1)
-    counts = groups.nunique().tolist()
+    groups = _labels(clips, columns, repr(cv))
+    counts = groups.nunique()
+    for column, count in counts.items():
+        if count < 2:
+            raise ClipsTableError(
+                f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}"
+            )
     if len(columns) == 2:
-        splitter: Any = SystemPromptKFold(min(3, n_splits or 3, *counts), random_state=random_state or 0)
-        return Split(cv, SPLITS[cv], splitter, groups, groups[columns[0]])
-    splitter = GroupKFold(_folds(n_splits, counts[0], cv), shuffle=True, random_state=random_state)
+        splitter = SystemPromptKFold(min(3, n_splits or 3, *counts), random_state=random_state or 0)
+        return Split(cv, SPLITS[cv], splitter, groups, groups["system"])
+    splitter = GroupKFold(_folds(n_splits, counts[cv], cv), shuffle=True, random_state=random_state)
     return Split(cv, SPLITS[cv], splitter, groups[cv], groups[cv])
 
 
@@ -145,11 +151,10 @@ def _groups_for(splitter: Any, clips: pd.DataFrame) -> Any:
     if isinstance(splitter, OfficialSplit):
         return _official_lists(clips)
     if isinstance(splitter, SystemPromptKFold):
-        require_columns(clips, ["system", "prompt"])
-        return pd.concat([_labels(clips, name, repr(splitter)) for name in ("system", "prompt")], axis=1)
+        return _labels(clips, ["system", "prompt"], repr(splitter))
     if not hasattr(splitter, "set_split_request") or "system" not in clips:
         return None
-    return _labels(clips, "system", repr(splitter))
+    return _labels(clips, ["system"], repr(splitter))["system"]
 
 
 def _official_lists(clips: pd.DataFrame) -> pd.Series:
@@ -160,23 +165,196 @@ def _official_lists(clips: pd.DataFrame) -> pd.Series:
     return clips["split"].fillna("")
 
 
-def _groups(clips: pd.DataFrame, column: str, cv: str) -> pd.Series:
-    if column not in clips:
-        raise ClipsTableError(f"the split {cv!r} needs a column {column!r} in the clips table")
-    labels = _labels(clips, column, repr(cv))
-    if (count := labels.nunique()) < 2:
-        raise ClipsTableError(
-            f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}"
-        )
-    return labels
-
-
-def _labels(clips: pd.DataFrame, column: str, split: str) -> pd.Series:
+def _labels(clips: pd.DataFrame, columns: list[str], split: str) -> pd.DataFrame:
     """Labels as text; refused where a clip has none."""
-    labels = pd.Series(id_texts(clips[column]), index=clips.index, name=column)
-    blank = labels == ""
-    if blank.any():
-        raise ClipsTableError(
-            f"the split {split} needs a {column} for every clip, but there is none for: {listed(clips.index[blank])}"
-        )
+    labels = pd.DataFrame(index=clips.index)
+    for column in columns:
+        if column not in clips:
+            raise ClipsTableError(f"the split {split} needs a column {column!r} in the clips table")
+        labels[column] = id_texts(clips[column])
+        blank = labels[column] == ""
+        if blank.any():
+            raise ClipsTableError(
+                f"the split {split} needs a {column} for every clip, but there is none for: {listed(clips.index[blank])}"
+            )
     return labels
+
+
+class SystemPromptKFold(BaseCrossValidator):
+    """Folds whose test clips share neither system nor prompt with the training clips.
+
+    Systems and prompts are dealt into `n_splits` folds each; every pair of a system fold and a prompt fold is one
+    test set, and the clips that are in neither are its training set. Every clip is tested once. Clips that share only
+    one of the two are left out of that fold, so training sets are smaller than elsewhere.
+
+    Parameters
+    ----------
+    n_splits : int, default=3
+        Folds along each of the two; there are its square splits.
+    random_state : int, default=0
+        Deals systems and prompts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> groups = pd.DataFrame({"system": list("aabb"), "prompt": list("xyxy")})
+    >>> for train, test in SystemPromptKFold(2, random_state=0).split(groups, groups=groups):
+    ...     print(train, test)
+    [1] [2]
+    [0] [3]
+    [3] [0]
+    [2] [1]
+    """
+
+    def __init__(self, n_splits: int = 3, *, random_state: int = 0):
+        self.n_splits = n_splits
+        self.random_state = random_state
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Count the splits.
+
+        Parameters
+        ----------
+        X, y : object, default=None
+            Ignored.
+        groups : pandas.DataFrame or array-like [shape=(n, 2)], default=None
+            System and prompt of each row.
+
+        Returns
+        -------
+        int
+            The square of `n_splits`; with ``groups``, less the pairs of folds that no clip, or all clips, belong to.
+        """
+        return self.n_splits**2 if groups is None else sum(1 for _ in self.split(groups, groups=groups))
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
+        """Yield training and test rows.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, ...)]
+            Only its length is used.
+        y : object, default=None
+            Ignored.
+        groups : pandas.DataFrame or array-like [shape=(n, 2)], default=None
+            System and prompt of each row; they must be given.
+
+        Yields
+        ------
+        train, test : np.ndarray of int
+            Rows.
+
+        Raises
+        ------
+        ValueError
+            If groups are missing or of another length, a clip has no system or prompt, there are fewer systems or prompts than folds, or less than two folds.
+        """
+        if self.n_splits < 2:
+            raise ValueError(
+                f"n_splits must be at least 2, or nothing is left to train on; got {self.n_splits}"
+            )
+        labels = np.asarray(groups, dtype=object)
+        if labels.ndim != 2 or labels.shape[1] != 2:
+            raise ValueError(
+                "SystemPromptKFold needs groups with two columns, system and prompt, as clips[['system', 'prompt']]"
+            )
+        if len(labels) != _num_samples(X):
+            raise ValueError(f"groups has {len(labels)} rows, X has {_num_samples(X)}")
+        random_state = check_random_state(self.random_state)
+        labels = np.array([id_texts(column) for column in labels.T], dtype=object)
+        for names, what in zip(labels, ("system", "prompt"), strict=True):
+            missing = names == ""
+            if missing.any():
+                named = hasattr(groups, "iloc")
+                rows = groups.index[missing] if named else np.flatnonzero(missing)
+                raise ValueError(
+                    f"{counted(missing.sum(), 'clip has', 'clips have')} no {what}: {listed(rows)}"
+                )
+        folds = np.stack([_deal(names, self.n_splits, random_state) for names in labels])
+        for system_fold in range(self.n_splits):
+            for prompt_fold in range(self.n_splits):
+                hit = folds == [[system_fold], [prompt_fold]]
+                train, test = np.flatnonzero(~hit.any(axis=0)), np.flatnonzero(hit.all(axis=0))
+                if len(train) and len(test):
+                    yield train, test
+
+
+class OfficialSplit(BaseCrossValidator):
+    """One split by lists that somebody else drew: MusicEval's train, dev and test.
+
+    Parameters
+    ----------
+    train : sequence of str, default=("train",)
+        Names of the lists to train on.
+    test : str, default="test"
+        Name of the list to test on. Clips of other lists are left out: dev is neither trained nor tested on.
+
+    Examples
+    --------
+    >>> lists = ["train", "dev", "train", "test"]
+    >>> for train, test in OfficialSplit().split(lists, groups=lists):
+    ...     print(train, test)
+    [0 2] [3]
+    """
+
+    def __init__(self, train: Sequence[str] = ("train",), test: str = "test"):
+        self.train = train
+        self.test = test
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Count the splits.
+
+        Parameters
+        ----------
+        X, y, groups : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        int
+            One.
+        """
+        return 1
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
+        """Yield training and test rows, once.
+
+        Parameters
+        ----------
+        X : object
+            Ignored.
+        y : object, default=None
+            Ignored.
+        groups : array-like [shape=(n,)], default=None
+            The list of each row, as the column ``split`` of `load_musiceval`; they must be given.
+
+        Yields
+        ------
+        train, test : np.ndarray of int
+            Rows.
+
+        Raises
+        ------
+        ValueError
+            If groups are missing, or no row belongs to one of the two.
+        """
+        if groups is None:
+            raise ValueError("OfficialSplit needs the list of each row as groups, as clips['split']")
+        if isinstance(self.train, str):
+            raise ValueError(f"train={self.train!r} must be a sequence of names, as ({self.train!r},)")
+        lists = np.asarray(groups, dtype=object)
+        train, test = np.flatnonzero(np.isin(lists, list(self.train))), np.flatnonzero(lists == self.test)
+        for names, rows in ((listed(self.train), train), (self.test, test)):
+            if not len(rows):
+                raise ValueError(
+                    f"no clip is in {names}; the lists are: {listed(sorted(set(map(str, lists)))) or 'empty'}"
+                )
+        yield train, test
+
+
+def _deal(labels: np.ndarray, n_folds: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Fold of each row, labels dealt evenly."""
+    unique, codes = np.unique(labels, return_inverse=True)
+    if len(unique) < n_folds:
+        raise ValueError(f"cannot deal {len(unique)} labels into {n_folds} folds")
+    return random_state.permutation(len(unique))[codes] % n_folds

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from musiceval_sk.studies.judge import summarise
 from musiceval_sk.studies.result import NO_FEATURES, StudyResult
-from musiceval_sk.studies.summary import Bootstrap, summarise
 
 HOSTILE = "</script><script>window.hacked=1</script><!-- \"quoted\" & 'so' \u2028 ünï 音楽"
 
@@ -73,7 +73,9 @@ def made_study(
     }
     found = pd.concat(predictions)
     systems = clips["system"] if named else None
-    scores, notes, comparisons = summarise(found, about["splits"], systems, Bootstrap(resamples, 0, None))
+    scores, notes, comparisons = summarise(
+        found, about["splits"], systems, n_resamples=resamples, random_state=0
+    )
     columns = ["split", "target", "features", "model", "fold", "clip_id", "truth", "prediction"]
     tidy = found.rename_axis("clip_id").reset_index()[columns]
     return StudyResult(scores, tidy, notes, comparisons, about)

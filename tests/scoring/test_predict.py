@@ -25,8 +25,8 @@ from musiceval_sk import (
 )
 from musiceval_sk.estimators.lookup import scaled
 from musiceval_sk.features import sounds
-from musiceval_sk.scoring.error import group_parameters
 from musiceval_sk.scoring.result import summarise
+from musiceval_sk.studies.cell import group_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lie outside the scores of training:UserWarning")
 

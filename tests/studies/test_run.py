@@ -289,6 +289,8 @@ def test_large_figures_do_not_run_together(clips, X, models):
 @pytest.mark.parametrize(
     "wrong, words",
     [({"n_resamples": -1}, "n_resamples=-1 must be 0"), ({"random_state": -1}, "random_state=-1 must be 0"),
+     ({"n_resamples": 99.5}, "n_resamples=99.5 must be 0 or more, and a whole number"),
+     ({"n_resamples": "100"}, "n_resamples='100' must be 0"), ({"n_resamples": None}, "n_resamples=None must be 0"),
      ({"memory": __file__}, "is a file; memory is a folder")],
 )  # fmt: skip
 def test_wrong_settings_are_refused_before_any_fit(clips, X, models, wrong, words):
@@ -494,6 +496,21 @@ def test_json_round_trip_without_notes(clips, X, tmp_path):
     again = StudyResult.from_json(tmp_path / "study.json")
     assert again.notes.empty
     assert str(again) == str(study)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("split,target\n", r"study.json holds no study \(JSONDecodeError: Expecting value"),
+        ("[1]", "holds no study .TypeError"),
+        ('{"scores": []}', "'predictions'.; give the study.json that musiceval study --out"),
+        ('{"scores": [{"split": "system"}], "predictions": []}', "holds no study .KeyError: 'target'"),
+    ],
+)
+def test_a_file_that_holds_no_study_is_refused_in_words(tmp_path, content, words):
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        StudyResult.from_json(tmp_path / "study.json")
 
 
 def test_on_screen(by_system, at_random, models):

@@ -77,7 +77,7 @@ def write_report(
         )
     jinja2 = import_optional("jinja2", extra="report", purpose="A report")
     page = Path(os.path.abspath(out))
-    study = study if isinstance(study, StudyResult) else read_study(study)
+    study = study if isinstance(study, StudyResult) else StudyResult.from_json(study)
     sections, table = gather(study, clips, ratings)
     sounds = collect_sounds(table, _by_difference(sections, table), page, audio, max_audio_mb)
     options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
@@ -90,31 +90,6 @@ def write_report(
     # File names may hold bytes that are no text.
     page.write_bytes(text.encode("utf-8", "replace"))
     return page
-
-
-def read_study(path: str | Path) -> StudyResult:
-    """Read a study, or say why a file is none.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    StudyResult
-        See `StudyResult.from_json`.
-
-    Raises
-    ------
-    ValueError
-        If the file is no JSON, or lacks a part of a study.
-    """
-    try:
-        return StudyResult.from_json(path)
-    except (ValueError, KeyError, TypeError) as error:
-        advice = "give the study.json that musiceval study --out, or StudyResult.to_json, wrote"
-        raise ValueError(f"{path} holds no study ({type(error).__name__}: {error}); {advice}") from error
 
 
 def _values(sections: list[Section], clips: pd.DataFrame, sounds: Sounds) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk.reporting.page.sections import Section
-from musiceval_sk.studies.result import MEAN_OF_FOLDS
-from musiceval_sk.studies.text import FEW_SYSTEMS
+from musiceval_sk.studies.result import FEW_SYSTEMS, MEAN_OF_FOLDS
 
 _MOST_PAIRED = 3000
 _LEVEL = 0.05

@@ -1,0 +1,195 @@
+"""One cell of a study: a model meets the training part of a fold and is asked about the tested part.
+
+What was predicted can be kept on disk, each cell under a digest of all that it depends on: so a study that was killed goes on
+where it was, and a study with one more model fits that one only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import sklearn
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_memory, has_fit_parameter
+
+from musiceval_sk.studies.result import provenance
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One fit.
+
+    Attributes
+    ----------
+    labels : dict
+        Where it belongs in the tables; ``model``, its name, is among them.
+    model : estimator
+        It is cloned.
+    X : pandas.DataFrame [shape=(n, n_features)]
+        Features.
+    y : pandas.Series [shape=(n,)]
+        Scores of the same clips.
+    groups : pandas.Series [shape=(n,)] or None
+        What early stopping must keep whole.
+    train, test : np.ndarray of int
+        Rows.
+    """
+
+    labels: dict[str, Any]
+    model: Any
+    X: pd.DataFrame
+    y: pd.Series
+    groups: pd.Series | None
+    train: np.ndarray
+    test: np.ndarray
+
+
+def group_parameters(model: Any, groups: Any) -> dict[str, Any]:
+    """Name the groups to every step of a pipeline whose ``fit`` asks for them.
+
+    Parameters
+    ----------
+    model : estimator or Pipeline
+        Unfitted.
+    groups : array-like [shape=(n,)] or None
+        Group of each clip; None gives no parameters.
+
+    Returns
+    -------
+    dict
+        Keyword arguments for ``model.fit``.
+    """
+    if groups is None:
+        return {}
+    steps = model.steps if isinstance(model, Pipeline) else [("", model)]
+    asking = [name for name, step in steps if has_fit_parameter(step, "groups")]
+    return {f"{name}__groups" if name else "groups": groups for name in asking}
+
+
+def one_matrix(table: pd.DataFrame) -> pd.DataFrame:
+    """Copy a table into a matrix with a clip's features side by side, which processes map from memory.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Features.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same, with its ``attrs``.
+    """
+    values = np.ascontiguousarray(table.to_numpy())
+    copied = pd.DataFrame(values, index=table.index, columns=table.columns, copy=False)
+    copied.attrs = dict(table.attrs)
+    return copied
+
+
+def run_cells(
+    cells: Sequence[Cell], *, name: str, memory: Any = None, n_jobs: int | None = None, progress: bool | None
+) -> pd.DataFrame:
+    """Fit and predict all cells, with a bar.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        What to fit.
+    name : str
+        What is run, for the bar.
+    memory : str, Path, joblib.Memory or None, default=None
+        Where predictions are kept, and looked up first.
+    n_jobs : int, default=None
+        As of `joblib.Parallel`.
+    progress : bool or None
+        Whether to show a bar; None only on a terminal.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By clip id, in the order of the cells: ``truth``, ``prediction``, ``known`` (False where a look-up had no such label in
+        training), ``training_mean``, and the labels.
+
+    Raises
+    ------
+    ValueError
+        If a model cannot be fitted, or with ``memory`` not be written down.
+    """
+    from tqdm import tqdm
+
+    kept = check_memory(None if memory is None else memory if hasattr(memory, "cache") else str(memory))
+    predict = kept.cache(predict_cell, ignore=["cell"])
+    keys = [""] * len(cells) if memory is None else _keys(cells)
+    # Models that take long tend to stand last. Begun first, none of them keeps one core busy at the end while others wait.
+    rank = {model: place for place, model in enumerate(dict.fromkeys(cell.labels["model"] for cell in cells))}
+    order = sorted(range(len(cells)), key=lambda i: -rank[cells[i].labels["model"]])
+    running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
+        joblib.delayed(predict)(keys[i], cells[i]) for i in order
+    )
+    hidden = None if progress is None else not progress
+    shown = tqdm(running, total=len(cells), desc=name, unit="fit", disable=hidden)
+    found = dict(zip(order, shown, strict=True))
+    return pd.concat([found[i].assign(**cell.labels) for i, cell in enumerate(cells)])
+
+
+def predict_cell(key: str, cell: Cell) -> pd.DataFrame:
+    """Fit on the training rows and predict the tested ones.
+
+    Parameters
+    ----------
+    key : str
+        Under which the answer may be kept.
+    cell : Cell
+        What to fit.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `run_cells`, without the labels.
+    """
+    X, y, train = cell.X, cell.y, cell.train
+    model = clone(cell.model)
+    groups = None if cell.groups is None else cell.groups.iloc[train]
+    with sklearn.config_context(enable_metadata_routing=False):
+        try:
+            model.fit(X.iloc[train], y.iloc[train], **group_parameters(model, groups))
+        except ValueError as error:
+            last = model[-1] if isinstance(model, Pipeline) else model
+            raise ValueError(
+                f"{type(last).__name__} could not be fitted to {len(train)} clips: {error}"
+            ) from error
+    tested = X.iloc[cell.test]
+    return pd.DataFrame(
+        {
+            "truth": y.iloc[cell.test],
+            "prediction": np.ravel(model.predict(tested)),
+            "known": model.known(tested) if hasattr(model, "known") else True,
+            "training_mean": y.iloc[train].mean(),
+        },
+        index=tested.index,
+    )
+
+
+def _keys(cells: Sequence[Cell]) -> list[str]:
+    """Digest all that each cell's predictions depend on, versions of packages among it."""
+    versions = provenance()["versions"]
+    tables = {id(cell.X): cell.X for cell in cells}
+    digests = {
+        place: joblib.hash((X.to_numpy(), list(X.index), list(X.columns), X.attrs))
+        for place, X in tables.items()
+    }
+    keys = []
+    for cell in cells:
+        groups = None if cell.groups is None else cell.groups.astype(str).tolist()
+        parts = (cell.model, digests[id(cell.X)], cell.y.tolist(), groups, cell.train, cell.test, versions)
+        try:
+            keys.append(joblib.hash(parts))
+        except Exception as error:
+            raise ValueError(
+                f"model {cell.labels['model']!r} holds something that cannot be written to disk ({error}), so its fits cannot "
+                "be kept; define functions with def in a module, or leave out memory"
+            ) from error
+    return keys
