@@ -267,7 +267,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
         _warn("a folder cannot be searched", [f"{error.filename} ({error.strerror})"])
 
     for here, folders, names in os.walk(folder, followlinks=True, onerror=warn_of):
-        around = {os.path.realpath(parent) for parent in (here, *Path(here).parents)}
+        around = {os.path.realpath(parent) for parent in (Path(here), *Path(here).parents)}
         # __MACOSX and ._* are what macOS leaves in archives and on foreign disks beside each file.
         folders[:] = [
             name

@@ -319,7 +319,7 @@ def _json_table(path: Path, text: str) -> pd.DataFrame:
         if not isinstance(row, dict):
             raise ClipsTableError(f"{path}: line {number} must be a JSON object, not {type(row).__name__}")
         for column, cell in row.items():
-            kind = {list: "a list", dict: "an object"}.get(type(cell), "")
+            kind = "a list" if isinstance(cell, list) else "an object" if isinstance(cell, dict) else ""
             if re.search("[\ud800-\udfff]", f"{column}{cell}"):
                 kind = "half a character (a surrogate without its pair)"
             if kind:

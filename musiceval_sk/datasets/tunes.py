@@ -46,7 +46,7 @@ _RELEASE = 0.03
 
 # What a prompt asks for, and what a clip is: keys of the tables above, whose possible values are VALUES.
 Attributes = namedtuple("Attributes", ["tempo", "mode", "instrument", "texture"])
-VALUES = tuple(map(tuple, (BEATS_PER_MINUTE, MODES, INSTRUMENTS, TEXTURES)))
+VALUES = tuple(tuple(table) for table in (BEATS_PER_MINUTE, MODES, INSTRUMENTS, TEXTURES))
 # How badly a clip is spoilt: a strength in [0, 1] of each defect.
 Defects = namedtuple("Defects", ["wrong_notes", "jitter", "distortion", "muffling", "hiss", "dropouts"])
 

@@ -23,6 +23,9 @@ _LARGEST_SEED = np.iinfo(np.int32).max
 class _FusedSearch:
     """Mixin in front of one of scikit-learn's searches."""
 
+    estimator: Any
+    cv: Any
+
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit and score every candidate on every fold, and refit the best, as scikit-learn does.
 

@@ -173,11 +173,11 @@ def _joined(fits: Sequence[_Fit], n_rows: int) -> Job:
 
 def _moved(task: Task, places: np.ndarray, n_rows: int, fit: int) -> Task:
     """Give a task its rows where they are in the whole table."""
-    weights = task.row_weights
-    if weights is not None:
+    given = weights = task.row_weights
+    if given is not None:
         used = np.concatenate([task.rows, task.validation_rows])
         weights = np.ones(n_rows)
-        weights[places[used]] = task.row_weights[used]
+        weights[places[used]] = given[used]
     return replace(
         task,
         rows=places[task.rows],

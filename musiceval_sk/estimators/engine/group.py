@@ -74,7 +74,8 @@ class Group:
         self.gradient, self.fades = self.momenta, len(set(rates["momentum"])) > 1
         self.beta = 1.0 if self.fades else rates["momentum"][0]
         if self.schedule.nesterov:
-            self.gradient = Store(*map(torch.zeros_like, self.momenta.parts), self.momenta.sizes)
+            first, rest = map(torch.zeros_like, self.momenta.parts)
+            self.gradient = Store(first, rest, self.momenta.sizes)
             self.fades, self.beta = False, 0.0
         self.order = torch.empty(n, dtype=torch.int64, device=X.device)
         self.ordered_targets, self.ordered_weights = X.new_empty(n, k), X.new_ones(n, k)
@@ -96,7 +97,7 @@ class Group:
         )
         whole = n // size * size
         self.runs = [run for run in ((0, whole, size), (whole, n, n - whole)) if run[0] < run[1]]
-        self.minibatches = []
+        self.minibatches: list[tuple[WorkSpace, Tensor, Matrices, Tensor, Tensor, Tensor]] = []
         for first, last, rows in self.runs:
             space = WorkSpace(rows, self.X.shape[1], self.parameters, self.activation.in_place)
             self.scales[first:last] = 1 / rows
@@ -104,8 +105,8 @@ class Group:
                 here = slice(begin, begin + rows)
                 out = self.outputs[begin * k * width : (begin + rows) * k * width].view(k, rows, width)
                 ordered = (self.ordered_targets, self.scales, self.ordered_weights)
-                parts = [side_by_side(part[here], k) for part in ordered]
-                self.minibatches.append((space, self.order[here], Matrices(out), *parts))
+                targets, scales, weights = (side_by_side(part[here], k) for part in ordered)
+                self.minibatches.append((space, self.order[here], Matrices(out), targets, scales, weights))
         self.stuck: dict[int, Tensor] = {}
 
     def epoch(self) -> Tensor:
