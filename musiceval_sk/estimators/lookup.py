@@ -115,9 +115,11 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         # skops writes no Series, so pickles and model files hold their parts.
-        state = dict(super().__getstate__())
-        held = [name for name in _SERIES if isinstance(state.get(name), pd.Series)]
-        return state | {name: _parts(state[name]) for name in held}
+        held = dict(super().__getstate__())
+        for name in _SERIES:
+            if isinstance(found := held.get(name), pd.Series):
+                held[name] = {"data": found.tolist(), "index": found.index.tolist(), "name": found.name}
+        return held
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {name: pd.Series(**state[name]) for name in _SERIES if name in state})
@@ -134,10 +136,6 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
             near = near_misses(X.index[places < 0], self.labels.index)
             raise ValueError(f"no label is known for clips: {listed(X.index[unknown])}{near}")
         return found
-
-
-def _parts(series: pd.Series) -> dict[str, Any]:
-    return {"data": series.tolist(), "index": series.index.tolist(), "name": series.name}
 
 
 def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict[str, Any]:

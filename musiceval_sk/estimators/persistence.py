@@ -7,11 +7,9 @@ skops as safe.
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
@@ -23,6 +21,7 @@ import skops.io
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import check_is_fitted
 
+from musiceval_sk._files import atomic_write
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
 from musiceval_sk.exceptions import ModelFileError
@@ -94,7 +93,7 @@ def save_model(model: Any, path: str | Path, *, about: dict[str, Any] | None = N
         return model.save(path, about=about)
     content = {"format": FORMAT, "version": VERSION, "musiceval_sk": __version__}
     content |= {"about": about or {}, "model": model}
-    with _written_aside(path) as aside:
+    with atomic_write(_to_write(path)) as aside:
         skops.io.dump(content, aside)
     return Path(path)
 
@@ -214,7 +213,7 @@ def write_tensors(path: str | Path, form: str, content: Content, tensors: Tensor
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     text = json.dumps(content, default=_plain)
     header = {"format": form, "version": str(VERSION), "content": text, "sha256": _digest(text, tensors)}
-    with _written_aside(path) as aside:
+    with atomic_write(_to_write(path)) as aside:
         save_file(tensors, aside, metadata=header)
     return Path(path)
 
@@ -293,18 +292,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} of type {type(value).__name__} cannot be kept as JSON")
 
 
-@contextmanager
-def _written_aside(path: str | Path) -> Iterator[Path]:
-    """Give a name to write to, and rename what was written there once it is on disk."""
+def _to_write(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; name a file to write, such as {path / 'model'}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    yield aside
-    with open(aside, "rb+") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    return path
 
 
 # Of a fitted MOSRegressor, what a file holds as JSON, and as arrays, by the name that they have there.
