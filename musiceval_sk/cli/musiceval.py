@@ -66,7 +66,7 @@ def read_system_truth(
         raise ClipsTableError(
             f"{truth}: --system-truth table asks for a MusicEval folder as --truth; name the table's file instead"
         )
-    return load_musiceval_systems(truth)
+    return load_musiceval_systems(truth, scale=scale)
 
 
 def system_truth_in_words(choice: str) -> str:

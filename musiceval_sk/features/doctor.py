@@ -120,9 +120,9 @@ def _store_content(store: EmbeddingStore) -> str:
 
 
 def _writable_folder(store: EmbeddingStore) -> str:
-    for folder in (store.parts_folder.absolute(), store.path.parent.absolute()):
+    for folder in (store.parts_folder.absolute(), store.main.parent.absolute()):
         there = next(one for one in (folder, *folder.parents) if one.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             fix = f"chmod u+wx {there}, or name another place with --cache or MUSICEVAL_CACHE"
             raise StoreError(f"{there}: not a folder that may be written to. Fix: {fix}")
-    return f"{store.path.parent.absolute()}: may be written to"
+    return f"{store.main.parent.absolute()}: may be written to"

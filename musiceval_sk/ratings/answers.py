@@ -216,7 +216,10 @@ def _read_truth(
 ) -> pd.DataFrame:
     truth = Path(truth)
     if truth.is_dir():
-        return load_musiceval(truth, split or _challenge_split(truth), check=False)
+        key = load_musiceval(truth, split or _challenge_split(truth), check=False)
+        for target in TARGETS:
+            require_scale(key, target, scale)
+        return key
     if split is not None:
         raise ClipsTableError(f"{truth}: split={split!r} is for a MusicEval folder, not for a table")
     table = read_answers(truth, targets=targets, scale=scale)

@@ -21,6 +21,7 @@ from musiceval_sk.reproduction.published import published_results
 from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult
 from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
 from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
+from musiceval_sk.statistics.confidence import require_whole
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.leakage import shares_with_training
 from musiceval_sk.studies.result import provenance
@@ -123,9 +124,8 @@ def reproduce(
     >>> row[["kind", "split"]].values.tolist()
     [['look-up', 'official']]
     """
-    for name, value in (("n_seeds", n_seeds), ("n_resamples", n_resamples)):
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")
+    require_whole(n_seeds=n_seeds, n_resamples=n_resamples)
+    require_whole(0, random_state=random_state)
     options = dict(encoder_options or {})
     training: FrozenHeads
     if finetune is None:

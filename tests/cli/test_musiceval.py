@@ -79,6 +79,26 @@ def test_score_knows_both_system_truths(made, answers):
     )
 
 
+def test_score_holds_the_data_sets_own_scores_to_the_scale(made, answers):
+    """As those of a CSV file: of the clips, and of the table of systems."""
+    path, *_ = answers
+    clips = run("score", path, "--truth", made.folder, "--scale", 4.5, 5)
+    assert clips.exit_code == 2
+    assert "column 'impression' has scores off the scale 4.5 to 5: " in clips.stderr
+    narrow = made.clips.groupby("system")[["impression", "alignment"]].mean().round(3)
+    table = made.folder / "system_mos" / "system_mos_full.csv"
+    written = table.read_text()
+    try:
+        narrow.assign(impression=7.0).to_csv(table, header=False)
+        for choice in ("table", table):
+            command = ("score", path, "--truth", made.folder, "--system-truth", choice)
+            refused = run(*command)
+            assert refused.exit_code == 2 and "scores off the scale 1 to 5: 7 (line" in refused.stderr
+            assert run(*command, "--scale", 1, 7).exit_code == 0
+    finally:
+        table.write_text(written)
+
+
 def test_score_takes_a_list_as_truth_and_the_table_as_a_file(made, answers):
     path, *_ = answers
     whole = run("score", path, "--truth", made.folder)

@@ -74,6 +74,16 @@ def test_doctor_looks_at_the_store(store, monkeypatch):
     assert not ok and ".h5: damaged (" in text and "Delete this one file and extract again" in text
 
 
+def test_doctor_tries_the_folder_of_the_main_file_itself_where_that_is_linked(store, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    store.path.symlink_to(tmp_path / "elsewhere" / "embeddings.h5")
+    folder = str(tmp_path / "elsewhere")
+    assert finding(check_setup(store), "store", "writable") == (True, True, f"{folder}: may be written to")
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != folder)
+    ok, _, text = finding(check_setup(store), "store", "writable")
+    assert not ok and text.startswith(f"{folder}: not a folder that may be written to")
+
+
 def test_doctor_survives_a_broken_plugin(store, monkeypatch):
     broken = EntryPoint("broken", "no_such_package:Encoder", "musiceval_sk.encoders")
     monkeypatch.setattr("musiceval_sk.features.encoders.base.entry_points", lambda **_: [broken])

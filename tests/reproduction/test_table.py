@@ -139,8 +139,11 @@ def test_a_clip_without_a_score_is_left_out(tmp_path):
 def test_errors_say_what_to_do(made, tmp_path):
     with pytest.raises(ValueError, match="unknown protocol 'papers'; choose from frozen, paper, released"):
         quick(made.folder, tmp_path, "papers")
-    with pytest.raises(ValueError, match="n_seeds=0 must be at least 1"):
-        quick(made.folder, tmp_path, n_seeds=0)
+    for wrong in ({"n_seeds": 0}, {"n_resamples": 0}, {"n_resamples": 2.5}, {"random_state": "0"}):
+        [(name, value)] = wrong.items()
+        words = f"{name} must be a whole number and at least [01]; got {value!r}"
+        with pytest.raises(ValueError, match=words):
+            quick("no such folder", tmp_path, **wrong)
     with pytest.raises(ValueError, match=r"encoder 'spectral' does not take these options \(sound\)"):
         quick(made.folder, tmp_path, "released")
 

@@ -352,7 +352,7 @@ def load_musiceval_ratings(root: str | Path, split: str = "total") -> pd.DataFra
     return ratings[["rater", "clip_id", *TARGETS]].reset_index(drop=True)
 
 
-def load_musiceval_systems(root: str | Path) -> pd.DataFrame:
+def load_musiceval_systems(root: str | Path, *, scale: tuple[float, float] | None = (1, 5)) -> pd.DataFrame:
     """Read MusicEval's own table of system scores, one of the two system truths in circulation.
 
     The other is the mean over the evaluated clips. Read is the one ``.csv`` or ``.txt`` file in ``system_mos`` or, of
@@ -363,6 +363,8 @@ def load_musiceval_systems(root: str | Path) -> pd.DataFrame:
     ----------
     root : str or Path
         ``MusicEval-full`` or ``MusicEval-phase1``.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest score that raters could give; None accepts any number.
 
     Returns
     -------
@@ -372,7 +374,7 @@ def load_musiceval_systems(root: str | Path) -> pd.DataFrame:
     Raises
     ------
     ClipsTableError
-        If the folder holds no system table, or several that cannot be told apart.
+        If the folder holds no system table, or several that cannot be told apart, or a score is off the scale.
     """
     files = _find(root, "system table")
     if files.systems is None:
@@ -381,7 +383,7 @@ def load_musiceval_systems(root: str | Path) -> pd.DataFrame:
             f"{files.root}: no system table; expected one file in system_mos, as system_mos_{files.layout}.csv, "
             f"found: {listed(found) or 'nothing'}"
         )
-    return read_system_table(str(files.system_table))
+    return read_system_table(str(files.system_table), scale=scale)
 
 
 def read_system_table(
