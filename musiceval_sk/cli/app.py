@@ -4,46 +4,37 @@ Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 
 2 wrong use (options, tables, missing packages), 130 interrupted.
 """
 
+import contextlib
+import dataclasses
 import functools
+import inspect
+import logging
+import os
+import re
+import sys
+import tempfile
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from musiceval_sk._text import counted
 from musiceval_sk._version import __version__
-from musiceval_sk.cli.cache import cache_app
-from musiceval_sk.cli.curve import curve
-from musiceval_sk.cli.musiceval import SystemTruth, check, read_system_truth, system_truth_in_words
-from musiceval_sk.cli.options import (
-    Cache,
-    Checkpoint,
-    Clips,
-    Device,
-    EncoderName,
-    Jobs,
-    Pattern,
-    Pooling,
-    Prompts,
-    Ratings,
-    Scale,
-    Seed,
-    Targets,
-    Tokenizer,
-    command,
-    embed_readable,
-    encoder_options,
-    extract_and_tell,
-    make_embedder,
-    path_text,
-)
-from musiceval_sk.cli.predict import predict
-from musiceval_sk.cli.ratings import ratings
-from musiceval_sk.cli.report import report
-from musiceval_sk.cli.reproduce import reproduce
-from musiceval_sk.cli.study import study
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.cli import cache, demo, model, musiceval, ratings, study
+from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
+
+_INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
+# Their --out is a file, that of others a folder.
+_WRITE_A_FILE = (model.fit, model.predict, musiceval.check, study.report, cache.export)
+_CHOICES = {
+    "modality": ("audio", "text", "both"),
+    "halves": ("rating", "rater"),
+    "audio": ("link", "embed", "none"),
+}
+# Switches for what is None in the library.
+_SWITCHES = {"counts": "any_size", "rater": "anonymous"}
+_PARAMETER = re.compile(r"(?<![^\s(])([a-z_]+)=(None|True|'[^']*'|\['([^']*)'\]|\w+|)(?=[\s,;:)]|$)")
 
 app = typer.Typer(
     add_completion=False,
@@ -53,8 +44,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Predict what expert listeners would say of generated music, and judge such predictions honestly.",
 )
+cache_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look after the embedding store: its files and what they hold.",
+)
 
-_command = functools.partial(command, app)
+
+def main() -> None:
+    """Run the command line; the console script ``musiceval`` calls it."""
+    app(prog_name="musiceval")
 
 
 def _version(value: bool) -> None:
@@ -72,186 +71,217 @@ def _root(
     pass
 
 
-@_command("Example:  musiceval demo --out demo-out")
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for sounds, cache, tables and figures.")] = Path(
-        "demo-out"
-    ),
-    seed: Seed = 0,
+def _add(to: typer.Typer, function: Callable[..., None]) -> None:
+    """Make a command of a function: groups of options are spread, and the docstring is its help."""
+    groups, options = _options_of(function)
+    flags = {option.name: _flag(option) for option in options}
+
+    @functools.wraps(function)
+    def run(**given: Any) -> None:
+        arguments = dict(given)
+        for name, group in groups.items():
+            arguments[name] = group(
+                **{one.name: arguments.pop(one.name) for one in dataclasses.fields(group)}
+            )
+        _run(functools.partial(function, **arguments), given, flags, function in _WRITE_A_FILE)
+
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
+    text, example = _sections(function)["Summary"], _sections(function)["Examples"]
+    to.command(help=text, epilog=f"Example:  {example}")(run)
+
+
+def _options_of(documented: Any) -> tuple[dict[str, Any], list[inspect.Parameter]]:
+    """List the groups of options that a function or a group takes, and all options, with the help of its docstring."""
+    groups: dict[str, Any] = {}
+    options: list[inspect.Parameter] = []
+    entries = re.findall(r"^(\w+)\n((?: +.+\n?)+)", _sections(documented).get("Parameters", ""), re.MULTILINE)
+    meanings = {name: " ".join(words.split()) for name, words in entries}
+    for name, option in inspect.signature(documented, eval_str=True).parameters.items():
+        if dataclasses.is_dataclass(option.annotation):
+            groups[name] = option.annotation
+            options += _options_of(option.annotation)[1]
+            continue
+        if name in meanings:
+            is_argument = option.default is inspect.Parameter.empty
+            plain, info = option.annotation, typer.Argument() if is_argument else typer.Option()
+            if get_origin(plain) is Annotated:
+                plain, info = get_args(plain)
+            info.help = meanings[name]
+            option = option.replace(annotation=Annotated[plain, info])
+        options.append(option.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    return groups, options
+
+
+def _sections(documented: Any) -> dict[str, str]:
+    """Split a docstring at its headings."""
+    summary, *rest = re.split(r"\n\n(\w+)\n-+\n", str(inspect.getdoc(documented)))
+    return {"Summary": summary} | dict(zip(rest[::2], rest[1::2], strict=True))
+
+
+def _flag(option: inspect.Parameter) -> str:
+    """Name an option as a user does."""
+    named = [info.default for info in get_args(option.annotation)[1:] if isinstance(info.default, str)]
+    return named[0] if named else f"--{option.name.replace('_', '-')}"
+
+
+def _run(
+    command: Callable[[], None], given: dict[str, Any], flags: dict[str, str], writes_a_file: bool
 ) -> None:
-    """Run the whole road on a made-up listening test: no data, no network, under a minute."""
-    from musiceval_sk.cli.demo import run_demo
-
-    run_demo(out, seed=seed)
-
-
-@_command("Example:  musiceval extract clips.csv --encoder laion-clap --checkpoint clap.pt")
-def extract(
-    clips: Clips,
-    pattern: Pattern = None,
-    prompts: Prompts = None,
-    encoder: EncoderName = "spectral",
-    checkpoint: Checkpoint = None,
-    tokenizer: Tokenizer = None,
-    device: Device = None,
-    cache: Cache = None,
-    modality: Annotated[str, typer.Option(help="audio, text or both.")] = "both",
-    jobs: Jobs = 1,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable clip.")] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Hash every file again, unchanged or not.")
-    ] = False,
-) -> None:
-    """Embed clips and prompts into the cache; only what is missing is computed."""
-    from musiceval_sk import get_encoder, load_clips
-
-    table = load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
-    made = get_encoder(encoder, **encoder_options(checkpoint, tokenizer, device, encoder))
-    options: dict[str, Any] = {"modality": modality, "n_jobs": jobs, "strict": strict, "verify": verify}
-    extract_and_tell(table, made, path_text(cache), **options)
+    """Run a command whose errors and warnings become one line each and an exit status."""
+    if Path(str(given.get("clips"))).suffix.lower() in (".toml", ".yaml", ".yml"):
+        flags = {}  # a study file names parameters, and no options
+    told = _Told(flags)
+    try:
+        with told.by_libraries():
+            _check_options(given, writes_a_file)
+            command()
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: {_kept(given)}", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    except (ValueError, ImportError, StoreError, OSError, MemoryError) as error:
+        typer.echo(f"error: {_in_options(_words_of(error), flags)}", err=True)
+        failed = isinstance(error, AudioError | StoreError | OSError | MemoryError)
+        no_such_file = isinstance(error, FileNotFoundError | IsADirectoryError)
+        raise typer.Exit(1 if failed and not no_such_file else 2) from None
+    if told.skipped:
+        raise typer.Exit(1)
 
 
-_command("Example:  musiceval study clips.csv --ratings ratings.csv --cv system --cv prompt --out study")(
-    study
-)
+class _Told(logging.Handler):
+    """Warnings, and notes of how tables were read, on stderr, each once; and whether something was skipped."""
+
+    def __init__(self, flags: dict[str, str]):
+        super().__init__(logging.INFO)
+        self._flags, self._lines, self.skipped = flags, set[str](), False
+
+    @contextlib.contextmanager
+    def by_libraries(self) -> Iterator[None]:
+        """Listen to warnings and to the log of the readers."""
+        logger = logging.getLogger("musiceval_sk.datasets")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.showwarning = self._warning
+            try:
+                yield
+            finally:
+                logger.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell a note."""
+        self._tell(f"note: {record.getMessage()}")
+
+    def _warning(self, message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+        self.skipped |= issubclass(category, SkippedWarning)
+        self._tell(f"warning: {_in_options(str(message), self._flags)}")
+
+    def _tell(self, line: str) -> None:
+        if line not in self._lines:  # Python's own "once" forgets whenever somebody touches the filters
+            self._lines.add(line)
+            typer.echo(line, err=True)
 
 
-@_command("Example:  musiceval fit clips.csv --ratings ratings.csv --out model.skops", writes="file")
-def fit(
-    clips: Clips,
-    out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.skops"),
-    ratings: Ratings = None,
-    target: Targets = None,
-    pattern: Pattern = None,
-    prompts: Prompts = None,
-    encoder: EncoderName = "spectral",
-    checkpoint: Checkpoint = None,
-    tokenizer: Tokenizer = None,
-    device: Device = None,
-    cache: Cache = None,
-    pooling: Pooling = "mean",
-    scale: Scale = (1, 5),
-    members: Annotated[
-        int, typer.Option(min=1, help="Ensemble members; from two on, clips get a spread.")
-    ] = 4,
-    max_iter: Annotated[int, typer.Option(min=1, help="Most epochs.")] = 1000,
-    assess: Annotated[
-        bool, typer.Option(help="Measure the error on systems left out, so that predict gives intervals.")
-    ] = True,
-    jobs: Jobs = 1,
-    seed: Seed = 0,
-) -> None:
-    """Fit MOSRegressor on all rated clips and save it with its feature stage."""
-    from musiceval_sk import MOSRegressor, save_model
-    from musiceval_sk.ratings.scored import load_scored_clips
-    from musiceval_sk.scoring.fit import fit_model
+def _check_options(options: dict[str, Any], writes_a_file: bool) -> None:
+    """Refuse what is wrong with options that several commands share, before the command begins."""
+    for name, known in _CHOICES.items():
+        if options.get(name, known[0]) not in known:
+            raise ValueError(f"unknown {name} {options[name]!r}; choose from {', '.join(known)}")
+    if options.get("n_jobs") == 0:
+        raise ValueError("--jobs 0: give the number of processes, or -1 for as many as there are cores")
+    if "cache" in options:
+        from musiceval_sk.features.store.maintain import exists
 
-    table = load_scored_clips(
-        clips, ratings=ratings, targets=target, pattern=pattern, prompts=prompts, scale=scale
-    )
-    names = _targets_of(table, target, clips)
-    regressor = MOSRegressor(
-        scale=scale, n_ensemble=members, max_iter=max_iter, device=device or "auto", random_state=seed
-    )
-    regressor._validate_params()
-    embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
-    table = embed_readable(table, embedder.fit(table))
-    rated = table.dropna(subset=names)
-    if rated.empty:
-        raise ClipsTableError(f"{clips}: no clip has scores of {', '.join(names)}")
-    if len(rated) < len(table):
-        warnings.warn(
-            f"left out {counted(len(table) - len(rated), 'clip')} without scores",
-            SkippedWarning,
-            stacklevel=2,
-        )
-    fitted = fit_model(embedder, regressor, rated, names, assess=assess)
-    typer.echo(fitted)
-    embedder.set_params(cache=None, n_jobs=None)  # of this machine, not of the model
-    save_model(fitted.model, out, about={"clips": str(clips), **fitted.about})
-    typer.echo(f"wrote {out}")
+        store = _store_at(options["cache"])
+        if {"n_jobs", "others"} & options.keys() and not exists(store):
+            _check_place(store.path, "file")
+    if options.get("device") is not None:
+        from musiceval_sk._device import resolve_device
+
+        resolve_device(options["device"])
+    for name in ("out", "memory", "checkpoints", "sounds"):
+        if options.get(name) is not None:
+            is_file = writes_a_file and name == "out"
+            _check_place(Path(options[name]), "file" if is_file else "folder")
 
 
-_command(
-    "Example:  musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --prompts prompts.csv --out scores.csv",
-    writes="file",
-)(predict)
+def _store_at(cache: str | None) -> Any:
+    from musiceval_sk import EmbeddingStore
+
+    return EmbeddingStore(cache)
 
 
-@_command("Example:  musiceval score answer.txt --truth MusicEval-full")
-def score(
-    predictions: Annotated[
-        Path,
-        typer.Argument(help="Answer file (clip,impression,alignment), or table with clip_id and targets."),
-    ],
-    truth: Annotated[
-        Path,
-        typer.Option(
-            help="Table with clip_id, system and, without --ratings, the true scores; or a MusicEval folder or list."
-        ),
-    ],
-    ratings: Ratings = None,
-    target: Targets = None,
-    scale: Scale = (1, 5),
-    split: Annotated[
-        str | None,
-        typer.Option(help="Of a MusicEval folder: train, dev, test or total. Default: test, or dev."),
-    ] = None,
-    system_truth: SystemTruth = "clips",
-    ci: Annotated[
-        bool, typer.Option("--ci", help="Also 95 % intervals of all figures, for other systems.")
-    ] = False,
-    seed: Seed = 0,
-) -> None:
-    """Compare predictions with true scores: all eight metrics for each target."""
-    from musiceval_sk.ratings.answers import match_answers
-    from musiceval_sk.statistics.bootstrap import bootstrap_metrics
-    from musiceval_sk.statistics.metrics import evaluate
-
-    if ci and system_truth != "clips":
-        raise ValueError(
-            f"--ci takes the truth of systems from their clips, so it goes with --system-truth clips, not {system_truth}"
-        )
-    true, predicted, systems = match_answers(
-        predictions, truth, ratings=ratings, targets=target, scale=scale, split=split
-    )
-    of_systems = read_system_truth(system_truth, truth, systems, target, scale)
-    scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
-    count = "no systems named" if systems is None else counted(systems.nunique(), "system")
-    source = "" if systems is None else f"; system truth: {system_truth_in_words(system_truth)}"
-    typer.echo(f"{counted(len(true), 'clip')}, {count}{source}")
-    typer.echo(scores.round(4).to_string(na_rep="-"))
-    if ci:
-        found = bootstrap_metrics(true, predicted, systems=systems, scale=scale, random_state=seed, n_jobs=2)
-        typer.echo(f"\n{found}")
+def _check_place(out: Path, writes: str) -> None:
+    """Raise unless the file or folder can be written; nothing is made."""
+    try:
+        there = next(place for place in (out, *out.parents) if place.exists())
+        if there == out and out.is_dir() != (writes == "folder"):
+            raise ValueError(f"{out}: is a {'folder' if out.is_dir() else 'file'}; name a {writes} to write")
+        if there != out and not there.is_dir():
+            raise ValueError(f"{out}: cannot be written, for {there} is a file; name another place")
+        if there.is_file():
+            there.open("ab").close()
+        elif there.is_dir():
+            tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise ValueError(f"{out}: cannot be written ({error.strerror}); name another place") from error
 
 
-def _targets_of(table: Any, targets: list[str] | None, clips: Path) -> list[str]:
-    from musiceval_sk.datasets.readers import how_to_name, unused_scores
+def _kept(given: dict[str, Any]) -> str:
+    """Say what an interrupted command leaves, for the same command to go on from."""
+    out, places = given.get("out"), {}
+    if "memory" in given:
+        places["finished fits"] = given["memory"] or (out and out / "fits"), "**/output.pkl"
+    if "checkpoints" in given:
+        places["checkpoints"] = given["checkpoints"] or (out and out / "checkpoints"), "*"
+    if "cache" not in given or "batch_size" in given:
+        places["files"] = out, "*"
+    there = {what: place for what, (place, files) in places.items() if place and _holds(Path(place), files)}
+    if "cache" in given and (store := _store_at(given["cache"])).files():
+        there["vectors"] = store.path
+    kept = ", ".join(f"{what} in {place}" for what, place in there.items())
+    return f"what was finished is kept: {kept}" if kept else "nothing was written"
 
-    names = targets or [name for name in ("impression", "alignment") if name in table]
-    if not names:
-        found = how_to_name(unused_scores(table, []))
-        raise ClipsTableError(
-            f"{clips}: has no scores; give --ratings, or --target for another column{found}"
-        )
-    return names
+
+def _holds(place: Path, files: str) -> bool:
+    return place.is_file() or any(place.glob(files))
 
 
-_command("Example:  musiceval curve clips.csv --ratings ratings.csv --cv system --out curve")(curve)
-_command("Example:  musiceval check MusicEval-full", writes="file")(check)
-_command("Example:  musiceval reproduce MusicEval-full --checkpoint clap.pt --protocol released")(reproduce)
-_command("Example:  musiceval ratings ratings.csv --probes probes.csv --fastest 5 --out mos")(ratings)
-_command(
-    "Example:  musiceval report study/study.json --clips clips.csv --ratings ratings.csv", writes="file"
-)(report)
+def _words_of(error: Exception) -> str:
+    """Say an error of the system without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
+
+
+def _in_options(message: str, flags: dict[str, str]) -> str:
+    """Name the options of the command where the library's words name its parameters."""
+
+    def option(found: re.Match[str]) -> str:
+        flag = flags.get(_SWITCHES.get(found[1], found[1]))
+        if flag is None:
+            return found[0]
+        value = found[3] or found[2].strip("'")
+        return flag if found[1] in _SWITCHES or value in ("None", "True", "") else f"{flag} {value}"
+
+    return _PARAMETER.sub(option, message)
+
+
+_COMMANDS: list[Any] = [demo.demo, cache.extract, study.study, study.curve, study.report]
+_COMMANDS += [model.fit, model.predict, model.score, ratings.ratings, musiceval.check, musiceval.reproduce]
+for command in _COMMANDS:
+    _add(app, command)
+for command in (cache.info, cache.verify, cache.compact, cache.merge, cache.prune):
+    _add(cache_app, command)
+for command in (cache.export, cache.doctor):
+    _add(cache_app, command)
 app.add_typer(cache_app, name="cache")
-
-
-def main() -> None:
-    """Run the command line; the console script ``musiceval`` calls it."""
-    app(prog_name="musiceval")
-
 
 if __name__ == "__main__":
     main()

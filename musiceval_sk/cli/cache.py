@@ -1,42 +1,62 @@
-"""The commands that keep a cache in order: ``musiceval cache info | verify | compact | merge | prune | export | doctor``."""
+"""Commands that fill a cache and keep it in order: ``musiceval extract``, ``musiceval cache info | verify | compact | ...``."""
 
-import functools
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
-from musiceval_sk.cli.options import (
-    Cache,
-    Checkpoint,
-    Device,
-    EncoderName,
-    Jobs,
-    Pattern,
-    Pooling,
-    Prompts,
-    Tokenizer,
-    command,
-    embed_readable,
-    encoder_options,
-    make_embedder,
-    path_text,
-)
-
-cache_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Look after the embedding store: its files and what they hold.",
-)
-_command = functools.partial(command, cache_app)
-Modality = Annotated[str, typer.Option(help="audio, text or both.")]
+from musiceval_sk.cli import options
+from musiceval_sk.exceptions import SkippedWarning
 
 
-@_command("Example:  musiceval cache info --cache cache/embeddings.h5")
-def info(cache: Cache = None) -> None:
-    """Show files, encoders, and how much is stored of each."""
-    from musiceval_sk.features.store.maintain import store_info
+def extract(
+    source: options.Clips,
+    machine: options.Machine,
+    encoder: options.Encoder = "spectral",
+    modality: options.Modality = "both",
+    strict: Annotated[bool, Option("--strict")] = False,
+    verify: Annotated[bool, Option("--verify")] = False,
+) -> None:
+    """Embed clips and prompts into the cache; only what is missing is computed.
+
+    Parameters
+    ----------
+    strict
+        Stop at the first unreadable clip.
+    verify
+        Hash every file again, unchanged or not.
+
+    Examples
+    --------
+    musiceval extract clips.csv --encoder laion-clap --checkpoint clap.pt
+    """
+    from musiceval_sk import extract as run
+    from musiceval_sk import get_encoder
+
+    clips = source.load()
+    made = get_encoder(encoder, **machine.given(encoder))
+    settings: dict[str, Any] = {"modality": modality, "strict": strict, "verify": verify}
+    with warnings.catch_warnings():
+        # The report names the clips and what is odd about them.
+        warnings.simplefilter("ignore", SkippedWarning)
+        warnings.filterwarnings("ignore", message=r"\d+ clips? (is|are) heard, but")
+        report = run(clips, made, machine.cache, n_jobs=machine.n_jobs, **settings)
+    typer.echo(report)
+    if len(report.skipped):
+        words = f"skipped {len(report.skipped)} of {len(clips)} clips"
+        warnings.warn(words, SkippedWarning, stacklevel=2)
+
+
+def info(cache: options.Cache = None) -> None:
+    """Show files, encoders, and how much is stored of each.
+
+    Examples
+    --------
+    musiceval cache info --cache cache/embeddings.h5
+    """
+    from musiceval_sk import store_info
 
     found = store_info(_existing(cache))
     typer.echo(found)
@@ -44,10 +64,14 @@ def info(cache: Cache = None) -> None:
         raise typer.Exit(1)
 
 
-@_command("Example:  musiceval cache verify --cache cache/embeddings.h5")
-def verify(cache: Cache = None) -> None:
-    """Read all that is stored and hold it against digests and format; exit status 1 if anything is damaged."""
-    from musiceval_sk.features.store.maintain import verify_store
+def verify(cache: options.Cache = None) -> None:
+    """Read all that is stored and hold it against digests and format; exit status 1 if anything is damaged.
+
+    Examples
+    --------
+    musiceval cache verify --cache cache/embeddings.h5
+    """
+    from musiceval_sk import verify_store
 
     report = verify_store(_existing(cache))
     typer.echo(report)
@@ -60,146 +84,158 @@ def verify(cache: Cache = None) -> None:
         raise typer.Exit(1)
 
 
-@_command("Example:  musiceval cache compact")
-def compact(cache: Cache = None) -> None:
-    """Fold all parts into the main file."""
-    from musiceval_sk.features.store.maintain import store_info
+def compact(cache: options.Cache = None) -> None:
+    """Fold all parts into the main file.
+
+    Examples
+    --------
+    musiceval cache compact
+    """
+    from musiceval_sk import store_info
 
     store = _existing(cache)
     store.compact()
     typer.echo(store_info(store))
 
 
-@_command("Example:  musiceval cache merge gpu1/embeddings.h5 gpu2/embeddings.h5 --cache cache/embeddings.h5")
 def merge(
-    others: Annotated[list[Path], typer.Argument(help="Main files of the stores to take vectors from.")],
-    cache: Cache = None,
+    others: list[Path],
+    cache: options.Cache = None,
 ) -> None:
-    """Take the vectors of other stores into this one; what is there already is not copied."""
-    from musiceval_sk import EmbeddingStore
-    from musiceval_sk.features.store.maintain import merge_stores
+    """Take the vectors of other stores into this one; what is there already is not copied.
 
-    report = merge_stores(EmbeddingStore(path_text(cache)), [EmbeddingStore(other) for other in others])
+    Parameters
+    ----------
+    others
+        Main files of the stores to take vectors from.
+
+    Examples
+    --------
+    musiceval cache merge gpu1/embeddings.h5 gpu2/embeddings.h5 --cache cache/embeddings.h5
+    """
+    from musiceval_sk import EmbeddingStore, merge_stores
+
+    report = merge_stores(EmbeddingStore(cache), [EmbeddingStore(other) for other in others])
     for row in report.itertuples():
-        typer.echo(
-            f"{row.source}: {row.modality} {row.name} {row.fingerprint}: {row.copied} copied, "
-            f"{row.there} were there already"
-        )
+        place = f"{row.source}: {row.modality} {row.name} {row.fingerprint}"
+        typer.echo(f"{place}: {row.copied} copied, {row.there} were there already")
     typer.echo(f"{report['copied'].sum()} items copied")
 
 
-@_command("Example:  musiceval cache prune --keep clips.csv --keep more.csv --dry-run")
 def prune(
-    cache: Cache = None,
-    fingerprint: Annotated[
-        list[str] | None,
-        typer.Option(help="Drop the encoder whose fingerprint begins so; repeat for several."),
-    ] = None,
-    keep: Annotated[
-        list[Path] | None,
-        typer.Option(help="Drop what is not in this clips table or folder; repeat for several."),
-    ] = None,
-    pattern: Pattern = None,
-    prompts: Prompts = None,
-    damaged: Annotated[
-        bool,
-        typer.Option("--damaged", help="Drop items that fail their digest, of files that can be opened."),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be dropped.")] = False,
+    cache: options.Cache = None,
+    fingerprint: list[str] | None = None,
+    keep: list[Path] | None = None,
+    pattern: options.Pattern = None,
+    prompts: options.Prompts = None,
+    damaged: Annotated[bool, Option("--damaged")] = False,
+    dry_run: Annotated[bool, Option("--dry-run")] = False,
 ) -> None:
-    """Drop one of three: encoders (--fingerprint), what is in no clips table (--keep), or what is --damaged."""
-    from musiceval_sk import load_clips
-    from musiceval_sk.features.store.maintain import prune_store
+    """Drop one of three: encoders (--fingerprint), what is in no clips table (--keep), or what is --damaged.
+
+    Parameters
+    ----------
+    fingerprint
+        Drop the encoder whose fingerprint begins so; repeat for several.
+    keep
+        Drop what is not in this clips table or folder; repeat for several.
+    damaged
+        Drop items that fail their digest, of files that can be opened.
+    dry_run
+        Only tell what would be dropped.
+
+    Examples
+    --------
+    musiceval cache prune --keep clips.csv --keep more.csv --dry-run
+    """
+    from musiceval_sk import prune_store
 
     store = _existing(cache)
     # A pattern is refused for a table, and both may be given here.
-    patterns = [pattern if source.is_dir() else None for source in keep or ()]
     tables = [
-        load_clips(source, pattern=some, prompts=prompts)
-        for source, some in zip(keep or (), patterns, strict=True)
+        options.Clips(source, pattern if source.is_dir() else None, prompts).load() for source in keep or ()
     ]
     if tables and not any((table["prompt"] != "").any() for table in tables):
-        warnings.warn(
-            "no table to keep has prompts, so that all stored prompts stay; give them with --prompts",
-            UserWarning,
-            stacklevel=2,
-        )
+        words = "no table to keep has prompts, so that all stored prompts stay; give them with --prompts"
+        warnings.warn(words, UserWarning, stacklevel=2)
     report = prune_store(store, fingerprints=fingerprint or (), keep=tables, damaged=damaged, dry_run=dry_run)
     verb = "would drop" if dry_run else "dropped"
     for row in report.itertuples():
-        typer.echo(
-            f"{row.modality} {row.name} {row.fingerprint}: {verb} {row.dropped} items "
-            f"({row.dropped_windows} windows), kept {row.kept}"
-        )
+        place = f"{row.modality} {row.name} {row.fingerprint}"
+        typer.echo(f"{place}: {verb} {row.dropped} items ({row.dropped_windows} windows), kept {row.kept}")
     typer.echo(f"{verb} {report['dropped'].sum()} items")
 
 
-@_command(
-    "Example:  musiceval cache export embeddings.npz --clips clips.csv --encoder spectral --pooling mean+std",
-    writes="file",
-)
 def export(
-    out: Annotated[Path, typer.Argument(help="File to write: .npz, or .parquet.")],
-    clips: Annotated[Path, typer.Option(help="Clips table (.csv, .tsv, .jsonl) or folder of sound files.")],
-    pattern: Pattern = None,
-    prompts: Prompts = None,
-    encoder: EncoderName = "spectral",
-    checkpoint: Checkpoint = None,
-    tokenizer: Tokenizer = None,
-    device: Device = None,
-    cache: Cache = None,
-    modality: Modality = "both",
-    pooling: Pooling = "mean",
-    jobs: Jobs = 1,
+    out: Path,
+    clips: Annotated[Path, Option()],
+    machine: options.Machine,
+    pattern: options.Pattern = None,
+    prompts: options.Prompts = None,
+    encoder: options.Encoder = "spectral",
+    modality: options.Modality = "both",
+    pooling: options.Pooling = "mean",
 ) -> None:
-    """Write one row of embeddings a clip, for other tools; what the cache lacks is computed."""
-    from musiceval_sk import load_clips
-    from musiceval_sk.features.embedder import check_suffix, export_embeddings
-    from musiceval_sk.features.pooling import check_pooling
+    """Write one row of embeddings a clip, for other tools; what the cache lacks is computed.
+
+    Parameters
+    ----------
+    out
+        File to write: .npz, or .parquet.
+    clips
+        Clips table (.csv, .tsv, .jsonl) or folder of sound files.
+
+    Examples
+    --------
+    musiceval cache export embeddings.npz --clips clips.csv --encoder spectral --pooling mean+std
+    """
+    from musiceval_sk import export_embeddings
+    from musiceval_sk.features.embedder import check_suffix
 
     check_suffix(out)
-    check_pooling(pooling)
-    embedder = make_embedder(encoder, checkpoint, tokenizer, device, cache, pooling, jobs)
-    embedder.set_params(modality=modality)
-    table = embed_readable(load_clips(clips, pattern=pattern, prompts=prompts), embedder)
-    written = export_embeddings(table, embedder, out)
+    table = options.Clips(clips, pattern, prompts).load()
+    embedder = machine.embedder(encoder, pooling, modality).fit(table)
+    readable = table.loc[options.embed_readable(table, embedder).index]
+    written = export_embeddings(readable, embedder, out)
     typer.echo(f"wrote {out}: {len(written)} clips, {written.shape[1]} columns")
 
 
-@_command("Example:  musiceval cache doctor --encoder laion-clap --checkpoint clap.pt")
 def doctor(
-    cache: Cache = None,
-    encoder: Annotated[str | None, typer.Option(help="The encoder that you want to use.")] = None,
-    checkpoint: Checkpoint = None,
-    tokenizer: Tokenizer = None,
-    modality: Modality = "both",
+    cache: options.Cache = None,
+    encoder: str | None = None,
+    checkpoint: options.Checkpoint = None,
+    tokenizer: options.Tokenizer = None,
+    modality: options.Modality = "both",
 ) -> None:
-    """Say what is missing before each encoder and the cache can be used, and how to get it."""
-    from musiceval_sk import EmbeddingStore
-    from musiceval_sk.features.doctor import check_setup
+    """Say what is missing before each encoder and the cache can be used, and how to get it.
 
-    found = check_setup(
-        EmbeddingStore(path_text(cache)),
-        encoder=encoder,
-        modalities=("audio", "text") if modality == "both" else (modality,),  # type: ignore[arg-type]
-        **encoder_options(checkpoint, tokenizer, None),
-    )
-    width = max(len(f"{row.subject} {row.part}") for row in found.itertuples())
-    above = ""
-    for row in found.itertuples():
-        finding = "as above" if row.finding == above else row.finding
-        what = f"{row.subject} {row.part}"
-        typer.echo(f"{'ok     ' if row.ok else 'missing'}  {what:{width}}  {finding}")
-        above = row.finding
+    Parameters
+    ----------
+    encoder
+        The encoder that you want to use.
+
+    Examples
+    --------
+    musiceval cache doctor --encoder laion-clap --checkpoint clap.pt
+    """
+    from musiceval_sk import EmbeddingStore, check_setup
+
+    towers: Any = ("audio", "text") if modality == "both" else (modality,)
+    settings = options.Machine(checkpoint, tokenizer).given()
+    found = check_setup(EmbeddingStore(cache), encoder=encoder, modalities=towers, **settings)
+    names = found["subject"] + " " + found["part"]
+    findings = found["finding"].mask(found["finding"] == found["finding"].shift(), "as above")
+    for ok, name, finding in zip(found["ok"], names.str.ljust(names.str.len().max()), findings, strict=True):
+        typer.echo(f"{'ok     ' if ok else 'missing'}  {name}  {finding}")
     if (found["asked"] & ~found["ok"]).any():
         raise typer.Exit(1)
 
 
-def _existing(cache: Path | None) -> Any:
+def _existing(cache: str | None) -> Any:
     from musiceval_sk import EmbeddingStore
     from musiceval_sk.features.store.maintain import exists
 
-    store = EmbeddingStore(path_text(cache))
+    store = EmbeddingStore(cache)
     if not exists(store):
         raise ValueError(
             f"{store.path}: nothing is stored there; musiceval extract makes a store, --cache names another"

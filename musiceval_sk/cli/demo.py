@@ -1,24 +1,12 @@
-"""The whole road on a made-up listening test: sounds, cache, study, model, figures."""
+"""The whole road on a made-up listening test, ``musiceval demo``: sounds, cache, studies, model, figures, report."""
 
 import time
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import typer
 
-from musiceval_sk.datasets.clips import load_clips
-from musiceval_sk.datasets.synthetic import make_listening_test
-from musiceval_sk.estimators.persistence import load_model, save_model
-from musiceval_sk.estimators.regressor import MOSRegressor
-from musiceval_sk.features.embedder import ClipEmbedder
-from musiceval_sk.features.extract import extract
-from musiceval_sk.ratings.aggregate import aggregate_ratings
-from musiceval_sk.reporting.page.report import write_report
-from musiceval_sk.scoring.fit import fit_model
-from musiceval_sk.studies.result import StudyResult
-from musiceval_sk.studies.run import run_study
-
-TARGETS = ["impression", "alignment"]
+from musiceval_sk.cli import options
 
 _CAUTION = """\
 SIMULATED: the sounds are synthetic tunes with built-in defects, the raters are random numbers with a bias, and the
@@ -29,134 +17,120 @@ The real thing, on your clips and ratings, with CLAP (pip install "musiceval_sk[
   musiceval study clips.csv --ratings ratings.csv --encoder laion-clap \\
     --checkpoint music_audioset_epoch_15_esc_90.14.pt --cv system --out study"""
 
+_CONTENTS = {
+    "listening-test": "sounds, clips.csv, ratings.csv",
+    "cache": "embeddings (HDF5)",
+    "study-by-system.csv": "scores, also as .json with every prediction",
+    "study-by-prompt.csv": "the same for prompts never met in training",
+    "model.skops": "the fitted model, for musiceval predict",
+    "predictions.csv": "its scores of the clips it was fitted on",
+    "scores-per-system.png": "figure",
+    "predicted-system-means.png": "figure",
+    "report.html": "the study by system as a page, with the clips to listen to",
+}
 
-def run_demo(out: Path, *, seed: int = 0) -> dict[str, StudyResult]:
-    """Make a listening test, embed it, compare predictors, fit and reload a model, draw two figures, write a report.
+
+def demo(
+    out: Path = Path("demo-out"),
+    random_state: options.Seed = 0,
+) -> None:
+    """Run the whole road on a made-up listening test: no data, no network, under a minute.
 
     Parameters
     ----------
-    out : Path
-        Folder to write into; an earlier demo's files are replaced, its cache is used again.
-    seed : int, default=0
-        Seed of everything.
+    out
+        Folder for sounds, cache, tables and figures.
 
-    Returns
-    -------
-    dict of str to StudyResult
-        The study under each split.
+    Examples
+    --------
+    musiceval demo --out demo-out
     """
-    started = time.perf_counter()
-    typer.echo(_CAUTION)
-    test = make_listening_test(out / "listening-test", random_state=seed)
-    clips = load_clips(test.folder / "clips.csv")
-    clips = clips.join(aggregate_ratings(test.folder / "ratings.csv", clips=clips))
-    _say(
-        "Listening test",
-        f"{len(clips)} clips of {clips['system'].nunique()} systems, {len(test.ratings)} ratings",
+    from musiceval_sk import (
+        ClipEmbedder,
+        aggregate_ratings,
+        extract,
+        load_clips,
+        make_listening_test,
+        run_study,
+        write_report,
     )
 
-    store = out / "cache" / "embeddings.h5"
-    typer.echo(extract(clips, "spectral", str(store)))
-    embedder = ClipEmbedder("spectral", cache=str(store)).set_output(transform="pandas")
+    started = time.perf_counter()
+    typer.echo(_CAUTION)
+    test = make_listening_test(out / "listening-test", random_state=random_state)
+    clips = load_clips(test.folder / "clips.csv")
+    clips = clips.join(aggregate_ratings(test.folder / "ratings.csv", clips=clips))
+    counts = f"{len(clips)} clips of {clips['system'].nunique()} systems, {len(test.ratings)} ratings"
+    typer.echo(f"\n== Listening test: {counts}")
+
+    store = str(out / "cache" / "embeddings.h5")
+    typer.echo(extract(clips, "spectral", store))
+    embedder = ClipEmbedder("spectral", cache=store).set_output(transform="pandas")
     X = embedder.fit_transform(clips)
 
     studies = {}
+    described = "spectral, mean over windows (simulated)"
     for cv in ("system", "prompt"):
-        _say("Study", f"by {cv}")
-        studies[cv] = run_study(
-            clips, X, cv=cv, random_state=seed, features="spectral, mean over windows (simulated)"
-        )
-        typer.echo(studies[cv])
+        studies[cv] = run_study(clips, X, cv=cv, random_state=random_state, features=described)
+        typer.echo(f"\n== Study: by {cv}\n{studies[cv]}")
         studies[cv].to_csv(out / f"study-by-{cv}.csv")
         studies[cv].to_json(out / f"study-by-{cv}.json")
 
-    _fit_and_reload(clips, embedder, out, seed)
-    drawn = _draw(clips, studies["system"], out) and _report(clips, studies["system"], out)
-    _say("Where everything is", f"{out}/ ({time.perf_counter() - started:.0f} s)")
-    for line in _contents(out):
-        typer.echo(line)
-    _say("Next", _REAL)
-    if not drawn:
-        typer.echo(
-            '\nno figures or no report: matplotlib or jinja2 is missing (pip install "musiceval_sk[report]")',
-            err=True,
-        )
+    _fit_and_reload(clips, embedder, out, random_state)
+    lacking = None
+    try:
+        _draw(clips, studies["system"], out)
+        write_report(studies["system"], out / "report.html", clips=clips, note=" ".join(_CAUTION.split()))
+    except ImportError as error:
+        lacking = error
+    typer.echo(f"\n== Where everything is: {out}/ ({time.perf_counter() - started:.0f} s)")
+    for name, what in _CONTENTS.items():
+        if (out / name).exists():
+            typer.echo(f"  {out / name}  {what}")
+    typer.echo(f"\n== Next\n{_REAL}")
+    if lacking is not None:
+        typer.echo(f"\nno figures or no report: {lacking}", err=True)
         raise typer.Exit(1)
-    return studies
 
 
-def _fit_and_reload(clips: pd.DataFrame, embedder: ClipEmbedder, out: Path, seed: int) -> None:
-    regressor = MOSRegressor(n_ensemble=4, random_state=seed)
-    fitted = fit_model(embedder, regressor, clips, TARGETS)
+def _fit_and_reload(clips: Any, embedder: Any, out: Path, random_state: int) -> None:
+    import pandas as pd
+
+    from musiceval_sk import MOSRegressor, load_model, save_model
+    from musiceval_sk.scoring.fit import fit_model
+
+    targets = ["impression", "alignment"]
+    fitted = fit_model(embedder, MOSRegressor(n_ensemble=4, random_state=random_state), clips, targets)
     typer.echo(fitted)
     about = {**fitted.about, "clips": "simulated listening test"}
-    path = save_model(fitted.model, out / "model.skops", about=about)
-    scores = load_model(path).predict(clips)
-    predictions = pd.DataFrame(scores, index=clips.index, columns=TARGETS)
-    predictions.round(4).to_csv(out / "predictions.csv")
-    same = bool((scores == fitted.model.predict(clips)).all())
-    _say(
-        "Model",
-        f"fitted, saved, reloaded; predictions of the reloaded model are {'equal' if same else 'NOT equal'}",
-    )
+    scores = load_model(save_model(fitted.model, out / "model.skops", about=about)).predict(clips)
+    pd.DataFrame(scores, index=clips.index, columns=targets).round(4).to_csv(out / "predictions.csv")
+    same = "equal" if (scores == fitted.model.predict(clips)).all() else "NOT equal"
+    typer.echo(f"\n== Model: fitted, saved, reloaded; predictions of the reloaded model are {same}")
 
 
-def _draw(clips: pd.DataFrame, study: StudyResult, out: Path) -> bool:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    from musiceval_sk.reporting.plots.scores import SystemScoresDisplay
-    from musiceval_sk.reporting.plots.system_scatter import SystemScatterDisplay
+def _draw(clips: Any, study: Any, out: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
+    from musiceval_sk import SystemScatterDisplay, SystemScoresDisplay
+
+    ridge = study.predictions[study.predictions["model"] == "ridge"].set_index("clip_id")
     figures = {
-        name: Figure(figsize=(11, 4.6), layout="constrained")
-        for name in ("scores-per-system", "predicted-system-means")
+        "scores-per-system": "scores of each system's clips",
+        "predicted-system-means": "systems never heard in training, ridge on spectral features",
     }
-    found = study.predictions[study.predictions["model"] == "ridge"]
-    for name, figure in figures.items():
+    for name, title in figures.items():
+        figure = Figure(figsize=(11, 4.6), layout="constrained")
         FigureCanvasAgg(figure)
         # Before the displays, which find places for names in the figure as it is.
-        figure.suptitle(
-            "Simulated listening test: scores of each system's clips"
-            if name == "scores-per-system"
-            else "Simulated listening test: systems never heard in training, ridge on spectral features"
-        )
-        for ax, target in zip(figure.subplots(1, 2), TARGETS, strict=True):
+        figure.suptitle(f"Simulated listening test: {title}")
+        for ax, target in zip(figure.subplots(1, 2), ("impression", "alignment"), strict=True):
             if name == "scores-per-system":
                 SystemScoresDisplay.from_clips(clips, target, ax=ax)
-            else:
-                rows = found[found["target"] == target].set_index("clip_id")
-                SystemScatterDisplay.from_predictions(
-                    rows["truth"], rows["prediction"], systems=clips["system"], name=target, ax=ax
-                )
+                continue
+            rows, systems = ridge[ridge["target"] == target], clips["system"]
+            SystemScatterDisplay.from_predictions(
+                rows["truth"], rows["prediction"], systems=systems, name=target, ax=ax
+            )
         figure.savefig(out / f"{name}.png", dpi=120)
-    return True
-
-
-def _report(clips: pd.DataFrame, study: StudyResult, out: Path) -> bool:
-    try:
-        write_report(study, out / "report.html", clips=clips, note=" ".join(_CAUTION.split()))
-    except ImportError:
-        return False
-    return True
-
-
-def _contents(out: Path) -> list[str]:
-    meaning = {
-        "listening-test": "sounds, clips.csv, ratings.csv",
-        "cache": "embeddings (HDF5)",
-        "study-by-system.csv": "scores, also as .json with every prediction",
-        "study-by-prompt.csv": "the same for prompts never met in training",
-        "model.skops": "the fitted model, for musiceval predict",
-        "predictions.csv": "its scores of the clips it was fitted on",
-        "scores-per-system.png": "figure",
-        "predicted-system-means.png": "figure",
-        "report.html": "the study by system as a page, with the clips to listen to",
-    }
-    return [f"  {out / name}  {what}" for name, what in meaning.items() if (out / name).exists()]
-
-
-def _say(title: str, text: str) -> None:
-    typer.echo(f"\n== {title}: {text}" if "\n" not in text else f"\n== {title}\n{text}")

@@ -1,145 +1,91 @@
-"""``musiceval study``: predictors compared under honest splits."""
+"""Commands that compare predictors: ``musiceval study | curve | report``."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
-from musiceval_sk.cli.options import (
-    Cache,
-    Checkpoint,
-    Device,
-    Pattern,
-    Prompts,
-    Ratings,
-    Scale,
-    Seed,
-    Targets,
-    Tokenizer,
-    encoder_options,
-    path_text,
-)
+from musiceval_sk.cli import options
 
-_WITH_A_FILE = ("clips", "out", "jobs", "memory")
+_BESIDE_A_FILE = ("clips", "out", "n_jobs", "memory")
 
 
 def study(
     context: typer.Context,
-    clips: Annotated[
-        Path,
-        typer.Argument(
-            help="Clips table (.csv, .tsv, .jsonl), folder of sound files, or MusicEval; or a study file (.toml, .yaml)."
-        ),
-    ],
-    ratings: Ratings = None,
-    target: Targets = None,
-    cv: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="system, prompt, system+prompt, random, 85/15 or official; repeat for several. Default: system."
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(min=2, help="Number of folds. Default: 5, or one a group where there are fewer."),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="ridge, SVR or MOSRegressor; repeat for several. Default: all. Look-ups are always there."
-        ),
-    ] = None,
-    pattern: Pattern = None,
-    prompts: Prompts = None,
-    encoder: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="spectral, laion-clap, hf-clap, or one that a package registers; repeat for several. Default: spectral."
-        ),
-    ] = None,
-    checkpoint: Checkpoint = None,
-    tokenizer: Tokenizer = None,
-    device: Device = None,
-    cache: Cache = None,
-    pooling: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="How windows become one vector: mean, mean+std, max, first; repeat for several. Default: mean."
-        ),
-    ] = None,
-    scale: Scale = (1, 5),
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Resamples for intervals and tests; 0 for neither.")
-    ] = 1000,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Processes to use. Default: 1.")] = None,
-    seed: Seed = 0,
-    memory: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that keeps finished fits, so that a killed study goes on. Default: fits, in --out."
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for study.csv and study.json.")] = None,
+    source: options.ScoredClips,
+    machine: options.Machine,
+    cv: list[str] | None = None,
+    n_splits: options.Folds = None,
+    models: Annotated[list[str] | None, Option("--model")] = None,
+    encoder: list[str] | None = None,
+    pooling: list[str] | None = None,
+    n_resamples: Annotated[int, Option("--resamples", min=0)] = 1000,
+    random_state: options.Seed = 0,
+    memory: Path | None = None,
+    out: Path | None = None,
 ) -> None:
-    """Cross-validate look-ups, ridge, SVR and MOSRegressor under named splits: all eight metrics, intervals, tests."""
+    """Cross-validate look-ups, ridge, SVR and MOSRegressor under named splits: all eight metrics, intervals, tests.
+
+    A study file (.toml, .yaml) in the place of the clips says what to do; beside it only --out, --jobs and --memory are options.
+
+    Parameters
+    ----------
+    cv
+        system, prompt, system+prompt, random, 85/15 or official; repeat for several. Default: system.
+    models
+        ridge, SVR or MOSRegressor; repeat for several. Default: all. Look-ups are always there.
+    encoder
+        spectral, laion-clap, hf-clap, or one that a package registers; repeat for several. Default: spectral.
+    pooling
+        How windows become one vector: mean, mean+std, max, first; repeat for several. Default: mean.
+    n_resamples
+        Resamples for intervals and tests; 0 for neither.
+    memory
+        Folder that keeps finished fits, so that a killed study goes on. Default: fits, in --out.
+    out
+        Folder for study.csv and study.json.
+
+    Examples
+    --------
+    musiceval study clips.csv --ratings ratings.csv --cv system --cv prompt --out study
+    """
     from musiceval_sk.studies.plan import STUDY_FILES, StudyPlan
 
-    changes: dict[str, Any] = {}
-    if clips.suffix.lower() in STUDY_FILES:
+    if source.clips.suffix.lower() in STUDY_FILES:
         _refuse_beside_a_file(context)
-        plan = StudyPlan.from_file(clips)
+        plan = StudyPlan.from_file(source.clips)
     else:
+        encoders, poolings = encoder or ["spectral"], pooling or ["mean"]
+        features = {}
+        for name in encoders:
+            # Of several encoders, the hand-made one takes no checkpoint.
+            settings = {} if name == "spectral" and len(encoders) > 1 else machine.given(name)
+            several = {"pooling": poolings if len(poolings) > 1 else poolings[0]}
+            features[name] = {"encoder": name, **several, **settings}
         plan = StudyPlan(
-            clips=clips,
-            features=_features(encoder or ["spectral"], checkpoint, tokenizer, device, pooling or ["mean"]),
-            models=model,
+            **vars(source),
+            features=features,
+            models=models,
             cv=cv or ["system"],
-            targets=target,
-            ratings=ratings,
-            pattern=pattern,
-            prompts=prompts,
-            scale=scale,
-            n_splits=folds,
-            random_state=seed,
-            n_resamples=resamples,
-            cache=path_text(cache),
+            n_splits=n_splits,
+            random_state=random_state,
+            n_resamples=n_resamples,
+            cache=machine.cache,
         )
-    if jobs is not None:
-        changes["n_jobs"] = jobs
-    if memory is not None or (out is not None and plan.memory is None):
-        changes["memory"] = memory or out / "fits"  # type: ignore[operator]
-    result = replace(plan, **changes).run()
+    kept = memory or plan.memory or (out and out / "fits")
+    result = replace(plan, memory=kept, n_jobs=machine.n_jobs or plan.n_jobs).run()
     typer.echo(result)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        result.to_csv(out / "study.csv")
-        result.to_json(out / "study.json")
-        typer.echo(f"wrote {out / 'study.csv'} and {out / 'study.json'}", err=True)
-
-
-def _features(
-    encoders: list[str],
-    checkpoint: Path | None,
-    tokenizer: Path | None,
-    device: str | None,
-    poolings: list[str],
-) -> dict[str, dict[str, Any]]:
-    """Pair encoders and poolings; of several encoders, the hand-made one takes no checkpoint."""
-    pooling = poolings if len(poolings) > 1 else poolings[0]
-    features = {}
-    for name in encoders:
-        bare = name == "spectral" and len(encoders) > 1
-        options = encoder_options(*((None, None) if bare else (checkpoint, tokenizer)), device, name)
-        features[name] = {"encoder": name, "pooling": pooling, **options}
-    return features
+    options.write_files(out, {"study.csv": result.to_csv, "study.json": result.to_json})
 
 
 def _refuse_beside_a_file(context: typer.Context) -> None:
     given = [
         parameter.opts[0]
         for parameter in context.command.params
-        if parameter.name not in _WITH_A_FILE and _is_given(context, str(parameter.name))
+        if parameter.name not in _BESIDE_A_FILE
+        and getattr(context.get_parameter_source(str(parameter.name)), "name", "") == "COMMANDLINE"
     ]
     if given:
         raise ValueError(
@@ -147,6 +93,144 @@ def _refuse_beside_a_file(context: typer.Context) -> None:
         )
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+def curve(
+    source: options.ScoredClips,
+    machine: options.Machine,
+    grows: list[str] | None = None,
+    sizes: Annotated[list[str] | None, Option("--size")] = None,
+    models: Annotated[list[str] | None, Option("--model")] = None,
+    metrics: Annotated[list[str] | None, Option("--metric")] = None,
+    cv: str = "system",
+    n_splits: options.Folds = None,
+    n_repeats: Annotated[int, Option("--repeats", min=1)] = 10,
+    anonymous: options.Anonymous = False,
+    encoder: options.Encoder = "spectral",
+    pooling: options.Pooling = "mean",
+    random_state: options.Seed = 0,
+    out: Path | None = None,
+) -> None:
+    """Show how scores grow with clips, systems and ratings a clip, and which of them still paid.
+
+    Parameters
+    ----------
+    grows
+        clips, systems or ratings (a clip); repeat for several. Default: clips and, if they are named, systems;
+        with --ratings also ratings.
+    sizes
+        Size to try: a number (40), or with a point a share (0.5) of what there is; repeat for several, with a
+        single --grows if numbers. Default: all, a half, a quarter, an eighth.
+    models
+        global mean, system mean, prompt mean, ridge, SVR or MOSRegressor (slow); repeat for several. Default:
+        the means and ridge.
+    metrics
+        One of the eight; repeat for several. Default: S_SRCC, U_SRCC.
+    cv
+        system, prompt, system+prompt, random, 85/15 or official.
+    n_repeats
+        Random parts of each size.
+    out
+        Folder for curve.csv, steps.csv, ceiling.csv, curve.txt and figures.
+
+    Examples
+    --------
+    musiceval curve clips.csv --ratings ratings.csv --cv system --out curve
+    """
+    from musiceval_sk import default_models, score_learning_curve
+    from musiceval_sk._ids import systems_if_named
+    from musiceval_sk.ratings.scored import single_ratings
+
+    rated = single_ratings(source.clips, source.ratings)
+    table = source.load()
+    may_grow = {"clips": True, "systems": systems_if_named(table) is not None, "ratings": rated is not None}
+    known = default_models(table, random_state=random_state)
+    unknown = [name for name in models or () if name not in known]
+    if unknown:
+        raise ValueError(f"unknown --model {', '.join(unknown)}; these clips allow {', '.join(known)}")
+    embedder = machine.embedder(encoder, pooling).fit(table)
+    found = score_learning_curve(
+        table,
+        lambda: options.embed_readable(table, embedder),
+        models and {name: known[name] for name in models},
+        cv,
+        grows=grows or [name for name, may in may_grow.items() if may],
+        sizes=sizes and [_size(text) for text in sizes],
+        ratings=rated,
+        targets=source.targets,
+        metrics=metrics,
+        n_splits=n_splits,
+        n_repeats=n_repeats,
+        scale=source.scale,
+        rater=None if anonymous else "rater",
+        features=f"{encoder}, {embedder.provenance()}",
+        random_state=random_state,
+        n_jobs=machine.n_jobs,
+    )
+    typer.echo(found)
+    if out is not None:
+        names = [path.name for path in found.to_csv(out)]
+        (out / "curve.txt").write_text(f"{found}\n")
+        typer.echo(f"wrote {', '.join([*names, 'curve.txt', *_draw(found, out)])} to {out}", err=True)
+
+
+def _size(text: str) -> int | float:
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise ValueError(f"--size {text!r} is no number, such as 40, and no share, such as 0.5") from None
+
+
+def _draw(found: Any, out: Path) -> list[str]:
+    """Draw every target, metric and kind of growth that some model could be judged by; nothing without matplotlib."""
+    from musiceval_sk import ScoreLearningCurveDisplay
+
+    lines = found.table[(found.table["kind"] == found.kind) & found.table["score"].notna()]
+    names = []
+    for target, metric, grows in lines[["target", "metric", "grows"]].drop_duplicates().to_numpy():
+        try:
+            display = ScoreLearningCurveDisplay.from_curve(found, target, metric, grows=grows)
+        except ImportError as error:
+            typer.echo(f"no figures: {error}", err=True)
+            break
+        names.append(f"{target}-{metric}-by-{grows}.png")
+        display.figure_.savefig(out / names[-1], dpi=150)
+    return names
+
+
+def report(
+    study: Path,
+    clips: Path | None = None,
+    ratings: options.Ratings = None,
+    pattern: options.Pattern = None,
+    prompts: options.Prompts = None,
+    audio: str = "link",
+    max_audio_mb: Annotated[float, Option("--max-audio-mb", min=0)] = 20.0,
+    note: str = "",
+    out: Path = Path("report.html"),
+) -> None:
+    """Write a study as one HTML page: verdict, tables, figures, and the clips to listen to.
+
+    Parameters
+    ----------
+    study
+        study.json, as musiceval study --out wrote it.
+    clips
+        Clips table or folder of the study; without it no systems, prompts and sounds.
+    audio
+        link, embed or none: how the page holds sounds.
+    max_audio_mb
+        Most megabytes that embedded sounds may add.
+    note
+        A sentence above everything else.
+    out
+        Page to write.
+
+    Examples
+    --------
+    musiceval report study/study.json --clips clips.csv --ratings ratings.csv
+    """
+    from musiceval_sk import load_clips, write_report
+
+    table = None if clips is None else load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
+    settings: dict[str, Any] = {"audio": audio, "max_audio_mb": max_audio_mb, "note": note}
+    page = write_report(study, out, clips=table, ratings=ratings, **settings)
+    typer.echo(f"wrote {out} ({page.stat().st_size / 1e6:.1f} MB)")

@@ -1,6 +1,7 @@
-"""What a reproduction found: Table I on screen, tidy in CSV, whole in JSON."""
+"""What a reproduction found, beside what others have published: Table I on screen, tidy in CSV, whole in JSON."""
 
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,32 @@ from musiceval_sk.studies.result import read_result, write_result
 NUMBERS = ("value", "low", "high", "least_of_seeds", "most_of_seeds")
 _FIGURES = ("target", "row", "kind", "metric", *NUMBERS, "split", "source")
 _PREDICTED = ("row", "target", "clip_id", "system", "truth", "prediction")
+
+
+def published_results(target: str | None = None) -> pd.DataFrame:
+    """List published figures.
+
+    They rest on different splits and on two kinds of system truth, so they are no ranking.
+
+    Parameters
+    ----------
+    target : {"impression", "alignment"}, default=None
+        Only this target.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a figure: ``name``, ``target``, ``metric``, ``value``, ``split``, ``source``.
+
+    Examples
+    --------
+    >>> table = published_results("impression")
+    >>> table.query("name == 'paper, Table I' and metric == 'S_SRCC'")["value"].item()
+    0.926
+    """
+    with (files(__package__) / "published.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file)
+    return table if target is None else table[table["target"] == target].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -102,15 +129,12 @@ class ReproductionResult:
         return cls(**{name: content[name] for name in parts})
 
     def __str__(self) -> str:
-        sections = [self._section(target) for target in self.table["target"].unique()]
-        return "\n".join([*self._header(), *sections, *self._footer()])
-
-    def _header(self) -> list[str]:
         about, protocol, split = self.about, self.about["protocol"], self.about["split"]
         shared = [f"{share:.0%} by {label}" for label, share in split["shared_with_training"].items()]
         seeds, intervals = about["seeds"], about["intervals"]
         best = [epoch for found in about["epochs"].values() for epoch in found["best"].values()]
-        return [
+        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+        lines = [
             f"MusicEval, protocol '{protocol['name']}': {about['title'].upper()}",
             f"  {protocol['meaning']}",
             f"Split '{split['name']}': {split['train']} clips to learn from, stopped by {split['stopped_by']}, "
@@ -121,49 +145,46 @@ class ReproductionResult:
             *self._training(),
             f"Seeds {seeds[0]} to {seeds[-1]}; best epochs {min(best)} to {max(best)} of at most {protocol['max_iter']}",
             f"Intervals: {intervals['confidence']:.0%}, {intervals['drawn_in_words']}, {intervals['resamples']} resamples",
+            *(self._section(target) for target in self.table["target"].unique()),
+            "",
+            *(f"Note: {note}" for note in self.notes),
+            "Known deviations:",
+            *(f"  - {text}" for text in protocol["deviations"]),
+            f"Made {about['made']} with {versions}",
         ]
+        return "\n".join(lines)
 
     def _training(self) -> list[str]:
         """Say what was trained beside the heads, if anything."""
         if "training" not in self.about:
             return []
         training, protocol = self.about["training"], self.about["protocol"]
-        own = [
-            f", {name} {training[name]:g}"
-            for name in ("n_blocks", "lora_rank", "lora_alpha")
-            if name in training
-        ]
+        own = [name for name in ("n_blocks", "lora_rank", "lora_alpha") if name in training]
         return [
-            f"CLAP was trained with the heads, mode '{training['mode']}'{''.join(own)}: "
-            f"{training['tuned_weights']:,} of the towers' weights, in {training['precision']} on {training['device']}",
+            f"CLAP was trained with the heads, mode '{training['mode']}'"
+            + "".join(f", {name} {training[name]:g}" for name in own)
+            + f": {training['tuned_weights']:,} of the towers' weights, in {training['precision']} on {training['device']}",
             f"  L1, SGD with step {protocol['learning_rate']:g} and momentum {protocol['momentum']:g}, batches of "
             f"{protocol['batch_size']} clips; stopped after {protocol['patience']} epochs without improvement on "
             f"{self.about['split']['stopped_by']}",
         ]
 
     def _section(self, target: str) -> str:
+        """Lay out Table I of one target: each figure, below it its interval and its range over seeds where it has them."""
+        shown = {"low": "    95 % interval, from", "high": "                     to"}
+        if len(self.about["seeds"]) > 1:
+            shown |= {
+                "least_of_seeds": "    range over seeds, from",
+                "most_of_seeds": "                        to",
+            }
         chosen = self.table[(self.table["target"] == target) & (self.table["kind"] != "seed")]
         lines = []
-        for (row, kind), figures in chosen.set_index("metric").groupby(["row", "kind"], sort=False):
-            lines.append(figures["value"].rename(row))
-            ranges = [] if kind == "published" else [("95 % interval", "low", "high")]
-            if kind == "ours" and len(self.about["seeds"]) > 1:
-                ranges.append(("range over seeds", "least_of_seeds", "most_of_seeds"))
-            for label, low, high in ranges:
-                lines.append(figures[low].rename(f"    {label}, from"))
-                lines.append(figures[high].rename(f"    {'':{len(label)}s}  to"))
-        wide = pd.DataFrame(lines).reindex(columns=list(METRICS)).rename_axis(columns=target)
+        for row, figures in chosen.set_index("metric").groupby("row", sort=False):
+            lines += [figures[number].rename(label) for number, label in ({"value": row} | shown).items()]
+        wide = (
+            pd.DataFrame(lines).dropna(how="all").reindex(columns=list(METRICS)).rename_axis(columns=target)
+        )
         return "\n" + wide.to_string(float_format="%.3f", na_rep="-")
-
-    def _footer(self) -> list[str]:
-        versions = ", ".join(f"{name} {version}" for name, version in self.about["versions"].items())
-        return [
-            "",
-            *(f"Note: {note}" for note in self.notes),
-            "Known deviations:",
-            *(f"  - {text}" for text in self.about["protocol"]["deviations"]),
-            f"Made {self.about['made']} with {versions}",
-        ]
 
 
 def _encoder_line(purpose: str, audio: dict[str, Any], text: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Table I of the MusicEval paper, made anew: embed, train both heads with several seeds, and judge beside others."""
 
+import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +18,11 @@ from musiceval_sk.estimators.lookup import look_ups
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.reproduction.protocols import ReproductionProtocol, get_protocol
-from musiceval_sk.reproduction.published import published_results
-from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult
+from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult, published_results
 from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
 from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
 from musiceval_sk.statistics.confidence import require_whole
-from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.studies.cells import Inputs, Part, predict_fold
 from musiceval_sk.studies.leakage import shares_with_training
 from musiceval_sk.studies.result import provenance
 from musiceval_sk.studies.splits import make_split
@@ -130,39 +130,40 @@ def reproduce(
     training: FrozenHeads
     if finetune is None:
         _refuse("goes with finetune alone", finetune_options=finetune_options, checkpoints=checkpoints)
-        where = {"cache": cache, "n_jobs": n_jobs, "device": device}
+        where: dict[str, Any] = {"cache": cache, "n_jobs": n_jobs, "device": device}
         training = FrozenHeads(get_protocol(protocol or "frozen"), encoder, options, **where)
     else:
         _refuse("does not go with finetune: a store keeps vectors of frozen towers", cache=cache)
         elsewhere = None if device in ("auto", options.get("device")) else device
         why = "does not go with finetune, which trains where the encoder is: give the encoder that device"
         _refuse(why, device=elsewhere)
-        chosen, tuning = get_protocol(protocol or "paper"), finetune_options or {}
-        training = TunedTowers(
-            chosen, encoder, options, mode=finetune, options=tuning, checkpoints=checkpoints
-        )
+        tuning: dict[str, Any] = {
+            "mode": finetune,
+            "options": finetune_options or {},
+            "checkpoints": checkpoints,
+        }
+        training = TunedTowers(get_protocol(protocol or "paper"), encoder, options, **tuning)
     protocol = training.protocol
-    clips = _scored(load_musiceval(root, counts=counts))
+    clips = _with_both_scores(load_musiceval(root, counts=counts))
     parts = _split(clips, protocol, random_state)
     table_truth = _table_truth(root, parts["test"]) if protocol.system_truth == "table" else None
     parts = training.prepare(parts)
     for name, part in parts.items():
         if len(part) < 2:
             raise ClipsTableError(f"{root}: {len(part)} readable clips for {name}; at least 2 are needed")
-    predictions, unknown = _look_ups(clips, parts)
+    split, notes = _describe(clips, parts, protocol)
+    predictions, unknown = _look_up(clips, parts)
     seeds = list(range(random_state, random_state + n_seeds))
     for seed in seeds:
         predictions[f"seed {seed}"] = training.fit_predict(parts, seed)
-    test = parts["test"]
+    said = pd.concat(predictions, axis=1)
     drawn = {"n_resamples": n_resamples, "random_state": random_state, "n_jobs": n_jobs}
-    table, intervals = _tabulate(test, predictions, table_truth, protocol, **drawn)
+    table, intervals = _tabulate(parts["test"], said, table_truth, protocol, **drawn)
     about = {
-        "protocol": {
-            name: list(value) if isinstance(value, tuple) else value for name, value in vars(protocol).items()
-        },
+        "protocol": json.loads(json.dumps(asdict(protocol))),
         "title": training.title,
         "data": {"root": Path(root).name, "clips": len(clips)},
-        "split": _describe(clips, parts, protocol),
+        "split": split,
         "system_truth": _TRUTHS[protocol.system_truth],
         "encoder": str(getattr(encoder, "name", encoder)),
         **training.about,
@@ -170,8 +171,8 @@ def reproduce(
         "intervals": intervals,
         **provenance("laion-clap", "transformers", "soxr", "soundfile"),
     }
-    notes = [*_cautions(about["split"]), *unknown, *training.notes]
-    return ReproductionResult(table, _tidy(test, predictions), notes, about)
+    notes += [*unknown, *training.notes]
+    return ReproductionResult(table, _as_rows(parts["test"], said), notes, about)
 
 
 def _refuse(why: str, **given: Any) -> None:
@@ -180,14 +181,13 @@ def _refuse(why: str, **given: Any) -> None:
             raise ValueError(f"{name}={value!r} {why}")
 
 
-def _scored(clips: pd.DataFrame) -> pd.DataFrame:
+def _with_both_scores(clips: pd.DataFrame) -> pd.DataFrame:
     """Leave out clips that lack a score."""
     lacking = clips[list(TARGETS)].isna().any(axis=1)
     if lacking.any():
+        count = counted(lacking.sum(), "clip that lacks", "clips that lack")
         warnings.warn(
-            f"left out {counted(lacking.sum(), 'clip that lacks', 'clips that lack')} a score: {listed(clips.index[lacking])}",
-            SkippedWarning,
-            stacklevel=3,
+            f"left out {count} a score: {listed(clips.index[lacking])}", SkippedWarning, stacklevel=3
         )
     return clips[~lacking]
 
@@ -217,13 +217,18 @@ def _table_truth(root: str | Path, test: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _look_ups(clips: pd.DataFrame, parts: Parts) -> tuple[dict[str, pd.DataFrame], list[str]]:
+def _look_up(clips: pd.DataFrame, parts: Parts) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Predictions of each look-up, and what those could not look up."""
-    train, test, predictions, notes = parts["train"], parts["test"], {}, []
+    train, test = parts["train"], parts["test"]
+    together, predictions, notes = pd.concat([train, test]), {}, []
+    rows = np.split(np.arange(len(together)), [len(train)])
+    inputs = Inputs.of(pd.DataFrame(index=together.index))
     for name, model in look_ups(clips).items():
-        found = {target: np.ravel(model.fit(train, train[target]).predict(test)) for target in TARGETS}
-        predictions[name] = pd.DataFrame(found, index=test.index)
-        unknown = int((~model.known(test)).sum()) if hasattr(model, "known") else 0
+        found = {
+            target: predict_fold("", model, inputs, Part(together[target], None), *rows) for target in TARGETS
+        }
+        predictions[name] = pd.DataFrame({target: cell["prediction"] for target, cell in found.items()})
+        unknown = int((~found[TARGETS[0]]["known"]).sum())
         if unknown:
             notes.append(
                 f"{name}: {unknown} of {len(test)} tested clips have no match in training and get the global mean"
@@ -233,91 +238,93 @@ def _look_ups(clips: pd.DataFrame, parts: Parts) -> tuple[dict[str, pd.DataFrame
 
 def _tabulate(
     test: pd.DataFrame,
-    predictions: dict[str, pd.DataFrame],
+    said: pd.DataFrame,
     table_truth: pd.DataFrame | None,
     protocol: ReproductionProtocol,
     **options: Any,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Judge predictions beside published figures, all by the same resamples; returns how intervals were made, too."""
     systems = systems_if_named(test)
+    rows = list(dict.fromkeys(said.columns.get_level_values(0)))
+    seeds = [row for row in rows if row.startswith("seed ")]
+    ours = f"{protocol.name}, mean of {counted(len(seeds), 'seed')}"
 
     def bootstrap(truth: pd.DataFrame) -> MetricBootstrap:
-        pairs = [(row, target) for row in predictions for target in TARGETS]
-        truths = pd.DataFrame({f"{target} by {row}": truth[target] for row, target in pairs})
-        predicted = pd.DataFrame({f"{target} by {row}": predictions[row][target] for row, target in pairs})
-        return bootstrap_metrics(truths, predicted, systems=systems, scale=(1, 5), **options)
+        truths = pd.concat(dict.fromkeys(rows, truth[list(TARGETS)]), axis=1)
+        found = bootstrap_metrics(truths, said, systems=systems, scale=(1, 5), **options)
+        return _with_means(found, seeds, ours)
 
-    of_clips = of_systems = bootstrap(test)
+    found = bootstrap(test)
+    table = found.table()
     if table_truth is not None and systems is not None:
         # Given to each of its clips, a system's own truth is the mean over them in every resample.
-        of_systems = bootstrap(table_truth.loc[systems].set_axis(test.index, axis=0))
-    seeds = [row for row in predictions if row.startswith("seed ")]
-    judged = {row: ("seed" if row in seeds else "look-up", [row]) for row in predictions}
-    judged[f"{protocol.name}, mean of {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"] = ("ours", seeds)
-    rows = []
-    for target in TARGETS:
-        for row, (kind, members) in judged.items():
-            for number, (name, metric) in enumerate(METRICS.items()):
-                found = of_systems if metric.by_system else of_clips
-                places = [found.targets.index(f"{target} by {member}") for member in members]
-                each = found.estimates[places, number]
-                spread = (each.min(), each.max()) if kind == "ours" else (np.nan, np.nan)
-                interval = _averaged(found, places).interval(name)
-                figures = (each.mean(), *interval, *spread)
-                rows.append((target, row, kind, name, *figures, protocol.split, "this run"))
-    columns = ["target", "row", "kind", "metric", *NUMBERS, "split", "source"]
+        of_systems = bootstrap(table_truth.loc[systems].set_axis(test.index, axis=0)).table()
+        by_system = table["metric"].str.startswith("S")
+        table = pd.concat([table[~by_system], of_systems[by_system]]).sort_index()
+    table[["row", "target"]] = table["target"].tolist()
+    table["kind"] = table["row"].map(dict.fromkeys(seeds, "seed") | {ours: "ours"}).fillna("look-up")
+    table["split"], table["source"] = protocol.split, "this run"
+    of_seeds = table[table["kind"] == "seed"].groupby(["target", "metric"])["value"]
+    ranges = of_seeds.agg(least_of_seeds="min", most_of_seeds="max")
+    table = table.join(ranges, on=["target", "metric"])
+    table.loc[table["kind"] != "ours", list(ranges)] = np.nan
+    table = table.sort_values("target", key=lambda names: names.map(TARGETS.index), kind="stable")
     published = published_results().rename(columns={"name": "row"}).assign(kind="published")
-    table = pd.concat([published, pd.DataFrame(rows, columns=columns)], ignore_index=True)[columns]
+    table = pd.concat([published, table])
+    columns = ["target", "row", "kind", "metric", *NUMBERS, "split", "source"]
     settings = {
         "confidence": 0.95,
-        "drawn": of_clips.level,
-        "drawn_in_words": HOW[of_clips.level],
-        "resamples": len(of_clips.distribution),
+        "drawn": found.level,
+        "drawn_in_words": HOW[found.level],
+        "resamples": len(found.distribution),
     }
-    return table.astype(dict.fromkeys(NUMBERS, float)), settings
+    return table[columns].reset_index(drop=True).astype(dict.fromkeys(NUMBERS, float)), settings
 
 
-def _averaged(found: MetricBootstrap, places: list[int]) -> MetricBootstrap:
-    """Bootstrap of the mean of several targets' metrics."""
-    parts = {
-        name: getattr(found, name)[..., places, :].mean(axis=-2, keepdims=True)
-        for name in ("estimates", "distribution", "left_out", "least_variances", "largest")
-    }
-    return replace(found, targets=[None], notes=[found.notes[places[0]]], **parts)
+def _with_means(found: MetricBootstrap, rows: list[str], name: str) -> MetricBootstrap:
+    """Add the mean of some rows' metrics, in every resample, as a row of its own."""
+    places = [[found.targets.index((row, target)) for row in rows] for target in TARGETS]
+    parts = {}
+    for part in ("estimates", "distribution", "left_out", "least_variances", "largest"):
+        values = getattr(found, part)
+        means = np.stack([values[..., of, :].mean(axis=-2) for of in places], axis=-2)
+        parts[part] = np.concatenate([values, means], axis=-2)
+    targets = [*found.targets, *((name, target) for target in TARGETS)]
+    return replace(
+        found, targets=targets, notes=[*found.notes, *(found.notes[of[0]] for of in places)], **parts
+    )
 
 
-def _tidy(test: pd.DataFrame, predictions: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    systems = test.get("system", "")
+def _as_rows(test: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
+    """One row per predictor, target and test clip."""
+    system = test.get("system", "")
     tables = {
         (row, target): pd.DataFrame(
-            {"system": systems, "truth": test[target], "prediction": predicted[target]}, index=test.index
+            {"system": system, "truth": test[target], "prediction": said[row, target]}, index=test.index
         )
-        for row, predicted in predictions.items()
-        for target in TARGETS
+        for row, target in said
     }
     return pd.concat(tables, names=["row", "target", "clip_id"]).reset_index()
 
 
-def _describe(clips: pd.DataFrame, parts: Parts, protocol: ReproductionProtocol) -> dict[str, Any]:
-    """Say how the clips were split, and what training and test share."""
+def _describe(
+    clips: pd.DataFrame, parts: Parts, protocol: ReproductionProtocol
+) -> tuple[dict[str, Any], list[str]]:
+    """Say how the clips were split and what training and test share, and what that does to the scores."""
     train, test, development = parts["train"], parts["test"], parts.get("development")
     learnt, tested = (np.flatnonzero(clips.index.isin(part.index)) for part in (train, test))
-    return {
+    shared = shares_with_training(clips, [(learnt, tested)])
+    by = "a tenth of the training clips, held out at random"
+    split = {
         "name": protocol.split,
         "train": len(train),
-        "stopped_by": "a tenth of the training clips, held out at random"
-        if development is None
-        else f"{len(development)} clips of the dev list",
+        "stopped_by": by if development is None else f"{len(development)} clips of the dev list",
         "test": len(test),
         "test_lists": sorted(test["split"].unique()) if "split" in test else [],
         "test_stops_training": development is not None and bool(development.index.isin(test.index).any()),
         "test_systems": int(test["system"].nunique()) if "system" in test else 0,
-        "shared_with_training": shares_with_training(clips, [(learnt, tested)]),
+        "shared_with_training": shared,
     }
-
-
-def _cautions(split: dict[str, Any]) -> list[str]:
-    """Say what the split does to the scores."""
     notes = []
     if split["test_stops_training"]:
         notes.append(
@@ -327,9 +334,9 @@ def _cautions(split: dict[str, Any]) -> list[str]:
         notes.append("there is no test list, so the dev list was tested")
     if not split["test_systems"]:
         notes.append("clips name no systems: there are no S metrics and no look-up by system")
-    elif split["shared_with_training"].get("system", 0) == 1:
+    elif shared.get("system", 0) == 1:
         notes.append(
             "training holds every tested system: the look-up of the system mean hears nothing, and a predictor that does "
             "not beat it need not have heard anything either"
         )
-    return notes
+    return split, notes

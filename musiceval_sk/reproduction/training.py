@@ -62,43 +62,49 @@ class FrozenHeads:
     _development = "X_val"
 
     def __init__(
-        self, protocol: ReproductionProtocol, encoder: Any, encoder_options: dict[str, Any], **where: Any
+        self,
+        protocol: ReproductionProtocol,
+        encoder: Any,
+        encoder_options: dict[str, Any],
+        *,
+        cache: Any = None,
+        n_jobs: int | None = None,
+        device: str = "auto",
     ):
-        self.protocol, self._encoder, self._encoder_options = protocol, encoder, encoder_options
-        self._where = where
+        self.protocol, self._cache, self._n_jobs, self._device = protocol, cache, n_jobs, device
         name = str(getattr(encoder, "name", encoder))
         self.title = f"frozen {'CLAP' if 'clap' in name else name}, not the paper's fine-tuned towers"
-        self.about: dict[str, Any] = {"encoders": {}, "epochs": {}}
         self.notes: list[str] = []
+        self._given = (encoder, encoder_options)
+        self.about: dict[str, Any] = {"encoders": {}, "epochs": {}}
 
     def prepare(self, parts: Parts) -> Parts:
         """Embed all clips, and return the parts without those that cannot be read."""
-        learning = [part for name, part in parts.items() if name != "test"]
-        encoders = self._make_encoders()
-        if len(encoders) == 1:
-            vectors = tested = self._embed([*learning, parts["test"]], *encoders)
-        else:
-            vectors, tested = map(self._embed, (learning, [parts["test"]]), encoders)
-            # A regressor refuses vectors of another encoder than it learnt from, which here is what is wanted.
-            tested.attrs.clear()
-        X = {name: tested if name == "test" else vectors for name in parts}
-        parts = {name: part[part.index.isin(X[name].index)] for name, part in parts.items()}
-        self._X = {name: X[name].loc[part.index] for name, part in parts.items()}
+        self._make_encoders()
+        readable, self._X = {}, {}
+        learning = [name for name in parts if name != "test"]
+        for names, encoder in ((learning, self._encoders[0]), (["test"], self._encoders[-1])):
+            vectors = self._embed(each_once(parts[name] for name in names), encoder)
+            for name in names:
+                readable[name] = parts[name][parts[name].index.isin(vectors.index)]
+                self._X[name] = vectors.loc[readable[name].index]
+        # A regressor refuses vectors of another encoder than it learnt from, which here may be what is wanted.
+        self._X["test"].attrs.clear()
         if self.protocol.scaled:
             scaler = TableScaler().set_output(transform="pandas").fit(self._X["train"])
             self._X = {name: scaler.transform(table) for name, table in self._X.items()}
-        return parts
+        return readable
 
     def fit_predict(self, parts: Parts, seed: int) -> pd.DataFrame:
         """Train both heads with one seed, or go on where its checkpoint stands, and predict the test clips."""
         protocol, regressor = self.protocol, self._regressor(seed)
         y = {name: part[list(TARGETS)] for name, part in parts.items()}
-        judged = {}
+        stopped_by = {}
         if "development" in parts:
-            judged = {self._development: self._X["development"], "y_val": y["development"]}
+            stopped_by = {self._development: self._X["development"], "y_val": y["development"]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # which becomes a note
-            regressor.fit(self._X["train"], y["train"], **judged)
+            regressor.fit(self._X["train"], y["train"], **stopped_by)
         best = np.broadcast_to(np.ravel(regressor.best_iteration_), len(TARGETS)).tolist()
         if max(best) + protocol.patience > protocol.max_iter:
             self.notes.append(
@@ -106,37 +112,35 @@ class FrozenHeads:
             )
         epochs = {"best": dict(zip(TARGETS, best, strict=True)), "run": regressor.n_iter_}
         self.about["epochs"][str(seed)] = epochs
-        predicted = self._predict(regressor, seed)
-        return pd.DataFrame(predicted, index=parts["test"].index, columns=list(TARGETS))
+        return pd.DataFrame(self._predict(regressor, seed), index=parts["test"].index, columns=list(TARGETS))
 
     def _regressor(self, seed: int) -> Any:
-        protocol = self.protocol
-        together, device = protocol.stop_together, self._where["device"]
-        return MOSRegressor(**protocol.parameters(), stop_together=together, device=device, random_state=seed)
+        given = self.protocol.parameters() | {"stop_together": self.protocol.stop_together}
+        return MOSRegressor(**given, device=self._device, random_state=seed)
 
     def _predict(self, regressor: Any, seed: int) -> np.ndarray:
         return regressor.predict(self._X["test"])
 
-    def _make_encoders(self) -> list[Encoder]:
+    def _make_encoders(self) -> None:
         """Make and describe the encoder of all clips, or those of clips to learn from and to test on."""
-        sounds = list(dict.fromkeys((self.protocol.training_sound, self.protocol.test_sound)))
-        # Encoders that know only one way to hear a clip take no such option.
-        extra: list[dict[str, str]] = [{} if sound == "resampled" else {"sound": sound} for sound in sounds]
-        encoders = [get_encoder(self._encoder, **self._encoder_options, **options) for options in extra]
-        purposes = ["training", "test"] if len(sounds) > 1 else ["training and test"]
-        self.about["encoders"] = {
-            purpose: {
-                modality: {"fingerprint": encoder.fingerprint_of(modality), **encoder.describe(modality)}
+        encoder, options = self._given
+        heard = {"training": self.protocol.training_sound, "test": self.protocol.test_sound}
+        if len(set(heard.values())) == 1:
+            heard = {"training and test": self.protocol.test_sound}
+        self._encoders = []
+        for purpose, sound in heard.items():
+            # Encoders that know only one way to hear a clip take no such option.
+            way = {} if sound == "resampled" else {"sound": sound}
+            made = get_encoder(encoder, **options, **way)
+            self._encoders.append(made)
+            self.about["encoders"][purpose] = {
+                modality: {"fingerprint": made.fingerprint_of(modality), **made.describe(modality)}
                 for modality in MODALITIES
             }
-            for purpose, encoder in zip(purposes, encoders, strict=True)
-        }
-        return encoders
 
-    def _embed(self, parts: list[pd.DataFrame], encoder: Encoder) -> pd.DataFrame:
-        clips, cache, n_jobs = each_once(parts), self._where["cache"], self._where["n_jobs"]
-        embedder = ClipEmbedder(encoder, pooling=self.protocol.pooling, cache=cache, n_jobs=n_jobs)
-        table, report = embedder.fit(clips).embed(clips)
+    def _embed(self, clips: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
+        settings = {"pooling": self.protocol.pooling, "cache": self._cache, "n_jobs": self._n_jobs}
+        table, report = ClipEmbedder(encoder, **settings).fit(clips).embed(clips)
         self.notes += [f"left out, {reason}" for reason in report.skipped["reason"]]
         return table
 
@@ -168,7 +172,7 @@ class TunedTowers(FrozenHeads):
         way = "end to end as in the paper" if mode == "full" else "in part, not the paper's whole towers"
         self.title = f"CLAP fine-tuned in mode '{mode}', {way}"
         self._mode, self._options, self._checkpoints = mode, dict(options), checkpoints
-        self._encoders = self._make_encoders()
+        self._make_encoders()
         if type(self._encoders[0]).trainable is Encoder.trainable:
             self._encoders[0].trainable()  # says why there is nothing to train
         self.about["tuned"] = {}
@@ -248,9 +252,8 @@ def _check(protocol: ReproductionProtocol, mode: str, options: Mapping[str, Any]
             "changed there, with dataclasses.replace"
         )
     for other, names in _OF_MODE.items():
-        for name in names:
-            if name in options and other != mode:
-                raise ValueError(f"{name} counts with finetune={other!r} alone, not with finetune={mode!r}")
+        for name in set(names) & set(options) if other != mode else ():
+            raise ValueError(f"{name} counts with finetune={other!r} alone, not with finetune={mode!r}")
     CLAPFineTuneRegressor(train=mode, **options)._validate_params()
     if mode == "lora":
         import_optional("peft", extra="finetune", purpose="finetune='lora'")

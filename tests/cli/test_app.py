@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import typer
 from typer.testing import CliRunner
 
 from musiceval_sk import load_model, save_model
@@ -51,6 +52,20 @@ def test_help_has_an_example(command):
 def test_no_command_shows_the_commands():
     result = run()
     assert all(command in result.output for command in COMMANDS)
+
+
+def test_every_option_of_every_command_has_help():
+    def commands(group):
+        for command in group.commands.values():
+            yield from commands(command) if hasattr(command, "commands") else [command]
+
+    found = list(commands(typer.main.get_command(app)))
+    assert len(found) == len(COMMANDS) + 10
+    for command in found:
+        assert command.help and command.epilog.startswith("Example:  musiceval ")
+        assert "Parameters" not in command.help
+        for option in command.params:
+            assert option.help, (command.name, option.name)
 
 
 def test_console_script_reports_its_version():

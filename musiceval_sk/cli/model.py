@@ -1,0 +1,217 @@
+"""Commands about a model for use: ``musiceval fit | predict | score``."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+
+from musiceval_sk._text import counted
+from musiceval_sk.cli import options
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+
+
+def fit(
+    source: options.ScoredClips,
+    machine: options.Machine,
+    out: Path = Path("model.skops"),
+    encoder: options.Encoder = "spectral",
+    pooling: options.Pooling = "mean",
+    n_ensemble: Annotated[int, Option("--members", min=1)] = 4,
+    max_iter: Annotated[int, Option(min=1)] = 1000,
+    assess: bool = True,
+    random_state: options.Seed = 0,
+) -> None:
+    """Fit MOSRegressor on all rated clips and save it with its feature stage.
+
+    Parameters
+    ----------
+    out
+        Model file to write.
+    n_ensemble
+        Ensemble members; from two on, clips get a spread.
+    max_iter
+        Most epochs.
+    assess
+        Measure the error on systems left out, so that predict gives intervals.
+
+    Examples
+    --------
+    musiceval fit clips.csv --ratings ratings.csv --out model.skops
+    """
+    from musiceval_sk import MOSRegressor, save_model
+    from musiceval_sk.datasets.clips import TARGETS
+    from musiceval_sk.datasets.readers import how_to_name, unused_scores
+    from musiceval_sk.scoring.fit import fit_model
+
+    table = source.load()
+    targets = source.targets or [name for name in TARGETS if name in table]
+    if not targets:
+        found = how_to_name(unused_scores(table, []))
+        raise ClipsTableError(
+            f"{source.clips}: has no scores; give --ratings, or --target for another column{found}"
+        )
+    embedder = machine.embedder(encoder, pooling).fit(table)
+    table = table.loc[options.embed_readable(table, embedder).index]
+    rated = table.dropna(subset=targets)
+    if rated.empty:
+        raise ClipsTableError(f"{source.clips}: no clip has scores of {', '.join(targets)}")
+    if len(rated) < len(table):
+        words = f"left out {counted(len(table) - len(rated), 'clip')} without scores"
+        warnings.warn(words, SkippedWarning, stacklevel=2)
+    regressor = MOSRegressor(
+        scale=source.scale,
+        n_ensemble=n_ensemble,
+        max_iter=max_iter,
+        device=machine.device or "auto",
+        random_state=random_state,
+    )
+    fitted = fit_model(embedder, regressor, rated, targets, assess=assess)
+    typer.echo(fitted)
+    embedder.set_params(cache=None, n_jobs=None)  # of this machine, not of the model
+    save_model(fitted.model, out, about={"clips": str(source.clips), **fitted.about})
+    typer.echo(f"wrote {out}")
+
+
+def predict(
+    model: Path,
+    source: options.Clips,
+    machine: options.Machine,
+    batch_size: Annotated[int, Option(min=1)] = 512,
+    allow_other_encoder: Annotated[bool, Option("--allow-other-encoder")] = False,
+    out: Path | None = None,
+) -> None:
+    """Score clips and systems with a saved model, with spread, intervals and warnings of clips that it does not know.
+
+    Parameters
+    ----------
+    model
+        Model file written by musiceval fit.
+    batch_size
+        Clips that are embedded and written together.
+    allow_other_encoder
+        Warn of an encoder that is not training's, not refuse.
+    out
+        Write the clips' rows here as they come. Default: stdout.
+
+    Examples
+    --------
+    musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --prompts prompts.csv --out scores.csv
+    """
+    from musiceval_sk import predict_clips
+
+    written = 0
+
+    def write(batch: Any) -> None:
+        nonlocal written
+        batch.round(6).to_csv(out or sys.stdout, header=not written, mode="a" if written else "w")
+        sys.stdout.flush()
+        written += len(batch)
+
+    encoder = _encoder_on_this_machine(model, machine)
+    clips = source.load()
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    result = predict_clips(
+        model,
+        clips,
+        cache=machine.cache,
+        encoder=encoder,
+        batch_size=batch_size,
+        n_jobs=machine.n_jobs,
+        on_batch=write,
+        allow_other_encoder=allow_other_encoder,
+    )
+    typer.echo(result.table(), err=out is None)
+    if out is not None:
+        typer.echo(f"wrote {counted(written, 'clip')} to {out}", err=True)
+
+
+def _encoder_on_this_machine(model: Path, machine: options.Machine) -> Any:
+    """Make the model's encoder with what differs here; None if nothing does."""
+    from musiceval_sk import ClipEmbedder, get_encoder, load_model
+
+    if not machine.given():
+        return None
+    _, embedder = getattr(load_model(model), "steps", [("", None)])[0]
+    if not isinstance(embedder, ClipEmbedder):
+        return None  # predict_clips says what it takes
+    settings = (embedder.encoder_options or {}) | machine.given(str(embedder.encoder))
+    return get_encoder(embedder.encoder, **settings)
+
+
+def score(
+    predictions: Path,
+    truth: Annotated[Path, Option()],
+    ratings: options.Ratings = None,
+    targets: options.Targets = None,
+    scale: options.Scale = (1, 5),
+    split: str | None = None,
+    system_truth: str = "clips",
+    ci: Annotated[bool, Option("--ci")] = False,
+    random_state: options.Seed = 0,
+) -> None:
+    """Compare predictions with true scores: all eight metrics for each target.
+
+    Parameters
+    ----------
+    predictions
+        Answer file (clip,impression,alignment), or table with clip_id and targets.
+    truth
+        Table with clip_id, system and, without --ratings, the true scores; or a MusicEval folder or list.
+    split
+        Of a MusicEval folder: train, dev, test or total. Default: test, or dev.
+    system_truth
+        clips: mean over the evaluated clips. table: MusicEval's own table of systems. Or a file of
+        system,impression,alignment, or with a header of system and each --target.
+    ci
+        Also 95 % intervals of all figures, for other systems.
+
+    Examples
+    --------
+    musiceval score answer.txt --truth MusicEval-full
+    """
+    from musiceval_sk import bootstrap_metrics
+    from musiceval_sk.ratings.answers import match_answers
+    from musiceval_sk.statistics.metrics import evaluate
+
+    if ci and system_truth != "clips":
+        raise ValueError(
+            f"--ci takes the truth of systems from their clips, so it goes with --system-truth clips, not {system_truth}"
+        )
+    true, predicted, systems = match_answers(
+        predictions, truth, ratings=ratings, targets=targets, scale=scale, split=split
+    )
+    said, count, of_systems = "mean over the evaluated clips", "no systems named", None
+    if system_truth != "clips":
+        if systems is None:
+            raise ClipsTableError(
+                f"{truth}: names no systems, so there is nothing for --system-truth {system_truth}"
+            )
+        said, of_systems = f"table ({system_truth})", _read_system_truth(system_truth, truth, targets, scale)
+    if systems is not None:
+        count = f"{counted(systems.nunique(), 'system')}; system truth: {said}"
+    typer.echo(f"{counted(len(true), 'clip')}, {count}")
+    scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
+    typer.echo(scores.round(4).to_string(na_rep="-"))
+    if ci:
+        found = bootstrap_metrics(
+            true, predicted, systems=systems, scale=scale, random_state=random_state, n_jobs=2
+        )
+        typer.echo(f"\n{found}")
+
+
+def _read_system_truth(
+    choice: str, truth: Path, targets: list[str] | None, scale: tuple[float, float]
+) -> Any:
+    from musiceval_sk.datasets.musiceval.layout import load_musiceval_systems, read_system_table
+
+    if choice != "table":
+        return read_system_table(choice, targets, scale=scale)
+    if not truth.is_dir():
+        raise ClipsTableError(
+            f"{truth}: --system-truth table asks for a MusicEval folder as --truth; name the table's file instead"
+        )
+    return load_musiceval_systems(truth, scale=scale)
