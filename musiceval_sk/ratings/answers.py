@@ -216,10 +216,9 @@ def _read_truth(
 ) -> pd.DataFrame:
     truth = Path(truth)
     if truth.is_dir():
-        key = load_musiceval(truth, split or _challenge_split(truth), check=False)
-        for target in TARGETS:
-            require_scale(key, target, scale)
-        return key
+        return take_scores(
+            load_musiceval(truth, split or _challenge_split(truth), check=False), TARGETS, scale
+        )
     if split is not None:
         raise ClipsTableError(f"{truth}: split={split!r} is for a MusicEval folder, not for a table")
     table = read_answers(truth, targets=targets, scale=scale)

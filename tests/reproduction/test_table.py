@@ -57,7 +57,7 @@ def test_one_seed_has_one_interval(made, tmp_path):
         has_interval = seed["low"] < seed["high"]
         # The test list is four clips of three systems. Without S002 its alignment is 2.0 throughout, which has no correlation, so
         # that two systems are left to leave out.
-        correlations = ["U_LCC", "U_SRCC", "U_KTAU", "S_LCC", "S_SRCC"]
+        correlations = ["U_LCC", "U_SRCC", "U_KTAU", "S_LCC", "S_SRCC", "S_KTAU"]
         assert has_interval.drop(correlations).all()
         assert (has_interval[correlations] == (target == "impression")).all()
     assert "range over seeds" not in str(found)
