@@ -171,11 +171,11 @@ class ReproductionResult:
 
     def _section(self, target: str) -> str:
         """Lay out Table I of one target: each figure, below it its interval and its range over seeds where it has them."""
-        shown = {"low": "    95 % interval, from", "high": "                     to"}
+        shown = {"low": "    95 % interval, from", "high": "                   to"}
         if len(self.about["seeds"]) > 1:
             shown |= {
                 "least_of_seeds": "    range over seeds, from",
-                "most_of_seeds": "                        to",
+                "most_of_seeds": "                      to",
             }
         chosen = self.table[(self.table["target"] == target) & (self.table["kind"] != "seed")]
         lines = []
