@@ -20,8 +20,8 @@ from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.reproduction.protocols import ReproductionProtocol, get_protocol
 from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult, published_results
 from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
-from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
 from musiceval_sk.statistics.align import require_whole
+from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
 from musiceval_sk.studies.cells import Inputs, Part, predict_fold
 from musiceval_sk.studies.leakage import shares_with_training
 from musiceval_sk.studies.result import provenance
