@@ -69,8 +69,6 @@ from .reporting.plots.system_rows import SystemRankingDisplay as SystemRankingDi
 from .reporting.plots.system_rows import SystemResidualsDisplay as SystemResidualsDisplay
 from .reporting.plots.system_scatter import SystemScatterDisplay as SystemScatterDisplay
 from .reproduction.protocols import PROTOCOLS as PROTOCOLS
-from .reproduction.protocols import ReproductionProtocol as ReproductionProtocol
-from .reproduction.result import ReproductionResult as ReproductionResult
 from .reproduction.result import published_results as published_results
 from .reproduction.run import reproduce as reproduce
 from .scoring.error import assess_error as assess_error

@@ -18,12 +18,12 @@ from musiceval_sk import (
     METRICS,
     PROTOCOLS,
     MOSRegressor,
-    ReproductionResult,
     get_encoder,
     reproduce,
 )
 from musiceval_sk.cli.app import app
 from musiceval_sk.estimators.engine.jobs import rehearse
+from musiceval_sk.reproduction.result import ReproductionResult
 from tests.clap_files import write_clap_checkpoint, write_roberta_tokenizer, write_transformers_folder
 from tests.made_musiceval import make_musiceval
 
