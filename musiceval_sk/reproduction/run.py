@@ -22,7 +22,7 @@ from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult, publis
 from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
 from musiceval_sk.statistics.align import require_whole
 from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
-from musiceval_sk.studies.cells import Inputs, Part, predict_fold
+from musiceval_sk.studies.cell import Cell, predict_cell
 from musiceval_sk.studies.leakage import shares_with_training
 from musiceval_sk.studies.result import provenance
 from musiceval_sk.studies.splits import make_split
@@ -222,10 +222,10 @@ def _look_up(clips: pd.DataFrame, parts: Parts) -> tuple[dict[str, pd.DataFrame]
     train, test = parts["train"], parts["test"]
     together, predictions, notes = pd.concat([train, test]), {}, []
     rows = np.split(np.arange(len(together)), [len(train)])
-    inputs = Inputs.of(pd.DataFrame(index=together.index))
+    X = pd.DataFrame(index=together.index)
     for name, model in look_ups(clips).items():
         found = {
-            target: predict_fold("", model, inputs, Part(together[target], None), *rows) for target in TARGETS
+            target: predict_cell("", Cell({}, model, X, together[target], None, *rows)) for target in TARGETS
         }
         predictions[name] = pd.DataFrame({target: cell["prediction"] for target, cell in found.items()})
         unknown = int((~found[TARGETS[0]]["known"]).sum())
