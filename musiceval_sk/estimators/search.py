@@ -50,7 +50,7 @@ class _FusedSearch:
             If a `MOSRegressor` is given no y, or scikit-learn's search raises it.
         """
         search: Any = super()
-        if not isinstance(self.estimator, MOSRegressor):
+        if not _is_foreseen(self.estimator):
             return search.fit(X, y, **params)
         if y is None:
             raise ValueError(f"{type(self).__name__} needs y, the scores to learn, but y is None")
@@ -72,7 +72,7 @@ class _FusedSearch:
         search: Any = super()
         # scikit-learn before 1.9 has no callbacks.
         context = {} if callback_ctx is None else {"callback_ctx": callback_ctx}
-        if not isinstance(self.estimator, MOSRegressor):
+        if not _is_foreseen(self.estimator):
             search._run_search(evaluate_candidates, **context)
             return
         from musiceval_sk.estimators.engine.batches import Batches
@@ -92,6 +92,11 @@ class _FusedSearch:
         if sklearn.get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", **self._fit_params).estimator.fit
         return {name: value for name, value in self._fit_params.items() if name != "groups"}
+
+
+def _is_foreseen(estimator: Any) -> bool:
+    """Tell whether all candidates of a search learn from the very rows of a fold, by `MOSRegressor.fit` itself."""
+    return getattr(type(estimator), "fit", None) is MOSRegressor.fit
 
 
 class FusedGridSearchCV(_FusedSearch, GridSearchCV):  # numpydoc ignore=PR02

@@ -1,11 +1,10 @@
 """`CLAPFineTuneRegressor`: the paper's own protocol, CLAP's towers trained end to end under the prediction heads."""
 
 import warnings
-from contextlib import suppress
 from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -472,15 +471,9 @@ def _fit(heads: MOSRegressor, X: Any, n_clips: int, y: Any, y_val: Any, **option
 
 def _check_heads(heads: MOSRegressor, n_rows: int, n_clips: int, **data: Any) -> None:
     """Raise what would be raised once clips are embedded: lay out the training with numbers for vectors."""
-    from musiceval_sk.estimators.engine.jobs import answered_by
-
-    class LaidOut(Exception):
-        pass
-
-    def stop(job: Any) -> NoReturn:
-        raise LaidOut
+    from musiceval_sk.estimators.engine.jobs import rehearse
 
     numbers = np.arange(n_rows, dtype=float)[:, np.newaxis]
-    with suppress(LaidOut), answered_by(stop), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the fit itself warns
-        _fit(heads, numbers, n_clips, **data)
+        rehearse(lambda: _fit(heads, numbers, n_clips, **data))

@@ -5,7 +5,7 @@ its value per row, [shape=(k, n, 1)], and its slope by the outputs.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,13 +27,8 @@ class Loss:
     """
 
     def __init__(self, name: str, n_bins: int, scale: tuple[float, float], sigma: float, like: Tensor):
-        self.value, self.slope = {
-            "l1": (_l1, _l1_slope),
-            "mse": (_mse, _mse_slope),
-            "huber": (_huber, _huber_slope),
-            "soft_bins": (self._bins, self._bins_slope),
-        }[name]
         self.soft, self.sigma = name == "soft_bins", sigma
+        self.value, self.slope = (self._bins, self._bins_slope) if self.soft else _LOSSES[name]
         self.centres = torch.from_numpy(bin_centres(n_bins, scale)).to(like)
 
     def scores(self, outputs: Tensor) -> Tensor:
@@ -54,31 +49,24 @@ class Loss:
         return outputs.softmax(-1).sub_(self._softened(targets))
 
 
-def _l1(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).abs_()
-
-
-def _l1_slope(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).sign_()
-
-
-def _mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).square_()
-
-
-def _mse_slope(outputs: Tensor, targets: Tensor) -> Tensor:
-    error = outputs - targets
-    return error.add_(error)
-
-
 def _huber(outputs: Tensor, targets: Tensor) -> Tensor:
     error = outputs - targets
     slope = error.clamp(-1, 1)
     return slope * (error - 0.5 * slope)
 
 
-def _huber_slope(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).clamp_(-1, 1)
+# Value and slope.
+_LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "l1": (
+        lambda outputs, targets: (outputs - targets).abs_(),
+        lambda outputs, targets: (outputs - targets).sign_(),
+    ),
+    "mse": (
+        lambda outputs, targets: (outputs - targets).square_(),
+        lambda outputs, targets: (outputs - targets).mul_(2),
+    ),
+    "huber": (_huber, lambda outputs, targets: (outputs - targets).clamp_(-1, 1)),
+}
 
 
 def rank_slope(
@@ -121,31 +109,11 @@ def rank_slope(
     return pull.sum(dim=1).unsqueeze(-1) - pull.sum(dim=2, keepdim=True)
 
 
-def _identity_back(slope: Tensor, raw: Tensor) -> Tensor:
-    return slope
-
-
-def _relu_back(slope: Tensor, raw: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.grad_input(slope, raw, 0, grad_input=slope)
-
-
 def _gelu_back(slope: Tensor, raw: Tensor) -> Tensor:
     # In the order of memory: torch rounds the numbers of a view that skips otherwise than those of one that does not.
     whole, before = (part if part.is_contiguous() else part.transpose(0, 1) for part in (slope, raw))
     torch.ops.aten.gelu_backward.grad_input(whole, before, grad_input=whole)
     return slope
-
-
-def _relu(incoming: Tensor, outgoing: Tensor) -> None:
-    incoming.relu_()
-
-
-def _gelu(incoming: Tensor, outgoing: Tensor) -> None:
-    torch.ops.aten.gelu.out(incoming, out=outgoing)
-
-
-def _identity(incoming: Tensor, outgoing: Tensor) -> None:
-    pass
 
 
 class Activation(NamedTuple):
@@ -155,13 +123,19 @@ class Activation(NamedTuple):
     comes to the same.
     """
 
-    forward: Callable[[Tensor, Tensor], None]
+    forward: Callable[[Tensor, Tensor], Any]
     backward: Callable[[Tensor, Tensor], Tensor]
     in_place: bool
 
 
 ACTIVATIONS = {
-    "relu": Activation(_relu, _relu_back, in_place=True),
-    "gelu": Activation(_gelu, _gelu_back, in_place=False),
-    "identity": Activation(_identity, _identity_back, in_place=True),
+    "relu": Activation(
+        lambda incoming, outgoing: incoming.relu_(),
+        lambda slope, raw: torch.ops.aten.threshold_backward.grad_input(slope, raw, 0, grad_input=slope),
+        in_place=True,
+    ),
+    "gelu": Activation(
+        lambda incoming, outgoing: torch.ops.aten.gelu.out(incoming, out=outgoing), _gelu_back, in_place=False
+    ),
+    "identity": Activation(lambda incoming, outgoing: None, lambda slope, raw: slope, in_place=True),
 }
