@@ -277,9 +277,16 @@ class MetricBootstrap:
 
     def __str__(self) -> str:
         folds = f", mean of {self.n_folds} folds" if self.n_folds > 1 else ""
-        table = self.table().set_index(["target", "metric"])[["value", "low", "high", "note"]]
-        table = table.droplevel("target") if self.targets == [None] else table
-        lines = table.to_string(float_format="{:.3f}".format, na_rep="-").splitlines()
+        table = self.table()
+        names = (
+            table["metric"] if self.targets == [None] else table["target"].astype(str) + " " + table["metric"]
+        )
+        bounds = [
+            note or f"[{low:6.3f}, {high:6.3f}]"
+            for low, high, note in zip(table["low"], table["high"], table["note"], strict=True)
+        ]
+        figures = pd.DataFrame({"value": table["value"].to_numpy(), "interval": bounds}, index=list(names))
+        lines = figures.to_string(float_format="{:.3f}".format, na_rep="-").splitlines()
         return (
             f"{counted(self.n_clips, 'clip')} of {counted(self.n_systems, 'system')}{folds}; 95 % intervals: "
             f"{HOW[self.level]}, {len(self.distribution)} resamples\n"
