@@ -82,7 +82,7 @@ class ScoredClips:
 
     def load(self) -> Any:
         """Read the clips table with its scores."""
-        from musiceval_sk.ratings.scored import load_scored_clips
+        from musiceval_sk.ratings.aggregate import load_scored_clips
 
         return load_scored_clips(**vars(self))
 

@@ -137,7 +137,7 @@ def curve(
     """
     from musiceval_sk import default_models, score_learning_curve
     from musiceval_sk._ids import systems_if_named
-    from musiceval_sk.ratings.scored import single_ratings
+    from musiceval_sk.ratings.aggregate import single_ratings
 
     rated = single_ratings(source.clips, source.ratings)
     table = source.load()

@@ -1,21 +1,34 @@
-"""From raw ratings, one row a rater and clip, to mean opinion scores."""
+"""From raw ratings, one row a rater and clip, to mean opinion scores, and to clips that have them."""
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import betainc
 
 from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets.clips import load_clips
+from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_ratings
+from musiceval_sk.datasets.musiceval.parquet import parquet_files
 from musiceval_sk.datasets.readers import source_of
-from musiceval_sk.exceptions import SkippedWarning
-from musiceval_sk.ratings.averages import Location, mean_of, median_of, trimmed_mean_of
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 from musiceval_sk.ratings.bias import fit_bias, scale_to_panel
 from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, of_known_clips, read_ratings
 
 METHODS = ("mean", "median", "trimmed", "zscore", "bias")
 _OF_RATERS = {"zscore": "normalising each rater", "bias": "the rater-bias model"}
+
+
+class Location(NamedTuple):
+    """Score, number of ratings and standard error of each item, in the order of their numbers."""
+
+    value: np.ndarray
+    number: np.ndarray
+    error: np.ndarray
 
 
 def aggregate_ratings(
@@ -118,13 +131,23 @@ def aggregate_ratings(
     >>> aggregate_ratings(ratings, method="bias")["impression"].to_dict()  # A is milder than B by 2
     {'x': 3.0, 'y': 4.0}
     """
-    _check_method(method, trim)
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; choose from {listed(METHODS)}")
+    if not 0 <= trim < 0.5:
+        raise ValueError(f"trim={trim}: the share cut off at either end must be at least 0 and below 0.5")
     items = columns_of(items)
     if clips is not None and "clip_id" not in items:
         raise ValueError(f"clips= needs 'clip_id' among the items; they are {listed(items)}")
     table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
     table = of_known_clips(table, clips)
-    _warn_of_repeats(table, rater, items)
+    repeats = 0 if rater is None else int(table.duplicated([rater, *items]).sum())
+    if repeats:
+        what = "clip" if items == ["clip_id"] else "item"
+        warnings.warn(
+            f"{source_of(table)}{counted(repeats, 'rating repeats', 'ratings repeat')} a rater and {what}; each counts as one more",
+            UserWarning,
+            stacklevel=2,
+        )
     codes, names = codes_of(table, items)
     scores = pd.DataFrame(index=names)
     for target in chosen:
@@ -139,11 +162,94 @@ def aggregate_ratings(
     return scores.iloc[np.argsort(order, kind="stable")]
 
 
-def _check_method(method: str, trim: float) -> None:
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; choose from {listed(METHODS)}")
-    if not 0 <= trim < 0.5:
-        raise ValueError(f"trim={trim}: the share cut off at either end must be at least 0 and below 0.5")
+def load_scored_clips(
+    clips: str | Path,
+    *,
+    ratings: str | Path | None = None,
+    targets: str | Sequence[str] | None = None,
+    pattern: str | None = None,
+    prompts: str | Path | None = None,
+    scale: tuple[float, float] | None = (1, 5),
+) -> pd.DataFrame:
+    """Read a clips table and its scores.
+
+    Parameters
+    ----------
+    clips : str or Path
+        Clips table or folder of sounds, see `load_clips`; or a MusicEval folder or Parquet, see `load_musiceval`.
+    ratings : str or Path, default=None
+        Single ratings to average; by default the table's own scores are taken.
+    targets : str or sequence of str, default=None
+        Score columns.
+    pattern, prompts
+        As of `load_clips`.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest score that raters could give.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Clips table; it has no scores where neither the table nor ratings hold any.
+
+    Raises
+    ------
+    ClipsTableError
+        If a table cannot be read.
+    """
+    chosen = [targets] if isinstance(targets, str) else targets and list(targets)
+    own: dict[str, Any] = {"targets": chosen, "scale": scale} if ratings is None else {"scale": None}
+    table = (
+        load_musiceval(clips)
+        if is_musiceval(clips)
+        else load_clips(clips, pattern=pattern, prompts=prompts, **own)
+    )
+    if ratings is None:
+        return table
+    scores = aggregate_ratings(ratings, clips=table, targets=chosen, scale=scale)
+    return table.drop(columns=scores.columns, errors="ignore").join(scores)
+
+
+def single_ratings(clips: str | Path, ratings: str | Path | None) -> Any:
+    """Find the single ratings behind the scores: those given, or MusicEval's own; None where there are none.
+
+    Parameters
+    ----------
+    clips : str or Path
+        As of `load_scored_clips`.
+    ratings : str or Path or None
+        The ratings given.
+
+    Returns
+    -------
+    str, Path, pandas.DataFrame or None
+        What `human_ceiling` takes.
+    """
+    if ratings is not None or not is_musiceval(clips):
+        return ratings
+    try:
+        return load_musiceval_ratings(clips)
+    except ClipsTableError:
+        return None
+
+
+def is_musiceval(path: str | Path) -> bool:
+    """Tell whether a path is MusicEval in one of its layouts.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file or folder.
+
+    Returns
+    -------
+    bool
+        True where official lists lie in ``sets``, also one folder below, or where there is Parquet.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path.suffix.lower() == ".parquet"
+    lists = (path.glob(f"{folder}sets/*_mos_list.txt") for folder in ("", "*/"))
+    return any(map(any, lists)) or bool(parquet_files(path))
 
 
 def _locate(
@@ -157,14 +263,17 @@ def _locate(
 ) -> Location:
     scores = table[target].to_numpy()
     if method == "median":
-        return median_of(items, scores, n_items)
-    if method == "trimmed":
-        return trimmed_mean_of(items, scores, n_items, trim)
-    if method == "mean":
-        return mean_of(items, scores, n_items)
+        return _by_size(items, scores, n_items, _median)
+    if method not in _OF_RATERS:
+        cut = trim if method == "trimmed" else 0.0
+        return _by_size(items, scores, n_items, functools.partial(_trimmed_mean, trim=cut))
     raters, names = pd.factorize(name_raters(table, rater, _OF_RATERS[method]))
     if method == "bias":
-        return _biased(items, raters, scores, n_items, names)
+        rated, codes = np.unique(items, return_inverse=True)
+        fit = fit_bias(codes, raters, scores, names)
+        value, error = np.full((2, n_items), np.nan)
+        value[rated], error[rated] = fit.scores, fit.score_errors
+        return Location(value, np.bincount(items, minlength=n_items), error)
     scaled = scale_to_panel(raters, scores)
     used = ~np.isnan(scaled)
     if not used.all():
@@ -180,7 +289,7 @@ def _locate(
 
 def _normalised(items: np.ndarray, raters: np.ndarray, scaled: np.ndarray, n_items: int) -> Location:
     """Average scores of raters brought to one mean and spread; those two, estimated, vary as well."""
-    value, number, error = mean_of(items, scaled, n_items)
+    value, number, error = _by_size(items, scaled, n_items, _trimmed_mean)
     residual = np.nansum(error**2 * number * (number - 1))
     freedom = np.sum((1 - 1 / number[items]) * (1 - 2 / np.bincount(raters)[raters]))
     told = freedom > 1e-9 and residual > 1e-18 * len(scaled)
@@ -188,23 +297,36 @@ def _normalised(items: np.ndarray, raters: np.ndarray, scaled: np.ndarray, n_ite
     return Location(value, number, np.sqrt(error**2 + shared))
 
 
-def _biased(
-    items: np.ndarray, raters: np.ndarray, scores: np.ndarray, n_items: int, names: pd.Index
+def _by_size(
+    items: np.ndarray,
+    scores: np.ndarray,
+    n_items: int,
+    locate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
 ) -> Location:
-    """Fit the rater-bias model to the items that have ratings, and put its scores in their places."""
-    rated, codes = np.unique(items, return_inverse=True)
-    fit = fit_bias(codes, raters, scores, names)
+    """Locate items with equally many ratings together: a row of a matrix each, in ascending order."""
+    ordered = scores[np.lexsort((scores, items))]
+    count = np.bincount(items, minlength=n_items)
+    start = np.cumsum(count) - count
     value, error = np.full((2, n_items), np.nan)
-    value[rated], error[rated] = fit.scores, fit.score_errors
-    return Location(value, np.bincount(items, minlength=n_items), error)
+    for size in np.unique(count[count > 0]):
+        rows = np.flatnonzero(count == size)
+        matrix = ordered[start[rows, None] + np.arange(size)]
+        value[rows], error[rows] = locate(matrix) if size > 1 else (matrix[:, 0], np.nan)
+    return Location(value, count, error)
 
 
-def _warn_of_repeats(table: pd.DataFrame, rater: str | None, items: Sequence[str]) -> None:
-    repeats = 0 if rater is None else int(table.duplicated([rater, *items]).sum())
-    if repeats:
-        what = "clip" if list(items) == ["clip_id"] else "item"
-        warnings.warn(
-            f"{source_of(table)}{counted(repeats, 'rating repeats', 'ratings repeat')} a rater and {what}; each counts as one more",
-            UserWarning,
-            stacklevel=3,
-        )
+def _median(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median; standard error by Maritz and Jarrett."""
+    n = ordered.shape[1]
+    weights = np.diff(betainc((n + 1) / 2, (n + 1) / 2, np.arange(n + 1) / n))
+    variance = ordered**2 @ weights - (ordered @ weights) ** 2
+    return np.median(ordered, axis=1), np.sqrt(np.maximum(0, variance))
+
+
+def _trimmed_mean(ordered: np.ndarray, trim: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean without the ``floor(trim * n)`` lowest and highest; standard error from the winsorised spread."""
+    n = ordered.shape[1]
+    cut = int(trim * n)
+    kept = ordered[:, cut : n - cut]
+    winsorised = np.clip(ordered, kept[:, :1], kept[:, -1:])
+    return kept.mean(axis=1), winsorised.std(axis=1, ddof=1) * np.sqrt(n) / kept.shape[1]

@@ -1,5 +1,6 @@
 """The human ceiling: how well raters agree, in the terms in which predictors are judged."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,7 @@ import pandas as pd
 from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import RatingDesignError
-from musiceval_sk.ratings.read import (
-    RESAMPLED,
-    columns_of,
-    of_known_clips,
-    read_ratings,
-    with_systems,
-)
+from musiceval_sk.ratings.read import RESAMPLED, columns_of, of_known_clips, read_ratings, with_systems
 from musiceval_sk.ratings.reliability import (
     Figure,
     intraclass_correlation,
@@ -26,20 +21,19 @@ from musiceval_sk.ratings.reliability import (
     leave_one_rater_out,
     rater_table,
 )
-from musiceval_sk.ratings.split_half import SplitHalf, spearman_brown, split_half
+from musiceval_sk.ratings.split_half import spearman_brown, split_half
 from musiceval_sk.statistics.align import require_confidence
 
 ANOTHER_PANEL = "another panel"
 PERFECT = "perfect predictor"
-_METRICS: dict[str, dict[str, Any]] = {
-    "U_LCC": {"level": "clip", "correlation": "pearson"},
-    "U_SRCC": {"level": "clip", "correlation": "spearman"},
-    "S_LCC": {"level": "system", "correlation": "pearson"},
-    "S_SRCC": {"level": "system", "correlation": "spearman"},
+_METRICS = {
+    "U_LCC": ("clip", "pearson"),
+    "U_SRCC": ("clip", "spearman"),
+    "S_LCC": ("system", "pearson"),
+    "S_SRCC": ("system", "spearman"),
 }
-_BOUNDS = ("value", "low", "high")
-_COLUMNS = ["target", "figure", "value", "low", "high", "n", "lowest", "highest", "note"]
-_NOTHING = Figure(float("nan"), float("nan"), float("nan"), 0)
+_BOUNDS = ["value", "low", "high"]
+_COLUMNS = ["target", "figure", *_BOUNDS, "n", "note", "lowest", "highest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +69,7 @@ class HumanCeiling:
             Indexed by target and by who would reach it, "another panel" (as large as this one) and "perfect predictor"
             (of what endlessly many raters would say); columns U_LCC, U_SRCC, S_LCC, S_SRCC. nan where refused.
         """
-        parts = self.table["figure"].str.extract(r"^(?P<metric>\w+), (?P<who>.*)$")
-        chosen = parts["who"].isin([ANOTHER_PANEL, PERFECT])
-        rows = self.table[["target", "value"]].join(parts)[chosen]
+        rows = self._by_metric()
         wide = rows.pivot(index=["target", "who"], columns="metric", values="value")
         order = pd.MultiIndex.from_product([rows["target"].unique(), [ANOTHER_PANEL, PERFECT]])
         return wide.reindex(index=order.set_names(["target", "who"]), columns=list(_METRICS))
@@ -110,36 +102,37 @@ class HumanCeiling:
         wrong = [number for number in n_ratings if not number > 0]
         if wrong:
             raise ValueError(f"a number of ratings must be above 0; got {listed(wrong)}")
-        rows = []
-        for found in self.table.itertuples():
-            metric, _, who = found.figure.partition(", ")
-            if who == ANOTHER_PANEL and found.target in self.panels:
-                for number in n_ratings:
-                    factor = number / self.panels[found.target]
-                    bounds = np.array(
-                        [spearman_brown(r, factor) for r in (found.value, found.low, found.high)]
-                    )
-                    named = {"target": found.target, "metric": metric, "ratings": number}
-                    for name, values in ((who, bounds), (PERFECT, np.sqrt(np.maximum(0, bounds)))):
-                        rows.append(named | {"who": name} | dict(zip(_BOUNDS, values, strict=True)))
+        panels = self._by_metric()[["target", "metric", "who", *_BOUNDS]]
+        panels = panels[(panels["who"] == ANOTHER_PANEL) & panels["target"].isin(list(self.panels))]
+        table = panels.merge(pd.DataFrame({"ratings": list(n_ratings)}), how="cross")
+        factor = table["ratings"] / table["target"].map(self.panels).astype(float)
+        for bound in _BOUNDS:
+            stepped = [spearman_brown(r, times) for r, times in zip(table[bound], factor, strict=True)]
+            table[bound] = np.array(stepped, dtype=float)
+        perfect = table.assign(who=PERFECT, **np.sqrt(table[_BOUNDS].clip(lower=0)))
         columns = ["target", "metric", "who", "ratings", *_BOUNDS]
-        table = pd.DataFrame(rows, columns=columns)
-        return table.sort_values(["who"], kind="stable", ignore_index=True)
+        return pd.concat([table, perfect], ignore_index=True)[columns]
+
+    def _by_metric(self) -> pd.DataFrame:
+        """Rows of the table that are levels of a metric, with ``metric`` and ``who``."""
+        parts = self.table["figure"].str.extract(r"^(?P<metric>\w+), (?P<who>.*)$")
+        return self.table.join(parts)[parts["who"].isin([ANOTHER_PANEL, PERFECT])]
 
     def __str__(self) -> str:
         """Figures with intervals, and the reason for each that is missing."""
-        lines = [f"Human ceiling; intervals at {self.confidence:.0%}"]
+        parts = [f"Human ceiling; intervals at {self.confidence:.0%}"]
         for target, rows in self.table.groupby("target", sort=False):
-            lines.append(f"\n{target}")
             refused = rows["value"].isna()
-            width = rows["figure"].str.len().max()
-            lines += [f"  {row.figure:<{width}}  {_words(row)}" for row in rows[~refused].itertuples()]
+            shown = rows[~refused].drop(columns="target").set_index("figure").rename_axis(None)
+            parts.append(f"\n{target}")
+            if len(shown):
+                parts.append(shown.to_string(float_format="{:.3f}".format, na_rep=""))
             metrics = rows["figure"].str.split(", ").str[0]
             in_part = metrics.isin(metrics[~refused])  # halves stand, and nothing can be made of them
             for reason, missing in rows[refused].groupby("note", sort=False):
-                names = dict.fromkeys(missing["figure"].where(in_part, metrics))
-                lines.append(f"  no {'; '.join(names)}: {reason}")
-        return "\n".join(lines)
+                names = missing["figure"].where(in_part, metrics).unique()
+                parts.append(f"no {'; '.join(names)}: {reason}")
+        return "\n".join(parts)
 
 
 def human_ceiling(
@@ -212,8 +205,8 @@ def human_ceiling(
     --------
     >>> ratings = pd.DataFrame({"rater": list("ABABAB"), "clip_id": list("xxyyzz"), "impression": [1, 2, 3, 3, 5, 4]})
     >>> ceiling = human_ceiling(ratings, n_bootstrap=0)
-    >>> print(str(ceiling).splitlines()[3])
-      Krippendorff's alpha       0.833  n = 3
+    >>> print(ceiling.table.loc[0, ["figure", "value", "n"]].tolist())
+    ["Krippendorff's alpha", 0.8333333333333334, 3]
     """
     require_confidence(confidence)
     items = columns_of(items)
@@ -221,82 +214,47 @@ def human_ceiling(
     table = with_systems(of_known_clips(table, clips, quiet=True), clips)
     if systems_if_named(table.drop_duplicates(items).set_index(items), RESAMPLED) is None:
         table = table.drop(columns="system", errors="ignore")  # warned of once, and not by each figure
-    options = {
-        "items": items,
-        "confidence": confidence,
-        "n_bootstrap": n_bootstrap,
-        "random_state": random_state,
-    }
-    halving = {"by": by, "rater": rater, "n_splits": n_splits}
+    options: dict[str, Any] = {"items": items, "confidence": confidence}
+    drawing = {"n_bootstrap": n_bootstrap, "random_state": random_state}
+    halving = {"by": by, "n_splits": n_splits}
     rows, raters, panels = [], {}, {}
     for target in chosen:
-        rows += [{"target": target, **row} for row in _figures(table, target, rater, options, halving)]
-        listing, _ = _or_reason(
-            functools.partial(rater_table, table, target, rater=rater, items=items, confidence=confidence)
-        )
-        if listing is not None:
-            raters[target] = listing
+        figures = _figures(table, target, rater, options | drawing, halving)
+        rows += [(target, name, *figure, *spread) for name, figure, *spread in figures]
+        with contextlib.suppress(RatingDesignError):
+            raters[target] = rater_table(table, target, rater=rater, **options)
         counts = table[table[target].notna()].groupby(items).size()
         if (counts > 1).any():
             panels[target] = float(counts[counts > 1].mean())
-    return HumanCeiling(pd.DataFrame(rows, columns=_COLUMNS), raters, confidence, panels)
+    figures = pd.DataFrame(rows, columns=_COLUMNS)
+    return HumanCeiling(figures[[*_COLUMNS[:6], "lowest", "highest", "note"]], raters, confidence, panels)
 
 
 def _figures(
-    table: pd.DataFrame,
-    target: str,
-    rater: str | None,
-    options: dict[str, Any],
-    halving: dict[str, Any],
-) -> Iterator[dict[str, Any]]:
+    table: pd.DataFrame, target: str, rater: str | None, options: dict[str, Any], halving: dict[str, Any]
+) -> Iterator[tuple[str, Figure, float, float]]:
+    """Names of figures, the figures, and the ends of their range over splits."""
     for name, figure in (
-        ("Krippendorff's alpha", lambda: krippendorff_alpha(table, target, **options)),
-        ("ICC(1,1)", lambda: intraclass_correlation(table, target, **options)),
-        ("ICC(1,k)", lambda: intraclass_correlation(table, target, k=None, **options)),
-        ("leave one rater out", lambda: leave_one_rater_out(table, target, rater=rater, **options)),
+        ("Krippendorff's alpha", krippendorff_alpha),
+        ("ICC(1,1)", intraclass_correlation),
+        ("ICC(1,k)", functools.partial(intraclass_correlation, k=None)),
+        ("leave one rater out", functools.partial(leave_one_rater_out, rater=rater)),
     ):
-        found, note = _or_reason(figure)
-        if found:
-            k = f"k = {_ratings_an_item(table, target, options['items']):.2f}" if name == "ICC(1,k)" else ""
-            note = "; ".join(filter(None, [k, found.note]))
-        yield {"figure": name, **(found or _NOTHING)._asdict(), "note": note}
-    for metric, level in _METRICS.items():
-        halves, note = _or_reason(functools.partial(split_half, table, target, **level, **halving, **options))
-        yield from _ceiling_rows(metric, halves, note)
+        yield name, _or_reason(figure, table, target, **options), np.nan, np.nan
+    for metric, (level, correlation) in _METRICS.items():
+        halve = functools.partial(split_half, level=level, correlation=correlation, rater=rater, **halving)
+        found = _or_reason(halve, table, target, **options)
+        halves, lowest, highest, panel, _ = (
+            (found, np.nan, np.nan, found, np.nan) if isinstance(found, Figure) else found
+        )
+        yield f"{metric}, halves", halves, lowest, highest
+        yield f"{metric}, {ANOTHER_PANEL}", panel, np.nan, np.nan
+        yield f"{metric}, {PERFECT}", Figure(*np.sqrt(panel[:3]).tolist(), *panel[3:]), np.nan, np.nan
 
 
-def _ceiling_rows(metric: str, halves: SplitHalf | None, note: str) -> Iterator[dict[str, Any]]:
-    """Halves, a whole panel, and the root of its reliability."""
-    if halves is None:
-        for who in ("halves", ANOTHER_PANEL, PERFECT):
-            yield {"figure": f"{metric}, {who}", **_NOTHING._replace(note=note)._asdict()}
-        return
-    spread = {"lowest": halves.lowest, "highest": halves.highest}
-    yield {"figure": f"{metric}, halves", **halves.halves._asdict(), **spread}
-    value, low, high = (float(np.sqrt(bound)) for bound in halves.panel[:3])
-    perfect = halves.panel._replace(value=value, low=low, high=high)
-    for who, figure in ((ANOTHER_PANEL, halves.panel), (PERFECT, perfect)):
-        yield {"figure": f"{metric}, {who}", **figure._asdict()}
-
-
-def _or_reason(figure: Callable[[], Any]) -> tuple[Any, str]:
+def _or_reason(figure: Callable[..., Any], *ratings: Any, **options: Any) -> Any:
+    """Work out a figure; without one, give the reason in its note."""
     try:
-        return figure(), ""
+        return figure(*ratings, **options)
     except RatingDesignError as refusal:
-        return None, str(refusal)
-
-
-def _ratings_an_item(table: pd.DataFrame, target: str, items: Sequence[str]) -> float:
-    """k0 of the one-way analysis of variance."""
-    counts = table[table[target].notna()].groupby(list(items)).size().to_numpy()
-    return float((counts.sum() - (counts**2).sum() / counts.sum()) / (len(counts) - 1))
-
-
-def _words(row: Any) -> str:
-    words = f"{row.value:.3f}"
-    if not np.isnan(row.low):
-        words += f"  {row.low:.3f} to {row.high:.3f}"
-    words += f"  n = {row.n}"
-    if not np.isnan(row.lowest):
-        words += f"; splits {row.lowest:.3f} to {row.highest:.3f}"
-    return words + (f"; {row.note}" if row.note else "")
+        return Figure(np.nan, np.nan, np.nan, 0, str(refusal))

@@ -165,8 +165,9 @@ def intraclass_correlation(
     Returns
     -------
     Figure
-        ``value``, ``low``, ``high``, ``n``, the number of items, and ``note``, as those of `krippendorff_alpha`. The value
-        of a single rating may be negative, where ratings of one item differ more than those of different items.
+        ``value``, ``low``, ``high``, ``n``, the number of items, and ``note``, as those of `krippendorff_alpha`; the note also
+        gives k where it is the design's own. The value of a single rating may be negative, where ratings of one item differ more
+        than those of different items.
 
     Raises
     ------
@@ -210,7 +211,11 @@ def intraclass_correlation(
             "reliability that a mean of several could step up"
         )
     figure = functools.partial(_icc, k=k)
-    return _figure_of_sums(figure, sums, confidence, n_bootstrap, random_state, sample.systems())
+    found = _figure_of_sums(figure, sums, confidence, n_bootstrap, random_state, sample.systems())
+    if k is not None:
+        return found
+    own = f"k = {_ratings_an_item(sums.sum(0)):.2f}"
+    return found._replace(note=f"{own}; {found.note}" if found.note else own)
 
 
 def leave_one_rater_out(
@@ -404,12 +409,12 @@ def correlate_with_others(
     """
     units = raters if units is None else units
     told = np.ones(len(scores)) if trusted is None else trusted.astype(float)
-    own = scores - scores.mean()
+    own = scores - pd.Series(scores).mean()
     table = pd.DataFrame({"sum": told * own, "n": told})
     rest = table.groupby(items).transform("sum") - table.groupby([items, raters]).transform("sum")
     shared = rest["n"].to_numpy() > 0
     unit, x, y = units[shared], own[shared], (rest["sum"] / rest["n"])[shared].to_numpy()
-    n_units = units.max() + 1
+    n_units = units.max(initial=-1) + 1
     n = np.bincount(unit, minlength=n_units)
     with np.errstate(divide="ignore", invalid="ignore"):
         x, y = (values - (np.bincount(unit, values, n_units) / n)[unit] for values in (x, y))
@@ -432,9 +437,15 @@ def _alpha(sums: np.ndarray) -> np.ndarray:
     return 1 - within * (n - 1) / (n * xx - x**2)
 
 
+def _ratings_an_item(sums: np.ndarray) -> np.ndarray:
+    """k0 of the one-way analysis of variance."""
+    n_items, n, n_squared = sums[:3]
+    return (n - n_squared / n) / (n_items - 1)
+
+
 def _icc(sums: np.ndarray, k: float | None) -> np.ndarray:
-    n_items, n, n_squared, x, xx, of_means, _ = sums.T
-    k0 = (n - n_squared / n) / (n_items - 1)
+    n_items, n, _, x, xx, of_means, _ = sums.T
+    k0 = _ratings_an_item(sums.T)
     between = (of_means - x**2 / n) / (n_items - 1)
     within = (xx - of_means) / (n - n_items)
     of_items = (between - within) / k0

@@ -1,18 +1,316 @@
-"""Quality control: whose ratings of which batch are left out, and on what evidence."""
+"""Quality control: rules by which a rater's scores of a batch are found invalid, and what is left once they are out.
 
-from collections.abc import Sequence
+Rules are values: all thresholds are their fields. A rule names what was rated by its clip id, which stands for all its ratings,
+or by a tuple with one value for each of `screen_ratings`'s ``items``, such as ``(clip_id, prompt)``.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from musiceval_sk._ids import id_text, id_texts, match_ids, near_misses
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.readers import require_columns, source_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, read_ratings
-from musiceval_sk.ratings.rules import UNIT, Item, Rule, named_among
+from musiceval_sk.ratings.reliability import correlate_with_others
 
-ONE_BATCH = "all"
+UNIT = ["rater", "batch"]
+Item = str | tuple[str, ...]
+
+
+class Rule:
+    """What all rules are: a finding for every rater and batch, and words for those that fail.
+
+    A rule of your own derives from this, has a ``name``, and overrides `judge`.
+
+    Attributes
+    ----------
+    name : str
+        Short name that the tables show.
+    words : str
+        Evidence against one that fails: a format of the rule, as ``{rule.least:g}``, and of what `_find` gives, as ``{score:g}``.
+    """
+
+    name = "rule"
+    words = ""
+
+    @property
+    def probes(self) -> tuple[Item, ...]:
+        """Clips or items that were there only to probe, and are no part of the test."""
+        return ()
+
+    def judge(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        """Judge every rater and batch that the rule can judge.
+
+        Parameters
+        ----------
+        ratings : pandas.DataFrame
+            Columns ``rater``, ``batch`` and ``clip_id`` (text), ``item`` (number of what was rated), ``item_name`` (a tuple
+            of its values), ``trusted`` (False where an earlier rule left the rater and batch out), the targets, and all
+            columns of the user's table.
+        targets : sequence of str
+            Score columns to look at.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a rater, batch and piece of evidence: ``rater``, ``batch``, ``target``, ``failed`` (bool) and
+            ``evidence`` (words, empty where it did not fail).
+        """
+        wanted = getattr(self, "targets", None)
+        # A rule made for a target that this test did not ask for looks at those that it did.
+        found = self._find(ratings, [name for name in targets if wanted is None or name in wanted] or targets)
+        words = [
+            self.words.format(rule=self, **row) if row["failed"] else "" for row in found.to_dict("records")
+        ]
+        return found[[*UNIT, "target", "failed"]].assign(evidence=words)
+
+    def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        """Return ``rater``, ``batch``, ``target``, ``failed`` and whatever the words need."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class RealMusicProbe(Rule):
+    """Real music, hidden among generated clips, must not be scored low.
+
+    The first probe of the MusicEval paper: a rater who scores any of the real clips of a batch below 3 is
+    invalid there.
+
+    Attributes
+    ----------
+    clips : sequence of str or tuple
+        Clip ids, or items, of the real music.
+    least : float, default=3
+        Lowest score that is accepted; who scores below it fails.
+    targets : sequence of str or None, default=("impression",)
+        Score columns to look at; None for all. Real music is good music, but need not fit the text it is shown with.
+    """
+
+    clips: Sequence[Item]
+    least: float = 3
+    targets: Sequence[str] | None = ("impression",)
+    name = "real music"
+    words = "scored {score:g} for the real clip {clip_id}, below {rule.least:g}"
+
+    @property
+    def probes(self) -> tuple[Item, ...]:
+        """The real clips."""
+        return tuple(map(_as_text, self.clips))
+
+    def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        given = _scores(_ratings_of(ratings, self.clips, self.name), targets)
+        return given.assign(failed=given["score"] < self.least)
+
+
+@dataclass(frozen=True)
+class DuplicateProbe(Rule):
+    """Two copies of one clip in a batch must be scored alike.
+
+    The second probe of the MusicEval paper, which does not say how much is "too large".
+
+    Attributes
+    ----------
+    pairs : sequence of (str or tuple, str or tuple) or None, default=None
+        Clip ids, or items, of a clip and of its copy. None takes items that a rater rated more than once in a batch under
+        the same name.
+    most : float, default=1
+        Largest difference of scores that is accepted; copies that are further apart fail.
+    targets : sequence of str or None, default=None
+        Score columns to look at; None for all.
+    """
+
+    pairs: Sequence[tuple[Item, Item]] | None = None
+    most: float = 1
+    targets: Sequence[str] | None = None
+    name = "duplicates"
+    words = "scored the two copies of {names} {min:g} and {max:g}, more than {rule.most:g} apart"
+
+    @property
+    def probes(self) -> tuple[Item, ...]:
+        """The second copies."""
+        return tuple(_as_text(copy) for clip, copy in self.pairs or () if _as_text(clip) != _as_text(copy))
+
+    def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        copies = ratings.assign(pair=ratings["item"], names=ratings["clip_id"])
+        if self.pairs is not None:
+            copies = self._copies(ratings, self.pairs)
+        given = _scores(copies, targets, ["pair", "names"])
+        both = given.groupby([*UNIT, "target", "pair", "names"], sort=False)["score"].agg(
+            ["min", "max", "size"]
+        )
+        found = both[both["size"] > 1].reset_index()
+        return found.assign(failed=found["max"] - found["min"] > self.most + 1e-9)
+
+    def _copies(self, ratings: pd.DataFrame, pairs: Sequence[tuple[Item, Item]]) -> pd.DataFrame:
+        """Ratings of clips that belong to a pair, once for each pair that they belong to."""
+        if isinstance(pairs, str) or any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
+            raise TypeError(
+                f"rule {self.name!r} takes pairs of clip ids, such as [('S02_P04', 'S02_P04_again')]; got {pairs!r}"
+            )
+        flat = [item for pair in pairs for item in pair]
+        rated = _ratings_of(ratings, flat, self.name)
+        named = pd.DataFrame({"copy": _as_rated(ratings, flat), "pair": np.arange(len(flat)) // 2})
+        named["names"] = [" and ".join(map(_words_of, pair)) for pair in pairs for _ in pair]
+        by_name = pd.concat(rated.assign(copy=rated[column]) for column in ("clip_id", "item_name"))
+        return by_name.merge(named.drop_duplicates(["copy", "pair"]), on="copy")
+
+
+@dataclass(frozen=True)
+class AnchorRule(Rule):
+    """Anchors must lie on their side of the scale, as the mean of what a rater gave them.
+
+    Attributes
+    ----------
+    high, low : sequence of str or tuple, default=()
+        Clip ids, or items, of anchors known to be good and known to be bad. They count as part of the test, not as probes.
+    middle : float, default=3
+        The score that parts the sides: a mean of high anchors below it fails, and one of low anchors above it.
+    targets : sequence of str or None, default=("impression",)
+        Score columns to look at; None for all.
+    """
+
+    high: Sequence[Item] = ()
+    low: Sequence[Item] = ()
+    middle: float = 3
+    targets: Sequence[str] | None = ("impression",)
+    name = "anchors"
+    words = "mean {mean:.4g} over {size} {side} anchors, {beyond} {rule.middle:g}"
+
+    def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        parts = []
+        for side, clips, beyond in (("high", self.high, "below"), ("low", self.low, "above")):
+            if len(clips):
+                given = _scores(_ratings_of(ratings, clips, f"{side} {self.name}"), targets)
+                found = given.groupby([*UNIT, "target"], sort=False)["score"].agg(["mean", "size"])
+                wrong = found["mean"] < self.middle if side == "high" else found["mean"] > self.middle
+                parts.append(found.assign(side=side, beyond=beyond, failed=wrong).reset_index())
+        if not parts:
+            raise ValueError("AnchorRule names no clips; give high=, low= or both")
+        return pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class StraightLining(Rule):
+    """The same score over and over is no judgement.
+
+    Attributes
+    ----------
+    share : float in (0, 1], default=0.9
+        Fails where the most frequent score makes up at least this share of a batch.
+    least_ratings : int, default=10
+        Batches with fewer ratings are not judged.
+    targets : sequence of str or None, default=None
+        Score columns to look at; None for all. A target that truly hardly varies, such as the fit of clips to a trivial text,
+        should be left out.
+    """
+
+    share: float = 0.9
+    least_ratings: int = 10
+    targets: Sequence[str] | None = None
+    name = "straight-lining"
+    words = "gave {score:g} in {count} of {total} ratings, at least {rule.share:.4g} of them"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must lie above 0 and be at most 1; got {self.share}")
+
+    def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        counts = _scores(ratings, targets).groupby([*UNIT, "target", "score"], sort=False).size()
+        counts = counts.rename("count").reset_index()
+        counts["total"] = counts.groupby([*UNIT, "target"], sort=False)["count"].transform("sum")
+        most = counts.sort_values("count", ascending=False, kind="stable").drop_duplicates([*UNIT, "target"])
+        found = most[most["total"] >= self.least_ratings]
+        return found.assign(failed=found["count"] >= self.share * found["total"] - 1e-9)
+
+
+@dataclass(frozen=True)
+class TooFast(Rule):
+    """A clip cannot be judged in less time than it takes to hear it.
+
+    Attributes
+    ----------
+    least : float
+        Shortest time that is accepted for a rating, in seconds.
+    column : str, default="seconds"
+        Column with the time that each rating took, in seconds.
+    share : float in [0, 1), default=0.5
+        Fails where more than this share of a batch was rated in less time.
+    """
+
+    least: float
+    column: str = "seconds"
+    share: float = 0.5
+    name = "too fast"
+    words = (
+        "took less than {rule.least:g} s for {fast} of {size} ratings (median {median:.1f} s), "
+        "more than {rule.share:.4g} of them"
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"share must lie between 0 and below 1; got {self.share}")
+
+    def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        if self.column not in ratings:
+            raise ClipsTableError(
+                f"rule 'too fast' needs the seconds that each rating took, and the ratings have no column {self.column!r}; "
+                "name the column that has them with column= (--time-column), or leave the rule (--fastest) out"
+            )
+        seconds = pd.to_numeric(ratings[self.column], errors="coerce")
+        timed = ratings[UNIT].assign(fast=seconds < self.least, median=seconds)[seconds.notna()]
+        if timed.empty:
+            raise ClipsTableError(f"rule 'too fast': column {self.column!r} holds no number of seconds")
+        units = timed.groupby(UNIT, sort=False)
+        found = units.agg({"fast": "sum", "median": "median"}).assign(size=units.size()).reset_index()
+        return found.assign(target="", failed=found["fast"] > self.share * found["size"] + 1e-9)
+
+
+@dataclass(frozen=True)
+class Disagreement(Rule):
+    """A rater whose scores do not go with those of the others does not hear what they hear.
+
+    The others are those whom no earlier rule has left out, so this one should come last.
+
+    Attributes
+    ----------
+    least : float in [-1, 1], default=0.2
+        Lowest Pearson correlation with the mean of the others that is accepted, over the items of the batch that both rated;
+        who correlates less fails.
+    least_ratings : int, default=10
+        Batches with fewer shared items are not judged.
+    targets : sequence of str or None, default=None
+        Score columns to look at; None for all.
+    """
+
+    least: float = 0.2
+    least_ratings: int = 10
+    targets: Sequence[str] | None = None
+    name = "disagreement"
+    words = "correlates {correlation:.3f} with the other raters over {shared:.0f} items, below {rule.least:g}"
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.least <= 1:
+            raise ValueError(f"least is a correlation and must lie between -1 and 1; got {self.least}")
+
+    def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+        unit, units = codes_of(ratings, UNIT)
+        parts = []
+        for target in targets:
+            given = ratings[target].notna().to_numpy()
+            raters, items, scores, trusted = (
+                ratings[column].to_numpy()[given] for column in ("rater", "item", target, "trusted")
+            )
+            found = correlate_with_others(items, raters, scores, units=unit[given], trusted=trusted)
+            parts.append(units.to_frame(index=False).assign(target=target).join(found))
+        found = pd.concat(parts, ignore_index=True)
+        found = found[found["shared"] >= self.least_ratings].fillna({"correlation": 0.0})
+        return found.assign(failed=found["correlation"] < self.least)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,24 +336,20 @@ class Screening:
     probes: tuple[Item, ...] = ()
 
     def __str__(self) -> str:
-        """Give counts, and every rater and batch left out with the evidence."""
-        out = self.units[~self.units["kept"]]
-        lines = [
+        """Give counts, what each rule said, and the evidence against every rater and batch left out."""
+        out, rules = self.units[~self.units["kept"]], self.units.columns[4:]
+        verdicts = pd.DataFrame({rule: self.units[rule].value_counts() for rule in rules})
+        verdicts = verdicts.reindex(["passed", "failed", "not judged"]).fillna(0).astype(int).T
+        parts = [
             f"Screened {self.units['ratings'].sum()} ratings, {len(self.units)} raters x batches: kept "
-            f"{len(self.units) - len(out)}, left out {len(out)} with {out['ratings'].sum()} ratings"
+            f"{len(self.units) - len(out)}, left out {len(out)} with {out['ratings'].sum()} ratings",
+            verdicts.to_string(),
         ]
-        for rule in self.units.columns[4:]:
-            counts = self.units[rule].value_counts()
-            words = (f"{counts.get(verdict, 0)} {verdict}" for verdict in ("passed", "failed", "not judged"))
-            lines.append(f"  {rule}: {', '.join(words)}")
         if self.probes:
-            lines.append(f"  {len(self.probes)} clips were probes and are not kept")
-        for (rater, batch), evidence in self.left_out.groupby(UNIT, sort=False):
-            lines.append(f"{rater}, batch {batch}")
-            for row in evidence.itertuples():
-                of = f" ({row.target})" if row.target else ""
-                lines.append(f"  {row.rule}{of}: {row.evidence}")
-        return "\n".join(lines)
+            parts.append(f"{len(self.probes)} clips were probes and are not kept")
+        if len(self.left_out):
+            parts.append(self.left_out.to_string(index=False))
+        return "\n".join(parts)
 
 
 def screen_ratings(
@@ -117,10 +411,11 @@ def screen_ratings(
     >>> ratings = pd.DataFrame({"rater": list("AABB"), "clip_id": ["x", "real"] * 2, "impression": [4, 5, 1, 2]})
     >>> print(screen_ratings(ratings, [RealMusicProbe(["real"])]))
     Screened 4 ratings, 2 raters x batches: kept 1, left out 1 with 2 ratings
-      real music: 1 passed, 1 failed, 0 not judged
-      1 clips were probes and are not kept
-    B, batch all
-      real music (impression): scored 2 for the real clip real, below 3
+                passed  failed  not judged
+    real music       1       1           0
+    1 clips were probes and are not kept
+    rater batch       rule     target                                evidence
+        B   all real music impression scored 2 for the real clip real, below 3
     """
     rules = [rules] if isinstance(rules, Rule) else list(rules)
     strange = [rule for rule in rules if not isinstance(rule, Rule)]
@@ -130,42 +425,108 @@ def screen_ratings(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"rules must be one or more, each name once; they are {names}")
     columns = columns_of(items)
-    named = list(dict.fromkeys([*columns, "clip_id"]))
-    others = [] if batch is None else [batch]
-    table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=named, others=others)
-    original = table.copy()
-    table["rater"] = name_raters(table, rater, "screening")
-    table["batch"] = _batches(table, batch)
-    table["item"], _ = codes_of(table, columns)
-    table["item_name"] = list(zip(*(table[column] for column in columns), strict=True))
-    table["trusted"] = True
-    unit, units = codes_of(table, UNIT)
-    verdicts = units.to_frame(index=False)
+    table, chosen = read_ratings(
+        ratings,
+        targets,
+        scale,
+        rater=rater,
+        items=list(dict.fromkeys([*columns, "clip_id"])),
+        others=[] if batch is None else [batch],
+    )
+    judged = _as_judged(table, rater, batch, columns)
+    unit, units = codes_of(judged, UNIT)
+    verdicts = units.to_frame(index=False).assign(ratings=np.bincount(unit), kept=True)
     evidence = []
     for rule in rules:
-        found = rule.judge(table, chosen).assign(rule=rule.name)
+        found = rule.judge(judged, chosen).assign(rule=rule.name)
         failed = found.groupby(UNIT)["failed"].any().reindex(units)
         verdicts[rule.name] = failed.map({True: "failed", False: "passed"}).fillna("not judged").to_numpy()
-        table["trusted"] &= verdicts[rule.name].ne("failed").to_numpy()[unit]
+        verdicts["kept"] &= verdicts[rule.name] != "failed"
+        judged["trusted"] = verdicts["kept"].to_numpy()[unit]
         evidence.append(found[found["failed"]])
-    left_out = pd.concat(evidence)[[*UNIT, "rule", "target", "evidence"]]
-    order = pd.Series(units.get_indexer(pd.MultiIndex.from_frame(left_out[UNIT])), index=left_out.index)
-    left_out = left_out.iloc[order.argsort(kind="stable")].reset_index(drop=True)
-    verdicts.insert(2, "ratings", table.groupby(unit).size().to_numpy())
-    verdicts.insert(3, "kept", verdicts[names].ne("failed").all(axis=1))
+    left_out = verdicts[UNIT].merge(pd.concat(evidence))[[*UNIT, "rule", "target", "evidence"]]
     probes = tuple(dict.fromkeys(clip for rule in rules for clip in rule.probes)) if drop_probes else ()
-    kept = (table["trusted"] & ~named_among(table, probes)).to_numpy()
+    kept = judged["trusted"] & ~_is_of(judged, _as_rated(judged, probes))
     if not kept.any():
         raise ClipsTableError(
             f"{source_of(table)}the rules leave nothing: {(~verdicts['kept']).sum()} of {len(verdicts)} raters x batches "
             f"fail; the first: {'' if left_out.empty else left_out['evidence'].iloc[0]}"
         )
-    return Screening(original[kept], left_out, verdicts, probes)
+    return Screening(table[kept.to_numpy()], left_out, verdicts, probes)
 
 
-def _batches(table: pd.DataFrame, batch: str | None) -> pd.Series:
-    if batch is None and "batch" not in table:
-        return pd.Series(ONE_BATCH, index=table.index)
-    column = batch or "batch"
-    require_columns(table, [column])
-    return table[column].fillna("").astype(str).str.strip()
+def _as_judged(table: pd.DataFrame, rater: str, batch: str | None, columns: list[str]) -> pd.DataFrame:
+    """Add to ratings what `Rule.judge` is promised."""
+    if batch is None and "batch" in table:
+        batch = "batch"
+    require_columns(table, [] if batch is None else [batch])
+    judged = table.assign(
+        rater=name_raters(table, rater, "screening"),
+        batch="all" if batch is None else id_texts(table[batch]),
+        item=codes_of(table, columns)[0],
+        item_name=list(zip(*(table[column] for column in columns), strict=True)),
+        trusted=True,
+    )
+    judged.attrs["items"] = columns
+    return judged
+
+
+def _ratings_of(ratings: pd.DataFrame, items: Iterable[Any], rule: str) -> pd.DataFrame:
+    """Ratings of some clips or items, every one of which somebody must have rated."""
+    if isinstance(items, str):
+        raise TypeError(f"rule {rule!r} takes clip ids as a list, such as [{items!r}], not one text")
+    wanted = list(dict.fromkeys(_as_rated(ratings, items)))
+    if not wanted:
+        raise ValueError(f"rule {rule!r} names no clips")
+    rated = {*ratings["clip_id"].unique(), *ratings["item_name"].unique()}
+    unrated = [item for item in wanted if item not in rated]
+    if not unrated:
+        return ratings[_is_of(ratings, wanted)]
+    shown = ratings["item_name" if isinstance(unrated[0], tuple) else "clip_id"].unique()
+    n_columns = len(ratings.attrs["items"])
+    n_named = max(len(item) if isinstance(item, tuple) else 1 for item in unrated)
+    hint = ""
+    if n_named not in (1, n_columns):
+        hint = (
+            f". Names of {n_named} values need as many columns in items=, such as items=['clip_id', 'prompt'], "
+            f"and there {'are' if n_columns > 1 else 'is'} {n_columns}"
+        )
+    raise ClipsTableError(
+        f"rule {rule!r} names {len(unrated)} of {len(wanted)} clips that nobody rated: {listed(map(_words_of, unrated))}; "
+        f"the ratings name {listed(map(_words_of, shown), most=3)}{near_misses(unrated, shown)}{hint}"
+    )
+
+
+def _is_of(ratings: pd.DataFrame, items: Iterable[Item]) -> pd.Series:
+    """Tell which ratings are of one of these clips or items."""
+    wanted = set(items)
+    return ratings["clip_id"].isin(wanted) | ratings["item_name"].isin(wanted)
+
+
+def _as_text(item: Any) -> Item:
+    return tuple(map(id_text, item)) if isinstance(item, tuple | list) else id_text(item)
+
+
+def _as_rated(ratings: pd.DataFrame, items: Iterable[Any]) -> list[Item]:
+    """Name clips or items with the clip ids of the ratings."""
+    columns, known = ratings.attrs["items"], ratings["clip_id"].unique()
+    at = columns.index("clip_id") if "clip_id" in columns else len(columns)
+    names = [_as_text(item) for item in items]
+    clips = [name if isinstance(name, str) else "".join(name[at : at + 1]) for name in names]
+    own = [known[n] if n >= 0 else clip for n, clip in zip(match_ids(clips, known), clips, strict=True)]
+    return [
+        clip if isinstance(name, str) else (*name[:at], clip, *name[at + 1 :]) if at < len(name) else name
+        for name, clip in zip(names, own, strict=True)
+    ]
+
+
+def _words_of(item: Any) -> str:
+    return f"({', '.join(map(str, item))})" if isinstance(item, tuple | list) else str(item)
+
+
+def _scores(ratings: pd.DataFrame, targets: Sequence[str], keep: Sequence[str] = ()) -> pd.DataFrame:
+    """One row a score that was given."""
+    # Not melt, which refuses a target that is itself called "score".
+    kept = ratings[[*UNIT, "clip_id", *keep]]
+    parts = [kept.assign(target=target, score=ratings[target]) for target in targets]
+    return pd.concat(parts, ignore_index=True).dropna(subset="score")

@@ -18,7 +18,7 @@ from musiceval_sk.datasets.readers import check_scale, read_table
 from musiceval_sk.estimators.lookup import default_models, look_ups, scaled
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, ClipsTableError
-from musiceval_sk.ratings.scored import load_scored_clips, single_ratings
+from musiceval_sk.ratings.aggregate import load_scored_clips, single_ratings
 from musiceval_sk.studies.inputs import check_run, targets_of
 from musiceval_sk.studies.result import StudyResult
 from musiceval_sk.studies.run import run_study

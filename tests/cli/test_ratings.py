@@ -35,8 +35,8 @@ def test_raters_are_screened_and_scores_written(folder, tmp_path):
         "--agreement", 0.3, "--method", "bias", "--out", tmp_path / "mos",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "R02, batch all\n  real music (impression): scored 1 for the real clip real" in result.stdout
-    assert "R07, batch all\n  disagreement" in result.stdout
+    assert re.search("R02 +all +real music +impression +scored 1 for the real clip real", result.stdout)
+    assert re.search("R07 +all +disagreement", result.stdout)
     assert "S_SRCC, another panel" in result.stdout
     left_out = pd.read_csv(tmp_path / "mos" / "left-out.csv")
     assert set(left_out["rater"]) == {"R02", "R07"}

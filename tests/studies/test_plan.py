@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from musiceval_sk import MOSRegressor, StudyPlan, run_study
 from musiceval_sk.datasets.synthetic import make_listening_test
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.ratings.scored import is_musiceval
+from musiceval_sk.ratings.aggregate import is_musiceval
 from tests.made_musiceval import make_musiceval
 
 TOML = """
@@ -86,7 +86,7 @@ def test_yaml_and_python_say_the_same(folder, from_toml):
 
 def test_it_is_run_study(folder, from_toml):
     plan = StudyPlan.from_file(folder / "study.toml")
-    from musiceval_sk.ratings.scored import load_scored_clips
+    from musiceval_sk.ratings.aggregate import load_scored_clips
 
     clips = load_scored_clips(plan.clips, ratings=plan.ratings, targets=["impression"])
     own = pd.read_csv(folder / "own.csv", index_col="clip_id").astype(float)
