@@ -419,7 +419,7 @@ def correlate_with_others(
     with np.errstate(divide="ignore", invalid="ignore"):
         x, y = (values - (np.bincount(unit, values, n_units) / n)[unit] for values in (x, y))
         xy, xx, yy = (np.bincount(unit, products, n_units) for products in (x * y, x * x, y * y))
-        correlation = np.where(xx * yy > 1e-18, xy / np.sqrt(xx * yy), np.nan)
+        correlation = np.where(xx * yy > 1e-18, np.clip(xy / np.sqrt(xx * yy), -1, 1), np.nan)
     return pd.DataFrame({"shared": n, "correlation": correlation})
 
 

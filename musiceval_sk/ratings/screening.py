@@ -339,11 +339,11 @@ class Screening:
         """Give counts, what each rule said, and the evidence against every rater and batch left out."""
         out, rules = self.units[~self.units["kept"]], self.units.columns[4:]
         verdicts = pd.DataFrame({rule: self.units[rule].value_counts() for rule in rules})
-        verdicts = verdicts.reindex(["passed", "failed", "not judged"]).fillna(0).astype(int).T
+        verdicts = verdicts.reindex(["passed", "failed", "not judged"]).fillna(0).astype(int)
         parts = [
             f"Screened {self.units['ratings'].sum()} ratings, {len(self.units)} raters x batches: kept "
             f"{len(self.units) - len(out)}, left out {len(out)} with {out['ratings'].sum()} ratings",
-            verdicts.to_string(),
+            verdicts.rename_axis(None).T.to_string(),
         ]
         if self.probes:
             parts.append(f"{len(self.probes)} clips were probes and are not kept")
@@ -414,7 +414,7 @@ def screen_ratings(
                 passed  failed  not judged
     real music       1       1           0
     1 clips were probes and are not kept
-    rater batch       rule     target                                evidence
+    rater batch       rule     target                                 evidence
         B   all real music impression scored 2 for the real clip real, below 3
     """
     rules = [rules] if isinstance(rules, Rule) else list(rules)
