@@ -51,22 +51,22 @@ class ScreeningOptions:
 
     def rules(self) -> list[Any]:
         """Make the rules, and refuse an option that none of them uses."""
-        from musiceval_sk.ratings import rules
+        from musiceval_sk.ratings import screening
 
         probes = {} if self.probes is None else _read_probes(self.probes)
         made: list[Any] = []
         if probes.get("real"):
-            made.append(rules.RealMusicProbe(probes["real"], **options.given(least=self.real_least)))
+            made.append(screening.RealMusicProbe(probes["real"], **options.given(least=self.real_least)))
         if probes.get("copy"):
-            made.append(rules.DuplicateProbe(probes["copy"], **options.given(most=self.copies_apart)))
+            made.append(screening.DuplicateProbe(probes["copy"], **options.given(most=self.copies_apart)))
         if probes.get("high") or probes.get("low"):
-            made.append(rules.AnchorRule(high=probes["high"], low=probes["low"]))
+            made.append(screening.AnchorRule(high=probes["high"], low=probes["low"]))
         if self.same_share is not None:
-            made.append(rules.StraightLining(share=self.same_share))
+            made.append(screening.StraightLining(share=self.same_share))
         if self.fastest is not None:
-            made.append(rules.TooFast(self.fastest, **options.given(column=self.time_column)))
+            made.append(screening.TooFast(self.fastest, **options.given(column=self.time_column)))
         if self.agreement is not None:
-            made.append(rules.Disagreement(least=self.agreement))
+            made.append(screening.Disagreement(least=self.agreement))
         for option, value, user, used in (
             ("--batch", self.batch, "a rule that screens raters, such as --probes", made),
             ("--time-column", self.time_column, "--fastest", self.fastest is not None),
