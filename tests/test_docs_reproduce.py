@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from musiceval_sk import PROTOCOLS
+from musiceval_sk.reproduction.protocols import PROTOCOLS
 from tests.made_musiceval import make_musiceval
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduce.md"

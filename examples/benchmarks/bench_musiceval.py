@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from musiceval_sk import check_musiceval, load_musiceval
+from musiceval_sk import load_musiceval
+from musiceval_sk.datasets.musiceval.layout import check_musiceval
 
 STEM = "audiomos2025-track1-"
 DEMO = {"S001": 100, "S006": 10, "S013": 60, "S017": 40, "S018": 10, "S033": 28}

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 
-from musiceval_sk import PROTOCOLS, MOSRegressor, TableScaler, bootstrap_metrics
+from musiceval_sk import MOSRegressor, bootstrap_metrics
+from musiceval_sk.estimators.lookup import TableScaler
+from musiceval_sk.reproduction.protocols import PROTOCOLS
 
 LISTS = {"train": 1923, "dev": 412, "test": 413}
 TARGETS = ["impression", "alignment"]

@@ -56,7 +56,7 @@ def info(cache: options.Cache = None) -> None:
     --------
     musiceval cache info --cache cache/embeddings.h5
     """
-    from musiceval_sk import store_info
+    from musiceval_sk.features.store.maintain import store_info
 
     found = store_info(_existing(cache))
     typer.echo(found)
@@ -71,7 +71,7 @@ def verify(cache: options.Cache = None) -> None:
     --------
     musiceval cache verify --cache cache/embeddings.h5
     """
-    from musiceval_sk import verify_store
+    from musiceval_sk.features.store.maintain import verify_store
 
     report = verify_store(_existing(cache))
     typer.echo(report)
@@ -91,7 +91,7 @@ def compact(cache: options.Cache = None) -> None:
     --------
     musiceval cache compact
     """
-    from musiceval_sk import store_info
+    from musiceval_sk.features.store.maintain import store_info
 
     store = _existing(cache)
     store.compact()
@@ -113,7 +113,8 @@ def merge(
     --------
     musiceval cache merge gpu1/embeddings.h5 gpu2/embeddings.h5 --cache cache/embeddings.h5
     """
-    from musiceval_sk import EmbeddingStore, merge_stores
+    from musiceval_sk import EmbeddingStore
+    from musiceval_sk.features.store.maintain import merge_stores
 
     report = merge_stores(EmbeddingStore(cache), [EmbeddingStore(other) for other in others])
     for row in report.itertuples():
@@ -148,7 +149,7 @@ def prune(
     --------
     musiceval cache prune --keep clips.csv --keep more.csv --dry-run
     """
-    from musiceval_sk import prune_store
+    from musiceval_sk.features.store.maintain import prune_store
 
     store = _existing(cache)
     # A pattern is refused for a table, and both may be given here.
@@ -218,7 +219,8 @@ def doctor(
     --------
     musiceval cache doctor --encoder laion-clap --checkpoint clap.pt
     """
-    from musiceval_sk import EmbeddingStore, check_setup
+    from musiceval_sk import EmbeddingStore
+    from musiceval_sk.features.doctor import check_setup
 
     towers: Any = ("audio", "text") if modality == "both" else (modality,)
     settings = options.Machine(checkpoint, tokenizer).given()

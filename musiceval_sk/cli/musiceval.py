@@ -34,7 +34,7 @@ def check(
     --------
     musiceval check MusicEval-full
     """
-    from musiceval_sk import check_musiceval
+    from musiceval_sk.datasets.musiceval.layout import check_musiceval
 
     table = check_musiceval(root, split, counts=None if any_size else "official", sounds=sounds)
     if out is not None:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musiceval_sk import ClipsTableError, SkippedWarning, check_clips, load_clips
+from musiceval_sk import ClipsTableError, SkippedWarning, load_clips
+from musiceval_sk.datasets.clips import check_clips
 
 ROWS = [
     {"clip_id": "a", "path": "audio/a.wav", "prompt": "calm piano", "system": "S1", "impression": "3.5"},

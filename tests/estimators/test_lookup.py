@@ -11,16 +11,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from musiceval_sk import (
-    LookupRegressor,
-    ModelFileError,
-    MOSRegressor,
-    TableScaler,
-    default_models,
-    load_model,
-    save_model,
-)
-from musiceval_sk.estimators.lookup import look_ups, scaled
+from musiceval_sk import LookupRegressor, ModelFileError, MOSRegressor, default_models, load_model, save_model
+from musiceval_sk.estimators.lookup import TableScaler, look_ups, scaled
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from musiceval_sk import EmbeddingStore, check_setup
+from musiceval_sk import EmbeddingStore
+from musiceval_sk.features.doctor import check_setup
 from tests.features.store.writers import append
 
 

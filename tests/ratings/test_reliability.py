@@ -11,10 +11,10 @@ from musiceval_sk import (
     intraclass_correlation,
     krippendorff_alpha,
     leave_one_rater_out,
-    rater_table,
-    spearman_brown,
     split_half,
 )
+from musiceval_sk.ratings.reliability import rater_table
+from musiceval_sk.ratings.split_half import spearman_brown
 from musiceval_sk.statistics.intervals import interval_of
 
 DATA = Path(os.environ.get("MUSICEVAL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -14,15 +14,10 @@ from scipy import stats
 from sklearn.model_selection import ShuffleSplit
 from typer.testing import CliRunner
 
-from musiceval_sk import (
-    METRICS,
-    PROTOCOLS,
-    MOSRegressor,
-    get_encoder,
-    reproduce,
-)
+from musiceval_sk import METRICS, MOSRegressor, get_encoder, reproduce
 from musiceval_sk.cli.app import app
 from musiceval_sk.estimators.engine.jobs import rehearse
+from musiceval_sk.reproduction.protocols import PROTOCOLS
 from musiceval_sk.reproduction.result import ReproductionResult
 from tests.clap_files import write_clap_checkpoint, write_roberta_tokenizer, write_transformers_folder
 from tests.made_musiceval import make_musiceval

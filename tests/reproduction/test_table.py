@@ -8,15 +8,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from musiceval_sk import (
-    METRICS,
-    PROTOCOLS,
-    ClipsTableError,
-    SkippedWarning,
-    published_results,
-    reproduce,
-)
+from musiceval_sk import METRICS, ClipsTableError, SkippedWarning, reproduce
 from musiceval_sk.cli.app import app
+from musiceval_sk.reproduction.protocols import PROTOCOLS
+from musiceval_sk.reproduction.result import published_results
 from tests.made_musiceval import make_musiceval
 
 TARGETS = ["impression", "alignment"]

@@ -9,19 +9,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from musiceval_sk import (
-    PROTOCOLS,
-    CLAPFineTuneRegressor,
-    SkippedWarning,
-    get_encoder,
-    load_musiceval,
-    reproduce,
-)
+from musiceval_sk import CLAPFineTuneRegressor, SkippedWarning, get_encoder, load_musiceval, reproduce
 from musiceval_sk.cli.app import app
 from musiceval_sk.features.encoders.clap import hf_clap
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
 from musiceval_sk.finetuning.loop import Training
-from musiceval_sk.reproduction.protocols import tuned_protocol
+from musiceval_sk.reproduction.protocols import PROTOCOLS, tuned_protocol
 from musiceval_sk.reproduction.result import ReproductionResult
 from tests.clap_files import write_transformers_folder
 from tests.made_musiceval import make_musiceval

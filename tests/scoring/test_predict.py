@@ -18,13 +18,13 @@ from musiceval_sk import (
     SkippedWarning,
     TrainingDomain,
     get_encoder,
-    iter_predictions,
     make_listening_test,
     predict_clips,
     save_model,
 )
 from musiceval_sk.estimators.lookup import scaled
 from musiceval_sk.features import sounds
+from musiceval_sk.scoring.predict import iter_predictions
 from musiceval_sk.scoring.result import summarise
 from musiceval_sk.studies.cell import group_parameters
 

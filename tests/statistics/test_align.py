@@ -12,15 +12,14 @@ from musiceval_sk import (
     compare_predictors,
     evaluate,
     evaluate_without,
-    fisher_interval,
     human_ceiling,
     intraclass_correlation,
     krippendorff_alpha,
     pairwise_accuracy,
     select_systems,
-    spearman_interval,
     split_half,
 )
+from musiceval_sk.statistics.intervals import fisher_interval, spearman_interval
 
 SYSTEMS = np.array(list("aaabbbccdddeeefg"))
 

@@ -3,15 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from musiceval_sk import (
-    METRICS,
-    FewSystemsWarning,
-    bootstrap_metrics,
-    evaluate,
-    fisher_interval,
-    spearman_interval,
-)
-from musiceval_sk.statistics.intervals import interval, least_variances
+from musiceval_sk import METRICS, FewSystemsWarning, bootstrap_metrics, evaluate
+from musiceval_sk.statistics.intervals import fisher_interval, interval, least_variances, spearman_interval
 
 
 @pytest.fixture

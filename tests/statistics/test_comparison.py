@@ -6,16 +6,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from musiceval_sk import (
-    METRICS,
-    FewSystemsWarning,
-    bootstrap_metrics,
-    compare_predictors,
-    evaluate,
-    holm,
-    williams_test,
-)
-from musiceval_sk.statistics.comparison import swap_test
+from musiceval_sk import METRICS, FewSystemsWarning, bootstrap_metrics, compare_predictors, evaluate
+from musiceval_sk.statistics.comparison import holm, swap_test, williams_test
 
 FUNCTIONS = {
     "MSE": lambda x, y: np.mean((x - y) ** 2),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from musiceval_sk import fisher_interval, spearman_interval
+from musiceval_sk.statistics.intervals import fisher_interval, spearman_interval
 
 
 def test_by_hand():

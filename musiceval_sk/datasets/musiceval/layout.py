@@ -295,7 +295,7 @@ def check_musiceval(
 
     Examples
     --------
-    >>> from musiceval_sk import check_musiceval
+    >>> from musiceval_sk.datasets.musiceval.layout import check_musiceval
     >>> table = check_musiceval("MusicEval-full")
     >>> table.loc[table["differs"], ["check", "expected", "found"]].iloc[-1].tolist()
     ['total list', '2748 clips', '44 clips']

@@ -11,10 +11,9 @@ from musiceval_sk import (
     aggregate_ratings,
     load_musiceval,
     load_musiceval_ratings,
-    load_musiceval_systems,
     make_split,
 )
-from musiceval_sk.datasets.musiceval.layout import read_system_table
+from musiceval_sk.datasets.musiceval.layout import load_musiceval_systems, read_system_table
 from tests.made_musiceval import make_musiceval
 
 STEM = "audiomos2025-track1-"

@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from musiceval_sk import (
-    ClipsTableError,
-    check_musiceval,
-    extract,
-    load_musiceval,
-    load_musiceval_ratings,
-)
+from musiceval_sk import ClipsTableError, extract, load_musiceval, load_musiceval_ratings
+from musiceval_sk.datasets.musiceval.layout import check_musiceval
 from tests.made_musiceval import make_musiceval
 
 STEM = "audiomos2025-track1-"

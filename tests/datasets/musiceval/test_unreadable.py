@@ -4,13 +4,8 @@ import shutil
 
 import pytest
 
-from musiceval_sk import (
-    ClipsTableError,
-    SkippedWarning,
-    check_musiceval,
-    load_musiceval,
-    load_musiceval_ratings,
-)
+from musiceval_sk import ClipsTableError, SkippedWarning, load_musiceval, load_musiceval_ratings
+from musiceval_sk.datasets.musiceval.layout import check_musiceval
 from tests.made_musiceval import make_musiceval
 
 

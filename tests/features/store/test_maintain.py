@@ -14,19 +14,11 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from musiceval_sk import (
-    AudioError,
-    EmbeddingStore,
-    StoreError,
-    extract,
-    merge_stores,
-    prune_store,
-    store_info,
-    verify_store,
-)
+from musiceval_sk import AudioError, EmbeddingStore, StoreError, extract
 from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.store import file as store_file
 from musiceval_sk.features.store import maintain
+from musiceval_sk.features.store.maintain import merge_stores, prune_store, store_info, verify_store
 from tests.features.store.writers import DESCRIPTION, append, check, key_of, vectors_of
 from tests.features.toy import ToyEncoder
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from musiceval_sk import EmbeddingStore, StoreError, merge_stores, prune_store, verify_store
+from musiceval_sk import EmbeddingStore, StoreError
 from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.store import default_store_path
 from musiceval_sk.features.store import file as store_file
+from musiceval_sk.features.store.maintain import merge_stores, prune_store, verify_store
 from tests.features.store.writers import DESCRIPTION, append, check, key_of, vectors_of
 
 FINGERPRINT = digest_of(DESCRIPTION)

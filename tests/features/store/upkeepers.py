@@ -9,9 +9,10 @@ import time
 import filelock  # noqa: F401  (so that a kill meets the work and not an import)
 import numpy as np
 
-from musiceval_sk import EmbeddingStore, merge_stores, prune_store
+from musiceval_sk import EmbeddingStore
 from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.store import maintain
+from musiceval_sk.features.store.maintain import merge_stores, prune_store
 from tests.features.store.writers import DESCRIPTION, append, check, key_of
 
 
