@@ -51,8 +51,8 @@ def read_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.Dat
         raise ClipsTableError(f"{path}: cannot read a table from {kind!r}; give .csv, .tsv or .jsonl")
     if table.empty:
         raise ClipsTableError(f"{path}: the table is empty")
-    table = with_known_names(table, targets)
-    notes += _plain_cells(table, decimal_commas=delimiter != ",")
+    table, renamed = _take_known_names(table, targets)
+    notes += renamed + _plain_cells(table, decimal_commas=delimiter != ",")
     if notes:
         _LOGGER.info("%s%s", source_of(table), "; ".join(notes))
     return table
@@ -119,13 +119,8 @@ def require_filled(table: pd.DataFrame, column: str, what_to_do: str = "") -> No
 def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> None:
     """Raise if a value stands in ``column`` more than once, or once with and once without a sound's suffix."""
     values = table[column]
-    refuse(
-        table,
-        values.duplicated(keep=False),
-        f"column {column!r} repeats a value",
-        values.map(repr),
-        what_to_do,
-    )
+    what = f"column {column!r} repeats a value"
+    refuse(table, values.duplicated(keep=False), what, values.map(repr), what_to_do)
     bares = values.map(bare)
     doubled = bares.isin(bares[bares == values]) & bares.duplicated(keep=False)
     what = f"column {column!r} holds a value with and without its suffix"
@@ -338,6 +333,14 @@ def _table_of(path: Path, rows: dict[int, Any], columns: Sequence[str] | None = 
 
 
 def with_known_names(table: pd.DataFrame, targets: Sequence[str] | None = None) -> pd.DataFrame:
+    """Rename columns of a table that was made by hand as `read_table` does those of a file."""
+    table, renamed = _take_known_names(table, targets)
+    if renamed:
+        _LOGGER.info("%s", "; ".join(renamed))
+    return table
+
+
+def _take_known_names(table: pd.DataFrame, targets: Sequence[str] | None) -> tuple[pd.DataFrame, list[str]]:
     """Rename columns that differ in case, spaces, dashes or underscores from known ones, or bear another tool's name."""
     wanted = dict.fromkeys([*_KNOWN, *(targets or ())])
     free = [column for column in table.columns if column not in wanted]
@@ -356,10 +359,8 @@ def with_known_names(table: pd.DataFrame, targets: Sequence[str] | None = None) 
             renamed["text"] = "prompt"
     if "key" in free and not known & {"clip_id", "path", "prompt_id"}:  # VERSA
         renamed["key"] = "clip_id"
-    if renamed:
-        notes = "; ".join(f"column {old!r} taken as {new!r}" for old, new in renamed.items())
-        _LOGGER.info("%s%s", source_of(table), notes)
-    return table.rename(columns=renamed)
+    notes = [f"column {old!r} taken as {new!r}" for old, new in renamed.items()]
+    return table.rename(columns=renamed), notes
 
 
 def _plain(name: object) -> str:
