@@ -248,7 +248,7 @@ def test_score_bootstraps_intervals(tmp_path):
     command = ("score", tmp_path / "p.csv", "--truth", tmp_path / "t.csv", "--ci")
     result = run(*command)
     assert result.exit_code == 0, result.stderr
-    interval = re.search(r"impression U_MSE\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s*\n", result.stdout)
+    interval = re.search(r"impression U_MSE\s+([\d.]+)\s+\[\s*([\d.]+),\s+([\d.]+)\]", result.stdout)
     assert interval, result.stdout
     value, low, high = map(float, interval.groups())
     errors = [(score - guess) ** 2 for _, _, score, guess in clips]
