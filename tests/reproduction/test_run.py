@@ -1,5 +1,6 @@
 """The whole road: a made data set in MusicEval's layout, a small CLAP, `reproduce`, and the same by other means."""
 
+import functools
 import importlib.util
 import itertools
 import json
@@ -247,15 +248,15 @@ def vectors_by_hand(made, encoder, protocol, clips, in_training):
     """Audio and text side by side, one clip after another, through an encoder that knows of no protocol."""
     prompt = prompts_by_hand(made)
     network = encoder.build()
-    quantised = network.quantised
-    network.quantised = quantised and protocol != "released"
+    log_mel = network.log_mel
+    network.log_mel = functools.partial(log_mel, quantise=protocol != "released")
     rows = []
     for clip in clips:
         windows = windows_by_hand(made.folder / "wav" / f"{clip}.wav", protocol, in_training)
         rows.append(
             np.concatenate([encoder.encode_audio(windows)[0], encoder.encode_text([prompt(clip)])[0]])
         )
-    network.quantised = quantised
+    network.log_mel = log_mel
     assert not network.training
     return np.stack(rows)
 
