@@ -192,8 +192,10 @@ def export(
     """
     from musiceval_sk import export_embeddings
     from musiceval_sk.features.embedder import check_suffix
+    from musiceval_sk.features.pooling import check_pooling
 
     check_suffix(out)
+    check_pooling(pooling)
     table = options.Clips(clips, pattern, prompts).load()
     embedder = machine.embedder(encoder, pooling, modality).fit(table)
     readable = table.loc[options.embed_readable(table, embedder).index]

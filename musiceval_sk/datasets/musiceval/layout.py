@@ -105,10 +105,13 @@ class MusicEvalFiles:
         clips["path"] = [str(self.root / "wav" / name) for name in clips["file"]]
         own, shared = self._texts("demo_prompt_info.txt"), self._texts("prompt_info.txt")
         # A demo clip may be listed by its whole name or by system and prompt.
-        of_demo = clips["clip_id"].map(own).fillna(clips["prompt_id"].map(own))
-        demo = clips["system"].isin(DEMO_SYSTEMS)
-        prompts = of_demo.where(demo, clips["prompt_id"].map(shared))
-        clips["prompt"] = prompts.fillna("").astype(object)
+        clips["prompt"] = pd.Series(
+            [
+                own.get(clip, own.get(prompt, "")) if system in DEMO_SYSTEMS else shared.get(prompt, "")
+                for clip, prompt, system in clips[["clip_id", "prompt_id", "system"]].itertuples(index=False)
+            ],
+            dtype=object,
+        )
         return clips.set_index("clip_id")[_COLUMNS]
 
     def require(self, split: str) -> "MusicEvalFiles":
