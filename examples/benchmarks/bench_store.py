@@ -11,8 +11,8 @@ a file of format 1, with Fletcher-32, takes 14.0 ms. 3,000 batches appended one 
 takes to an empty store; streaming peaks at 223 MiB for 50,000 items and 261 MiB for 500,000, the difference being the list of keys.
 
 What digests cost depends on how a read is meant. `ClipEmbedder`, the only reader of the library, also looks whether each file is still
-what was embedded, and pools: on a loaded machine it took 0.36 s for the 2,748 clips, of which 2 ms are digests, 0.6 % and less than the
-noise. Of a bare `EmbeddingStore.read` of bytes that memory already holds they are 7-9 % on an idle machine and 14-20 % beside others that
+what was embedded, and pools: on a loaded machine it took 0.36 s for the 2,748 clips. Digests cost 2 ms of a bare read of as many vectors
+there, 0.6 % of that; the difference itself drowned in noise (-1.1 %). Of a bare `EmbeddingStore.read` of bytes that memory already holds they are 7-9 % on an idle machine and 14-20 % beside others that
 compete for memory; of a file that comes from the disk 3-7.5 %. A digest of every byte is a second pass over what was copied, so that
 a bare copy has no room for it: XXH3 runs at 15-31 GB/s here, copying at 8. Smaller pieces, reading past HDF5 and a second
 thread made no read faster.
