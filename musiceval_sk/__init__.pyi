@@ -59,10 +59,8 @@ from .statistics.bootstrap import bootstrap_metrics as bootstrap_metrics
 from .statistics.comparison import compare_predictors as compare_predictors
 from .statistics.metrics import METRICS as METRICS
 from .statistics.metrics import evaluate as evaluate
-from .statistics.metrics import evaluate_without as evaluate_without
 from .statistics.power import power_of_comparison as power_of_comparison
 from .statistics.scorers import mos_scorer as mos_scorer
-from .statistics.ties import calibrate_ties as calibrate_ties
 from .statistics.ties import pairwise_accuracy as pairwise_accuracy
 from .studies.curve import score_learning_curve as score_learning_curve
 from .studies.leakage import leakage as leakage

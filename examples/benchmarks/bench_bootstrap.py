@@ -2,7 +2,7 @@
 
     python examples/benchmarks/bench_bootstrap.py
 
-2,748 clips of 31 systems, two targets with scores in steps of 0.2, eight metrics each, systems and then clips drawn. The loop goes
+2,748 clips of 31 systems, two targets with scores in steps of 0.2, eight metrics each, systems drawn. The loop goes
 over fewer resamples, whose indices it is given, and its time is scaled to all.
 
 Measured: see docs/statistics.md.
@@ -67,8 +67,8 @@ def main():
     options = options.parse_args()
     rng = np.random.default_rng(0)
     systems, truth, prediction = data(rng)
-    resampling = Resampling(systems, "both")
-    draws = resampling.draw(options.looped, rng)
+    resampling = Resampling(systems, "systems")
+    draws = resampling.draw_clips(resampling.draw_systems(options.looped, rng), rng)
     pairs = list(zip(truth.T, prediction.T, strict=True))
     ours = ClipMetrics(pairs, resampling, list(METRICS)).score(draws)
     looped, theirs = best(lambda: loop(truth, prediction, draws), options.repeats)
@@ -81,7 +81,6 @@ def main():
                 truth,
                 prediction,
                 systems=systems,
-                level="both",
                 n_resamples=options.resamples,
                 random_state=0,
                 n_jobs=n_jobs,

@@ -20,13 +20,8 @@ from scipy import stats
 
 from musiceval_sk import METRICS, bootstrap_metrics, compare_predictors, evaluate
 
-# Name in the table: what is drawn, and the method.
-WAYS = {
-    "default": ("systems", "auto"),
-    "systems, percentile": ("systems", "percentile"),
-    "systems, BCa": ("systems", "bca"),
-    "both, percentile": ("both", "percentile"),
-}
+# Name in the table: the method.
+WAYS = {"default": "auto", "systems, percentile": "percentile"}
 
 
 def listening_test(n_systems, n_clips, rng, errors):
@@ -63,19 +58,11 @@ def one(n_systems, n_clips, seed, errors, options):
         pair = dict(zip("ab", said, strict=True))
         return {
             way: compare_predictors(truth, pair, metrics=list(METRICS), method=method, **common)
-            for way, (level, method) in WAYS.items()
-            if level == "systems" and way in options.ways
+            for way, method in WAYS.items()
+            if way in options.ways
         }
-    drawn = {
-        level: bootstrap_metrics(truth, *said, level=level, **common)
-        for level in {WAYS[way][0] for way in options.ways}
-    }
-    tables = {way: drawn[WAYS[way][0]].table(method=WAYS[way][1]) for way in options.ways}
-    first = next(iter(tables.values()))
-    formula = first.drop(columns=["low", "high"]).rename(
-        columns={"analytic_low": "low", "analytic_high": "high"}
-    )
-    return tables | {"formula": formula}
+    found = bootstrap_metrics(truth, *said, **common)
+    return {way: found.table(method=WAYS[way]) for way in options.ways}
 
 
 def main():

@@ -239,13 +239,6 @@ def require_whole(least: int = 1, **given: int) -> None:
             raise ValueError(f"{name} must be a whole number and at least {least}; got {value!r}")
 
 
-def require_real(**given: float) -> None:
-    """Raise ValueError unless each argument is a number; nan is one."""
-    wrong = [f"{name}={value!r}" for name, value in given.items() if not isinstance(value, Real)]
-    if wrong:
-        raise ValueError(f"numbers are expected; got {listed(wrong)}")
-
-
 def _score_arrays(clips: Clips | None, y_true: Any, predictions: Mapping[str, Any]) -> list[np.ndarray]:
     """Truth and predictions as arrays, rows in the order of the clips and columns in that of y_true."""
     arrays = {"y_true": y_true, **predictions}

@@ -14,11 +14,8 @@ from musiceval_sk.statistics.metrics import METRICS
 # How "auto" makes intervals, by level.
 HOW = {
     "systems": "leaving out a system at a time",
-    "both": "leaving out a system at a time",
     "clips": "percentiles of resampled clips",
 }
-# Of systems alone: clips of one system are not independent of one another.
-_FORMULAS = {"S_LCC": intervals.fisher_interval, "S_SRCC": intervals.spearman_interval}
 
 
 def bootstrap_metrics(
@@ -50,10 +47,9 @@ def bootstrap_metrics(
         The fold in which each clip was tested (a Series by clip id, as for systems): metrics are computed fold by
         fold and averaged. Folds with fewer than three systems are left out of correlations of systems. Folds that share no
         system are resampled each by itself; where folds share systems, a system is drawn for all of them at once.
-    level : {"systems", "clips", "both"}, default="systems"
-        What is drawn with replacement: whole systems; clips within the systems as they are, which asks how the figure would
-        vary for these very systems; or systems and then clips within each, which counts the noise within systems twice: it is
-        in the drawn systems' means already.
+    level : {"systems", "clips"}, default="systems"
+        What is drawn with replacement: whole systems; or clips within the systems as they are, which asks how the figure would
+        vary for these very systems.
     n_resamples : int, default=10_000
         Number of resamples.
     min_clips : int, default=1
@@ -140,14 +136,14 @@ class MetricBootstrap:
     distribution : np.ndarray [shape=(n_resamples, n_targets, 8)]
         The metrics of each resample; nan where one was undefined.
     left_out : np.ndarray [shape=(n_units, n_targets, 8)]
-        The metrics without each system (or part of the clips), for the jackknife and BCa.
+        The metrics without each system (or part of the clips), for the jackknife.
     least_variances : np.ndarray [shape=(n_targets, 8)]
         Variances of the logarithms of U_MSE and S_MSE that errors of systems from a normal distribution would give; else 0.
     largest : np.ndarray [shape=(n_targets, 8)]
         The largest value that each metric can take; inf for errors off a scale, or on one that is not known.
     n_clips, n_systems, n_folds : int
         What the estimates rest on.
-    level : {"both", "systems", "clips"}
+    level : {"systems", "clips"}
         What was drawn.
     notes : list of dict
         For each target why metrics are nan, by the first letter of their name.
@@ -176,7 +172,7 @@ class MetricBootstrap:
             One of `METRICS`.
         target : str, default=None
             The target; needed only where there are several.
-        method : {"auto", "jackknife", "percentile", "bca"}, default="auto"
+        method : {"auto", "jackknife", "percentile"}, default="auto"
             "auto" is what held the metric most nearly as often as it says in simulation (docs/statistics.md): the
             jackknife, but percentiles of the resamples for level="clips". The jackknife leaves out one system at a time and takes
             Student's t, on the logarithm for U_MSE, the reciprocal of the cube root for S_MSE, on S_KTAU as it is and on Fisher's z
@@ -188,8 +184,8 @@ class MetricBootstrap:
         Returns
         -------
         tuple of float
-            Lower and upper bound; nan where the figure is undefined or perfect, where there are fewer than three systems for
-            the jackknife or BCa, and where BCa has all resamples on one side.
+            Lower and upper bound; nan where the figure is undefined or perfect, and where there are fewer than three systems for
+            the jackknife.
 
         Raises
         ------
@@ -240,7 +236,7 @@ class MetricBootstrap:
 
         Parameters
         ----------
-        method : {"auto", "jackknife", "percentile", "bca"}, default="auto"
+        method : {"auto", "jackknife", "percentile"}, default="auto"
             As of `interval`.
         confidence : float in (0, 1), default=0.95
             Nominal coverage.
@@ -249,28 +245,21 @@ class MetricBootstrap:
         -------
         pandas.DataFrame
             ``target, metric, value, low, high``; ``method``, that of the interval; ``standard_error`` and ``n_undefined`` over
-            resamples; ``analytic_low, analytic_high``: Fisher's interval of S_LCC and `spearman_interval` of S_SRCC, for systems from
-            a normal population, which means of folds do not have; ``n``, the number of clips (U) or systems (S); ``note``, why a
-            figure or its interval is missing.
+            resamples; ``n``, the number of clips (U) or systems (S); ``note``, why a figure or its interval is missing.
         """
         drawn = pd.DataFrame(self.distribution.reshape(len(self.distribution), -1))
         table = pd.DataFrame(list(product(self.targets, METRICS)), columns=["target", "metric"])
         table["value"] = self.estimates.ravel()
-        bounds, by_formula, notes = [], [], []
+        bounds, notes = [], []
         for target, metric, value in table.itertuples(index=False):
             low, high = self.interval(metric, target, method=method, confidence=confidence)
             bounds.append((low, high))
-            formula = _FORMULAS.get(metric) if self.n_folds == 1 else None
-            by_formula.append(
-                formula(value, self.n_systems, confidence=confidence) if formula else (np.nan, np.nan)
-            )
             undefined = self.notes[self._place(metric, target)[0]].get(metric[0], "")
             missing = intervals.NO_INTERVAL if np.isnan(low) else ""
             notes.append(undefined if np.isnan(value) else missing)
         table["low"], table["high"] = np.transpose(bounds)
         table["method"] = [intervals.method_of(method, metric, self.level) for metric in table["metric"]]
         table["standard_error"] = drawn.std()
-        table["analytic_low"], table["analytic_high"] = np.transpose(by_formula)
         table["n"] = np.where(table["metric"].str.startswith("S"), self.n_systems, self.n_clips)
         table["n_undefined"] = drawn.isna().sum()
         return table.assign(note=notes)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, t, zscore
+from scipy.stats import rankdata, zscore
 from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
@@ -59,7 +59,7 @@ def compare_predictors(
         fold and averaged, as `bootstrap_metrics` does. Folds with fewer than three systems are left out of correlations of
         systems. Folds that share no system are resampled each by itself; where folds share systems, a system is drawn for all
         of them at once.
-    method : {"auto", "jackknife", "percentile", "bca"}, default="auto"
+    method : {"auto", "jackknife", "percentile"}, default="auto"
         Method of the interval. "auto" is what held the difference most nearly as often as it says in simulation
         (docs/statistics.md): percentiles of resampled systems for S_SRCC and S_KTAU, and else the jackknife, which leaves out one
         system at a time and takes Student's t; without systems, percentiles of resampled clips.
@@ -85,7 +85,6 @@ def compare_predictors(
         - ``low, high``: interval of the difference, both predictors with the same systems and clips; ``method``, its own.
         - ``p_value``: of a permutation test that swaps both predictors' predictions, for all clips of a system at once; without
           systems, clip by clip; with ``folds``, in all folds at once. ``p_holm``: the same after Holm's correction over the pairs of this target and metric.
-        - ``p_williams``: of S_LCC, by formula (`williams_test`), without ``folds``.
         - ``n``: number of clips (U) or systems (S). ``note``: why a figure or its interval is missing.
 
     Raises
@@ -176,57 +175,6 @@ class TestResult(NamedTuple):
     p_value: float
 
 
-def williams_test(r_a: float, r_b: float, r_ab: float, n: int) -> TestResult:
-    """Williams' test that two predictors correlate equally with the truth.
-
-    Parameters
-    ----------
-    r_a, r_b : float in [-1, 1]
-        Correlation of the truth with predictor A, and with B.
-    r_ab : float in [-1, 1]
-        Correlation of A with B.
-    n : int
-        Number of independent rows, such as systems.
-
-    Returns
-    -------
-    TestResult
-        A t statistic of n - 3 degrees of freedom, and its p-value; nan below 4 rows or for a correlation that is nan.
-
-    Raises
-    ------
-    ValueError
-        If a correlation is no number or lies outside -1 and 1, or n is no whole number.
-
-    References
-    ----------
-    E. J. Williams, "The comparison of regression variables", Journal of the Royal Statistical Society B 21 (1959), as formula 7 of
-    J. H. Steiger, "Tests for comparing elements of a correlation matrix", Psychological Bulletin 87 (1980); for metrics:
-    Y. Graham and T. Baldwin, "Testing for significance of increased correlation with human judgment", EMNLP 2014.
-
-    Examples
-    --------
-    >>> found = williams_test(0.5, 0.4, 0.1, 103)
-    >>> round(found.statistic, 2), round(found.p_value, 2)
-    (0.89, 0.37)
-    """
-    given = {"r_a": r_a, "r_b": r_b, "r_ab": r_ab}
-    align.require_real(**given)
-    align.require_whole(0, n=n)
-    outside = [f"{name}={value:g}" for name, value in given.items() if abs(value) > 1]
-    if outside:
-        raise ValueError(f"correlations lie between -1 and 1; got {listed(outside)}")
-    if n < 4 or not np.isfinite([r_a, r_b, r_ab]).all():
-        return TestResult(np.nan, np.nan)
-    if r_a == r_b:
-        return TestResult(0.0, 1.0)
-    determinant = 1 - r_a**2 - r_b**2 - r_ab**2 + 2 * r_a * r_b * r_ab
-    mean = (r_a + r_b) / 2
-    variance = 2 * (n - 1) / (n - 3) * max(determinant, 0.0) + mean**2 * (1 - r_ab) ** 3
-    statistic = (r_a - r_b) * np.sqrt((n - 1) * (1 + r_ab) / variance) if variance > 0 else np.nan
-    return TestResult(float(statistic), float(2 * t.sf(abs(statistic), n - 3)))
-
-
 def swap_test(
     kind: str, parts: Sequence[pd.DataFrame], n_permutations: int, rng: np.random.Generator
 ) -> TestResult:
@@ -291,7 +239,6 @@ class _Compared:
             note = intervals.NO_INTERVAL if np.isnan(low) else ""
         elif METRICS[metric].by_system and resampling.folds_are_small(self._systems, self._folds):
             note = resampling.NO_FOLD_RANKS
-        by_formula = metric == "S_LCC" and self._folds is None and not constant
         return {
             "metric": metric,
             "a": a,
@@ -304,7 +251,6 @@ class _Compared:
             "method": method,
             "p_value": self._p_value(metric, a, b),
             "p_holm": np.nan,
-            "p_williams": _williams(whole) if by_formula else np.nan,
             "n": len(whole),
             "note": note,
         }
@@ -331,11 +277,6 @@ class _Compared:
             return np.nan
         with threadpool_limits(1, user_api="blas"):
             return swap_test(metric[2:], parts, len(self._samples), self._rng).p_value
-
-
-def _williams(scores: pd.DataFrame) -> float:
-    correlations = np.clip(np.corrcoef(scores.to_numpy().T), -1, 1)
-    return williams_test(correlations[0, 1], correlations[0, 2], correlations[1, 2], len(scores)).p_value
 
 
 def _swaps(n_units: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From a figure, its resamples and what it is without each unit to an interval: jackknife, percentile, BCa; and by formula.
+"""From a figure, its resamples and what it is without each unit to an interval: jackknife, percentile, BCa.
 
 Source: B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 11, 13 and 14.
 """
@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
-from scipy.stats import norm, t
+from scipy.stats import t
 
 from musiceval_sk._text import listed
-from musiceval_sk.statistics.align import require_confidence, require_real, require_whole
+from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.metrics import METRICS
 
-METHODS = ("auto", "bca", "jackknife", "percentile")
+METHODS = ("auto", "jackknife", "percentile")
 NO_INTERVAL = "no interval: a perfect figure, one that nothing drawn changes, or too few systems"
 ROUNDING = 1e-10  # of figures: what differs by less is equal
 # Scales on which a figure is about normal, whatever its size, and whose ends are its own: there, back, and the slope there.
@@ -70,14 +70,14 @@ def interval(
 
     Parameters
     ----------
-    method : {"bca", "jackknife", "percentile"}
+    method : {"jackknife", "percentile"}
         The method.
     samples : np.ndarray [shape=(n_resamples,)]
         The figure in resamples; nan where it was undefined, which is left out.
     estimate : float
         The figure itself.
     left_out : np.ndarray [shape=(n_units,)]
-        The figure without each unit, for the jackknife and the acceleration of BCa.
+        The figure without each unit, for the jackknife.
     scale : {"concordance", "correlation", "difference", "error", "error of means"}
         Scale on which the jackknife's interval is symmetric: as it is but cut at -1 and 1, Fisher's z, as it is, the logarithm, the
         reciprocal of the cube root.
@@ -97,15 +97,8 @@ def interval(
         return _NONE
     if method == "jackknife":
         return jackknife(estimate, left_out, scale, confidence, least_variance=least_variance, normal=normal)
-    if method == "percentile":
-        low, high = np.quantile(samples, _tails(confidence))
-    elif samples.min() <= estimate <= samples.max() and len(left_out) >= _LEAST_UNITS:
-        low, high = bca(samples, estimate, left_out, confidence)
-    else:
-        return _NONE
-    if (
-        high - low < ROUNDING < abs(estimate)
-    ):  # a figure of a few ranks that no resample changes is not certain
+    low, high = np.quantile(samples, _tails(confidence))
+    if high - low < ROUNDING < abs(estimate):  # a figure of a few ranks that nothing changes is not certain
         return _NONE
     return float(low), float(high)
 
@@ -264,82 +257,6 @@ def interval_of(
     if not high - low > ROUNDING:
         return *_NONE, f"no interval: the figure does not depend on which {units} are chosen"
     return low, high, ""
-
-
-def spearman_interval(srcc: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Approximate confidence interval of a Spearman correlation.
-
-    Fisher's transformation with the standard error ``sqrt((1 + srcc**2 / 2) / (n - 3))``.
-
-    Parameters
-    ----------
-    srcc : float in [-1, 1]
-        The sample correlation.
-    n : int
-        Number of pairs, such as systems; an interval needs at least 4.
-    confidence : float in (0, 1), default=0.95
-        Nominal coverage.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper bound; both nan below 4 pairs, and for nan, 1 and -1, where the transformation breaks down.
-
-    References
-    ----------
-    D. G. Bonett and T. A. Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman
-    correlations", Psychometrika 65 (2000).
-
-    Examples
-    --------
-    >>> low, high = spearman_interval(0.9, 31)
-    >>> round(low, 3), round(high, 3)
-    (0.775, 0.957)
-    """
-    require_real(srcc=srcc)
-    return _on_fishers_scale(srcc, n, 1 + srcc**2 / 2, confidence)
-
-
-def fisher_interval(lcc: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a Pearson correlation by Fisher's transformation.
-
-    Parameters
-    ----------
-    lcc : float in [-1, 1]
-        The sample correlation.
-    n : int
-        Number of pairs, such as systems; an interval needs at least 4.
-    confidence : float in (0, 1), default=0.95
-        Nominal coverage.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper bound; both nan below 4 pairs, and for nan, 1 and -1, where the transformation breaks down.
-
-    References
-    ----------
-    R. A. Fisher, "On the probable error of a coefficient of correlation deduced from a small sample", Metron 1 (1921).
-
-    Examples
-    --------
-    >>> low, high = fisher_interval(0.396, 66)
-    >>> round(low, 3), round(high, 3)
-    (0.17, 0.582)
-    """
-    require_real(lcc=lcc)
-    return _on_fishers_scale(lcc, n, 1.0, confidence)
-
-
-def _on_fishers_scale(correlation: float, n: int, variance: float, confidence: float) -> tuple[float, float]:
-    """Interval whose variance on Fisher's scale is the one given over n - 3."""
-    require_confidence(confidence)
-    require_whole(0, n=n)
-    if n < 4 or not abs(correlation) < 1:
-        return _NONE
-    half = norm.ppf((1 + confidence) / 2) * np.sqrt(variance / (n - 3))
-    low, high = np.tanh(np.arctanh(correlation) + np.array([-half, half]))
-    return float(low), float(high)
 
 
 def _tails(confidence: float) -> np.ndarray:

@@ -17,7 +17,7 @@ C. Liu et al., "MusicEval", ICASSP 2025, Table I.
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -222,69 +222,6 @@ def evaluate(
             {name: _agreement(name, *levels[name[0]]) if name[0] in levels else np.nan for name in METRICS}
         )
     return rows[None] if None in rows else pd.DataFrame(rows).T
-
-
-def evaluate_without(
-    y_true: Any,
-    y_pred: Any,
-    leave_out: Iterable[Any] | Mapping[str, Iterable[Any]],
-    *,
-    systems: Any,
-    min_clips: int = 1,
-) -> pd.DataFrame:
-    """Compute all metrics with and without named systems.
-
-    Parameters
-    ----------
-    y_true : array-like [shape=(n,) or (n, n_targets)]
-        True mean opinion scores. A DataFrame's columns name the targets.
-    y_pred : array-like, of the same shape
-        Predictions, matched as by `evaluate`.
-    leave_out : iterable, or mapping of str to iterable
-        Systems to leave out together, or several such groups by name.
-    systems : array-like [shape=(n,)] or pandas.Series
-        The system of each clip, as for `evaluate`.
-    min_clips : int, default=1
-        Leave out systems with fewer clips throughout.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a target and subset, ``"all"`` first: ``target, subset, n_systems, n_clips``, and the eight metrics.
-
-    Raises
-    ------
-    ValueError
-        If a named system has no clip, or no system is left.
-
-    Warns
-    -----
-    FewSystemsWarning
-        If fewer than five systems are left.
-
-    Examples
-    --------
-    >>> systems = ["a", "b", "c", "d", "e", "f"]
-    >>> table = evaluate_without([1, 2, 3, 4, 5, 5], [1, 2, 3, 4, 5, 0], ["f"], systems=systems)
-    >>> table[["subset", "n_systems", "S_SRCC"]].round(2).values.tolist()
-    [['all', 6, 0.29], ['without f', 5, 1.0]]
-    """
-    if isinstance(leave_out, Mapping):
-        groups = dict(leave_out)
-    else:
-        named = [leave_out] if isinstance(leave_out, str) else list(leave_out)
-        groups = {f"without {', '.join(map(str, named))}": named}
-    clips = align.clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
-    labels = align.systems_in_order(clips, systems, len(y_true))
-    tables = []
-    for subset, group in [("all", None), *groups.items()]:
-        choice: dict[str, Any] = {"min_clips": min_clips, "leave_out": None if group is None else list(group)}
-        kept = labels[align.select_systems(labels, **choice)]
-        found = evaluate(y_true, y_pred, systems=labels, **choice)
-        table = found.to_frame(None).T if isinstance(found, pd.Series) else found
-        about = {"subset": subset, "n_systems": len(set(kept)), "n_clips": len(kept)}
-        tables.append(table.assign(**about).rename_axis("target").reset_index())
-    return pd.concat(tables, ignore_index=True)[["target", "subset", "n_systems", "n_clips", *METRICS]]
 
 
 def _agreement(name: str, truth: np.ndarray, prediction: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""All metrics of resamples: systems are drawn with replacement, then clips within them, and all that is drawn is scored.
+"""All metrics of resamples: systems are drawn with replacement, or clips within them, and all that is drawn is scored.
 
 With folds, metrics are computed fold by fold and averaged. Folds that share systems, as those of a random split do, err alike on
 them: to draw systems anew in each would take those errors for independent and give intervals that are too narrow. So a system is
@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from musiceval_sk.statistics.agreement import KINDS, ClipAgreement, system_agreement
 from musiceval_sk.statistics.metrics import METRICS
 
-LEVELS = ("both", "systems", "clips")
+LEVELS = ("systems", "clips")
 # Two systems always correlate perfectly.
 LEAST_SYSTEMS_TO_RANK = 3
 NO_FOLD_RANKS = f"no fold holds {LEAST_SYSTEMS_TO_RANK} systems"
@@ -40,7 +40,7 @@ class Draws:
     clips : np.ndarray
         Rows of the clips of all resamples, one after another, and within a resample system by system.
     sizes : np.ndarray [shape=(n_resamples, n_systems)]
-        Number of clips of each drawn system; one drawn twice is there twice, with clips of its own.
+        Number of clips of each drawn system; one drawn twice is there twice.
     """
 
     clips: np.ndarray
@@ -70,8 +70,8 @@ class Resampling:
     ----------
     systems : np.ndarray [shape=(n,)]
         The system of each clip.
-    level : {"both", "systems", "clips"}
-        What is drawn: systems and then clips within, whole systems, or clips within the systems as they are.
+    level : {"systems", "clips"}
+        What is drawn: whole systems, or clips within the systems as they are.
     names : np.ndarray [shape=(n_systems,)], default=None
         All systems to draw from, also those without a clip here; by default those of the clips.
     """
@@ -83,10 +83,6 @@ class Resampling:
         self._members = np.argsort(codes, kind="stable")
         self._sizes = np.bincount(codes, minlength=len(names))
         self._starts = np.cumsum(self._sizes) - self._sizes
-
-    def draw(self, n_resamples: int, rng: np.random.Generator) -> Draws:
-        """Draw at random."""
-        return self.draw_clips(self.draw_systems(n_resamples, rng), rng)
 
     def draw_systems(self, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
         """Draw systems, by their place among the names [shape=(n_resamples, n_systems)]."""
@@ -111,7 +107,7 @@ class Resampling:
         return Draws(self._members, self._sizes[np.newaxis])
 
     def leaving_out(self) -> Iterator[Draws]:
-        """Leave out what is drawn first, one system or, where only clips are drawn, one part of them at a time.
+        """Leave out what is drawn, one system or one part of the clips at a time.
 
         Clips go out in at most `_MOST_PARTS` parts of equal size, each from all systems.
         """
@@ -182,7 +178,7 @@ class ResampledMetrics:
         Truths and predictions; all share their clips.
     systems : np.ndarray [shape=(n,)] or None
         The system of each clip; without it only clips are drawn.
-    level : {"both", "systems", "clips"}
+    level : {"systems", "clips"}
         What is drawn.
     metrics : collection of str
         Names of `METRICS`; all others are left nan.

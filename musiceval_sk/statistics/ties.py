@@ -7,7 +7,7 @@ Source: D. Deutsch, G. Foster and M. Freitag, "Ties Matter: Meta-Evaluating Mode
 Calibration", EMNLP 2023.
 """
 
-from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -67,80 +67,8 @@ def pairwise_accuracy(
     >>> pairwise_accuracy([1, 2, 2.1], [1, 3, 2.9], true_threshold=0.2, pred_threshold=0.2)
     1.0
     """
-    _require_options(confidence, true_threshold=true_threshold, pred_threshold=pred_threshold)
-    scores = _scores(y_true, y_pred, systems, standard_errors, true_threshold)
-    agreeing = n_pairs = 0
-    for true_sign, difference in _pairs(*scores, true_threshold, confidence):
-        agreeing += np.count_nonzero(true_sign == _sign(difference, pred_threshold))
-        n_pairs += len(difference)
-    return float(agreeing / n_pairs) if n_pairs else float("nan")
-
-
-def calibrate_ties(
-    y_true: Any,
-    y_pred: Any,
-    *,
-    systems: Any = None,
-    true_threshold: float = 0.0,
-    standard_errors: Any = None,
-    confidence: float = 0.95,
-) -> tuple[float, float]:
-    """Find the threshold of ties in predictions that agrees best with the truth.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like [shape=(n,)]
-        True and predicted mean opinion scores of clips.
-    systems : array-like [shape=(n,)], default=None
-        The system of each clip; given, systems are compared by their means instead of clips.
-    true_threshold : float in [0, inf), default=0.0
-        Differences up to this are ties in truth.
-    standard_errors : array-like [shape=(n,)], default=None
-        Standard error of each true score, instead of ``true_threshold``.
-    confidence : float in (0, 1), default=0.95
-        How sure a difference in truth must be, given standard errors.
-
-    Returns
-    -------
-    threshold : float in [0, inf)
-        The least of the best thresholds for ``pred_threshold``, 0 or a difference that occurs.
-    accuracy : float in [0, 1]
-        `pairwise_accuracy` with it. On the clips it was found on, it flatters: use the threshold on others.
-
-    Raises
-    ------
-    ValueError
-        As of `pairwise_accuracy`.
-
-    Examples
-    --------
-    >>> calibrate_ties([1, 2, 2, 4], [1.0, 2.0, 2.25, 4.0])
-    (0.25, 1.0)
-    """
-    _require_options(confidence, true_threshold=true_threshold)
-    scores = _scores(y_true, y_pred, systems, standard_errors, true_threshold)
-    pairs = list(_pairs(*scores, true_threshold, confidence))
-    if not pairs:
-        return float("nan"), float("nan")
-    true_sign, difference = map(np.concatenate, zip(*pairs, strict=True))
-    distance = np.abs(difference)
-    distance[distance <= _ROUNDING] = 0
-    order = np.argsort(distance, kind="stable")
-    distance, true_sign, sign = distance[order], true_sign[order], np.sign(difference[order])
-    # With a threshold at a pair's distance, it and all closer ones are ties, and the rest keep their order.
-    thresholds = np.append(0.0, distance)
-    tied = np.append(0, np.cumsum(true_sign == 0))
-    ordered = np.append(np.cumsum((true_sign == sign)[::-1])[::-1], 0)
-    last = np.append(np.diff(thresholds) > _ROUNDING, True)
-    thresholds, agreeing = thresholds[last], (tied + ordered)[last]
-    best = int(np.argmax(agreeing))
-    return float(thresholds[best]), float(agreeing[best] / len(distance))
-
-
-def _scores(
-    y_true: Any, y_pred: Any, systems: Any, standard_errors: Any, true_threshold: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Truth, prediction and standard error of what is compared."""
+    align.require_confidence(confidence)
+    _require_thresholds(true_threshold=true_threshold, pred_threshold=pred_threshold)
     truth, prediction = align.validate(y_true, y_pred)
     clips = align.clips_of(y_true=y_true, y_pred=y_pred, systems=systems, standard_errors=standard_errors)
     noise = None
@@ -148,32 +76,22 @@ def _scores(
         noise = _noise(clips, standard_errors, len(truth))
         if true_threshold:
             raise ValueError("give either true_threshold or standard_errors: both say what is a tie in truth")
-    if systems is None:
-        return truth, prediction, noise
-    labels = align.systems_in_order(clips, systems, len(truth))
-    align.warn_of_few(labels, stacklevel=3)
-    if noise is not None:
-        # Of the raters alone, for these clips: the square root of the sum of squares, over the number of clips.
-        squares = pd.Series(noise**2).groupby(labels)
-        noise = np.sqrt(squares.mean() / squares.size()).to_numpy()
-    truth, prediction = (
-        align.settled(align.system_means(values, labels).to_numpy()) for values in (truth, prediction)
-    )
-    return truth, prediction, noise
-
-
-def _pairs(
-    truth: np.ndarray,
-    prediction: np.ndarray,
-    noise: np.ndarray | None,
-    true_threshold: float,
-    confidence: float,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Sign in truth and difference in prediction: each clip against those before it, so that memory stays linear."""
-    sure = norm.ppf((1 + confidence) / 2)
-    for i in range(1, len(truth)):
+    if systems is not None:
+        labels = align.systems_in_order(clips, systems, len(truth))
+        align.warn_of_few(labels, stacklevel=2)
+        if noise is not None:
+            # Of the raters alone, for these clips: the square root of the sum of squares, over the number of clips.
+            squares = pd.Series(noise**2).groupby(labels)
+            noise = np.sqrt(squares.mean() / squares.size()).to_numpy()
+        truth, prediction = (
+            align.settled(align.system_means(values, labels).to_numpy()) for values in (truth, prediction)
+        )
+    sure, agreeing, n = norm.ppf((1 + confidence) / 2), 0, len(truth)
+    for i in range(1, n):  # each against those before it, so that memory stays linear
         limit = true_threshold if noise is None else sure * np.hypot(noise[i], noise[:i])
-        yield _sign(truth[i] - truth[:i], limit), prediction[i] - prediction[:i]
+        of_truth = _sign(truth[i] - truth[:i], limit)
+        agreeing += np.count_nonzero(of_truth == _sign(prediction[i] - prediction[:i], pred_threshold))
+    return float(agreeing / (n * (n - 1) / 2)) if n > 1 else float("nan")
 
 
 def _noise(clips: align.Clips | None, standard_errors: Any, n: int) -> np.ndarray:
@@ -187,12 +105,10 @@ def _noise(clips: align.Clips | None, standard_errors: Any, n: int) -> np.ndarra
     return noise
 
 
-def _require_options(confidence: float, **thresholds: float) -> None:
-    align.require_confidence(confidence)
-    align.require_real(**thresholds)
+def _require_thresholds(**thresholds: float) -> None:
     for name, value in thresholds.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be at least 0; got {value}")
+        if not isinstance(value, Real) or not value >= 0:
+            raise ValueError(f"{name} must be a number and at least 0; got {value!r}")
 
 
 def _sign(difference: np.ndarray, limit: Any) -> np.ndarray:

@@ -64,17 +64,17 @@ def cases(rng, systems):
     }
 
 
-@pytest.mark.parametrize("level", ["both", "systems", "clips"])
+@pytest.mark.parametrize("level", ["systems", "clips"])
 def test_equals_the_loop_over_scipy(cases, systems, level, rng):
     resampling = Resampling(systems, level)
-    draws = resampling.draw(7, rng)
+    draws = resampling.draw_clips(resampling.draw_systems(7, rng), rng)
     found = ClipMetrics(list(cases.values()), resampling, list(METRICS)).score(draws)
     for number, (name, pair) in enumerate(cases.items()):
         np.testing.assert_allclose(found[:, number], loop(pair, draws), rtol=0, atol=1e-10, err_msg=name)
 
 
 def test_the_estimates_are_the_metrics(cases, systems):
-    resampling = Resampling(systems, "both")
+    resampling = Resampling(systems, "systems")
     pair = cases["both in steps"]
     found = ClipMetrics([pair], resampling, list(METRICS)).score(resampling.as_they_are())[0, 0]
     expected = [
@@ -83,7 +83,7 @@ def test_the_estimates_are_the_metrics(cases, systems):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("level", ["both", "clips"])
+@pytest.mark.parametrize("level", ["systems", "clips"])
 def test_blocks_and_threads_change_nothing(cases, systems, level, monkeypatch):
     monkeypatch.setattr(resampling_module, "_BLOCK", 8 * N)
     resampled = ResampledMetrics([cases["continuous"]], systems, level, ["U_KTAU", "S_SRCC"])
@@ -94,9 +94,9 @@ def test_blocks_and_threads_change_nothing(cases, systems, level, monkeypatch):
     assert not np.array_equal(one[:8], one[8:16])  # blocks are drawn independently
 
 
-def test_draws_of_both_levels(systems, rng):
-    resampling = Resampling(systems, "both")
-    draws = resampling.draw(50, rng)
+def test_draws_of_systems(systems, rng):
+    resampling = Resampling(systems, "systems")
+    draws = resampling.draw_clips(resampling.draw_systems(50, rng), rng)
     for clips, sizes in zip(
         np.split(draws.clips, np.cumsum(draws.sizes.sum(axis=1))[:-1]), draws.sizes, strict=True
     ):
@@ -115,18 +115,8 @@ def test_draws_of_both_levels(systems, rng):
     assert counts[:, 0].sum() == draws.sizes[0].sum()
 
 
-def test_a_system_drawn_twice_has_clips_of_its_own_each_time(rng):
-    resampling = Resampling(np.repeat([0, 1], 40), "both")
-    draws = resampling.draw(30, rng)
-    values = np.arange(80.0)
-    means = draws.means(values)
-    twice = [(a, b) for a, b in means.T if (a < 40) == (b < 40)]
-    assert twice
-    assert all(a != b for a, b in twice)
-
-
 def test_leaving_out(systems):
-    whole = list(Resampling(systems, "both").leaving_out())
+    whole = list(Resampling(systems, "systems").leaving_out())
     assert [sorted(set(systems[draws.clips])) for draws in whole] == [
         [other for other in range(SYSTEMS) if other != out] for out in range(SYSTEMS)
     ]

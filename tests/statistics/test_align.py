@@ -11,7 +11,6 @@ from musiceval_sk import (
     FewSystemsWarning,
     compare_predictors,
     evaluate,
-    evaluate_without,
     human_ceiling,
     intraclass_correlation,
     krippendorff_alpha,
@@ -19,7 +18,6 @@ from musiceval_sk import (
     select_systems,
     split_half,
 )
-from musiceval_sk.statistics.intervals import fisher_interval, spearman_interval
 
 SYSTEMS = np.array(list("aaabbbccdddeeefg"))
 
@@ -66,24 +64,6 @@ def test_a_choice_needs_systems(scores):
         evaluate(y, predictions, leave_out=["a"])
 
 
-def test_with_and_without(scores):
-    y, predictions = scores
-    table = evaluate_without(y, predictions, {"no demos": ["f", "g"], "no a": ["a"]}, systems=SYSTEMS)
-    assert table["subset"].tolist() == ["all"] * 2 + ["no demos"] * 2 + ["no a"] * 2
-    assert table["target"].tolist() == ["impression", "alignment"] * 3
-    assert table["n_systems"].tolist() == [7, 7, 5, 5, 6, 6]
-    assert table["n_clips"].tolist() == [16, 16, 14, 14, 13, 13]
-    expected = evaluate(y, predictions, systems=SYSTEMS, leave_out=["f", "g"])
-    np.testing.assert_array_equal(table.loc[2:3, list(METRICS)], expected)
-
-
-def test_with_and_without_one_target(scores):
-    y, predictions = scores
-    table = evaluate_without(y["alignment"], predictions["alignment"], ["f"], systems=SYSTEMS)
-    assert table["subset"].tolist() == ["all", "without f"]
-    assert table["target"].isna().all()
-
-
 @pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.by_system])
 def test_below_five_systems_an_s_metric_warns(name, scores):
     y = scores[0]["impression"]
@@ -119,12 +99,10 @@ TRUTH = np.arange(12.0)
     "call",
     [
         lambda: compare_predictors(TRUTH, {"a": TRUTH, "b": -TRUTH}, n_resamples=10, confidence=95),
-        lambda: fisher_interval(0.5, 20, confidence=95),
         lambda: human_ceiling(RATINGS, confidence=95),
         lambda: intraclass_correlation(RATINGS, confidence=95),
         lambda: krippendorff_alpha(RATINGS, confidence=95),
         lambda: pairwise_accuracy(TRUTH, TRUTH, confidence=95),
-        lambda: spearman_interval(0.5, 20, confidence=95),
         lambda: split_half(RATINGS, confidence=95),
     ],
 )
