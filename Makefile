@@ -1,4 +1,4 @@
-# make demo    the whole road on simulated data, in a virtual environment of its own
+# make demo    everything, end to end, on simulated data, in a virtual environment of its own
 # make test    linters and tests
 # make help    the rest
 
@@ -24,7 +24,7 @@ NEED_TORCH := tests/estimators tests/finetuning tests/features/encoders tests/re
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(FULL)/.installed  ## run the whole road on a simulated listening test, into OUT=demo-out
+demo: $(FULL)/.installed  ## run everything, end to end, on a simulated listening test, into OUT=demo-out
 	$(FULL)/bin/musiceval demo --out $(OUT)
 
 test: $(FULL)/.installed lint  ## run linters and tests

@@ -78,6 +78,49 @@ def is_missing(values: Any) -> np.ndarray:
     return (names.isna() | names.astype(str).str.strip().eq("")).to_numpy(dtype=bool)
 
 
+def require_names(
+    values: Any,
+    what: str,
+    index: pd.Index | None = None,
+    *,
+    complaint: str = "",
+    error: type[ValueError] = ValueError,
+) -> np.ndarray:
+    """Take the texts of names, of which none may be missing.
+
+    Parameters
+    ----------
+    values : array-like [shape=(n,)]
+        Names.
+    what : str
+        What they name, such as "system".
+    index : pandas.Index, default=None
+        Ids of the clips; without them the error names rows.
+    complaint : str, default=""
+        What is wrong where names are missing; by default, that none is known.
+    error : type, default=ValueError
+        What to raise.
+
+    Returns
+    -------
+    np.ndarray of str [shape=(n,)]
+        Texts.
+
+    Raises
+    ------
+    ValueError
+        If a name is missing; the message lists whose.
+    """
+    texts = np.array(id_texts(values), dtype=object)
+    missing = texts == ""
+    if missing.any():
+        which, rows = (
+            ("the clips in rows", np.flatnonzero(missing)) if index is None else ("clips", index[missing])
+        )
+        raise error(f"{complaint or f'no {what} is known for {which}'}: {listed(rows)}")
+    return texts
+
+
 def systems_if_named(
     clips: pd.DataFrame, consequence: str = "there are no system-level scores"
 ) -> pd.Series | None:

@@ -1,4 +1,4 @@
-"""The whole road on a made-up listening test, ``musiceval demo``: sounds, cache, studies, model, figures, report."""
+"""Everything, end to end, on a made-up listening test, ``musiceval demo``: sounds, cache, studies, model, figures, report."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from musiceval_sk.cli import options
 
 _CAUTION = """\
 SIMULATED: the sounds are synthetic tunes with built-in defects, the raters are random numbers with a bias, and the
-encoder is 'spectral' (hand-made statistics), not CLAP. The figures show that the road works, nothing about music."""
+encoder is 'spectral' (hand-made statistics), not CLAP. The figures show that it works, nothing about music."""
 
 _REAL = """\
 The real thing, on your clips and ratings, with CLAP (pip install "musiceval_sk[clap]"):
@@ -34,7 +34,7 @@ def demo(
     out: Path = Path("demo-out"),
     random_state: options.Seed = 0,
 ) -> None:
-    """Run the whole road on a made-up listening test: no data, no network, under a minute.
+    """Run everything, end to end, on a made-up listening test: no data, no network, under a minute.
 
     Parameters
     ----------

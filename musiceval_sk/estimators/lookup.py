@@ -188,7 +188,7 @@ def look_ups(clips: pd.DataFrame) -> dict[str, Any]:
     return models
 
 
-def hears(model: Any) -> bool:
+def uses_features(model: Any) -> bool:
     """Tell whether a model's predictions depend on features at all.
 
     Parameters

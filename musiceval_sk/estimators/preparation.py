@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import validate_data
 
 from musiceval_sk._device import resolve_device
-from musiceval_sk._ids import id_texts
+from musiceval_sk._ids import require_names
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import ModelFileError
 
@@ -259,12 +259,8 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray | None:
     labels = np.asarray(pd.Series(groups) if isinstance(groups, list | tuple) else groups, dtype=object)
     if labels.shape != (n_rows,):
         raise ValueError(f"groups has shape {labels.shape}; expected ({n_rows},), one group a row of X")
-    names = np.array(id_texts(labels), dtype=object)
-    missing = np.flatnonzero(names == "")
-    if len(missing):
-        raise ValueError(
-            f"groups must name a group for every row, but has None, nan or an empty text in rows {listed(missing)}"
-        )
+    complaint = "groups must name a group for every row, but has None, nan or an empty text in rows"
+    names = require_names(labels, "group", complaint=complaint)
     numeric = pd.api.types.infer_dtype(labels) in ("integer", "floating", "mixed-integer-float")
     return pd.factorize(labels if numeric else names, sort=True)[0]
 

@@ -1,13 +1,11 @@
 """Quality control: rules by which a rater's scores of a batch are found invalid, and what is left once they are out.
 
-Rules are values: all thresholds are their fields. A rule names what was rated by its clip id, which stands for all its ratings,
-or by a tuple with one value for each of `screen_ratings`'s ``items``, such as ``(clip_id, prompt)``.
+Rules are values: all thresholds are their fields. A rule names what was rated by its clip id, which stands for all its ratings.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,6 @@ from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, read_ra
 from musiceval_sk.ratings.reliability import correlate_with_others
 
 UNIT = ["rater", "batch"]
-Item = str | tuple[str, ...]
 
 
 class Rule:
@@ -40,8 +37,8 @@ class Rule:
     words = ""
 
     @property
-    def probes(self) -> tuple[Item, ...]:
-        """Clips or items that were there only to probe, and are no part of the test."""
+    def probes(self) -> tuple[str, ...]:
+        """Clips that were there only to probe, and are no part of the test."""
         return ()
 
     def judge(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
@@ -50,9 +47,8 @@ class Rule:
         Parameters
         ----------
         ratings : pandas.DataFrame
-            Columns ``rater``, ``batch`` and ``clip_id`` (text), ``item`` (number of what was rated), ``item_name`` (a tuple
-            of its values), ``trusted`` (False where an earlier rule left the rater and batch out), the targets, and all
-            columns of the user's table.
+            Columns ``rater``, ``batch`` and ``clip_id`` (text), ``item`` (number of what was rated), ``trusted`` (False where
+            an earlier rule left the rater and batch out), the targets, and all columns of the user's table.
         targets : sequence of str
             Score columns to look at.
 
@@ -84,24 +80,24 @@ class RealMusicProbe(Rule):
 
     Attributes
     ----------
-    clips : sequence of str or tuple
-        Clip ids, or items, of the real music.
+    clips : sequence of str
+        Clip ids of the real music.
     least : float, default=3
         Lowest score that is accepted; who scores below it fails.
     targets : sequence of str or None, default=("impression",)
         Score columns to look at; None for all. Real music is good music, but need not fit the text it is shown with.
     """
 
-    clips: Sequence[Item]
+    clips: Sequence[str]
     least: float = 3
     targets: Sequence[str] | None = ("impression",)
     name = "real music"
     words = "scored {score:g} for the real clip {clip_id}, below {rule.least:g}"
 
     @property
-    def probes(self) -> tuple[Item, ...]:
+    def probes(self) -> tuple[str, ...]:
         """The real clips."""
-        return tuple(map(_as_text, self.clips))
+        return tuple(map(id_text, self.clips))
 
     def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         given = _scores(_ratings_of(ratings, self.clips, self.name), targets)
@@ -116,8 +112,8 @@ class DuplicateProbe(Rule):
 
     Attributes
     ----------
-    pairs : sequence of (str or tuple, str or tuple) or None, default=None
-        Clip ids, or items, of a clip and of its copy. None takes items that a rater rated more than once in a batch under
+    pairs : sequence of (str, str) or None, default=None
+        Clip ids of a clip and of its copy. None takes items that a rater rated more than once in a batch under
         the same name.
     most : float, default=1
         Largest difference of scores that is accepted; copies that are further apart fail.
@@ -125,16 +121,16 @@ class DuplicateProbe(Rule):
         Score columns to look at; None for all.
     """
 
-    pairs: Sequence[tuple[Item, Item]] | None = None
+    pairs: Sequence[tuple[str, str]] | None = None
     most: float = 1
     targets: Sequence[str] | None = None
     name = "duplicates"
     words = "scored the two copies of {names} {min:g} and {max:g}, more than {rule.most:g} apart"
 
     @property
-    def probes(self) -> tuple[Item, ...]:
+    def probes(self) -> tuple[str, ...]:
         """The second copies."""
-        return tuple(_as_text(copy) for clip, copy in self.pairs or () if _as_text(clip) != _as_text(copy))
+        return tuple(id_text(copy) for clip, copy in self.pairs or () if id_text(clip) != id_text(copy))
 
     def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         copies = ratings.assign(pair=ratings["item"], names=ratings["clip_id"])
@@ -147,18 +143,17 @@ class DuplicateProbe(Rule):
         found = both[both["size"] > 1].reset_index()
         return found.assign(failed=found["max"] - found["min"] > self.most + 1e-9)
 
-    def _copies(self, ratings: pd.DataFrame, pairs: Sequence[tuple[Item, Item]]) -> pd.DataFrame:
+    def _copies(self, ratings: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
         """Ratings of clips that belong to a pair, once for each pair that they belong to."""
         if isinstance(pairs, str) or any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
             raise TypeError(
                 f"rule {self.name!r} takes pairs of clip ids, such as [('S02_P04', 'S02_P04_again')]; got {pairs!r}"
             )
-        flat = [item for pair in pairs for item in pair]
+        flat = [clip for pair in pairs for clip in pair]
         rated = _ratings_of(ratings, flat, self.name)
-        named = pd.DataFrame({"copy": _as_rated(ratings, flat), "pair": np.arange(len(flat)) // 2})
-        named["names"] = [" and ".join(map(_words_of, pair)) for pair in pairs for _ in pair]
-        by_name = pd.concat(rated.assign(copy=rated[column]) for column in ("clip_id", "item_name"))
-        return by_name.merge(named.drop_duplicates(["copy", "pair"]), on="copy")
+        named = pd.DataFrame({"clip_id": _as_rated(ratings, flat), "pair": np.arange(len(flat)) // 2})
+        named["names"] = [" and ".join(map(id_text, pair)) for pair in pairs for _ in pair]
+        return rated.merge(named.drop_duplicates(["clip_id", "pair"]), on="clip_id")
 
 
 @dataclass(frozen=True)
@@ -167,16 +162,16 @@ class AnchorRule(Rule):
 
     Attributes
     ----------
-    high, low : sequence of str or tuple, default=()
-        Clip ids, or items, of anchors known to be good and known to be bad. They count as part of the test, not as probes.
+    high, low : sequence of str, default=()
+        Clip ids of anchors known to be good and known to be bad. They count as part of the test, not as probes.
     middle : float, default=3
         The score that parts the sides: a mean of high anchors below it fails, and one of low anchors above it.
     targets : sequence of str or None, default=("impression",)
         Score columns to look at; None for all.
     """
 
-    high: Sequence[Item] = ()
-    low: Sequence[Item] = ()
+    high: Sequence[str] = ()
+    low: Sequence[str] = ()
     middle: float = 3
     targets: Sequence[str] | None = ("impression",)
     name = "anchors"
@@ -326,14 +321,14 @@ class Screening:
     units : pandas.DataFrame
         One row a rater and batch: ``rater``, ``batch``, ``ratings`` (their number, probes included), ``kept`` (bool), and
         per rule whether it was "passed", "failed" or "not judged" (no probe heard, or too few ratings).
-    probes : tuple of str or tuple
-        Clips, or items, that were taken out because they were there only to probe.
+    probes : tuple of str
+        Clips that were taken out because they were there only to probe.
     """
 
     kept: pd.DataFrame = field(repr=False)
     left_out: pd.DataFrame = field(repr=False)
     units: pd.DataFrame = field(repr=False)
-    probes: tuple[Item, ...] = ()
+    probes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Give counts, what each rule said, and the evidence against every rater and batch left out."""
@@ -384,7 +379,7 @@ def screen_ratings(
     batch : str or None, default=None
         Column of batches; None takes ``batch`` if there is one, and else all ratings as one batch.
     items : sequence of str, default=("clip_id",)
-        Columns that together name what was rated; rules may then name an item by a tuple of their values.
+        Columns that together name what was rated.
     drop_probes : bool, default=True
         Take clips that were there only to probe (real music, second copies) out of what is kept.
 
@@ -446,7 +441,7 @@ def screen_ratings(
         evidence.append(found[found["failed"]])
     left_out = verdicts[UNIT].merge(pd.concat(evidence))[[*UNIT, "rule", "target", "evidence"]]
     probes = tuple(dict.fromkeys(clip for rule in rules for clip in rule.probes)) if drop_probes else ()
-    kept = judged["trusted"] & ~_is_of(judged, _as_rated(judged, probes))
+    kept = judged["trusted"] & ~judged["clip_id"].isin(_as_rated(judged, probes))
     if not kept.any():
         raise ClipsTableError(
             f"{source_of(table)}the rules leave nothing: {(~verdicts['kept']).sum()} of {len(verdicts)} raters x batches "
@@ -460,68 +455,35 @@ def _as_judged(table: pd.DataFrame, rater: str, batch: str | None, columns: list
     if batch is None and "batch" in table:
         batch = "batch"
     require_columns(table, [] if batch is None else [batch])
-    judged = table.assign(
+    return table.assign(
         rater=name_raters(table, rater, "screening"),
         batch="all" if batch is None else id_texts(table[batch]),
         item=codes_of(table, columns)[0],
-        item_name=list(zip(*(table[column] for column in columns), strict=True)),
         trusted=True,
     )
-    judged.attrs["items"] = columns
-    return judged
 
 
-def _ratings_of(ratings: pd.DataFrame, items: Iterable[Any], rule: str) -> pd.DataFrame:
-    """Ratings of some clips or items, every one of which somebody must have rated."""
-    if isinstance(items, str):
-        raise TypeError(f"rule {rule!r} takes clip ids as a list, such as [{items!r}], not one text")
-    wanted = list(dict.fromkeys(_as_rated(ratings, items)))
-    if not wanted:
+def _ratings_of(ratings: pd.DataFrame, clips: Sequence[str], rule: str) -> pd.DataFrame:
+    """Ratings of some clips, every one of which somebody must have rated."""
+    if isinstance(clips, str):
+        raise TypeError(f"rule {rule!r} takes clip ids as a list, such as [{clips!r}], not one text")
+    if not len(clips):
         raise ValueError(f"rule {rule!r} names no clips")
-    rated = {*ratings["clip_id"].unique(), *ratings["item_name"].unique()}
-    unrated = [item for item in wanted if item not in rated]
-    if not unrated:
-        return ratings[_is_of(ratings, wanted)]
-    shown = ratings["item_name" if isinstance(unrated[0], tuple) else "clip_id"].unique()
-    n_columns = len(ratings.attrs["items"])
-    n_named = max(len(item) if isinstance(item, tuple) else 1 for item in unrated)
-    hint = ""
-    if n_named not in (1, n_columns):
-        hint = (
-            f". Names of {n_named} values need as many columns in items=, such as items=['clip_id', 'prompt'], "
-            f"and there {'are' if n_columns > 1 else 'is'} {n_columns}"
+    wanted, rated = pd.unique(np.array(_as_rated(ratings, clips), dtype=object)), ratings["clip_id"].unique()
+    unrated = wanted[~np.isin(wanted, rated)]
+    if len(unrated):
+        raise ClipsTableError(
+            f"rule {rule!r} names {len(unrated)} of {len(wanted)} clips that nobody rated: {listed(unrated)}; the ratings name "
+            f"{listed(rated, most=3)}{near_misses(unrated, rated)}"
         )
-    raise ClipsTableError(
-        f"rule {rule!r} names {len(unrated)} of {len(wanted)} clips that nobody rated: {listed(map(_words_of, unrated))}; "
-        f"the ratings name {listed(map(_words_of, shown), most=3)}{near_misses(unrated, shown)}{hint}"
-    )
+    return ratings[ratings["clip_id"].isin(wanted)]
 
 
-def _is_of(ratings: pd.DataFrame, items: Iterable[Item]) -> pd.Series:
-    """Tell which ratings are of one of these clips or items."""
-    wanted = set(items)
-    return ratings["clip_id"].isin(wanted) | ratings["item_name"].isin(wanted)
-
-
-def _as_text(item: Any) -> Item:
-    return tuple(map(id_text, item)) if isinstance(item, tuple | list) else id_text(item)
-
-
-def _as_rated(ratings: pd.DataFrame, items: Iterable[Any]) -> list[Item]:
-    """Name clips or items with the clip ids of the ratings."""
-    columns, known = ratings.attrs["items"], ratings["clip_id"].unique()
-    at = columns.index("clip_id") if "clip_id" in columns else len(columns)
-    names = [_as_text(item) for item in items]
-    clips = [name if isinstance(name, str) else "".join(name[at : at + 1]) for name in names]
-    own = [known[n] if n >= 0 else clip for n, clip in zip(match_ids(clips, known), clips, strict=True)]
-    return [
-        clip if isinstance(name, str) else (*name[:at], clip, *name[at + 1 :]) if at < len(name) else name
-        for name, clip in zip(names, own, strict=True)
-    ]
-
-
-def _words_of(item: Any) -> str:
-    return f"({', '.join(map(str, item))})" if isinstance(item, tuple | list) else str(item)
+def _as_rated(ratings: pd.DataFrame, clips: Sequence[str]) -> list[str]:
+    """Name clips as the ratings do."""
+    names, rated = list(map(id_text, clips)), ratings["clip_id"].unique()
+    places = match_ids(names, rated)
+    return [rated[place] if place >= 0 else name for name, place in zip(names, places, strict=True)]
 
 
 def _scores(ratings: pd.DataFrame, targets: Sequence[str], keep: Sequence[str] = ()) -> pd.DataFrame:

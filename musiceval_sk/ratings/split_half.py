@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from musiceval_sk._ids import id_texts, is_missing
+from musiceval_sk._ids import require_names
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings.reliability import Figure, RatingSample, require_pairs, sample_of
@@ -192,14 +192,13 @@ def spearman_brown(correlation: float, factor: float = 2.0) -> float:
 def _systems(sample: RatingSample, target: str) -> np.ndarray:
     """Find the number of each item's system; all must have one."""
     names = sample.rated.get("system", pd.Series(index=sample.rated.index, dtype=object))
-    nameless = is_missing(names)
-    if nameless.any():
-        which = "" if nameless.all() else f"; there is none of: {listed(names.index[nameless])}"
-        raise RatingDesignError(
-            f"{target}: halves of systems need the system of every clip; give clips= with a column 'system' that "
-            f"names all of them, or ratings that have one{which}"
-        )
-    return pd.factorize(np.array(id_texts(names), dtype=object))[0]
+    complaint = (
+        f"{target}: halves of systems need the system of every clip; give clips= with a column 'system' that names all of them, or "
+        "ratings that have one; there is none of"
+    )
+    return pd.factorize(
+        require_names(names, "system", names.index, complaint=complaint, error=RatingDesignError)
+    )[0]
 
 
 def _halve(

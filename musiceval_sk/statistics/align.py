@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import id_texts, match_ids, near_misses
+from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import FewSystemsWarning
 
@@ -140,13 +140,8 @@ def of_each_clip(clips: Clips | None, values: Any, argument: str, n: int, dtype:
 
 def systems_in_order(clips: Clips | None, systems: Any, n: int) -> np.ndarray:
     """Find the system of each clip, as text."""
-    labels = np.array(id_texts(of_each_clip(clips, systems, "systems", n, object)), dtype=object)
-    missing = labels == ""
-    if missing.any():
-        which = "the clips in rows" if clips is None else "clips"
-        names = np.flatnonzero(missing) if clips is None else clips.index[missing]
-        raise ValueError(f"no system is known for {which}: {listed(names)}")
-    return labels
+    labels = of_each_clip(clips, systems, "systems", n, object)
+    return require_names(labels, "system", None if clips is None else clips.index)
 
 
 def select_systems(

@@ -17,7 +17,7 @@ from sklearn.linear_model import Ridge
 from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.estimators.lookup import hears, look_ups, scaled
+from musiceval_sk.estimators.lookup import look_ups, scaled, uses_features
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.ratings.ceiling import human_ceiling
@@ -198,7 +198,7 @@ def score_learning_curve(
         "split": split.name,
         **describe_split(split, {one.name: (one.clips, one.folds) for one in prepared}, systems),
         "ratings_a_clip": {one.name: one.counts.agg(["min", "mean", "max"]).tolist() for one in prepared},
-        "look_ups": [name for name, model in models.items() if not hears(model)],
+        "look_ups": [name for name, model in models.items() if not uses_features(model)],
         "models": {name: " ".join(repr(model).split()) for name, model in models.items()},
         "random_state": random_state,
         **drawn._asdict(),

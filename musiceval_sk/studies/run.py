@@ -15,7 +15,7 @@ import pandas as pd
 from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.estimators.lookup import default_models, hears
+from musiceval_sk.estimators.lookup import default_models, uses_features
 from musiceval_sk.ratings.ceiling import human_ceiling
 from musiceval_sk.studies.cell import Cell, one_matrix, run_cells
 from musiceval_sk.studies.inputs import check_run, columns_for, feature_tables, targets_of, usable_clips
@@ -145,7 +145,9 @@ def run_study(
             target: {name: len(columns_for(target, table)) for name, table in tables.items()}
             for target in targets
         },
-        "models": {name: " ".join(repr(model).split()) for name, model in models.items() if hears(model)},
+        "models": {
+            name: " ".join(repr(model).split()) for name, model in models.items() if uses_features(model)
+        },
         "resamples": n_resamples,
         "scale": None if scale is None else list(scale),
         "human_ceiling": {} if ratings is None else _ceiling(ratings, clips, targets, random_state),
@@ -216,7 +218,7 @@ def _cells(
     for split, (target, part) in itertools.product(splits, parts.items()):
         groups = None if split.inner is None else split.inner.loc[part.index]
         for model in models:
-            for features in tables if hears(models[model]) else [NO_FEATURES]:
+            for features in tables if uses_features(models[model]) else [NO_FEATURES]:
                 X = inputs[target, next(iter(tables)) if features == NO_FEATURES else features]
                 labels = {"split": split.name, "target": target, "features": features, "model": model}
                 for fold, rows in enumerate(folds[split.name, target]):

@@ -6,6 +6,7 @@ others.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold, Shuff
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
-from musiceval_sk._ids import id_texts
-from musiceval_sk._text import counted, listed
+from musiceval_sk._ids import require_names
+from musiceval_sk._text import listed
 from musiceval_sk.exceptions import ClipsTableError
 
 _FOLDS = 5
@@ -171,12 +172,10 @@ def _labels(clips: pd.DataFrame, columns: list[str], split: str) -> pd.DataFrame
     for column in columns:
         if column not in clips:
             raise ClipsTableError(f"the split {split} needs a column {column!r} in the clips table")
-        labels[column] = id_texts(clips[column])
-        blank = labels[column] == ""
-        if blank.any():
-            raise ClipsTableError(
-                f"the split {split} needs a {column} for every clip, but there is none for: {listed(clips.index[blank])}"
-            )
+        complaint = f"the split {split} needs a {column} for every clip, but there is none for"
+        labels[column] = require_names(
+            clips[column], column, clips.index, complaint=complaint, error=ClipsTableError
+        )
     return labels
 
 
@@ -261,22 +260,17 @@ class SystemPromptKFold(BaseCrossValidator):
         if len(labels) != _num_samples(X):
             raise ValueError(f"groups has {len(labels)} rows, X has {_num_samples(X)}")
         random_state = check_random_state(self.random_state)
-        labels = np.array([id_texts(column) for column in labels.T], dtype=object)
-        for names, what in zip(labels, ("system", "prompt"), strict=True):
-            missing = names == ""
-            if missing.any():
-                named = hasattr(groups, "iloc")
-                rows = groups.index[missing] if named else np.flatnonzero(missing)
-                raise ValueError(
-                    f"{counted(missing.sum(), 'clip has', 'clips have')} no {what}: {listed(rows)}"
-                )
-        folds = np.stack([_deal(names, self.n_splits, random_state) for names in labels])
-        for system_fold in range(self.n_splits):
-            for prompt_fold in range(self.n_splits):
-                hit = folds == [[system_fold], [prompt_fold]]
-                train, test = np.flatnonzero(~hit.any(axis=0)), np.flatnonzero(hit.all(axis=0))
-                if len(train) and len(test):
-                    yield train, test
+        index = getattr(groups, "index", None)
+        names = [
+            require_names(column, what, index)
+            for what, column in zip(("system", "prompt"), labels.T, strict=True)
+        ]
+        folds = np.stack([_deal(of_clips, self.n_splits, random_state) for of_clips in names])
+        for pair in product(range(self.n_splits), repeat=2):
+            hit = folds == np.reshape(pair, (2, 1))
+            train, test = np.flatnonzero(~hit.any(axis=0)), np.flatnonzero(hit.all(axis=0))
+            if len(train) and len(test):
+                yield train, test
 
 
 class OfficialSplit(BaseCrossValidator):

@@ -54,9 +54,9 @@ def test_what_cannot_be_split_is_refused(splitter, lists, words):
 @pytest.mark.parametrize("blank", ["", " ", None, np.nan], ids=repr)
 def test_clips_without_system_or_prompt_are_named(blank):
     clips = pd.DataFrame({"system": list("aabb"), "prompt": [*"xyx", blank]}, index=["c1", "c2", "c3", "c4"])
-    with pytest.raises(ValueError, match="1 clip has no prompt: c4"):
+    with pytest.raises(ValueError, match="no prompt is known for clips: c4"):
         list(SystemPromptKFold(2).split(clips, groups=clips))
-    with pytest.raises(ValueError, match="1 clip has no prompt: 3"):
+    with pytest.raises(ValueError, match="no prompt is known for the clips in rows: 3"):
         list(SystemPromptKFold(2).split(clips, groups=clips.to_numpy()))
     clips = clips.rename(columns={"system": "prompt", "prompt": "system"})
     for cv in ("system", GroupKFold(2)):
