@@ -52,6 +52,7 @@ from .reporting.plots.system_rows import SystemRankingDisplay as SystemRankingDi
 from .reporting.plots.system_rows import SystemResidualsDisplay as SystemResidualsDisplay
 from .reporting.plots.system_scatter import SystemScatterDisplay as SystemScatterDisplay
 from .reproduction.run import reproduce as reproduce
+from .scoring.clap_score import clap_score as clap_score
 from .scoring.error import assess_error as assess_error
 from .scoring.predict import predict_clips as predict_clips
 from .statistics.align import select_systems as select_systems

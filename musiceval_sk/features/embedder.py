@@ -29,7 +29,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
     Vectors that the cache lacks are computed on `transform` and kept; all others are read. The windows of a clip are
     pooled on reading, so `pooling` can be searched over without touching audio. With ``set_output(transform="pandas")``
     the table says in ``attrs["encoder_fingerprint"]`` whose vectors it holds and how they were pooled, and pandas keeps
-    that when rows are chosen: a `MOSRegressor` notes it and refuses vectors of another encoder or pooling.
+    that when rows are chosen: a `MOSRegressor` notes it and refuses vectors of another encoder or pooling. ``attrs["joint_space"]``
+    is True where the table holds what a CLAP score is made of.
 
     Parameters
     ----------
@@ -212,6 +213,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         columns = self.get_feature_names_out()
         table = pd.DataFrame(np.hstack(list(vectors.values())), index=clips.index, columns=columns)
         table.attrs["encoder_fingerprint"] = self.provenance()
+        if len(vectors) == 2 and self.encoder_.joint_space and "mean" in self.pooling:
+            table.attrs["joint_space"] = True
         return table, report
 
     def check_encoder(self) -> None:

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.estimators.cosine import CosineRegressor
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.persistence import load_content
 from musiceval_sk.estimators.preparation import check_fingerprint
@@ -264,7 +265,12 @@ class _Scorer:
         if len(report.skipped):
             self.skipped = pd.concat([self.skipped, report.skipped])
         readable = clips.loc[X.index].rename_axis("clip_id").filter(["system"])
-        return readable.join(self._scores(X)) if len(readable) else readable
+        if not len(readable):
+            return readable
+        if CosineRegressor.applies_to(X):
+            cosine = pd.Series(CosineRegressor().fit(X).predict(X), X.index)
+            readable["clap_score"] = cosine.mask(clips.loc[X.index, "prompt"].str.strip() == "")
+        return readable.join(self._scores(X))
 
     def _scores(self, X: pd.DataFrame) -> pd.DataFrame:
         """Scores, spread and distance of embedded clips."""

@@ -26,7 +26,7 @@ class ClipPredictions:
     ----------
     clips : pandas.DataFrame
         Indexed by clip id: ``system`` where known; per target the score and, from an ensemble, its ``_spread`` (standard
-        deviation among members); from `TrainingDomain`, ``sound_distance``, ``sound_percentile``, ``sound_far`` and the
+        deviation among members); ``clap_score`` where the encoder's sound and text share a space; from `TrainingDomain`, ``sound_distance``, ``sound_percentile``, ``sound_far`` and the
         same of ``prompt``.
     systems : pandas.DataFrame
         Indexed by system, the best first: number of ``clips``; per target the mean, and intervals of 95 %:
@@ -100,30 +100,56 @@ def summarise(
         With the same clips.
     """
     labels, ends = _labels(clips), scale or (-np.inf, np.inf)
-    systems = pd.DataFrame({"clips": labels.value_counts()})
-    for target in targets:
-        drawn = clips[target].groupby(labels)
-        mean, half = drawn.mean(), student_t.ppf((1 + CONFIDENCE) / 2, drawn.count() - 1) * drawn.sem()
-        intervals = {"": mean, "_sampling_low": mean - half, "_sampling_high": mean + half}
-        if assessment is not None:
-            margin = error_margin(assessment, target, drawn.count(), confidence=CONFIDENCE)
-            middle = mean.clip(*ends)
-            intervals["_raters_low"] = (middle - margin).clip(*ends)
-            intervals["_raters_high"] = (middle + margin).clip(*ends)
-        systems = systems.join(pd.DataFrame(intervals).add_prefix(target))
-    if "sound_far" in clips:
-        systems["sound_far"] = clips["sound_far"].groupby(labels).mean()
-    systems = systems.sort_values(targets[0], ascending=False).rename_axis("system")
+    parts = [system_means(clips, target) for target in targets]
+    for target, systems in zip(targets, parts, strict=True):
+        if assessment is None:
+            break
+        margin = error_margin(assessment, target, systems["clips"], confidence=CONFIDENCE)
+        middle = systems[target].clip(*ends)
+        systems[f"{target}_raters_low"] = (middle - margin).clip(*ends)
+        systems[f"{target}_raters_high"] = (middle + margin).clip(*ends)
+    systems = pd.concat([parts[0], *(part.drop(columns="clips") for part in parts[1:])], axis=1)
+    for name in ("clap_score", "sound_far"):
+        if name in clips:
+            systems[name] = clips[name].groupby(labels).mean()
+    systems = systems.sort_values(targets[0], ascending=False)
     notes = [
         _sampling_note(systems, targets, ends),
         _raters_note(systems, targets, assessment, ends),
         _spread_note(clips, targets),
         _distance_note(domain),
     ]
+    if "clap_score" in clips:
+        notes.append(
+            "clap_score: mean cosine of a clip's windows and its prompt by the model's own encoder, which no rater has touched; it "
+            "ranks by agreement with the prompt, and compares with scores of the same checkpoint only"
+        )
     found = [*alarms, *_far_systems(clips, labels, domain), *_far_prompts(clips, domain)]
     found += _extrapolations(clips[targets], ranges, scale)
     kept = {} if skipped is None else {"skipped": skipped}
     return ClipPredictions(clips, systems, notes, found, **kept)
+
+
+def system_means(clips: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Average a column over systems, with t intervals of 95 % for which clips were drawn.
+
+    Parameters
+    ----------
+    clips : pandas.DataFrame
+        One row a clip; ``system`` where known.
+    column : str
+        What to average; missing values are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By system: number of ``clips`` that have a value, the mean, and ``_sampling_low`` and ``_sampling_high``.
+    """
+    drawn = clips[column].groupby(_labels(clips))
+    mean, half = drawn.mean(), student_t.ppf((1 + CONFIDENCE) / 2, drawn.count() - 1) * drawn.sem()
+    found = {"clips": drawn.count(), column: mean}
+    found |= {f"{column}_sampling_low": mean - half, f"{column}_sampling_high": mean + half}
+    return pd.DataFrame(found).rename_axis("system")
 
 
 def _labels(clips: pd.DataFrame) -> pd.Series:

@@ -111,7 +111,7 @@ def run_cells(
     -------
     pandas.DataFrame
         By clip id, in the order of the cells: ``truth``, ``prediction``, ``known`` (False where a look-up had no such label in
-        training), ``training_mean``, and the labels.
+        training), ``training_mean``, ``on_scale`` (whether predictions are scores and not cosines), and the labels.
 
     Raises
     ------
@@ -168,6 +168,7 @@ def predict_cell(key: str, cell: Cell) -> pd.DataFrame:
             "prediction": np.ravel(model.predict(tested)),
             "known": model.known(tested) if hasattr(model, "known") else True,
             "training_mean": y.iloc[train].mean(),
+            "on_scale": getattr(model, "on_scale", True),
         },
         index=tested.index,
     )

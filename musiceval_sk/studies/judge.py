@@ -117,7 +117,7 @@ def _bounds(
     truth: np.ndarray, predicted: dict[Row, np.ndarray], scores: Scores, kind: str, **options: Any
 ) -> Scores:
     """Intervals of all rows that could be judged, in the same resamples; none where a figure is missing."""
-    rows = [row for row in predicted if np.isfinite(scores[row, POOLED]["U_MSE"])]
+    rows = [row for row in predicted if np.isfinite(list(scores[row, POOLED].values())).any()]
     if not rows:
         return {}
     answers = np.column_stack([predicted[row] for row in rows])
@@ -168,7 +168,7 @@ def judge(found: pd.DataFrame, labels: np.ndarray | None) -> tuple[dict[str, dic
     Parameters
     ----------
     found : pandas.DataFrame
-        ``fold``, ``truth``, ``prediction``, ``known`` and ``training_mean`` of each tested clip.
+        ``fold``, ``truth``, ``prediction``, ``known``, ``training_mean`` and ``on_scale`` of each tested clip.
     labels : np.ndarray [shape=(n,)] or None
         Systems of the clips.
 
@@ -194,6 +194,12 @@ def judge(found: pd.DataFrame, labels: np.ndarray | None) -> tuple[dict[str, dic
             ranked = [name for name in METRICS if name[0] == prefix and "MSE" not in name]
             pooled[ranked] = by_fold[ranked] = np.nan
             notes.append(f"predicts the same for every {level} of a fold, so it ranks no {level}s")
+    if not found["on_scale"].all():
+        errors = [name for name in METRICS if "MSE" in name]
+        pooled[errors] = by_fold[errors] = np.nan
+        notes.append(
+            "a cosine and no score on the raters' scale: it ranks, and has no errors; it learns nothing from training"
+        )
     return dict(zip(KINDS, (pooled.to_dict(), by_fold.mean().to_dict()), strict=True)), "; ".join(notes)
 
 

@@ -21,7 +21,7 @@ from musiceval_sk.exceptions import AudioError, ClipsTableError
 from musiceval_sk.ratings.aggregate import load_scored_clips, single_ratings
 from musiceval_sk.studies.inputs import check_run, targets_of
 from musiceval_sk.studies.result import StudyResult
-from musiceval_sk.studies.run import run_study
+from musiceval_sk.studies.run import clap_score_row, run_study
 from musiceval_sk.studies.splits import make_split
 
 STUDY_FILES = (".toml", ".yaml", ".yml")
@@ -45,7 +45,8 @@ class StudyPlan:
         ``clip_id``.
     models : sequence of str, or mapping of str to mapping, default=None
         Names of `default_models`; or by name an ``estimator``, a class of scikit-learn's regressors or MOSRegressor, with its
-        parameters and, optionally, ``scaled = false``. By default all of `default_models`. Look-ups are always there.
+        parameters and, optionally, ``scaled = false``. By default all of `default_models`. Look-ups are always there, and so is a
+        CLAP score where features allow for it, see `run_study`.
     cv : str or sequence of str, default="system"
         Names of splits, see `make_split`.
     targets : str or sequence of str, default=None
@@ -191,7 +192,7 @@ class StudyPlan:
         return run_study(
             clips,
             tables,
-            models,
+            models | clap_score_row(tables.values()),
             splits,
             targets=targets,
             features=described,

@@ -303,7 +303,9 @@ class StudyResult:
         made = self.part("predictions", target, split)
         names = pd.Index(self.predictor_names(made["features"], made["model"]))
         predicted = made.set_index("clip_id")["prediction"].groupby(names, sort=False)
-        found = {name: off_scale(scores, self.about.get("scale")) for name, scores in predicted}
+        errors = self.table(target, split=split)["U_MSE"]  # what has none is no score
+        scale = self.about.get("scale")
+        found = {name: off_scale(scores, scale) for name, scores in predicted if np.isfinite(errors[name])}
         described = self.about["splits"][self.split_named(split)]
         return [
             *(f"{name}: {words}." for name, words in found.items() if words),

@@ -7,7 +7,7 @@ of the training scores is low where the test systems are good, and every predict
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ import pandas as pd
 from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
+from musiceval_sk.estimators.cosine import CosineRegressor
 from musiceval_sk.estimators.lookup import default_models, uses_features
 from musiceval_sk.ratings.ceiling import human_ceiling
 from musiceval_sk.studies.cell import Cell, one_matrix, run_cells
@@ -52,6 +53,7 @@ def run_study(
     - Under a split by group, a model whose ``fit`` takes ``groups`` is given those of its training part, such as `MOSRegressor`
       for early stopping.
     - Look-ups and constants, which hear nothing, are fitted once whatever the features.
+    - A CLAP score is a row of targets that see the text, for features whose sound and text share a space. It ranks and has no errors.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def run_study(
         Features by clip id, or an array with one row a clip. Several are compared in a mapping, by name. A clip that one of
         them lacks, or that has no score, is left out of all, with a warning.
     models : mapping of str to estimator, default=None
-        Models by name; by default `default_models`.
+        Models by name; by default `default_models` and, for features whose sound and text share a space, a CLAP score, see
+        `CosineRegressor`.
     cv : str or splitter, or list of these, default="system"
         Splits, see `make_split`.
     targets : str or list of str, default=None
@@ -124,11 +127,16 @@ def run_study(
     targets = targets_of(clips, targets)
     tables = feature_tables(X, clips)
     described = _described(tables, features)
-    models = _checked_models(models, clips, random_state)
+    models = _checked_models(models, clips, tables, random_state)
     splits = _splits(cv, clips, n_splits=n_splits, random_state=random_state)
     parts = {target: usable_clips(clips, tables, target) for target in targets}
     folds = {(split.name, target): split.folds(part) for split in splits for target, part in parts.items()}
     cells = list(_cells(splits, parts, folds, tables, models))
+    if not cells:
+        raise ValueError(
+            "there is nothing but CLAP scores to judge, and no features with columns of sound and text in one space for a target "
+            "that sees both: take an encoder such as laion-clap, with modality='both' and pooling='mean'"
+        )
     predictions = run_cells(cells, name="study", memory=memory, n_jobs=n_jobs, progress=progress)
     systems = systems_if_named(clips)
     accounts = {
@@ -176,9 +184,27 @@ def _described(tables: dict[str, pd.DataFrame], features: str | Mapping[str, str
     return {name: features.get(name, "as given") for name in tables}
 
 
-def _checked_models(models: Any, clips: pd.DataFrame, random_state: int | None) -> Mapping[str, Any]:
+def clap_score_row(tables: Iterable[pd.DataFrame]) -> dict[str, Any]:
+    """Give the model of a CLAP score by its name, where some table of features allows for it.
+
+    Parameters
+    ----------
+    tables : iterable of pandas.DataFrame
+        Features.
+
+    Returns
+    -------
+    dict of str to CosineRegressor
+        One, or none.
+    """
+    return {"CLAP score": CosineRegressor()} if any(map(CosineRegressor.applies_to, tables)) else {}
+
+
+def _checked_models(
+    models: Any, clips: pd.DataFrame, tables: dict[str, pd.DataFrame], random_state: int | None
+) -> Mapping[str, Any]:
     if models is None:
-        return default_models(clips, random_state=random_state)
+        return default_models(clips, random_state=random_state) | clap_score_row(tables.values())
     if not isinstance(models, Mapping):
         raise ValueError(f"models must be a dict of name to estimator, got {type(models).__name__}")
     if not models:
@@ -220,6 +246,8 @@ def _cells(
         for model in models:
             for features in tables if uses_features(models[model]) else [NO_FEATURES]:
                 X = inputs[target, next(iter(tables)) if features == NO_FEATURES else features]
+                if isinstance(models[model], CosineRegressor) and not CosineRegressor.applies_to(X):
+                    continue
                 labels = {"split": split.name, "target": target, "features": features, "model": model}
                 for fold, rows in enumerate(folds[split.name, target]):
                     yield Cell(labels | {"fold": fold}, models[model], X, part[target], groups, *rows)

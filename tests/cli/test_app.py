@@ -17,7 +17,7 @@ from musiceval_sk import load_model, save_model
 from musiceval_sk.cli.app import app
 from musiceval_sk.datasets.synthetic import make_listening_test
 
-COMMANDS = ("demo", "extract", "study", "curve", "fit", "predict", "score", "ratings")
+COMMANDS = ("demo", "extract", "study", "curve", "fit", "predict", "score", "clap-score", "ratings")
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,9 @@ def made_study(
                     table["prediction"] = 3.0 if predicted is None else np.asarray(predicted, dtype=float)
                     table["fold"] = np.arange(len(clips)) % folds if shared else groups % folds
                     table = table.assign(split=split, target=target, model=name, features=heard)
-                    predictions.append(table.assign(known=predicted is not None, training_mean=3.0))
+                    predictions.append(
+                        table.assign(known=predicted is not None, training_mean=3.0, on_scale=True)
+                    )
     count = clips["system"].nunique() if named else 0
     facts = {"clips": len(clips), "systems": count, "least_systems_in_a_fold": count // folds}
     described = {

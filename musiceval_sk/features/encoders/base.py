@@ -50,6 +50,9 @@ class Encoder(ABC):
     on_accelerator : bool
         Whether the model computes elsewhere than on the CPU, so that all of its cores may decode, and two threads may
         call `encode_audio` at once, one preparing its windows while the other's are computed.
+    joint_space : bool
+        Whether vectors of sound and of text have length 1 in one space, so that their product is a cosine that says how well they
+        agree, see `clap_score`; by default they do not.
 
     Examples
     --------
@@ -90,6 +93,7 @@ class Encoder(ABC):
     text_dim: int
     batch_size: int = 32
     on_accelerator: bool = False
+    joint_space: bool = False
 
     def prepare(self) -> None:  # noqa: B027
         """Do what the first ``encode_*`` call would do before it encodes, such as building the model; by default nothing."""

@@ -31,7 +31,7 @@ class Section:
     tables : dict of str to pandas.DataFrame
         By kind of score one row a predictor: its ``features``, the metrics, ``low`` and ``high`` (the interval of S_SRCC) and ``note``.
     best, lookup, shown : pandas.Series or None
-        The highest row by the deciding metric of those with features, of those without, and that of which pictures are drawn.
+        The highest row by the deciding metric of those with features, of those without, and that of which pictures are drawn, on the raters' scale.
     answers : pandas.DataFrame
         One row a clip: ``fold`` and ``truth``.
     predictions : pandas.DataFrame
@@ -92,7 +92,8 @@ class Section:
         table = self.tables[self.kind]
         without = table["features"] == NO_FEATURES
         self.best, self.lookup = self._highest(table[~without]), self._highest(table[without])
-        self.shown = self.lookup if self.best is None else self.best
+        self.shown = self._highest(table[~without & table["U_MSE"].notna()])
+        self.shown = self.lookup if self.shown is None else self.shown
         self.test = None
         if self.best is not None and self.lookup is not None:
             pair = (self.tests["ahead"] == self.best.name) & (self.tests["behind"] == self.lookup.name)

@@ -172,6 +172,11 @@ class HfClapEncoder(Encoder):
         """Whether the network computes on a CUDA device."""
         return resolve_device(self.device).type == "cuda"
 
+    @property
+    def joint_space(self) -> bool:  # type: ignore[override]
+        """Whether sound and text share a space: the projection's."""
+        return self.layer == "projection"
+
     def prepare(self) -> None:
         """Build the network."""
         self.build()
