@@ -59,9 +59,10 @@ format: $(FULL)/.installed  ## let ruff put the code in order
 clean:  ## delete environments, caches and the demo's output
 	rm -rf $(FULL) $(CORE) $(NEWEST) $(LOWEST) $(OUT) .mypy_cache .pytest_cache .ruff_cache
 
-# The numbers in constraints/ are the versions that the tests ran with. laion-clap holds the full one to numpy < 2.
+# The numbers in constraints/ are the versions that the tests ran with. laion-clap holds the full one to numpy < 2. What muq asks
+# for besides these (torchaudio, x_clip with torchvision) is gigabytes, and this library runs it without.
 $(FULL)/.installed: pyproject.toml constraints/full.txt
-	$(call install,$(FULL),clap$(comma)finetune$(comma)parquet$(comma)report$(comma)dask$(comma)dev,full)
+	$(call install,$(FULL),clap$(comma)finetune$(comma)parquet$(comma)report$(comma)dask$(comma)dev,full,einops easydict muq)
 
 $(CORE)/.installed: pyproject.toml constraints/core.txt
 	$(call install,$(CORE),hf$(comma)finetune$(comma)parquet$(comma)report$(comma)dev,core)
@@ -92,5 +93,6 @@ define install
 	@test -n "$(PYTHON)" || { echo "no python3 found; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/$(3).txt --editable '.[$(2)]'
+	$(if $(4),$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/$(3).txt --no-deps $(4))
 	@touch $(1)/.installed
 endef

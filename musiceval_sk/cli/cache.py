@@ -36,7 +36,7 @@ def extract(
     from musiceval_sk import get_encoder
 
     clips = source.load()
-    made = get_encoder(encoder, **machine.given(encoder))
+    made = get_encoder(options.split_encoder(encoder)[0], **machine.given(encoder))
     settings: dict[str, Any] = {"modality": modality, "strict": strict, "verify": verify}
     with warnings.catch_warnings():
         # The report names the clips and what is odd about them.
@@ -225,8 +225,9 @@ def doctor(
     from musiceval_sk.features.doctor import check_setup
 
     towers: Any = ("audio", "text") if modality == "both" else (modality,)
-    settings = options.Machine(checkpoint, tokenizer).given()
-    found = check_setup(EmbeddingStore(cache), encoder=encoder, modalities=towers, **settings)
+    settings = options.Machine(checkpoint, tokenizer).given(encoder)
+    name = None if encoder is None else options.split_encoder(encoder)[0]
+    found = check_setup(EmbeddingStore(cache), encoder=name, modalities=towers, **settings)
     names = found["subject"] + " " + found["part"]
     findings = found["finding"].mask(found["finding"] == found["finding"].shift(), "as above")
     for ok, name, finding in zip(found["ok"], names.str.ljust(names.str.len().max()), findings, strict=True):

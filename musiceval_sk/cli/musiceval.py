@@ -113,7 +113,7 @@ def reproduce(
     result = run(
         root,
         protocol,
-        encoder=encoder,
+        encoder=options.split_encoder(encoder)[0],
         encoder_options=machine.given(encoder),
         cache=machine.cache,
         n_seeds=n_seeds,

@@ -1,5 +1,7 @@
 """Options that commands share, each said once; those that go together are groups, which a command takes as one parameter."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,15 @@ Anonymous = Annotated[
     bool, Option("--anonymous", help="Nobody knows who gave a rating; no column rater is needed.")
 ]
 Encoder = Annotated[
-    str, Option("--encoder", help="spectral, laion-clap, hf-clap, or one that a package registers.")
+    str,
+    Option(
+        "--encoder",
+        help="spectral, laion-clap, hf-clap, hf-audio, muq, or one that a package registers; with options of its own as in "
+        "'hf-audio:checkpoint=models/mert,layer=7'.",
+    ),
 ]
 Checkpoint = Annotated[
-    str | None, Option(metavar="<path>", help="CLAP checkpoint (.pt); for hf-clap also a folder.")
+    str | None, Option(metavar="<path>", help="Checkpoint: CLAP's .pt, or a model's folder.")
 ]
 Tokenizer = Annotated[
     str | None, Option(metavar="<path>", help="Folder of roberta-base's vocab.json and merges.txt.")
@@ -50,6 +57,19 @@ AnySize = Annotated[bool, Option("--any-size", help="Do not expect the 2,748 cli
 def given(**options: Any) -> dict[str, Any]:
     """Keep the options that somebody gave; the others are left to the library's defaults."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def split_encoder(text: str) -> tuple[str, dict[str, Any]]:
+    """Part ``name:option=value,option=value`` into the name and the options, of which numbers and true or false are no text."""
+    name, _, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for part in re.split(r",(?=\w+=)", rest) if rest else ():
+        option, said, value = part.partition("=")
+        if not said or not option.isidentifier():
+            raise ValueError(f"--encoder {text!r}: {part!r} is no option=value, such as layer=7")
+        is_plain = re.fullmatch(r"-?\d+(\.\d+)?|true|false", value)
+        options[option] = json.loads(value) if is_plain else value
+    return name, options
 
 
 @dataclass(frozen=True)
@@ -98,9 +118,15 @@ class Machine:
     n_jobs: Jobs = None
 
     def given(self, encoder: str | None = None) -> dict[str, Any]:
-        """Options of an encoder that were given; the hand-made one runs on no device, so that is not passed on to it."""
-        device = None if encoder == "spectral" else self.device
-        return given(checkpoint=self.checkpoint, tokenizer=self.tokenizer, device=device)
+        """Options of an encoder that were given, its own before those that several share.
+
+        The hand-made one runs on no device, so that is not passed on to it, and an encoder that names its checkpoint takes no other's files.
+        """
+        name, own = split_encoder(encoder or "")
+        shared = given(device=None if name == "spectral" else self.device)
+        if "checkpoint" not in own:
+            shared |= given(checkpoint=self.checkpoint, tokenizer=self.tokenizer)
+        return shared | own
 
     def embedder(self, encoder: str, pooling: str, modality: str = "both") -> Any:
         """Make the feature stage."""
@@ -108,7 +134,9 @@ class Machine:
 
         options: dict[str, Any] = {"modality": modality, "cache": self.cache, "n_jobs": self.n_jobs}
         options["encoder_options"] = self.given(encoder) or None
-        return ClipEmbedder(encoder, pooling=pooling, **options).set_output(transform="pandas")
+        return ClipEmbedder(split_encoder(encoder)[0], pooling=pooling, **options).set_output(
+            transform="pandas"
+        )
 
 
 def embed_readable(clips: Any, embedder: Any) -> Any:

@@ -37,7 +37,8 @@ def study(
     models
         ridge, SVR or MOSRegressor; repeat for several. Default: all. Look-ups are always there.
     encoder
-        spectral, laion-clap, hf-clap, or one that a package registers; repeat for several. Default: spectral.
+        spectral, laion-clap, hf-clap, hf-audio, muq, or one that a package registers; with options of its own as in
+        'hf-audio:checkpoint=models/mert,layer=7'; repeat for several. Default: spectral.
     pooling
         How windows become one vector: mean, mean+std, max, first; repeat for several. Default: mean.
     n_resamples
@@ -58,12 +59,13 @@ def study(
         plan = StudyPlan.from_file(source.clips)
     else:
         encoders, poolings = encoder or ["spectral"], pooling or ["mean"]
+        names = [options.split_encoder(text)[0] for text in encoders]
         features = {}
-        for name in encoders:
+        for text, name in zip(encoders, names, strict=True):
             # Of several encoders, the hand-made one takes no checkpoint.
-            settings = {} if name == "spectral" and len(encoders) > 1 else machine.given(name)
+            settings = {} if text == "spectral" and len(encoders) > 1 else machine.given(text)
             several = {"pooling": poolings if len(poolings) > 1 else poolings[0]}
-            features[name] = {"encoder": name, **several, **settings}
+            features[name if names.count(name) == 1 else text] = {"encoder": name, **several, **settings}
         plan = StudyPlan(
             **vars(source),
             features=features,

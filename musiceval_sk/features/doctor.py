@@ -9,12 +9,14 @@ import pandas as pd
 
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders import Encoder, get_encoder, list_encoders
-from musiceval_sk.features.encoders.base import MODALITIES, Modality
+from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.store import EmbeddingStore
 from musiceval_sk.features.store.maintain import store_info
 
 _EXTRAS = {
+    "hf-audio": ("hf", ("transformers", "safetensors")),
     "hf-clap": ("hf", ("transformers", "tokenizers", "safetensors")),
+    "muq": ("muq", ("muq", "transformers", "einops", "easydict")),
     "laion-clap": ("clap", ("laion_clap", "transformers", "tokenizers")),
 }
 
@@ -68,11 +70,11 @@ def check_setup(
         is_asked = name == encoder or (encoder is None and bool(options) and takes_options)
         if name in _EXTRAS:
             found.append((name, "packages", is_asked, *_tried(_packages, *_EXTRAS[name])))
-        is_made, made = _tried(get_encoder, name, **options if is_asked else {})
+        is_made, made = _tried(_with_towers, name, **options if is_asked else {})
         if not is_made:
             found.append((name, "encoder", is_asked, False, made))
             continue
-        for tower in MODALITIES:
+        for tower in made.modalities:
             found.append((name, tower, is_asked and tower in modalities, *_tried(_tower, made, tower)))
     return pd.DataFrame(found, columns=["subject", "part", "asked", "ok", "finding"])
 
@@ -83,6 +85,13 @@ def _tried(look: Callable[..., Any], *what: Any, **options: Any) -> tuple[bool, 
         return True, look(*what, **options)
     except Exception as error:  # a third party's package may fail in any way
         return False, str(error)
+
+
+def _with_towers(name: str, **options: Any) -> Encoder:
+    """Make an encoder that knows what it encodes, which may be written in its checkpoint."""
+    made = get_encoder(name, **options)
+    made.towers("both")
+    return made
 
 
 def _packages(extra: str, modules: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ from musiceval_sk.exceptions import ModelFileError
 from musiceval_sk.features.differences import compare_descriptions
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
-from musiceval_sk.features.extract import ExtractionReport, extract, text_key
+from musiceval_sk.features.extract import COLUMNS, ExtractionReport, extract, text_key
 from musiceval_sk.features.pooling import POOLINGS, check_pooling, pool, provenance
 from musiceval_sk.features.sounds import FileIndex
 from musiceval_sk.features.store import EmbeddingStore
@@ -37,7 +37,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
     encoder : str or Encoder, default="spectral"
         See `list_encoders`.
     modality : {"audio", "text", "both"}, default="both"
-        Which vectors to return; audio comes first.
+        Which vectors to return; audio comes first. "both" is all that the encoder takes, of one without a text tower audio.
     pooling : {"mean", "mean+std", "max", "first"}, default="mean"
         How a clip's windows become one vector.
     cache : str or path-like, default=None
@@ -108,9 +108,10 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         if self.modality not in (*MODALITIES, "both"):
             raise ValueError(f"unknown modality {self.modality!r}; choose from audio, text, both")
         check_pooling(self.pooling)
-        check_clips(clips, columns=self.input_columns())
         encoder = get_encoder(self.encoder, **(self.encoder_options or {}))
-        description = {modality: encoder.describe(modality) for modality in self._modalities()}
+        towers = encoder.towers(self.modality)
+        check_clips(clips, columns=[COLUMNS[tower] for tower in towers])
+        description = {modality: encoder.describe(modality) for modality in towers}
         # Settled only now: a failed refit leaves the old fit.
         self.encoder_, self.description_ = encoder, description
         self.fingerprint_ = self._fingerprint()
@@ -278,10 +279,11 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         list of str
             ``path``, ``prompt`` or both.
         """
-        return [{"audio": "path", "text": "prompt"}[modality] for modality in self._modalities()]
+        check_is_fitted(self, "fingerprint_")
+        return [COLUMNS[tower] for tower in self._modalities()]
 
     def _modalities(self) -> tuple[Modality, ...]:
-        return MODALITIES if self.modality == "both" else (self.modality,)  # type: ignore[return-value]
+        return self.encoder_.towers(self.modality)
 
     def _fingerprint(self) -> str:
         return "+".join(self.encoder_.fingerprint_of(modality) for modality in self._modalities())

@@ -19,14 +19,15 @@ from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 from musiceval_sk.features.differences import describe_difference
 from musiceval_sk.features.encoders import Encoder, get_encoder
-from musiceval_sk.features.encoders.base import MODALITIES, Modality
+from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.pipeline import embed_batches
 from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore
 
 # An index in a caller's hands is written when it has grown by a quarter.
 _GROWTH = 0.25
-_COLUMNS: dict[Modality, str] = {"audio": "path", "text": "prompt"}
+# What each tower reads of a clips table.
+COLUMNS: dict[Modality, str] = {"audio": "path", "text": "prompt"}
 
 
 @dataclass
@@ -101,7 +102,7 @@ def extract(
     store : EmbeddingStore or str, default=None
         Where to keep the vectors; by default `default_store_path`.
     modality : {"audio", "text", "both"}, default="both"
-        What to embed.
+        What to embed; "both" is all that the encoder takes.
     n_jobs : int, default=None
         Workers of `joblib.Parallel`, each of which builds the encoder once. None means one, unless a
         `joblib.parallel_config` says otherwise, also with another backend such as "dask".
@@ -139,8 +140,8 @@ def extract(
     started = time.perf_counter()
     encoder = get_encoder(encoder)
     store = store if isinstance(store, EmbeddingStore) else EmbeddingStore(store)
-    wanted = MODALITIES if modality == "both" else (modality,)
-    check_clips(clips, columns=[_COLUMNS[tower] for tower in wanted], filled=True)
+    wanted = encoder.towers(modality)
+    check_clips(clips, columns=[COLUMNS[tower] for tower in wanted], filled=True)
     report = ExtractionReport(encoder.name, str(store.path))
     report.notes += [note for tower in wanted if (note := describe_difference(store, encoder, tower))]
     if "text" in wanted:

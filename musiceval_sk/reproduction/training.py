@@ -19,7 +19,6 @@ from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, SkippedWarning
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.encoders import Encoder, get_encoder
-from musiceval_sk.features.encoders.base import MODALITIES
 from musiceval_sk.features.extract import warn_of_blank_prompts
 from musiceval_sk.features.sounds import sounds_of
 from musiceval_sk.finetuning.regressor import CLAPFineTuneRegressor
@@ -135,7 +134,7 @@ class FrozenHeads:
             self._encoders.append(made)
             self.about["encoders"][purpose] = {
                 modality: {"fingerprint": made.fingerprint_of(modality), **made.describe(modality)}
-                for modality in MODALITIES
+                for modality in made.modalities
             }
 
     def _embed(self, clips: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:

@@ -14,8 +14,10 @@ import typer
 from typer.testing import CliRunner
 
 from musiceval_sk import load_model, save_model
+from musiceval_sk.cli import options
 from musiceval_sk.cli.app import app
 from musiceval_sk.datasets.synthetic import make_listening_test
+from tests.features.encoders.audio_models import write_model
 
 COMMANDS = ("demo", "extract", "study", "curve", "fit", "predict", "score", "clap-score", "ratings")
 
@@ -123,6 +125,45 @@ def test_study_of_several_splits_and_poolings_keeps_its_fits(folder, tmp_path):
     again = run(*command)
     assert again.stdout == result.stdout
     assert sorted(path.parent.name for path in (tmp_path / "fits").rglob("output.pkl")) == kept
+
+
+def test_a_study_takes_layers_of_a_model_beside_another_encoder(folder, tmp_path):
+    pytest.importorskip("transformers", reason="transformers (the extra 'hf') is not installed")
+    model = write_model(tmp_path / "w2v2")
+    command = [
+        "study",
+        *data(folder)[:3],
+        "--cache",
+        tmp_path / "e.h5",
+        "--device",
+        "cpu",
+        "--model",
+        "ridge",
+    ]
+    command += ["--folds", 2, "--target", "alignment", "--resamples", 0, "--encoder", "spectral"]
+    for layer in (0, 2):
+        command += ["--encoder", f"hf-audio:checkpoint={model},layer={layer}"]
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    assert "ridge (spectral)" in result.stdout
+    for layer in (0, 2):
+        assert f"ridge (hf-audio:checkpoint={model},layer={layer})" in result.stdout
+
+
+def test_options_of_an_encoder_come_before_those_that_several_share():
+    machine = options.Machine(checkpoint="clap.pt", tokenizer="roberta", device="cpu")
+    assert options.split_encoder(
+        "hf-audio:checkpoint=a,b,layer=-1,trust_remote_code=true,window_seconds=2.5"
+    ) == (
+        "hf-audio",
+        {"checkpoint": "a,b", "layer": -1, "trust_remote_code": True, "window_seconds": 2.5},
+    )
+    shared = {"device": "cpu", "checkpoint": "clap.pt", "tokenizer": "roberta"}
+    assert machine.given("hf-clap:layer=encoder") == shared | {"layer": "encoder"}
+    assert machine.given("hf-audio:checkpoint=a,device=cuda") == {"checkpoint": "a", "device": "cuda"}
+    for wrong in ("hf-audio:layer", "hf-audio:=7", "hf-audio:a b=7"):
+        with pytest.raises(ValueError, match="is no option=value, such as layer=7"):
+            options.split_encoder(wrong)
 
 
 def test_study_from_a_file(folder, tmp_path):

@@ -19,18 +19,21 @@ from musiceval_sk.features.audio import cut_windows
 Modality = Literal["audio", "text"]
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
 GROUP = "musiceval_sk.encoders"
+_WITH_TEXT = "'laion-clap', 'hf-clap' and 'muq' with a MuQ-MuLan checkpoint"
 _BUILT_IN = {
     "spectral": "musiceval_sk.features.encoders.spectral:SpectralEncoder",
     "laion-clap": "musiceval_sk.features.encoders.clap.laion_clap:LaionClapEncoder",
     "hf-clap": "musiceval_sk.features.encoders.clap.hf_clap:HfClapEncoder",
+    "hf-audio": "musiceval_sk.features.encoders.hf_audio:HfAudioEncoder",
+    "muq": "musiceval_sk.features.encoders.muq.encoder:MuQEncoder",
 }
 
 
 class Encoder(ABC):
     """Base class of everything that turns windows of sound and prompts into vectors.
 
-    Subclasses set the attributes below and implement `describe`, `encode_audio` and `encode_text`; a constructor comes
-    on top where there are options. Constructing and pickling one must stay cheap: heavy models are built by the first
+    Subclasses set the attributes below and implement `describe`, `encode_audio` and, unless they take sound alone, `encode_text`;
+    a constructor comes on top where there are options. `musiceval_sk.testing.check_encoder` tries whether one keeps the promises. Constructing and pickling one must stay cheap: heavy models are built by the first
     ``encode_*`` call and left out of pickles. Encoding is deterministic, and a batch of one equals a batch of many.
 
     Attributes
@@ -43,6 +46,8 @@ class Encoder(ABC):
         Length of a window in seconds.
     hop_seconds : float
         Distance between the starts of neighbouring windows in seconds.
+    modalities : tuple of {"audio", "text"}
+        What it encodes: ``("audio", "text")`` unless a subclass says ``("audio",)``.
     audio_dim, text_dim : int
         Length of an audio and of a text vector.
     batch_size : int
@@ -89,11 +94,17 @@ class Encoder(ABC):
     sample_rate: int
     window_seconds: float
     hop_seconds: float
+    modalities: tuple[Modality, ...] = MODALITIES
     audio_dim: int
-    text_dim: int
+    text_dim: int = 0
     batch_size: int = 32
     on_accelerator: bool = False
     joint_space: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.modalities == ("audio",) and cls.encode_text is Encoder.encode_text:
+            cls.encode_text = _refuse_text  # type: ignore[method-assign]
 
     def prepare(self) -> None:  # noqa: B027
         """Do what the first ``encode_*`` call would do before it encodes, such as building the model; by default nothing."""
@@ -147,7 +158,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
-        """Embed prompts.
+        """Embed prompts; a `ValueError` where ``modalities = ("audio",)``.
 
         Parameters
         ----------
@@ -202,6 +213,32 @@ class Encoder(ABC):
             )
         return windows
 
+    def towers(self, modality: str) -> tuple[Modality, ...]:
+        """Name the towers that somebody asks for.
+
+        Parameters
+        ----------
+        modality : {"audio", "text", "both"}
+            What is to be encoded; "both" is all that this encoder takes.
+
+        Returns
+        -------
+        tuple of {"audio", "text"}
+            Audio first.
+
+        Raises
+        ------
+        ValueError
+            If there is no such modality, or no such tower.
+        """
+        if modality == "both":
+            return self.modalities
+        if modality not in MODALITIES:
+            raise ValueError(f"unknown modality {modality!r}; choose from audio, text, both")
+        if modality not in self.modalities:
+            raise ValueError(f"the encoder {self.name!r} has no {modality} tower; {_WITH_TEXT} have both")
+        return (modality,)  # type: ignore[return-value]
+
     def dim(self, modality: Modality) -> int:
         """Length of a vector of this modality.
 
@@ -234,8 +271,8 @@ class Encoder(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Digest of both towers' descriptions: the encoder's identity in models and reports."""
-        return digest_of({modality: self.describe(modality) for modality in MODALITIES})
+        """Digest of all towers' descriptions: the encoder's identity in models and reports."""
+        return digest_of({modality: self.describe(modality) for modality in self.modalities})
 
     @property
     def window_length(self) -> int:
@@ -246,6 +283,10 @@ class Encoder(ABC):
     def hop_length(self) -> int:
         """Samples between the starts of neighbouring windows."""
         return round(self.hop_seconds * self.sample_rate)
+
+
+def _refuse_text(encoder: Encoder, prompts: Sequence[str]) -> np.ndarray:
+    raise ValueError(f"the encoder {encoder.name!r} has no text tower; {_WITH_TEXT} have one")
 
 
 def digest_of(description: dict[str, Any]) -> str:

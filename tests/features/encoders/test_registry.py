@@ -7,6 +7,7 @@ import soundfile
 
 from musiceval_sk import ClipEmbedder, EmbeddingStore, Encoder, extract, get_encoder, list_encoders
 from musiceval_sk.features.encoders import base
+from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.encoders.spectral import SpectralEncoder
 from tests.features.toy import ToyEncoder
 
@@ -48,7 +49,7 @@ def test_our_own_encoders_are_known():
 
 def test_a_third_party_registers_an_entry_point(register):
     register(toy="tests.features.toy:ToyEncoder")
-    assert list_encoders() == ["hf-clap", "laion-clap", "spectral", "toy"]
+    assert list_encoders() == ["hf-audio", "hf-clap", "laion-clap", "muq", "spectral", "toy"]
     encoder = get_encoder("toy", version=7)
     assert isinstance(encoder, ToyEncoder)
     assert encoder.version == 7
@@ -89,7 +90,9 @@ def test_an_encoder_is_returned_as_it_is():
 
 
 def test_unknown_names_and_options_are_refused():
-    with pytest.raises(ValueError, match="unknown encoder 'clap'; known are: hf-clap, laion-clap, spectral"):
+    with pytest.raises(
+        ValueError, match="unknown encoder 'clap'; known are: hf-audio, hf-clap, laion-clap, muq, spectral"
+    ):
         get_encoder("clap")
     with pytest.raises(ValueError, match=r"encoder 'spectral' does not take these options \(checkpoint\)"):
         get_encoder("spectral", checkpoint="clap.pt")
@@ -101,6 +104,25 @@ def test_an_encoder_must_say_how_it_encodes():
 
     with pytest.raises(TypeError, match="abstract methods? .*describe.*encode_audio.*encode_text"):
         Unfinished()
+
+
+def test_one_of_sound_alone_needs_two_methods_and_refuses_prompts():
+    class Peak(Encoder):
+        name, sample_rate, window_seconds, hop_seconds = "peak", 8000, 1.0, 1.0
+        modalities, audio_dim = ("audio",), 1
+
+        def describe(self, modality):
+            return {"name": self.name}
+
+        def encode_audio(self, windows):
+            return windows.max(axis=1, keepdims=True)
+
+    assert Peak().towers("both") == ("audio",) == Peak().towers("audio")
+    assert Peak().fingerprint == digest_of({"audio": {"name": "peak"}})
+    with pytest.raises(ValueError, match="'peak' has no text tower; 'laion-clap', 'hf-clap' and 'muq' with"):
+        Peak().encode_text(["calm"])
+    with pytest.raises(ValueError, match="'peak' has no text tower; .* have both"):
+        Peak().towers("text")
 
 
 def test_lengths_dimensions_and_fingerprints_follow_from_the_attributes():

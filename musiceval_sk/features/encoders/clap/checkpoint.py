@@ -1,6 +1,5 @@
 """A CLAP checkpoint on disk: where it is, its weights and settings, read without running anything it holds."""
 
-import json
 import os
 import re
 import zipfile
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.encoders.local import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -283,7 +283,7 @@ def _ignored_numpy_scalars() -> list[Any]:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read the settings of a CLAP without fusion from a folder's ``config.json``, with both towers in them."""
-    config = _read_json(path)
+    config = read_json(path)
     if config.get("model_type") != "clap":
         raise CheckpointError(f"{path}: of a model of type {config.get('model_type')!r}, expected 'clap'")
     config |= {tower: config.get(tower) or {} for tower in TOWERS}
@@ -294,7 +294,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def read_front_end(files: tuple[Path, ...]) -> dict[str, Any]:
     """Read how spectrograms are made of windows of 10 s at 48,000 Hz, from a folder's files."""
-    settings = _read_json(files[2]) if len(files) > 2 else {}
+    settings = read_json(files[2]) if len(files) > 2 else {}
     # transformers 5 keeps a processor's settings in one file, in which those of sound are a part.
     settings = _SOUND | _FRONT_END | settings.get("feature_extractor", settings)
     n_mels = read_config(files[1])["audio_config"].get("num_mel_bins", 64)
@@ -302,10 +302,3 @@ def read_front_end(files: tuple[Path, ...]) -> dict[str, Any]:
         if settings[name] != expected:
             raise CheckpointError(f"{files[-1]}: {name}={settings[name]}, but CLAP here takes {expected}")
     return {name: settings[name] for name in _FRONT_END}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: not JSON of settings ({error}); is the download whole?") from error

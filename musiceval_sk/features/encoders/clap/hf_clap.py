@@ -1,8 +1,6 @@
 """CLAP as Hugging Face's transformers computes it, from a local checkpoint and without the network."""
 
 import hashlib
-import threading
-import time
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,10 +11,10 @@ import numpy as np
 from musiceval_sk._device import resolve_device
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
-from musiceval_sk.exceptions import CheckpointError
-from musiceval_sk.features.encoders.base import Encoder, Modality
+from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.encoders.clap import checkpoint as disk
 from musiceval_sk.features.encoders.clap import tokenizer as roberta
+from musiceval_sk.features.encoders.local import LocalEncoder
 from musiceval_sk.features.sounds import content_key
 
 if TYPE_CHECKING:
@@ -32,13 +30,9 @@ CHOICES = {
 }
 # What MusicEval's released baseline takes for 10 s at 48 kHz: 30 s at the data set's own rate.
 _READ_AS_48K_SECONDS = 30.0
-_BATCH_ON_CPU, _BATCH_ON_GPU = 16, 64
-# How often to ask again, a second apart, for memory that another thread or process may give back.
-_PATIENCE = 16
-_BUILDING = threading.RLock()
 
 
-class HfClapEncoder(Encoder):
+class HfClapEncoder(LocalEncoder):
     """CLAP (HTS-AT and RoBERTa, without fusion) on transformers' ``ClapModel``, which runs on numpy 2.
 
     From LAION's ``.pt`` file it computes what the encoder ``"laion-clap"`` computes, to 1e-5, without the package
@@ -98,7 +92,6 @@ class HfClapEncoder(Encoder):
     version = 1
     sample_rate = 48_000
     window_seconds = hop_seconds = 10.0
-    extra = "hf"
     reads_folders = True
     shown: tuple[str, ...] = ("device",)
 
@@ -116,19 +109,13 @@ class HfClapEncoder(Encoder):
         for name, value in {"layer": layer, "sound": sound, "dtype": dtype}.items():
             if value not in CHOICES[name]:
                 raise ValueError(f"unknown {name} {value!r}; known are: {listed(CHOICES[name])}")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
-        self.checkpoint, self.tokenizer, self.device = checkpoint, tokenizer, device
-        self.layer, self.sound, self.dtype = layer, sound, dtype
+        super().__init__(checkpoint, device, batch_size)
+        self.tokenizer, self.layer, self.sound, self.dtype = tokenizer, layer, sound, dtype
         # Whether samples at 16 kHz are taken for samples at 48 kHz.
         self._misread = sound != "resampled"
         if self._misread:
             self.sample_rate, self.window_seconds = 16_000, _READ_AS_48K_SECONDS
             self.hop_seconds = self.window_seconds
-        self._batch_size = batch_size
-        self._states: list[tuple[int, int]] = []
-        self._digests: list[str] = []
-        self._network: ClapNetwork | None = None
         self._tokenizer: Any = None
 
     def __repr__(self) -> str:
@@ -138,7 +125,7 @@ class HfClapEncoder(Encoder):
         return f"{type(self).__name__}({where!r}{options})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_network": None, "_tokenizer": None}
+        return {**super().__getstate__(), "_tokenizer": None}
 
     @property
     def audio_dim(self) -> int:  # type: ignore[override]
@@ -163,45 +150,9 @@ class HfClapEncoder(Encoder):
         return audio, text
 
     @property
-    def batch_size(self) -> int:  # type: ignore[override]
-        """Windows or prompts that go through the network at once: as given, or as a GPU's memory turned out to hold."""
-        return self._batch_size or (_BATCH_ON_GPU if self.on_accelerator else _BATCH_ON_CPU)
-
-    @property
-    def on_accelerator(self) -> bool:  # type: ignore[override]
-        """Whether the network computes on a CUDA device."""
-        return resolve_device(self.device).type == "cuda"
-
-    @property
     def joint_space(self) -> bool:  # type: ignore[override]
         """Whether sound and text share a space: the projection's."""
         return self.layer == "projection"
-
-    def prepare(self) -> None:
-        """Build the network."""
-        self.build()
-
-    def build(self) -> "ClapNetwork":
-        """Build the network, once, on the device; encoding does so by itself.
-
-        Returns
-        -------
-        ClapNetwork
-            In evaluation mode; its ``model`` is transformers' ``ClapModel``.
-
-        Raises
-        ------
-        ValueError
-            If the device is not there.
-        CheckpointError
-            If the checkpoint is not found or does not fit.
-        ImportError
-            If the encoder's extra is not installed.
-        """
-        with _BUILDING:
-            if self._network is None:
-                self._network = self._load()
-            return self._network
 
     def trainable(self) -> "ClapNetwork":
         """Build a network to train on the device, from the files and apart from the one that encodes.
@@ -220,8 +171,7 @@ class HfClapEncoder(Encoder):
         ImportError
             If the encoder's extra is not installed.
         """
-        with _BUILDING:
-            network = self._load()
+        network = self._built_anew()
         for parameter in network.parameters():
             # What a checkpoint was mapped from is a file, which may go away while training lasts.
             parameter.data = parameter.data.clone()
@@ -365,49 +315,13 @@ class HfClapEncoder(Encoder):
     def _finish(self, model: Any, laions: dict[str, "Tensor"], path: Path) -> None:
         """Change the model, made of a file in LAION's layout with these weights, where the encoder differs."""
 
-    def _files(self) -> tuple[Path, ...]:
-        """Files that hold the model, the weights first, once their SHA-256 are known to be those of the last time."""
-        files = disk.find_checkpoint(self.checkpoint, self.name, self.reads_folders)
-        states = [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
-        if states != self._states:
-            digests = [content_key(file).hex() for file in files]
-            if self._digests and digests != self._digests:
-                raise CheckpointError(
-                    f"{files[0]}: is not the checkpoint that this encoder described before; make a new encoder for it"
-                )
-            self._states, self._digests = states, digests
-        return files
+    def _find_files(self) -> tuple[Path, ...]:
+        return disk.find_checkpoint(self.checkpoint, self.name, self.reads_folders)
 
-    def _encode(self, modality: Modality, items: Any) -> np.ndarray:
-        if not len(items):
-            return np.empty((0, self.dim(modality)), dtype=np.float32)
-        import torch
-
-        network = self.build()
-        vectors: list[np.ndarray] = []
-        begin = refused = 0
-        while begin < len(items):
-            batch = items[begin : begin + self.batch_size]
-            try:
-                with torch.inference_mode(), network.precision():
-                    if modality == "audio":
-                        embedded = network.embed_audio(batch, self.dtype)
-                    else:
-                        embedded = network.embed_text(*network.tokenize(batch), self.dtype)
-                    vectors.append(embedded.cpu().numpy())
-                begin, refused = begin + len(batch), 0
-            except torch.cuda.OutOfMemoryError as error:
-                refused += 1
-                if refused == _PATIENCE:
-                    raise MemoryError(
-                        "the GPU's memory does not hold a single window or prompt beside what else is in it "
-                        f"({error}); free some, or pass device='cpu'"
-                    ) from error
-                torch.cuda.empty_cache()
-                # For good: what else fills the GPU's memory is not ours to judge.
-                self._batch_size = max(1, self.batch_size // 2)
-                time.sleep(1)
-        return np.concatenate(vectors)
+    def _embed(self, network: "ClapNetwork", modality: Modality, batch: Any) -> "Tensor":
+        if modality == "audio":
+            return network.embed_audio(batch, self.dtype)
+        return network.embed_text(*network.tokenize(batch), self.dtype)
 
     def _tokenize(self, prompts: Sequence[str], vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
         if self._tokenizer is None:

@@ -5,7 +5,6 @@ import functools
 import importlib
 import importlib.util
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.encoders.clap.checkpoint import fill
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
+from musiceval_sk.features.encoders.local import standing_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,14 +143,5 @@ def audio_tower_alone(folder: Path) -> Iterator[None]:
     for name, members in _STAND_INS.items():
         stand_ins[name] = SimpleNamespace(**dict.fromkeys(members, nn.Identity))
 
-    def take_out() -> dict[str, ModuleType]:
-        names = [name for name in sys.modules if name.split(".")[0] == "clap_module" or name in stand_ins]
-        return {name: sys.modules.pop(name) for name in names}
-
-    before = take_out()
-    sys.modules.update(stand_ins)
-    try:
+    with standing_in(stand_ins, "clap_module"):
         yield
-    finally:
-        take_out()
-        sys.modules.update(before)

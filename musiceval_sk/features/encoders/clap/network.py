@@ -2,8 +2,7 @@
 
 import contextlib
 import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from musiceval_sk.features.encoders.local import precision
 
 # transformers' names, and within the audio tower LAION's, of the same weights. What else a network holds (the classifier of HTS-AT,
 # temperatures of the contrastive loss) has no part in the vectors.
@@ -26,7 +27,6 @@ _ATTENTION = re.compile(r"\.attn\.qkv|\.self\.(query|key|value)")
 # Of torch.nn.init, and the steps of which they are made: on the meta device they are slow, and one imports 800 modules.
 _DRAWS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "erfinv_", "clamp_"}
 _FULL_SCALE = 32_767
-_precision, _users_of_precision, _precision_lock = contextlib.ExitStack(), 0, threading.Lock()
 
 
 class ClapNetwork(nn.Module):
@@ -52,6 +52,8 @@ class ClapNetwork(nn.Module):
         super().__init__()
         self.model, self.log_mel, self.layer, self._tokenize = model, log_mel, layer, tokenize
         self.eval()
+
+    precision = staticmethod(precision)
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Turn prompts into token ids and mask, [shape=(n, 77)] each."""
@@ -92,27 +94,6 @@ class ClapNetwork(nn.Module):
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.model.parameters()).device
-
-    @staticmethod
-    @contextlib.contextmanager
-    def precision() -> Iterator[None]:
-        """Context to compute in, forwards and backwards: cuDNN convolves in float32, where it would round to 10 bits.
-
-        The setting is the process's: the first thread that comes makes it, the last that goes takes it back.
-        """
-        global _users_of_precision
-        with _precision_lock:
-            if not _users_of_precision:
-                flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-                _precision.enter_context(flags)
-            _users_of_precision += 1
-        try:
-            yield
-        finally:
-            with _precision_lock:
-                _users_of_precision -= 1
-                if not _users_of_precision:
-                    _precision.close()
 
     def stage(self, name: str) -> tuple[str, tuple[float, float]] | None:
         """Say where a weight stands: its tower, and a place that grows from input to output.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from musiceval_sk.features.encoders.clap import hf_clap, network
+from musiceval_sk.features.encoders import local
+from musiceval_sk.features.encoders.clap import network
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
 from musiceval_sk.features.encoders.clap.network import ClapNetwork
 from tests.clap_files import write_transformers_folder
@@ -22,7 +23,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Ask again at once for memory that has run out."""
-    monkeypatch.setattr(hf_clap.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(local.time, "sleep", lambda seconds: None)
 
 
 @pytest.fixture

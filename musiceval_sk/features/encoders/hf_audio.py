@@ -1,0 +1,341 @@
+"""Any audio model of Hugging Face's transformers, from a local folder and without the network."""
+
+import hashlib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musiceval_sk._device import resolve_device
+from musiceval_sk._optional import import_optional
+from musiceval_sk._text import listed
+from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.encoders.base import Modality
+from musiceval_sk.features.encoders.local import (
+    LocalEncoder,
+    check_layer,
+    check_window,
+    mean_over_positions,
+    quiet_transformers,
+    read_json,
+    undisturbed_random_numbers,
+    width_of_layer,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
+# Either may hold the extractor's settings; transformers 5 writes the second for models that take text, too.
+_EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
+_SECONDS = 10.0
+_AST_FRAME_SECONDS = 0.01
+# In no vector: for training alone, made anew, or of a summary that is not taken.
+_UNUSED = ("masked_spec_embed", "position_ids", "num_batches_tracked", "pooler.")
+_WITHOUT_SAFETENSORS = (
+    "only pickled weights (.bin), which can run code when they are read, and those are never opened. Write them anew where "
+    "you trust them: AutoModel.from_pretrained(folder).save_pretrained(folder)"
+)
+
+
+class HfAudioEncoder(LocalEncoder):
+    """Mean over time of one layer, or of all, of an audio model of ``transformers``.
+
+    It reads what ``AutoModel`` and ``AutoFeatureExtractor`` read, among others MERT, wav2vec 2.0, HuBERT, WavLM, AST, the encoder of
+    Whisper and the audio tower of CLAP, and computes what they compute, to 1e-5. It has no text tower.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        Local folder with ``config.json``, ``preprocessor_config.json`` and ``model.safetensors`` (or its parts and their
+        index), as ``save_pretrained`` writes them.
+    layer : int or "mean", default=-1
+        Which of the model's ``hidden_states``: 0 is what the first block is given, n what the n-th block gives; the last, also -1, is
+        ``last_hidden_state``, behind the final norm where there is one. "mean" is the mean of all.
+    window_seconds : float, default=None
+        Length of a window. By default what the extractor fills every sound up to (30 s for Whisper, 10.24 s for AST, 10 s for
+        CLAP), which is the only length for these, else 10 s. A shorter clip is repeated, see `cut_windows`.
+    trust_remote_code : bool, default=False
+        Whether to run the Python files in the folder, as MERT needs it. They are part of the fingerprint.
+    device : str, default="auto"
+        ``"auto"`` (CUDA where there is one, else the CPU) or torch's name of a device.
+    batch_size : int, default=None
+        Windows that go through the network at once; by default 8 on a CPU, 32 on a GPU, halved when a GPU's memory runs out.
+
+    Raises
+    ------
+    ValueError
+        If ``layer``, ``window_seconds`` or ``batch_size`` cannot be.
+
+    Notes
+    -----
+    Nothing is read until a description or a vector is asked for, and nothing is ever downloaded. Weights of any precision are
+    computed with in float32. The mean is over all positions that the model gives: time, for AST and CLAP also frequency, and AST's two summary
+    tokens. The sample rate is the extractor's.
+
+    Examples
+    --------
+    >>> HfAudioEncoder("models/MERT-v1-95M", layer=7, trust_remote_code=True)
+    HfAudioEncoder('models/MERT-v1-95M', layer=7, device='auto')
+    """
+
+    name = "hf-audio"
+    version = 1
+    modalities = ("audio",)
+    batch_sizes = (8, 32)
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        layer: int | str = -1,
+        window_seconds: float | None = None,
+        trust_remote_code: bool = False,
+        device: str = "auto",
+        batch_size: int | None = None,
+    ):
+        super().__init__(checkpoint, device, batch_size)
+        check_layer(layer)
+        check_window(window_seconds)
+        self.layer, self.trust_remote_code = layer, trust_remote_code
+        self._window_seconds = window_seconds
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({str(self.checkpoint)!r}, layer={self.layer!r}, device={self.device!r})"
+        )
+
+    @property
+    def sample_rate(self) -> int:  # type: ignore[override]
+        """Rate in Hz that the extractor names."""
+        return int(self._settings[1]["sampling_rate"])
+
+    @property
+    def window_seconds(self) -> float:  # type: ignore[override]
+        """Length of a window, which is also the distance between the starts of two."""
+        return float(self._settings[2])
+
+    hop_seconds = window_seconds  # type: ignore[assignment]
+
+    @property
+    def audio_dim(self) -> int:  # type: ignore[override]
+        """Length of an audio vector."""
+        return width_of_layer(self.layer, _widths(self._settings[0]), self.checkpoint)
+
+    def describe(self, modality: Modality) -> dict[str, Any]:
+        """Everything that could change a vector, as plain JSON values.
+
+        Parameters
+        ----------
+        modality : {"audio"}
+            The tower to describe.
+
+        Returns
+        -------
+        dict
+            Name, version, layer, windows, and SHA-256 of weights, settings, the extractor's settings and, where it is run, code.
+
+        Raises
+        ------
+        ValueError
+            If ``modality`` is "text", or the model has no such layer.
+        CheckpointError
+            If the folder lacks something, or has changed since last asked.
+        """
+        self.towers(modality)
+        files = self._files()
+        digests = dict(zip((file.name for file in files), self._digests, strict=True))
+        weights = [digest for name, digest in digests.items() if name.endswith(".safetensors")]
+        described = {"name": self.name, "version": self.version, "layer": self.layer, "dim": self.audio_dim}
+        described["checkpoint_sha256"] = weights[0] if len(weights) == 1 else _digest(weights)
+        described["config_sha256"] = digests["config.json"]
+        described["extractor_sha256"] = _digest([digests[name] for name in _EXTRACTORS if name in digests])
+        if self.trust_remote_code:
+            described["code_sha256"] = _digest([digests[name] for name in digests if name.endswith(".py")])
+        return described | {
+            name: getattr(self, name) for name in ("sample_rate", "window_seconds", "hop_seconds")
+        }
+
+    def encode_audio(self, windows: np.ndarray) -> np.ndarray:
+        """Embed windows of sound.
+
+        Parameters
+        ----------
+        windows : np.ndarray [shape=(n, window_seconds * sample_rate)], float32 in [-1, 1]
+            Mono windows at `sample_rate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, audio_dim)], float32
+            One vector a window.
+
+        Raises
+        ------
+        ValueError
+            If the windows are of another shape, the device is not there, or the model has no such layer.
+        CheckpointError
+            If the folder lacks something or does not fit.
+        ImportError
+            If transformers is not installed.
+        """
+        return self._encode("audio", self.check_windows(windows))
+
+    @cached_property
+    def _settings(self) -> tuple[dict[str, Any], dict[str, Any], float]:
+        """Of the model, of the extractor, and the length of a window."""
+        files = {file.name: file for file in self._files()}
+        config = read_json(files["config.json"])
+        found = [read_json(files[name]) for name in _EXTRACTORS if name in files]
+        # A processor's file holds the extractor's settings as a part.
+        extractor = next(
+            (one for each in found if "sampling_rate" in (one := each.get("feature_extractor", each))), {}
+        )
+        if not isinstance(extractor.get("sampling_rate"), int):
+            raise CheckpointError(
+                f"{self.checkpoint}: its {listed(name for name in _EXTRACTORS if name in files)} has no sampling_rate: no "
+                f"settings of sound. Is {config.get('model_type')!r} an audio model?"
+            )
+        fixed = _filled_seconds(extractor)
+        if fixed and self._window_seconds not in (None, fixed):
+            raise ValueError(
+                f"window_seconds={self._window_seconds:g}: {extractor.get('feature_extractor_type')} makes every window "
+                f"{fixed:g} s long; leave window_seconds out"
+            )
+        return config, extractor, fixed or self._window_seconds or _SECONDS
+
+    def _find_files(self) -> tuple[Path, ...]:
+        folder = Path(os.fspath(self.checkpoint or "")).expanduser()
+        if not self.checkpoint or not folder.is_dir():
+            raise CheckpointError(
+                f"the encoder {self.name!r} needs a folder in transformers' layout, got {str(self.checkpoint)!r}; download one "
+                "(hf download m-a-p/MERT-v1-95M --local-dir MERT-v1-95M) and name it with checkpoint="
+            )
+        index, weights = folder / _INDEX, [folder / _WEIGHTS]
+        if index.is_file():
+            weights = [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+        extractors = [folder / name for name in _EXTRACTORS if (folder / name).is_file()]
+        needed = [*weights, folder / "config.json", *(extractors or [folder / _EXTRACTORS[0]])]
+        missing = [file.name for file in needed if not file.is_file()]
+        if missing:
+            pickled = _WEIGHTS in missing and any(folder.glob("*.bin"))
+            raise CheckpointError(
+                f"{folder}: holds {_WITHOUT_SAFETENSORS}"
+                if pickled
+                else f"{folder}: lacks {listed(missing)}; expected config.json, preprocessor_config.json and {_WEIGHTS}, as "
+                "save_pretrained of a model and of its feature extractor write them"
+            )
+        code = sorted(folder.glob("*.py")) if self.trust_remote_code else []
+        return (*needed, *([index] if index.is_file() else []), *code)
+
+    def _load(self) -> Any:
+        device, files, width = resolve_device(self.device), self._files(), self.audio_dim
+        transformers = import_optional("transformers", extra=self.extra, purpose=f"the encoder {self.name!r}")
+        folder = files[0].parent
+        options = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
+        try:
+            with undisturbed_random_numbers(), quiet_transformers():
+                extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, **options)
+                model, found = transformers.AutoModel.from_pretrained(
+                    folder, use_safetensors=True, output_loading_info=True, **options
+                )
+        # Of whatever kind a folder's files, or the code in it, make them.
+        except Exception as error:
+            advice = (
+                ""
+                if self.trust_remote_code
+                else "; if it brings code of its own that you trust, pass trust_remote_code=True"
+            )
+            raise CheckpointError(
+                f"{folder}: cannot be loaded by transformers ({_first_line(error)}){advice}"
+            ) from error
+        prefix, model = _audio_part(model, folder)
+        missing = [key for key in found["missing_keys"] if key.startswith(prefix)]
+        missing = sorted(key for key in missing if not any(name in key for name in _UNUSED))
+        reshaped = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"])
+        if missing or reshaped:
+            raise CheckpointError(
+                f"{folder}: its weights do not fit its config.json; {len(missing)} missing: {listed(missing)}; "
+                f"{len(reshaped)} of another shape: {listed(reshaped)}"
+            )
+        return _Network(model.float().eval().to(device), extractor, self.layer, width, self.sample_rate)
+
+    def _embed(self, network: "_Network", modality: Modality, batch: np.ndarray) -> "Tensor":
+        with undisturbed_random_numbers():
+            return network(batch)
+
+
+class _Network:
+    """A model with its extractor: from windows to the mean over positions of a layer."""
+
+    def __init__(self, model: Any, extractor: Any, layer: int | str, width: int, rate: int):
+        self._model, self._extractor, self._layer, self._width, self._rate = (
+            model,
+            extractor,
+            layer,
+            width,
+            rate,
+        )
+
+    def __call__(self, windows: np.ndarray) -> "Tensor":
+        inputs = self._extractor(list(windows), sampling_rate=self._rate, return_tensors="pt")
+        sent = {name: value.to(self._model.device) for name, value in inputs.items()}
+        given = self._model(**sent, output_hidden_states=True, return_dict=True)
+        if getattr(given, "hidden_states", None) is None or getattr(given, "last_hidden_state", None) is None:
+            raise CheckpointError(
+                f"{type(self._model).__name__} gives no hidden_states: it cannot be used here"
+            )
+        states = [*given.hidden_states[:-1], given.last_hidden_state]
+        vectors = mean_over_positions(states, self._layer)
+        if vectors.shape[1] != self._width:
+            raise CheckpointError(
+                f"{type(self._model).__name__} gives {vectors.shape[1]} numbers a window, its config.json says {self._width}"
+            )
+        return vectors
+
+
+def _audio_part(model: Any, folder: Path) -> tuple[str, Any]:
+    """Pick what hears out of a model: its audio tower, its encoder, or all of it; also the prefix of its weights."""
+    if hasattr(model, "audio_model"):
+        return "audio_model.", model.audio_model
+    if getattr(model.config, "is_encoder_decoder", False):
+        return "encoder.", model.get_encoder()
+    if model.main_input_name not in ("input_values", "input_features"):
+        raise CheckpointError(
+            f"{folder}: {type(model).__name__} takes {model.main_input_name}, no sound; expected an audio model"
+        )
+    return "", model
+
+
+def _widths(config: dict[str, Any]) -> list[int]:
+    """Say how wide each of the hidden states is, the last one as often as it is counted."""
+    part = config.get("audio_config") or config
+    if (
+        "patch_embeds_hidden_size" in part and "depths" in part
+    ):  # HTS-AT's stages, each twice as wide as the one before
+        stages = [part["patch_embeds_hidden_size"] * 2**stage for stage in range(len(part["depths"]))]
+        return [*stages, part.get("hidden_size", stages[-1])]
+    width = part.get("hidden_size") or part.get("d_model")
+    blocks = part.get("encoder_layers") or part.get("num_hidden_layers")
+    if not width or not blocks:
+        raise CheckpointError(
+            f"config.json of {config.get('model_type')!r} says neither hidden_size nor d_model, or no number of layers"
+        )
+    return [int(width)] * (int(blocks) + 1)
+
+
+def _filled_seconds(extractor: dict[str, Any]) -> float | None:
+    """Length that an extractor fills every sound up to, or cuts it down to; None if it takes any."""
+    if extractor.get("feature_extractor_type") == "ASTFeatureExtractor":
+        return float(extractor.get("max_length", 1024) * _AST_FRAME_SECONDS)
+    seconds = extractor.get("chunk_length") or extractor.get("max_length_s")
+    return float(seconds) if seconds else None
+
+
+def _digest(digests: list[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().split("\n") or [""])[0] or type(error).__name__

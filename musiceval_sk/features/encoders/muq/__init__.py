@@ -1,0 +1,1 @@
+"""MuQ and MuQ-MuLan, of their authors' package and checkpoints."""

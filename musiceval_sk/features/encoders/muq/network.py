@@ -1,0 +1,293 @@
+"""MuQ's and MuQ-MuLan's networks as their authors' package builds them, from settings and not from a hub."""
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.encoders.clap.checkpoint import fill
+from musiceval_sk.features.encoders.local import mean_over_positions, standing_in, undisturbed_random_numbers
+
+# Of MuQ, for training alone, or made and never called.
+_UNUSED = ("linear.", "rvq.", "quantizer_", "cls_token", "recon_proj.", "conformer.pos_conv_embed.")
+_AS_IN_PACKAGE = {
+    "use_rvq_target": False,
+    "use_vq_target": False,
+    "use_encodec_target": False,
+    "recon_loss_ratio": None,
+}
+_LOWEST_POWER = 1e-10
+
+
+class MelSpectrogram(nn.Module):
+    """Power in mel bands, as torchaudio's class of this name computes it at its defaults.
+
+    Parameters
+    ----------
+    sample_rate, n_fft, hop_length, n_mels : int
+        As torchaudio names them.
+    """
+
+    def __init__(self, sample_rate: int, n_fft: int, hop_length: int, n_mels: int):
+        super().__init__()
+        from transformers.audio_utils import mel_filter_bank
+
+        bands = mel_filter_bank(
+            n_fft // 2 + 1, n_mels, 0.0, sample_rate / 2, sample_rate, norm=None, mel_scale="htk"
+        )
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.register_buffer("bands", torch.from_numpy(bands).float(), persistent=False)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Turn samples, (n, length), into power, (n, n_mels, frames)."""
+        window: Any = self.window
+        spectrum = torch.stft(samples, self.n_fft, self.hop_length, window=window, return_complex=True)
+        return (spectrum.abs() ** 2).transpose(-1, -2).matmul(self.bands).transpose(-1, -2)  # type: ignore[arg-type]
+
+
+class AmplitudeToDB(nn.Module):
+    """Decibels of power, as torchaudio's class of this name computes them at its defaults."""
+
+    def forward(self, power: Tensor) -> Tensor:
+        """Take the logarithm."""
+        return 10 * torch.log10(power.clamp(min=_LOWEST_POWER))
+
+
+@functools.cache
+def import_muq() -> SimpleNamespace:
+    """Import the authors' package without torchaudio and x_clip, of which a spectrogram and the size of a vocabulary are all it uses."""
+    if importlib.util.find_spec("muq") is None:
+        raise ImportError(
+            "the encoder 'muq' needs the package 'muq', which is not installed. Install it with: "
+            'pip install "musiceval_sk[muq]", or, where that finds no torchaudio for your torch, '
+            "pip install einops easydict transformers && pip install --no-deps muq"
+        )
+    layers = ("Spectrogram", "TimeStretch", "FrequencyMasking", "TimeMasking")
+    transforms = SimpleNamespace(
+        MelSpectrogram=MelSpectrogram, AmplitudeToDB=AmplitudeToDB, **dict.fromkeys(layers, nn.Identity)
+    )
+    stand_ins = {
+        "torchaudio": SimpleNamespace(transforms=transforms),
+        "torchaudio.transforms": transforms,
+        "x_clip": SimpleNamespace(),
+        "x_clip.tokenizer": SimpleNamespace(tokenizer=SimpleNamespace(vocab_size=0)),
+    }
+    with standing_in(stand_ins, "muq"):
+        parts = {
+            name: importlib.import_module(f"muq.{name}")
+            for name in (
+                "muq.muq",
+                "muq_mulan.models.audio",
+                "muq_mulan.models.text",
+                "muq_mulan.models.mulan",
+            )
+        }
+    return SimpleNamespace(**{name.split(".")[-1]: part for name, part in parts.items()})
+
+
+class MuQNetwork(nn.Module):
+    """MuQ from windows to the mean over time of a layer, or MuQ-MuLan from windows and prompts to its joint space.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The package's ``MuQ`` or ``MuLanModel``.
+    layer : int, "mean" or None
+        Of MuQ; None for MuQ-MuLan.
+    """
+
+    def __init__(self, model: Any, layer: int | str | None):
+        super().__init__()
+        self.model, self.layer = model, layer
+        self.eval()
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a text tower."""
+        return isinstance(getattr(self.model, "text", None), nn.Module)
+
+    def embed_audio(self, windows: np.ndarray) -> Tensor:
+        """Embed windows, [shape=(n, length)], on the network's device."""
+        device = next(self.model.parameters()).device
+        samples = torch.from_numpy(np.ascontiguousarray(windows)).to(device)
+        if self.layer is None:
+            return self.model.get_audio_latents(samples)
+        return mean_over_positions(self.model(samples).hidden_states, self.layer)
+
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """Embed prompts one by one: beside longer ones the package averages over padding."""
+        return torch.cat([self.model.get_text_latents(raw_texts=[prompt]) for prompt in prompts])
+
+
+def build_muq(settings: Mapping[str, Any]) -> Any:
+    """Build the package's ``MuQ``, weights undetermined, without what only training needs.
+
+    Parameters
+    ----------
+    settings : mapping
+        Its ``config.json``.
+
+    Returns
+    -------
+    torch.nn.Module
+        With ``hidden_states`` also where transformers' conformer no longer gives any.
+
+    Raises
+    ------
+    CheckpointError
+        If the settings are not MuQ's.
+    """
+    from transformers import Wav2Vec2ConformerConfig
+
+    code = import_muq().muq
+    # What this release of transformers asks for and the one that wrote the settings did not, at its default.
+    usual = {
+        name: value
+        for name, value in Wav2Vec2ConformerConfig().to_dict().items()
+        if not isinstance(value, dict)
+    }
+    conformer = {**usual, **settings.get("w2v2_config", {}), "_attn_implementation": "eager"}
+    conformer = {name: value for name, value in conformer.items() if not isinstance(value, dict)}
+    try:
+        with undisturbed_random_numbers():
+            model = code.MuQ(code.MuQConfig(**{**settings, **_AS_IN_PACKAGE, "w2v2_config": conformer}))
+    except TypeError as error:
+        raise CheckpointError(f"config.json: not of MuQ ({error})") from error
+    model.model.linear = nn.Identity()
+    model.model.conformer = _Conformer(model.model.conformer)
+    for name in [name for name, _ in model.model.named_children() if name.startswith("quantizer_")]:
+        delattr(model.model, name)
+    del model.model.cls_token
+    return model
+
+
+def build_mulan(settings: Mapping[str, Any], muq: Mapping[str, Any], text: Path | None) -> Any:
+    """Build the package's ``MuLanModel``, weights undetermined.
+
+    Parameters
+    ----------
+    settings, muq : mapping
+        ``config.json`` of MuQ-MuLan and of the MuQ in it.
+    text : Path or None
+        Folder of XLM-RoBERTa with settings and tokenizer; without it there is no text tower.
+
+    Returns
+    -------
+    torch.nn.Module
+        With `get_audio_latents` and, with ``text``, `get_text_latents`.
+    """
+    code = import_muq()
+
+    class Audio(code.audio.AudioSpectrogramTransformerPretrained):
+        def _init_pretrained_model(self, model_name: str) -> None:
+            self.model = build_muq(muq)
+
+    class Text(code.text.TextTransformerPretrained):
+        def _init_pretrained_model(self) -> Any:
+            from transformers import XLMRobertaConfig, XLMRobertaModel
+
+            config = XLMRobertaConfig.from_pretrained(text, local_files_only=True)
+            config._attn_implementation = "eager"
+            return XLMRobertaModel(config)
+
+    audio_model, text_model = settings["audio_model"], settings["text_model"]
+    with undisturbed_random_numbers():
+        audio = Audio(
+            model_name=audio_model["name"],
+            model_dim=audio_model["model_dim"],
+            use_layer_idx=audio_model["use_layer_idx"],
+            frozen_pretrained=False,
+            **settings["audio_transformer"],
+        )
+        tower: Any = SimpleNamespace(dim=settings["text_transformer"]["dim"])
+        if text is not None:
+            tower = Text(
+                model_name=text_model["name"],
+                model_dim=text_model["model_dim"],
+                frozen_pretrained=False,
+                **settings["text_transformer"],
+            )
+            tower._tokenizer = _tokenizer(text, tower.model.config.max_position_embeddings)
+        return code.mulan.MuLanModel(audio_transformer=audio, text_transformer=tower, **settings["mulan"])
+
+
+def fill_with(model: Any, weights: Mapping[str, Tensor], path: Path, prefix: str, network: str) -> None:
+    """Give a network the weights that it has a use for.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of `build_muq` or `build_mulan`.
+    weights : mapping of str to torch.Tensor
+        A checkpoint's.
+    path : Path
+        Where the weights are from.
+    prefix : str
+        Of MuQ's weights among them.
+    network : str
+        What to call the network.
+
+    Raises
+    ------
+    CheckpointError
+        If weights are missing, unexpected or of another shape.
+    """
+    weights = {
+        name: weight
+        for name, weight in weights.items()
+        if not name.startswith(tuple(prefix + one for one in _UNUSED))
+    }
+    renamed = {
+        name.replace(f"{prefix}conformer.", f"{prefix}conformer.inner."): weight
+        for name, weight in weights.items()
+    }
+    if not isinstance(getattr(model, "text", None), nn.Module):
+        renamed = {name: weight for name, weight in renamed.items() if not name.startswith("text.")}
+    # Computed, and kept or not by which release of transformers wrote the file.
+    computed = {name: weight for name, weight in model.state_dict().items() if name.endswith("inv_freq")}
+    fill(
+        model,
+        {name: weight for name, weight in renamed.items() if not name.endswith("inv_freq")} | computed,
+        path,
+        network,
+    )
+
+
+class _Conformer(nn.Module):
+    """Transformers' conformer with its hidden states: what each block is given, and what comes out in the end."""
+
+    def __init__(self, inner: Any):
+        super().__init__()
+        self.inner = inner
+        inner.pos_conv_embed = nn.Identity()  # never called
+
+    def forward(self, states: Tensor, output_hidden_states: bool = True) -> dict[str, Any]:
+        given: list[Tensor] = []
+        hooks = [
+            layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+            for layer in self.inner.layers
+        ]
+        try:
+            last = self.inner(states)["last_hidden_state"]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {"last_hidden_state": last, "hidden_states": (*given, last)}
+
+
+def _tokenizer(folder: Path, positions: int) -> Any:
+    """Make XLM-RoBERTa's tokenizer, which cuts what goes beyond the positions that the model knows."""
+    from transformers import AutoTokenizer
+
+    made = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return partial(made, truncation=True, max_length=positions - 2)
