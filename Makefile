@@ -59,8 +59,8 @@ format: $(FULL)/.installed  ## let ruff put the code in order
 clean:  ## delete environments, caches and the demo's output
 	rm -rf $(FULL) $(CORE) $(NEWEST) $(LOWEST) $(OUT) .mypy_cache .pytest_cache .ruff_cache
 
-# The numbers in constraints/ are the versions that the tests ran with. laion-clap holds the full one to numpy < 2. What muq asks
-# for besides these (torchaudio, x_clip with torchvision) is gigabytes, and this library runs it without.
+# The numbers in constraints/ are the versions that the tests ran with. laion-clap holds the full one to numpy < 2. muq comes
+# without what it asks for besides (torchaudio and torchvision do not load beside a torch for CPUs alone): the encoder does not use it.
 $(FULL)/.installed: pyproject.toml constraints/full.txt
 	$(call install,$(FULL),clap$(comma)finetune$(comma)parquet$(comma)report$(comma)dask$(comma)dev,full,einops easydict muq)
 
