@@ -104,7 +104,7 @@ class Encoder(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.modalities == ("audio",) and cls.encode_text is Encoder.encode_text:
-            cls.encode_text = _refuse_text  # type: ignore[method-assign]
+            cls.encode_text = _refuse_text  # type: ignore[method-assign, assignment]
 
     def prepare(self) -> None:  # noqa: B027
         """Do what the first ``encode_*`` call would do before it encodes, such as building the model; by default nothing."""
@@ -237,7 +237,7 @@ class Encoder(ABC):
             raise ValueError(f"unknown modality {modality!r}; choose from audio, text, both")
         if modality not in self.modalities:
             raise ValueError(f"the encoder {self.name!r} has no {modality} tower; {_WITH_TEXT} have both")
-        return (modality,)  # type: ignore[return-value]
+        return (modality,)
 
     def dim(self, modality: Modality) -> int:
         """Length of a vector of this modality.

@@ -117,7 +117,7 @@ class HfAudioEncoder(LocalEncoder):
         """Length of a window, which is also the distance between the starts of two."""
         return float(self._settings[2])
 
-    hop_seconds = window_seconds  # type: ignore[assignment]
+    hop_seconds = window_seconds
 
     @property
     def audio_dim(self) -> int:  # type: ignore[override]
@@ -189,7 +189,7 @@ class HfAudioEncoder(LocalEncoder):
         config = read_json(files["config.json"])
         found = [read_json(files[name]) for name in _EXTRACTORS if name in files]
         # A processor's file holds the extractor's settings as a part.
-        extractor = next(
+        extractor: dict[str, Any] = next(
             (one for each in found if "sampling_rate" in (one := each.get("feature_extractor", each))), {}
         )
         if not isinstance(extractor.get("sampling_rate"), int):

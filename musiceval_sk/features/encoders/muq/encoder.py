@@ -120,7 +120,7 @@ class MuQEncoder(LocalEncoder):
             self._settings["mulan"]["clip_secs"] if "mulan" in self._settings else self._window_seconds
         )
 
-    hop_seconds = window_seconds  # type: ignore[assignment]
+    hop_seconds = window_seconds
 
     @property
     def audio_dim(self) -> int:  # type: ignore[override]

@@ -186,13 +186,14 @@ def build_mulan(settings: Mapping[str, Any], muq: Mapping[str, Any], text: Path 
     torch.nn.Module
         With `get_audio_latents` and, with ``text``, `get_text_latents`.
     """
-    code = import_muq()
+    code: Any = import_muq()
+    kinds: Any = code.audio.AudioSpectrogramTransformerPretrained, code.text.TextTransformerPretrained
 
-    class Audio(code.audio.AudioSpectrogramTransformerPretrained):
+    class Audio(kinds[0]):
         def _init_pretrained_model(self, model_name: str) -> None:
             self.model = build_muq(muq)
 
-    class Text(code.text.TextTransformerPretrained):
+    class Text(kinds[1]):
         def _init_pretrained_model(self) -> Any:
             from transformers import XLMRobertaConfig, XLMRobertaModel
 
