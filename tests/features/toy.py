@@ -23,7 +23,10 @@ class ToyEncoder(Encoder):
         return {"name": self.name, "version": self.version, "modality": modality}
 
     def encode_audio(self, windows):
+        windows = self.check_windows(windows)
         return np.stack([windows.mean(axis=1), windows.max(axis=1), windows.min(axis=1)], axis=1)
 
     def encode_text(self, prompts):
-        return np.array([(len(prompt), len(prompt.split())) for prompt in prompts], dtype=np.float32)
+        return np.array([(len(prompt), len(prompt.split())) for prompt in prompts], dtype=np.float32).reshape(
+            -1, 2
+        )

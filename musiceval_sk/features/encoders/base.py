@@ -33,7 +33,7 @@ class Encoder(ABC):
     """Base class of everything that turns windows of sound and prompts into vectors.
 
     Subclasses set the attributes below and implement `describe`, `encode_audio` and, unless they take sound alone, `encode_text`;
-    a constructor comes on top where there are options. `musiceval_sk.testing.check_encoder` tries whether one keeps the promises. Constructing and pickling one must stay cheap: heavy models are built by the first
+    a constructor comes on top where there are options. Constructing and pickling one must stay cheap: heavy models are built by the first
     ``encode_*`` call and left out of pickles. Encoding is deterministic, and a batch of one equals a batch of many.
 
     Attributes
@@ -74,10 +74,10 @@ class Encoder(ABC):
     ...         return {"name": self.name, "version": 1, "window": window if modality == "audio" else None}
     ...
     ...     def encode_audio(self, windows):
-    ...         return np.sqrt((windows**2).mean(axis=1, keepdims=True))
+    ...         return np.sqrt((self.check_windows(windows) ** 2).mean(axis=1, keepdims=True))
     ...
     ...     def encode_text(self, prompts):
-    ...         return np.array([[len(prompt)] for prompt in prompts], dtype=np.float32)
+    ...         return np.array([len(prompt) for prompt in prompts], dtype=np.float32).reshape(-1, 1)
     >>> encoder = Loudness()
     >>> encoder.encode_audio(encoder.cut(np.full(12_000, 0.5, dtype=np.float32)))
     array([[0.5],
@@ -88,6 +88,8 @@ class Encoder(ABC):
 
         [project.entry-points."musiceval_sk.encoders"]
         loudness = "my_package:Loudness"
+
+    ``musiceval_sk.testing.check_encoder(Loudness())`` tries whether it keeps its promises, and ``examples/own_encoder.py`` is a whole one with torch.
     """
 
     name: str

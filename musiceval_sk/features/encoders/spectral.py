@@ -98,7 +98,8 @@ class SpectralEncoder(Encoder):
         ValueError
             If the windows are of another shape.
         """
-        return np.stack([self._measure(window) for window in self.check_windows(windows)]).astype(np.float32)
+        measured = [self._measure(window) for window in self.check_windows(windows)]
+        return np.array(measured, dtype=np.float32).reshape(-1, self.audio_dim)
 
     def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
         """Hash the words and word pairs of prompts.
@@ -115,6 +116,8 @@ class SpectralEncoder(Encoder):
         """
         from sklearn.feature_extraction.text import HashingVectorizer
 
+        if not len(prompts):
+            return np.empty((0, self.text_dim), dtype=np.float32)
         vectorizer = HashingVectorizer(n_features=self.text_dim, ngram_range=(1, 2), dtype=np.float32)
         return vectorizer.transform(list(prompts)).toarray()
 

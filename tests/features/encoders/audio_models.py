@@ -241,6 +241,7 @@ def write_mulan(folder, seed=0):
     muq, text = folder.parent / "muq-small", folder.parent / "xlm-roberta-small"
     if not muq.exists():
         write_muq(muq)
+    if not text.exists():
         small = {**_PATCHED, "vocab_size": 40, "max_position_embeddings": 66, "pad_token_id": 1}
         XLMRobertaModel(XLMRobertaConfig(**small)).save_pretrained(text)
         write_word_tokenizer(text)
