@@ -130,6 +130,22 @@ def check_description(encoder: Encoder) -> None:
         )
 
 
+def check_joint_space(encoder: Encoder) -> None:
+    """Check that, where sound and text are said to share a space, their vectors have one length and norm 1."""
+    if not encoder.joint_space:
+        return
+    _require(
+        encoder.audio_dim == encoder.text_dim,
+        f"joint_space=True, but {encoder.audio_dim=}, {encoder.text_dim=}",
+    )
+    vectors = np.concatenate([encoder.encode_audio(_windows(encoder)), encoder.encode_text(list(_PROMPTS))])
+    norms = np.linalg.norm(vectors, axis=1)
+    _require(
+        bool(np.allclose(norms, 1, atol=1e-4)),
+        f"joint_space=True, but vectors have norms of {norms.min():.3g} to {norms.max():.3g}, expected 1",
+    )
+
+
 def check_pickles(encoder: Encoder) -> None:
     """Check that it travels to workers: light before and after use, with the same fingerprint and vectors."""
     windows = _windows(encoder)[:1]
@@ -268,6 +284,7 @@ ENCODER_CHECKS: tuple[Callable[[Encoder], None], ...] = (
     check_wrong_windows_are_refused,
     check_batches_of_audio,
     check_text,
+    check_joint_space,
     check_pickles,
     check_process_is_left_alone,
     check_cached,

@@ -84,6 +84,14 @@ FAULTS = {
     "2 different prompts have 1 different vectors": {
         "encode_text": lambda self, prompts: np.ones((len(prompts), 2), np.float32)
     },
+    "joint_space=True, but encoder.audio_dim=3, encoder.text_dim=2": {"joint_space": True},
+    "joint_space=True, but vectors have norms of 0.* expected 1": {
+        "joint_space": True,
+        "text_dim": 3,
+        "encode_text": lambda self, prompts: np.array(
+            [[len(prompt), 1, 0] for prompt in prompts], np.float32
+        ).reshape(-1, 3),
+    },
     "changes numpy's random numbers of the process": {"encode_audio": random},
     "it asks the network": {"encode_audio": asking},
 }

@@ -33,7 +33,7 @@ def clap_score(
 
     given = machine.given(encoder)
     places: dict[str, Any] = {"cache": machine.cache, "n_jobs": machine.n_jobs}
-    found = clap_score(source.load(), encoder, encoder_options=given, **places)
+    found = clap_score(source.load(), options.split_encoder(encoder)[0], encoder_options=given, **places)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
     found.clips.round(6).to_csv(out or sys.stdout)

@@ -114,6 +114,11 @@ class MuQEncoder(LocalEncoder):
         return MODALITIES if "mulan" in self._settings else ("audio",)
 
     @property
+    def joint_space(self) -> bool:  # type: ignore[override]
+        """Whether sound and text share a space: those of MuQ-MuLan do."""
+        return "mulan" in self._settings
+
+    @property
     def window_seconds(self) -> float:  # type: ignore[override]
         """Length of a window, which is also the distance between the starts of two."""
         return float(
