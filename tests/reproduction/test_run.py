@@ -1,5 +1,6 @@
 """The whole road: a made data set in MusicEval's layout, a small CLAP, `reproduce`, and the same by other means."""
 
+import dataclasses
 import functools
 import importlib.util
 import itertools
@@ -31,6 +32,14 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*systems:musiceval_sk.exceptions.FewSystemsWarning"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_protocols():
+    """Of the protocols that differ in momentum, the one without would train for all its 1,000 epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROTOCOLS, "paper", dataclasses.replace(PROTOCOLS["paper"], max_iter=120))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +274,7 @@ def seen(task):
     return slice(None) if task.columns is None else task.columns
 
 
-def train_by_hand(X, y, X_dev, y_dev, tasks, activation, momentum, together):
+def train_by_hand(X, y, X_dev, y_dev, tasks, activation, momentum, together, epochs):
     """Two heads in plain torch: patience 20 on the development loss, together or each alone; their weights at best."""
     heads = []
     for task in tasks:
@@ -281,7 +290,7 @@ def train_by_hand(X, y, X_dev, y_dev, tasks, activation, momentum, together):
         optimiser = torch.optim.SGD(network.parameters(), lr=5e-4, momentum=momentum)
         order = torch.Generator().manual_seed(task.order_seed)
         heads.append({"net": network, "opt": optimiser, "order": order, "best": np.inf, "since": 0})
-    for _ in range(1000):
+    for _ in range(epochs):
         losses = []
         for head, task in zip(heads, tasks, strict=True):
             if head["since"] < 20:
@@ -336,7 +345,8 @@ def test_the_heads_predict_what_a_plain_loop_does(one, made, checkpoint):
         X_dev, y_dev = lambda task: inputs[task.validation_rows], lambda task: targets[task.validation_rows]
     activation = torch.nn.Identity if released else torch.nn.ReLU
     nets = train_by_hand(
-        *(inputs, targets, X_dev, y_dev, job.tasks, activation), 0.9 if released else 0.0, released
+        *(inputs, targets, X_dev, y_dev, job.tasks, activation),
+        *(0.9 if released else 0.0, released, PROTOCOLS[protocol].max_iter),
     )
     for net, task, target in zip(nets, job.tasks, TARGETS, strict=True):
         chosen = (one.predictions["row"] == "seed 0") & (one.predictions["target"] == target)
