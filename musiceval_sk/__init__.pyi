@@ -48,9 +48,9 @@ from .reporting.plots.learning_curve import ScoreLearningCurveDisplay as ScoreLe
 from .reporting.plots.score_calibration import ScoreCalibrationDisplay as ScoreCalibrationDisplay
 from .reporting.plots.scores import ScoreDistributionDisplay as ScoreDistributionDisplay
 from .reporting.plots.scores import SystemScoresDisplay as SystemScoresDisplay
-from .reporting.plots.system_rows import SystemRankingDisplay as SystemRankingDisplay
-from .reporting.plots.system_rows import SystemResidualsDisplay as SystemResidualsDisplay
-from .reporting.plots.system_scatter import SystemScatterDisplay as SystemScatterDisplay
+from .reporting.plots.systems import SystemRankingDisplay as SystemRankingDisplay
+from .reporting.plots.systems import SystemResidualsDisplay as SystemResidualsDisplay
+from .reporting.plots.systems import SystemScatterDisplay as SystemScatterDisplay
 from .reproduction.run import reproduce as reproduce
 from .scoring.clap_score import clap_score as clap_score
 from .scoring.error import assess_error as assess_error

@@ -12,14 +12,16 @@ from musiceval_sk._optional import import_optional
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.musiceval.checks import DEMO_SYSTEMS, PARTS, RATERS_PER_CLIP, SAMPLE_RATE
 from musiceval_sk.datasets.synthetic import (
+    VALUES,
+    Attributes,
     ListeningTest,
     draw_prompts,
     draw_strengths,
     draw_systems,
+    phrase,
     play_clips,
     rate,
 )
-from musiceval_sk.datasets.tunes import VALUES, Attributes, phrase
 
 _STEM = "audiomos2025-track1-"
 _N_RATERS = 14

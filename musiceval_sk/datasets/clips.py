@@ -23,18 +23,8 @@ from musiceval_sk._ids import (
     without_suffix,
 )
 from musiceval_sk._text import counted, listed, printable
-from musiceval_sk.datasets.readers import (
-    TARGETS,
-    numbers,
-    read_table,
-    refuse,
-    require_columns,
-    require_filled,
-    require_unique,
-    source_of,
-    take_scores,
-    warn_of_unused_scores,
-)
+from musiceval_sk.datasets import readers
+from musiceval_sk.datasets.readers import TARGETS
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 TIMES = ("start_time", "end_time")
@@ -122,7 +112,7 @@ def load_clips(
     else:
         table = _read_clips(source, targets, require_path)
     if prompts is not None:
-        table = _add_side_table(table, read_table(prompts, targets), targets)
+        table = _add_side_table(table, readers.read_table(prompts, targets), targets)
     return _finish(table, targets, scale)
 
 
@@ -155,7 +145,7 @@ def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = (), filled: boo
         raise ClipsTableError("the clips table is empty")
     if not clips.index.is_unique:
         raise ClipsTableError(f"clip ids repeat: {listed(clips.index[clips.index.duplicated()].unique())}")
-    require_columns(clips, columns)
+    readers.require_columns(clips, columns)
     if "path" in columns:
         clip_times(clips)
     for column in columns if filled else ():
@@ -186,25 +176,25 @@ def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
         If a time is no number, or they are not 0 <= ``start_time`` < ``end_time``.
     """
     missing = pd.Series(np.nan, index=clips.index)
-    start, end = (numbers(clips, name) if name in clips else missing for name in TIMES)
+    start, end = (readers.numbers(clips, name) if name in clips else missing for name in TIMES)
     start, end = start.fillna(0) + 0.0, end.fillna(np.inf)  # no -0.0
     times = pd.Series([f"{one:g} and {other:g}" for one, other in zip(start, end, strict=True)], start.index)
     what = "start_time must be at least 0 and less than end_time, in seconds, but they are"
-    refuse(clips, ~((start >= 0) & (start < end)), what, times)
+    readers.refuse(clips, ~((start >= 0) & (start < end)), what, times)
     return start, end
 
 
 def _read_clips(path: Path, targets: Sequence[str] | None, require_path: bool) -> pd.DataFrame:
-    table = read_table(path, targets)
+    table = readers.read_table(path, targets)
     unnamed = "clip_id" not in table
     required = ["path"] if unnamed else ["path", "clip_id"] if require_path else ["clip_id"]
-    require_columns(table, required)
+    readers.require_columns(table, required)
     for column in required:
-        require_filled(table, column)
+        readers.require_filled(table, column)
     if unnamed:
         table.insert(0, "clip_id", _texts(map(without_suffix, table["path"]), table.index))
         advice = "; it was made of 'path': add a column 'clip_id' with a name for each clip"
-        require_unique(table, "clip_id", advice)
+        readers.require_unique(table, "clip_id", advice)
     times = [name for name in table if str(name).strip().casefold() in _OTHER_TIMES]
     if times and "path" in table and not {*TIMES} & {*table}:
         warnings.warn(
@@ -293,11 +283,11 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
     key = next((name for name in ("clip_id", "prompt_id") if name in side and name in table), None)
     if key is None:
         raise ClipsTableError(
-            f"{source_of(side)}the side table needs a column 'clip_id', or 'prompt_id' together with a "
+            f"{readers.source_of(side)}the side table needs a column 'clip_id', or 'prompt_id' together with a "
             f"pattern that holds {{prompt_id}}; found: {listed(side.columns)}"
         )
-    require_unique(side, key)
-    take_scores(side, side.columns.intersection([*TARGETS, *(targets or ())]), None)
+    readers.require_unique(side, key)
+    readers.take_scores(side, side.columns.intersection([*TARGETS, *(targets or ())]), None)
     side[key] = id_texts(side[key])
     places = match_ids(table[key], side[key])
     lacking = pd.Series(places < 0, index=table.index)
@@ -305,7 +295,7 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
     near = near_misses(table.loc[lacking, key], foreign)
     if lacking.all():
         raise ClipsTableError(
-            f"{source_of(side)}no {key} of the side table belongs to a clip; e.g. {side[key].iloc[0]!r}{near}"
+            f"{readers.source_of(side)}no {key} of the side table belongs to a clip; e.g. {side[key].iloc[0]!r}{near}"
         )
     name = side.attrs["path"]
     if lacking.any():
@@ -326,18 +316,18 @@ def _finish(
     table: pd.DataFrame, targets: Sequence[str] | None, scale: tuple[float, float] | None
 ) -> pd.DataFrame:
     table["clip_id"] = id_texts(table["clip_id"])
-    require_unique(table, "clip_id")
+    readers.require_unique(table, "clip_id")
     unknown = [target for target in targets or () if target not in table]
     if unknown:
         raise ClipsTableError(
-            f"{source_of(table)}unknown target(s) {listed(unknown)}; columns are: {listed(table.columns, most=12)}"
+            f"{readers.source_of(table)}unknown target(s) {listed(unknown)}; columns are: {listed(table.columns, most=12)}"
         )
     chosen = targets or [name for name in TARGETS if name in table]
-    take_scores(table, chosen, scale)
+    readers.take_scores(table, chosen, scale)
     clip_times(table)
-    take_scores(table, table.columns.intersection(TIMES), None)
+    readers.take_scores(table, table.columns.intersection(TIMES), None)
     if not targets:
-        warn_of_unused_scores(table, chosen, scale)
+        readers.warn_of_unused_scores(table, chosen, scale)
     if "prompt" not in table:
         table["prompt"] = ""
     for name in table.columns.intersection(["prompt", "system"]):

@@ -9,19 +9,10 @@ import pandas as pd
 
 from musiceval_sk._ids import near_misses, systems_if_named, under_ids_of, without_suffix
 from musiceval_sk._text import counted, listed, off_scale
+from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.musiceval.layout import find_files, load_musiceval, names_of
 from musiceval_sk.datasets.musiceval.parquet import parquet_files
-from musiceval_sk.datasets.readers import (
-    has_header,
-    how_to_name,
-    read_headerless,
-    read_table,
-    require_columns,
-    require_ids,
-    take_scores,
-    unused_scores,
-)
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 
@@ -55,13 +46,13 @@ def read_answers(
         If a line has not three cells, a cell is no number or off the scale, or a clip is there twice, be it once with and
         once without ``.wav``; the message names lines.
     """
-    if has_header(path):
-        table = read_table(path, targets)
+    if readers.has_header(path):
+        table = readers.read_table(path, targets)
     else:
         table = _read_answer_file(path)
-    require_columns(table, ["clip_id"])
-    require_ids(table, "clip_id")
-    take_scores(table, table.columns.intersection(targets or TARGETS), scale)
+    readers.require_columns(table, ["clip_id"])
+    readers.require_ids(table, "clip_id")
+    readers.take_scores(table, table.columns.intersection(targets or TARGETS), scale)
     return table.set_index("clip_id")
 
 
@@ -160,20 +151,20 @@ def match_answers(
     scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets, scale=scale)
     chosen = list(targets or [name for name in TARGETS if name in answers and name in scores])
     lacking = [name for name in TARGETS if name in scores and name not in answers]
-    ignored = [name for name in unused_scores(answers, chosen) if name in scores or lacking]
+    ignored = [name for name in readers.unused_scores(answers, chosen) if name in scores or lacking]
     if not chosen:
         raise ClipsTableError(
             f"no target is in both tables; {predictions} has {listed(answers.columns)}, the truth {listed(scores.columns)}"
-            f"{how_to_name([name for name in ignored if name in scores])}"
+            f"{readers.how_to_name([name for name in ignored if name in scores])}"
         )
     if targets is None and ignored:
         warnings.warn(
-            f"{predictions}: columns are not compared, for their names are unknown{how_to_name(ignored)}",
+            f"{predictions}: columns are not compared, for their names are unknown{readers.how_to_name(ignored)}",
             UserWarning,
             stacklevel=2,
         )
     for table in (answers, scores):
-        require_columns(table, chosen)
+        readers.require_columns(table, chosen)
     predicted, true = answers[chosen].dropna(), scores[chosen].dropna()
     shared = true.index.intersection(predicted.index)
     only_true, only_predicted = true.index.difference(shared), predicted.index.difference(shared)
@@ -201,7 +192,7 @@ def match_answers(
 
 
 def _read_answer_file(path: str | Path) -> pd.DataFrame:
-    table, broken = read_headerless(path, ["clip_id", *TARGETS])
+    table, broken = readers.read_headerless(path, ["clip_id", *TARGETS])
     if broken:
         raise ClipsTableError(
             f"{path}: expected lines of clip,impression,alignment, or a header that names clip_id: {listed(broken)}"
@@ -216,13 +207,13 @@ def _read_truth(
 ) -> pd.DataFrame:
     truth = Path(truth)
     if truth.is_dir():
-        return take_scores(
+        return readers.take_scores(
             load_musiceval(truth, split or _challenge_split(truth), check=False), TARGETS, scale
         )
     if split is not None:
         raise ClipsTableError(f"{truth}: split={split!r} is for a MusicEval folder, not for a table")
     table = read_answers(truth, targets=targets, scale=scale)
-    if "system" not in table and not has_header(truth):
+    if "system" not in table and not readers.has_header(truth):
         bare = pd.Series([without_suffix(clip) for clip in table.index], index=table.index)
         table["system"] = names_of(bare)["system"]
     return table

@@ -9,19 +9,8 @@ import pandas as pd
 
 from musiceval_sk._ids import id_texts, match_ids, near_misses
 from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.datasets.readers import (
-    how_to_name,
-    read_table,
-    require_columns,
-    require_filled,
-    require_unique,
-    source_of,
-    take_scores,
-    unused_scores,
-    warn_of_unused_scores,
-    with_known_names,
-)
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError, SkippedWarning
 
 RESAMPLED = "clips are resampled as if they were independent, and intervals say nothing of other systems"
@@ -41,33 +30,33 @@ def read_ratings(
     ``others`` are columns with a meaning of their own, which are no scores.
     """
     if isinstance(ratings, pd.DataFrame):
-        table = with_known_names(ratings.copy(), targets)
+        table = readers.with_known_names(ratings.copy(), targets)
     else:
-        table = read_table(ratings, targets)
+        table = readers.read_table(ratings, targets)
     if rater is not None and rater not in table and "slot" in table:
         raise ClipsTableError(
-            f"{source_of(table)}there is no column {rater!r}, and 'slot' numbers the ratings of a clip, not "
+            f"{readers.source_of(table)}there is no column {rater!r}, and 'slot' numbers the ratings of a clip, not "
             "persons; give rater=None where nobody knows who gave a rating"
         )
-    require_columns(table, [*([] if rater is None else [rater]), *items])
+    readers.require_columns(table, [*([] if rater is None else [rater]), *items])
     if table.empty:
         raise ClipsTableError("the ratings table is empty")
     chosen = list(targets or [name for name in TARGETS if name in table])
     if not chosen:
         raise ClipsTableError(
-            f"{source_of(table)}no target columns; looked for {listed(TARGETS)}{how_to_name(unused_scores(table, []))}"
+            f"{readers.source_of(table)}no target columns; looked for {listed(TARGETS)}{readers.how_to_name(readers.unused_scores(table, []))}"
         )
-    require_columns(table, chosen)
+    readers.require_columns(table, chosen)
     if not targets:
-        warn_of_unused_scores(
+        readers.warn_of_unused_scores(
             table.drop(columns=[*others, rater or "", *items], errors="ignore"), chosen, scale
         )
-    take_scores(table, chosen, scale)
+    readers.take_scores(table, chosen, scale)
     for item in items:
         table[item] = id_texts(table[item])
     if "clip_id" in items:
-        require_filled(table, "clip_id")
-        require_unique(table.drop_duplicates("clip_id"), "clip_id")
+        readers.require_filled(table, "clip_id")
+        readers.require_unique(table.drop_duplicates("clip_id"), "clip_id")
     return table, chosen
 
 
@@ -75,14 +64,14 @@ def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bo
     """Give ratings the clip ids of the clips table, and leave out those of other clips with a warning."""
     if clips is None:
         return table
-    require_columns(table, ["clip_id"])
+    readers.require_columns(table, ["clip_id"])
     names = table["clip_id"].unique()
     places = match_ids(names, clips.index)
     strangers = names[places < 0]
     near = near_misses(strangers, clips.index)
     if len(strangers) == len(names):
         raise ClipsTableError(
-            f"{source_of(table)}no rating belongs to a clip of the clips table; ratings name {listed(names)}, clips are "
+            f"{readers.source_of(table)}no rating belongs to a clip of the clips table; ratings name {listed(names)}, clips are "
             f"{listed(clips.index)}{near}"
         )
     rated = places >= 0
@@ -90,7 +79,7 @@ def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bo
     known = table["clip_id"].isin(own)
     if len(strangers) and not quiet:
         warnings.warn(
-            f"{source_of(table)}left out {counted((~known).sum(), 'rating')} of {counted(len(strangers), 'unknown clip')}: {listed(strangers)}{near}",
+            f"{readers.source_of(table)}left out {counted((~known).sum(), 'rating')} of {counted(len(strangers), 'unknown clip')}: {listed(strangers)}{near}",
             SkippedWarning,
             stacklevel=3,
         )
@@ -107,10 +96,10 @@ def name_raters(table: pd.DataFrame, rater: str | None, purpose: str) -> pd.Seri
     """Raters as text; a design without raters, or with nameless ones, is refused."""
     if rater is None:
         raise RatingDesignError(
-            f"{source_of(table)}{purpose} needs to know who gave each rating, and rater=None says that nobody does: "
+            f"{readers.source_of(table)}{purpose} needs to know who gave each rating, and rater=None says that nobody does: "
             "slots of a clip are not raters, the first slot of two clips being two persons"
         )
-    require_filled(
+    readers.require_filled(
         table,
         rater,
         ". Name the raters, leave these ratings out, or give rater=None where nobody knows who gave a rating",

@@ -14,16 +14,8 @@ from scipy.special import ndtri
 
 from musiceval_sk._ids import systems_if_named
 from musiceval_sk.exceptions import RatingDesignError
+from musiceval_sk.ratings import read
 from musiceval_sk.ratings.bias import fit_bias
-from musiceval_sk.ratings.read import (
-    RESAMPLED,
-    codes_of,
-    columns_of,
-    name_raters,
-    read_ratings,
-    warn_of_slots,
-    with_systems,
-)
 from musiceval_sk.statistics.intervals import interval_of
 
 
@@ -48,7 +40,7 @@ class RatingSample(NamedTuple):
 
     def systems(self) -> np.ndarray | None:
         """Find the number of each item's system; None where one is unnamed, which is warned of, or all are the same."""
-        named = systems_if_named(self.rated, RESAMPLED)
+        named = systems_if_named(self.rated, read.RESAMPLED)
         numbers = np.zeros(1, dtype=int) if named is None else pd.factorize(named)[0]
         return numbers if numbers.any() else None
 
@@ -357,15 +349,15 @@ def sample_of(
     purpose: str = "",
 ) -> RatingSample:
     """Take the ratings of one target; raters are looked at only where they have a ``purpose``."""
-    columns = columns_of(items)
-    table, _ = read_ratings(ratings, [target], None, rater=rater if purpose else None, items=columns)
-    names = name_raters(table, rater, purpose) if purpose else pd.Series("", index=table.index)
+    columns = read.columns_of(items)
+    table, _ = read.read_ratings(ratings, [target], None, rater=rater if purpose else None, items=columns)
+    names = read.name_raters(table, rater, purpose) if purpose else pd.Series("", index=table.index)
     given = table[target].notna()
-    table, names = with_systems(table[given], clips), names[given]
+    table, names = read.with_systems(table[given], clips), names[given]
     if table.empty:
         raise RatingDesignError(f"{target}: there are no ratings")
-    numbers, _ = codes_of(table, columns)
-    warn_of_slots(names, numbers)
+    numbers, _ = read.codes_of(table, columns)
+    read.warn_of_slots(names, numbers)
     raters, rater_names = pd.factorize(names)
     rated = table.drop_duplicates(columns).set_index(columns)
     return RatingSample(numbers, table[target].to_numpy(), raters, pd.Index(rater_names), rated)

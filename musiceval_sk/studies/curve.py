@@ -26,9 +26,8 @@ from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.intervals import interval
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import ResampledMetrics, generators, mean_of_defined
-from musiceval_sk.studies.cell import Cell, one_matrix, run_cells
+from musiceval_sk.studies import cell
 from musiceval_sk.studies.curve_result import COLUMNS, GROWS, ScoreLearningCurve
-from musiceval_sk.studies.inputs import columns_for, feature_tables, targets_of, usable_clips
 from musiceval_sk.studies.judge import judge
 from musiceval_sk.studies.leakage import describe_split
 from musiceval_sk.studies.result import KINDS, provenance
@@ -168,7 +167,7 @@ def score_learning_curve(
     split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
 
     def prepare(X: Any) -> list[_Target]:
-        tables = feature_tables(X, clips)
+        tables = cell.feature_tables(X, clips)
         if len(tables) > 1:
             raise ValueError(f"a learning curve takes one table of features; got {listed(tables)}")
         [table] = tables.values()
@@ -181,13 +180,13 @@ def score_learning_curve(
     seed = int(np.random.default_rng(random_state).integers(2**31))
     cuts = {target.name: target.cuts(n_repeats, seed) for target in prepared}
     cells = [
-        Cell({"target": target.name, "model": name, "cut": i, "fold": fold}, model, target.X, *given)
+        cell.Cell({"target": target.name, "model": name, "cut": i, "fold": fold}, model, target.X, *given)
         for target in prepared
         for name, model in models.items()
         for i, cut in enumerate(cuts[target.name])
         for fold, given in enumerate(cut.folds)
     ]
-    predictions = run_cells(cells, name="learning curve", n_jobs=n_jobs, progress=progress)
+    predictions = cell.run_cells(cells, name="learning curve", n_jobs=n_jobs, progress=progress)
     tables: tuple[list[dict[str, Any]], ...] = ([], [], [])
     drawn = _Draws(metrics, n_repeats, n_resamples, confidence)
     for (target, model), found in predictions.groupby(["target", "model"], sort=False):
@@ -235,7 +234,7 @@ def _with_scores(
     if ratings is None:
         if "ratings" in grows:
             raise RatingDesignError("grows='ratings' draws among the single ratings: give ratings=")
-        return clips, None, targets_of(clips, targets)
+        return clips, None, cell.targets_of(clips, targets)
     targets = [targets] if isinstance(targets, str) else targets
     table, names = read_ratings(ratings, targets, scale, rater=rater)
     means = aggregate_ratings(table, clips=clips, targets=names, scale=scale, rater=rater)
@@ -330,9 +329,9 @@ class _Target:
         self, name: str, clips: Any, systems: Any, X: Any, split: Split, ratings: Any, grows: Any, sizes: Any
     ):
         self.name = name
-        self.clips = usable_clips(clips, {"X": X}, name)
+        self.clips = cell.usable_clips(clips, {"X": X}, name)
         index = self.clips.index
-        self.X = one_matrix(X.loc[index, columns_for(name, X)])
+        self.X = cell.one_matrix(X.loc[index, cell.columns_for(name, X)])
         self.groups = None if split.inner is None else split.inner.loc[index]
         self.folds = split.folds(self.clips)
         self.systems = None if systems is None else systems.loc[index]
@@ -389,9 +388,9 @@ def _rows(
     cuts: Sequence[_Cut], predictions: pd.DataFrame, systems: pd.Series | None, seed: int, options: _Draws
 ) -> tuple[list[dict[str, Any]], ...]:
     """Lay out scores, steps to the next size and notes of one target and model; all sizes share what is resampled."""
-    cells = [cell for _, cell in predictions.groupby("cut", sort=False)]
+    cells = [found for _, found in predictions.groupby("cut", sort=False)]
     labels = None if systems is None else systems.loc[cells[0].index].to_numpy()
-    judged = [judge(cell, labels) for cell in cells]
+    judged = [judge(found, labels) for found in cells]
     found = np.array([[[by[kind][name] for name in options.metrics] for kind in KINDS] for by, _ in judged])
     *rngs, rng = generators(seed, 3)
     samples = _resampled(cells, labels, options, rngs)
@@ -432,7 +431,7 @@ def _resampled(
     cells: Sequence[pd.DataFrame], labels: Any, options: _Draws, rngs: Sequence[Any]
 ) -> np.ndarray:
     """Both kinds of score in resamples of test systems [shape=(n_resamples, n_cells, 2, n_metrics)]."""
-    judged = [(cell["truth"].to_numpy(), cell["prediction"].to_numpy()) for cell in cells]
+    judged = [(found["truth"].to_numpy(), found["prediction"].to_numpy()) for found in cells]
     folds = cells[0]["fold"].to_numpy()
     pooled = ResampledMetrics(judged, labels, "systems", options.metrics)
     samples = [pooled.draw(options.n_resamples, rngs[0], None)] * 2

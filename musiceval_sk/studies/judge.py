@@ -14,14 +14,7 @@ from musiceval_sk.statistics.bootstrap import bootstrap_metrics
 from musiceval_sk.statistics.comparison import compare_predictors
 from musiceval_sk.statistics.metrics import METRICS, evaluate
 from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
-from musiceval_sk.studies.result import (
-    COMPARED,
-    KINDS,
-    NO_FEATURES,
-    NOTED,
-    POOLED,
-    reading_kind,
-)
+from musiceval_sk.studies import result
 
 _MOST_COMPARED = 3
 _EQUAL = 1e-9
@@ -66,7 +59,7 @@ def summarise(
     questions = predictions.groupby(["split", "target"], sort=False)
     draws = {"n_resamples": n_resamples, "random_state": random_state}
     judged = Parallel(n_jobs=n_jobs if n_resamples else 1)(
-        delayed(_judge_rows)(found, reading_kind(splits[split]), systems, scale, draws)
+        delayed(_judge_rows)(found, result.reading_kind(splits[split]), systems, scale, draws)
         for (split, _), found in questions
     )
     bounds = [f"{name}_{end}" for name in METRICS for end in ("low", "high")] if n_resamples else []
@@ -75,11 +68,11 @@ def summarise(
         for table, rows in zip(tables, found, strict=True):
             table += [row | {"split": split, "target": target} for row in rows]
     scores, notes, comparisons = tables
-    columns = [*NOTED[:-1], "kind", *METRICS, *bounds]
+    columns = [*result.NOTED[:-1], "kind", *METRICS, *bounds]
     return (
         pd.DataFrame(scores, columns=columns),
-        pd.DataFrame(notes, columns=NOTED),
-        pd.DataFrame(comparisons, columns=COMPARED),
+        pd.DataFrame(notes, columns=result.NOTED),
+        pd.DataFrame(comparisons, columns=result.COMPARED),
     )
 
 
@@ -91,18 +84,18 @@ def _judge_rows(
     first = next(iter(by_row.values()))
     labels = None if systems is None else systems.loc[first.index].to_numpy()
     judged = {row: judge(of_row, labels) for row, of_row in by_row.items()}
-    scores = {(row, each): figures[each] for row, (figures, _) in judged.items() for each in KINDS}
+    scores = {(row, each): figures[each] for row, (figures, _) in judged.items() for each in result.KINDS}
     truth, comparisons = first["truth"].to_numpy(), []
     bounds: Scores = {}
     if draws["n_resamples"]:
         predicted = {row: of_row["prediction"].to_numpy() for row, of_row in by_row.items()}
         of_kind = {
             each: draws | {"systems": labels, "folds": folds}
-            for each, folds in zip(KINDS, (None, first["fold"].to_numpy()), strict=True)
+            for each, folds in zip(result.KINDS, (None, first["fold"].to_numpy()), strict=True)
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FewSystemsWarning)  # the table says so
-            for each in KINDS:
+            for each in result.KINDS:
                 bounds |= _bounds(truth, predicted, scores, each, scale=scale, **of_kind[each])
             comparisons = _compare(truth, predicted, scores, kind, **of_kind[kind])
     rows = [
@@ -117,7 +110,7 @@ def _bounds(
     truth: np.ndarray, predicted: dict[Row, np.ndarray], scores: Scores, kind: str, **options: Any
 ) -> Scores:
     """Intervals of all rows that could be judged, in the same resamples; none where a figure is missing."""
-    rows = [row for row in predicted if np.isfinite(list(scores[row, POOLED].values())).any()]
+    rows = [row for row in predicted if np.isfinite(list(scores[row, result.POOLED].values())).any()]
     if not rows:
         return {}
     answers = np.column_stack([predicted[row] for row in rows])
@@ -140,7 +133,7 @@ def _compare(
     figures = pd.Series({" on ".join(reversed(row)): scores[row, kind][metric] for row in predicted})
     rows = dict(zip(figures.index, predicted, strict=True))
     ranked = figures.dropna().sort_values(ascending=False, kind="stable")
-    without = np.array([rows[name][0] == NO_FEATURES for name in ranked.index], dtype=bool)
+    without = np.array([rows[name][0] == result.NO_FEATURES for name in ranked.index], dtype=bool)
     chosen = pd.concat([ranked[~without][:_MOST_COMPARED], ranked[without][:1]])
     if len(chosen) < 2 or without.all():
         return []
@@ -182,7 +175,7 @@ def judge(found: pd.DataFrame, labels: np.ndarray | None) -> tuple[dict[str, dic
     unknown = int((~found["known"]).sum())
     if unknown == len(found):
         note = "cannot be judged under this split: training holds no clip with the label of any test clip"
-        return {kind: dict.fromkeys(METRICS, np.nan) for kind in KINDS}, note
+        return {kind: dict.fromkeys(METRICS, np.nan) for kind in result.KINDS}, note
     notes = []
     if unknown:
         notes.append(f"{unknown} of {len(found)} clips had no match in training and got the global mean")
@@ -200,7 +193,9 @@ def judge(found: pd.DataFrame, labels: np.ndarray | None) -> tuple[dict[str, dic
         notes.append(
             "a cosine and no score on the raters' scale: it ranks, and has no errors; it learns nothing from training"
         )
-    return dict(zip(KINDS, (pooled.to_dict(), by_fold.mean().to_dict()), strict=True)), "; ".join(notes)
+    return dict(zip(result.KINDS, (pooled.to_dict(), by_fold.mean().to_dict()), strict=True)), "; ".join(
+        notes
+    )
 
 
 def _evaluate(found: pd.DataFrame, labels: np.ndarray | None, fold: np.ndarray | None = None) -> pd.Series:

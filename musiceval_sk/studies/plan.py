@@ -19,7 +19,7 @@ from musiceval_sk.estimators.lookup import default_models, look_ups, scaled
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, ClipsTableError
 from musiceval_sk.ratings.aggregate import load_scored_clips, single_ratings
-from musiceval_sk.studies.inputs import check_run, targets_of
+from musiceval_sk.studies.cell import check_run, targets_of
 from musiceval_sk.studies.result import StudyResult
 from musiceval_sk.studies.run import clap_score_row, run_study
 from musiceval_sk.studies.splits import make_split

@@ -18,8 +18,7 @@ from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.estimators.cosine import CosineRegressor
 from musiceval_sk.estimators.lookup import default_models, uses_features
 from musiceval_sk.ratings.ceiling import human_ceiling
-from musiceval_sk.studies.cell import Cell, one_matrix, run_cells
-from musiceval_sk.studies.inputs import check_run, columns_for, feature_tables, targets_of, usable_clips
+from musiceval_sk.studies import cell
 from musiceval_sk.studies.judge import summarise
 from musiceval_sk.studies.leakage import describe_split
 from musiceval_sk.studies.result import NO_FEATURES, PREDICTED, StudyResult, provenance
@@ -122,14 +121,14 @@ def run_study(
     >>> study.splits, list(study.table("impression", split="system").index)
     (['system', 'random'], ['ridge (heard)', 'ridge (louder)'])
     """
-    check_run(n_resamples, random_state, memory)
+    cell.check_run(n_resamples, random_state, memory)
     check_clips(clips)
-    targets = targets_of(clips, targets)
-    tables = feature_tables(X, clips)
+    targets = cell.targets_of(clips, targets)
+    tables = cell.feature_tables(X, clips)
     described = _described(tables, features)
     models = _checked_models(models, clips, tables, random_state)
     splits = _splits(cv, clips, n_splits=n_splits, random_state=random_state)
-    parts = {target: usable_clips(clips, tables, target) for target in targets}
+    parts = {target: cell.usable_clips(clips, tables, target) for target in targets}
     folds = {(split.name, target): split.folds(part) for split in splits for target, part in parts.items()}
     cells = list(_cells(splits, parts, folds, tables, models))
     if not cells:
@@ -137,7 +136,7 @@ def run_study(
             "there is nothing but CLAP scores to judge, and no features with columns of sound and text in one space for a target "
             "that sees both: take an encoder such as laion-clap, with modality='both' and pooling='mean'"
         )
-    predictions = run_cells(cells, name="study", memory=memory, n_jobs=n_jobs, progress=progress)
+    predictions = cell.run_cells(cells, name="study", memory=memory, n_jobs=n_jobs, progress=progress)
     systems = systems_if_named(clips)
     accounts = {
         split.name: describe_split(
@@ -150,7 +149,7 @@ def run_study(
         "splits": accounts,
         "features": described,
         "inputs": {
-            target: {name: len(columns_for(target, table)) for name, table in tables.items()}
+            target: {name: len(cell.columns_for(target, table)) for name, table in tables.items()}
             for target in targets
         },
         "models": {
@@ -234,10 +233,10 @@ def _cells(
     folds: dict[tuple[str, str], list[Fold]],
     tables: dict[str, pd.DataFrame],
     models: Mapping[str, Any],
-) -> Iterator[Cell]:
+) -> Iterator[cell.Cell]:
     """List the fits; models that hear nothing are fitted once, whatever the features."""
     inputs = {
-        (target, name): one_matrix(table.loc[part.index, columns_for(target, table)])
+        (target, name): cell.one_matrix(table.loc[part.index, cell.columns_for(target, table)])
         for target, part in parts.items()
         for name, table in tables.items()
     }
@@ -250,7 +249,7 @@ def _cells(
                     continue
                 labels = {"split": split.name, "target": target, "features": features, "model": model}
                 for fold, rows in enumerate(folds[split.name, target]):
-                    yield Cell(labels | {"fold": fold}, models[model], X, part[target], groups, *rows)
+                    yield cell.Cell(labels | {"fold": fold}, models[model], X, part[target], groups, *rows)
 
 
 def _scale_of(scores: pd.DataFrame, scale: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -7,8 +7,7 @@ from scipy.io import wavfile
 from scipy.stats import spearmanr
 
 from musiceval_sk.datasets.clips import load_clips
-from musiceval_sk.datasets.synthetic import make_listening_test
-from musiceval_sk.datasets.tunes import VALUES, Attributes, Defects, phrase, render
+from musiceval_sk.datasets.synthetic import VALUES, Attributes, Defects, make_listening_test, phrase, render
 
 RATE = 22050
 BASIS = Attributes("moderate", "major", "piano", "solo")

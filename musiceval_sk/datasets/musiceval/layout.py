@@ -14,28 +14,12 @@ import pandas as pd
 
 from musiceval_sk._ids import without_suffix
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.musiceval.checks import (
-    DEMO_SYSTEMS,
-    MUSICEVAL_COUNTS,
-    PARTS,
-    check_files,
-    check_scores,
-    check_sounds,
-    table_of_checks,
-)
+from musiceval_sk.datasets import readers
+from musiceval_sk.datasets.musiceval import checks
 from musiceval_sk.datasets.musiceval.parquet import parquet_files, read_parquet_clips
-from musiceval_sk.datasets.readers import (
-    TARGETS,
-    has_header,
-    read_headerless,
-    read_table,
-    require_columns,
-    require_ids,
-    take_scores,
-)
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
-_COLUMNS = ["path", "prompt", "system", "prompt_id", *TARGETS, "split"]
+_COLUMNS = ["path", "prompt", "system", "prompt_id", *readers.TARGETS, "split"]
 _NAME = r"^(?:.*[-_/])?(?P<system>S\d+)_(?P<prompt_id>P\d+)$"
 _NO_NAMES = (
     "{root}: Parquet holds sounds and two scores only. No systems: no S metrics, no splits by system, no look-up by "
@@ -66,7 +50,7 @@ class MusicEvalFiles:
     @cached_property
     def lists(self) -> dict[str, pd.DataFrame]:
         """Clips and scores by list, in the order of the files: ``file``, ``clip_id`` and scores (nan if unreadable)."""
-        return self._read_all("sets/{}_mos_list.txt", (*PARTS, "total"), ["file", *TARGETS])
+        return self._read_all("sets/{}_mos_list.txt", (*checks.PARTS, "total"), ["file", *readers.TARGETS])
 
     @cached_property
     def prompts(self) -> dict[str, pd.DataFrame]:
@@ -76,8 +60,8 @@ class MusicEvalFiles:
     @cached_property
     def ratings(self) -> pd.DataFrame | None:
         """Single ratings: ``file``, ``clip_id``, ``rater`` and scores."""
-        name, columns = "person_mos/{}_person_mos.txt", ["file", "rater", *TARGETS]
-        tables = self._read_all(name, ["total"], columns) or self._read_all(name, PARTS, columns)
+        name, columns = "person_mos/{}_person_mos.txt", ["file", "rater", *readers.TARGETS]
+        tables = self._read_all(name, ["total"], columns) or self._read_all(name, checks.PARTS, columns)
         return pd.concat(tables.values(), ignore_index=True) if tables else None
 
     @cached_property
@@ -93,13 +77,13 @@ class MusicEvalFiles:
         """Scores by system, indexed by ``system``."""
         if self.system_table is None:
             return None
-        table = self._read(self.system_table, ["system", *TARGETS])
+        table = self._read(self.system_table, ["system", *readers.TARGETS])
         return table.drop_duplicates("system").set_index("system")
 
     def clips_of(self, split: str) -> pd.DataFrame:
         """Clips table of one list or of all, in the order of the lists; doubled clips once."""
-        names = [split] if split in PARTS else list(self.lists)
-        tables = [self.lists[name].assign(split=name if name in PARTS else "") for name in names]
+        names = [split] if split in checks.PARTS else list(self.lists)
+        tables = [self.lists[name].assign(split=name if name in checks.PARTS else "") for name in names]
         clips = pd.concat(tables, ignore_index=True).drop_duplicates("clip_id").reset_index(drop=True)
         clips = clips.join(names_of(clips["clip_id"]))
         clips["path"] = [str(self.root / "wav" / name) for name in clips["file"]]
@@ -107,7 +91,9 @@ class MusicEvalFiles:
         # A demo clip may be listed by its whole name or by system and prompt.
         clips["prompt"] = pd.Series(
             [
-                own.get(clip, own.get(prompt, "")) if system in DEMO_SYSTEMS else shared.get(prompt, "")
+                own.get(clip, own.get(prompt, ""))
+                if system in checks.DEMO_SYSTEMS
+                else shared.get(prompt, "")
                 for clip, prompt, system in clips[["clip_id", "prompt_id", "system"]].itertuples(index=False)
             ],
             dtype=object,
@@ -143,9 +129,9 @@ class MusicEvalFiles:
 
     def _read(self, path: Path, columns: list[str]) -> pd.DataFrame:
         """Read a file, scores as floats; clips are known by their name without suffix."""
-        table, broken = read_headerless(path, columns, delimiter="\t" if "text" in columns else ",")
+        table, broken = readers.read_headerless(path, columns, delimiter="\t" if "text" in columns else ",")
         self.broken += broken
-        for target in table.columns.intersection(TARGETS):
+        for target in table.columns.intersection(readers.TARGETS):
             table[target] = pd.to_numeric(table[target], errors="coerce").astype(float)
         if "file" in table:
             table["clip_id"] = table["file"].map(without_suffix)
@@ -177,7 +163,7 @@ def find_files(root: str | Path) -> MusicEvalFiles:
 def names_of(clip_ids: pd.Series) -> pd.DataFrame:
     """System and prompt id told by clip names, "" where a name tells neither; the prompts of demo clips are their own."""
     parts = clip_ids.astype(str).str.extract(_NAME).fillna("")
-    demo = parts["system"].isin(DEMO_SYSTEMS)
+    demo = parts["system"].isin(checks.DEMO_SYSTEMS)
     own = parts["system"] + "_" + parts["prompt_id"]
     return parts.assign(prompt_id=parts["prompt_id"].where(~demo, own))
 
@@ -343,7 +329,7 @@ def load_musiceval_ratings(root: str | Path, split: str = "total") -> pd.DataFra
         raise ClipsTableError(
             f"{files.root}: person_mos has no line of file,rater,impression,alignment: {listed(broken) or 'it is empty'}"
         )
-    unread = ratings.loc[ratings[list(TARGETS)].isna().any(axis=1), "file"]
+    unread = ratings.loc[ratings[list(readers.TARGETS)].isna().any(axis=1), "file"]
     if len(unread):
         broken.append(f"scores that are no number in {len(unread)} lines: {listed(unread)}")
     if broken:
@@ -352,7 +338,7 @@ def load_musiceval_ratings(root: str | Path, split: str = "total") -> pd.DataFra
         )
     if split != "total":
         ratings = ratings[ratings["clip_id"].isin(files.require(split).clips_of(split).index)]
-    return ratings[["rater", "clip_id", *TARGETS]].reset_index(drop=True)
+    return ratings[["rater", "clip_id", *readers.TARGETS]].reset_index(drop=True)
 
 
 def load_musiceval_systems(root: str | Path, *, scale: tuple[float, float] | None = (1, 5)) -> pd.DataFrame:
@@ -416,23 +402,23 @@ def read_system_table(
     ClipsTableError
         If a column or cell is missing, a score is no number or off the scale, or a system repeats.
     """
-    wanted = list(targets or TARGETS)
-    table = read_table(path, targets) if has_header(path) else pd.DataFrame()
+    wanted = list(targets or readers.TARGETS)
+    table = readers.read_table(path, targets) if readers.has_header(path) else pd.DataFrame()
     chosen = [name for name in wanted if name in table]
     if chosen:
-        require_columns(table, ["system", *(wanted if targets else chosen)])
+        readers.require_columns(table, ["system", *(wanted if targets else chosen)])
     else:  # the columns' order tells what they are, whatever a header calls them
-        table, broken = read_headerless(path, ["system", *TARGETS])
+        table, broken = readers.read_headerless(path, ["system", *readers.TARGETS])
         if broken and len(wanted) == 1:
-            table, broken = read_headerless(path, ["system", *wanted])
+            table, broken = readers.read_headerless(path, ["system", *wanted])
         if broken or table.empty:
             raise ClipsTableError(
                 f"{path}: expected lines of system,impression,alignment, or a header of system and {listed(wanted)}: "
                 f"{listed(broken) or 'it is empty'}"
             )
-        require_columns(table, wanted)
-    require_ids(table, "system")
-    return take_scores(table, chosen or wanted, scale).set_index("system")
+        readers.require_columns(table, wanted)
+    readers.require_ids(table, "system")
+    return readers.take_scores(table, chosen or wanted, scale).set_index("system")
 
 
 def _read(
@@ -444,10 +430,10 @@ def _read(
     check: bool,
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Read clips, check them, and tell the layout."""
-    if split not in (*PARTS, "total"):
-        raise ValueError(f"unknown split {split!r}; choose from {', '.join((*PARTS, 'total'))}")
+    if split not in (*checks.PARTS, "total"):
+        raise ValueError(f"unknown split {split!r}; choose from {', '.join((*checks.PARTS, 'total'))}")
     if isinstance(counts, str) and counts == "official":
-        counts = MUSICEVAL_COUNTS
+        counts = checks.MUSICEVAL_COUNTS
     if counts is not None and not hasattr(counts, "items"):  # a Series of counts serves as well
         kind = ValueError if isinstance(counts, str) else TypeError
         raise kind(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
@@ -456,20 +442,20 @@ def _read(
     if not shards:
         files = find_files(root).require(split)
         clips = files.clips_of(split)
-        checks = check_files(files, clips, split, wanted) if check else {}
-        return clips, table_of_checks(checks), files.layout
+        found = checks.check_files(files, clips, split, wanted) if check else {}
+        return clips, checks.table_of_checks(found), files.layout
     clips = read_parquet_clips(shards, split, sounds, columns)
     parts = names_of(clips.index.to_series())
     if parts["system"].ne("").all():
         clips = clips.join(parts)
-    checks = {}
+    found = {}
     if check:
         if split in wanted:
-            checks[f"{split} clips"] = (f"{wanted[split]} clips", f"{len(clips)} clips")
-        checks |= check_scores(clips) | check_sounds(clips["path"])
+            found[f"{split} clips"] = (f"{wanted[split]} clips", f"{len(clips)} clips")
+        found |= checks.check_scores(clips) | checks.check_sounds(clips["path"])
         repeated = clips["path"].duplicated() & (clips["path"] != "")
-        checks["sounds whose bytes another clip has too"] = clips.index[repeated]
-    return clips, table_of_checks(checks), "parquet"
+        found["sounds whose bytes another clip has too"] = clips.index[repeated]
+    return clips, checks.table_of_checks(found), "parquet"
 
 
 def _find(root: str | Path, what: str) -> MusicEvalFiles:

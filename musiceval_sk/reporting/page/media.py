@@ -151,8 +151,11 @@ def draw_pictures(section: Section) -> dict[str, str]:
         return {}
     matplotlib = import_optional("matplotlib", extra="report", purpose="A report")
     from musiceval_sk.reporting.plots.score_calibration import ScoreCalibrationDisplay
-    from musiceval_sk.reporting.plots.system_rows import SystemRankingDisplay, SystemResidualsDisplay
-    from musiceval_sk.reporting.plots.system_scatter import SystemScatterDisplay
+    from musiceval_sk.reporting.plots.systems import (
+        SystemRankingDisplay,
+        SystemResidualsDisplay,
+        SystemScatterDisplay,
+    )
 
     rows = section.answers.assign(prediction=section.predictions[best.name]).dropna()
     systems = None if section.systems is None else section.systems.loc[rows.index]

@@ -13,8 +13,7 @@ import pytest
 from musiceval_sk import write_report
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 from musiceval_sk.reporting.page.media import collect_sounds, draw_pictures, relative_url
-from musiceval_sk.reporting.page.sections import gather
-from musiceval_sk.reporting.page.verdict import pair_agreement, verdict
+from musiceval_sk.reporting.page.sections import gather, pair_agreement, verdict
 from tests.reporting.studies import HOSTILE, made_clips, made_study
 
 pytest.importorskip("jinja2", reason="reports come with the extra 'report'")

@@ -7,7 +7,7 @@ from scipy import stats
 
 from musiceval_sk.reporting.plots.base import check_intervals, system_intervals
 from musiceval_sk.reporting.plots.score_calibration import mean_interval
-from musiceval_sk.reporting.plots.system_rows import groups_alike, told_apart
+from musiceval_sk.reporting.plots.systems import groups_alike, told_apart
 from musiceval_sk.statistics.comparison import holm
 
 
