@@ -35,6 +35,7 @@ from .ratings.ceiling import human_ceiling as human_ceiling
 from .ratings.reliability import intraclass_correlation as intraclass_correlation
 from .ratings.reliability import krippendorff_alpha as krippendorff_alpha
 from .ratings.reliability import leave_one_rater_out as leave_one_rater_out
+from .ratings.reliability import split_half as split_half
 from .ratings.screening import AnchorRule as AnchorRule
 from .ratings.screening import Disagreement as Disagreement
 from .ratings.screening import DuplicateProbe as DuplicateProbe
@@ -42,7 +43,6 @@ from .ratings.screening import RealMusicProbe as RealMusicProbe
 from .ratings.screening import StraightLining as StraightLining
 from .ratings.screening import TooFast as TooFast
 from .ratings.screening import screen_ratings as screen_ratings
-from .ratings.split_half import split_half as split_half
 from .reporting.page.report import write_report as write_report
 from .reporting.plots.learning_curve import ScoreLearningCurveDisplay as ScoreLearningCurveDisplay
 from .reporting.plots.score_calibration import ScoreCalibrationDisplay as ScoreCalibrationDisplay

@@ -13,15 +13,16 @@ import pandas as pd
 from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import RatingDesignError
+from musiceval_sk.ratings.bias import rater_table
 from musiceval_sk.ratings.read import RESAMPLED, columns_of, of_known_clips, read_ratings, with_systems
 from musiceval_sk.ratings.reliability import (
     Figure,
     intraclass_correlation,
     krippendorff_alpha,
     leave_one_rater_out,
-    rater_table,
+    spearman_brown,
+    split_half,
 )
-from musiceval_sk.ratings.split_half import spearman_brown, split_half
 from musiceval_sk.statistics.align import require_confidence
 
 ANOTHER_PANEL = "another panel"

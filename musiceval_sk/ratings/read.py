@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import id_texts, match_ids, near_misses
+from musiceval_sk._ids import id_texts, match_ids, near_misses, systems_if_named
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.clips import TARGETS
@@ -136,3 +137,43 @@ def with_systems(table: pd.DataFrame, clips: pd.DataFrame | None) -> pd.DataFram
         return table
     places = match_ids(table["clip_id"], clips.index)
     return table.assign(system=clips["system"].iloc[places].where(places >= 0).to_numpy())
+
+
+class RatingSample(NamedTuple):
+    """The ratings of one target, items and raters numbered in order of appearance; ``rated`` has one row an item."""
+
+    items: np.ndarray
+    scores: np.ndarray
+    raters: np.ndarray
+    rater_names: pd.Index
+    rated: pd.DataFrame
+
+    def systems(self) -> np.ndarray | None:
+        """Find the number of each item's system; None where one is unnamed, which is warned of, or all are the same."""
+        named = systems_if_named(self.rated, RESAMPLED)
+        numbers = np.zeros(1, dtype=int) if named is None else pd.factorize(named)[0]
+        return numbers if numbers.any() else None
+
+
+def sample_of(
+    ratings: pd.DataFrame,
+    target: str,
+    items: str | Sequence[str],
+    clips: pd.DataFrame | None = None,
+    *,
+    rater: str | None = None,
+    purpose: str = "",
+) -> RatingSample:
+    """Take the ratings of one target; raters are looked at only where they have a ``purpose``."""
+    columns = columns_of(items)
+    table, _ = read_ratings(ratings, [target], None, rater=rater if purpose else None, items=columns)
+    names = name_raters(table, rater, purpose) if purpose else pd.Series("", index=table.index)
+    given = table[target].notna()
+    table, names = with_systems(table[given], clips), names[given]
+    if table.empty:
+        raise RatingDesignError(f"{target}: there are no ratings")
+    numbers, _ = codes_of(table, columns)
+    warn_of_slots(names, numbers)
+    raters, rater_names = pd.factorize(names)
+    rated = table.drop_duplicates(columns).set_index(columns)
+    return RatingSample(numbers, table[target].to_numpy(), raters, pd.Index(rater_names), rated)

@@ -1,4 +1,4 @@
-"""How far raters agree: alpha, intraclass correlation, and one rater against the rest.
+"""How far raters agree: alpha, intraclass correlation, one rater against the rest, and one half of the ratings against the other.
 
 Each figure comes with an interval, and a design that cannot carry it raises `RatingDesignError`, which says why.
 `human_ceiling` puts all of them in one table, and a reason in the place of each that is refused.
@@ -10,12 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy import sparse
 
-from musiceval_sk._ids import systems_if_named
+from musiceval_sk._ids import require_names
+from musiceval_sk._text import listed
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings import read
-from musiceval_sk.ratings.bias import fit_bias
+from musiceval_sk.ratings.bias import correlate_with_others
+from musiceval_sk.statistics.agreement import ClipAgreement
+from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.intervals import interval_of
 
 
@@ -27,22 +30,6 @@ class Figure(NamedTuple):
     high: float
     n: int
     note: str = ""
-
-
-class RatingSample(NamedTuple):
-    """The ratings of one target, items and raters numbered in order of appearance; ``rated`` has one row an item."""
-
-    items: np.ndarray
-    scores: np.ndarray
-    raters: np.ndarray
-    rater_names: pd.Index
-    rated: pd.DataFrame
-
-    def systems(self) -> np.ndarray | None:
-        """Find the number of each item's system; None where one is unnamed, which is warned of, or all are the same."""
-        named = systems_if_named(self.rated, read.RESAMPLED)
-        numbers = np.zeros(1, dtype=int) if named is None else pd.factorize(named)[0]
-        return numbers if numbers.any() else None
 
 
 def krippendorff_alpha(
@@ -101,7 +88,7 @@ def krippendorff_alpha(
     >>> round(krippendorff_alpha(ratings).value, 3)  # 1 - (4 / 6) / (120 / 30)
     0.833
     """
-    sample = sample_of(ratings, target, items, clips)
+    sample = read.sample_of(ratings, target, items, clips)
     sums = _sums_of_items(sample)
     paired = np.bincount(sample.items) > 1
     require_pairs(paired, target, "Krippendorff's alpha")
@@ -188,7 +175,7 @@ def intraclass_correlation(
     """
     if k is not None and not k > 0:
         raise ValueError(f"k must be a number of ratings above 0, or None for the design's own; got {k}")
-    sample = sample_of(ratings, target, items, clips)
+    sample = read.sample_of(ratings, target, items, clips)
     sums = _sums_of_items(sample)
     require_pairs(np.bincount(sample.items) > 1, target, "the intraclass correlation")
     if len(sums) < 2 or np.ptp(sample.scores) == 0:
@@ -259,7 +246,7 @@ def leave_one_rater_out(
     >>> round(leave_one_rater_out(ratings, least_items=3).value, 3)
     1.0
     """
-    sample = sample_of(ratings, target, items, rater=rater, purpose="leaving one rater out")
+    sample = read.sample_of(ratings, target, items, rater=rater, purpose="leaving one rater out")
     agreement = correlate_with_others(sample.items, sample.raters, sample.scores)
     correlations = agreement["correlation"][agreement["shared"] >= least_items].dropna().to_numpy()
     if not len(correlations):
@@ -271,98 +258,6 @@ def leave_one_rater_out(
     return _figure_of_sums(_mean, sums, confidence, n_bootstrap, random_state, units="raters")
 
 
-def rater_table(
-    ratings: pd.DataFrame,
-    target: str = "impression",
-    *,
-    rater: str | None = "rater",
-    items: Sequence[str] = ("clip_id",),
-    confidence: float = 0.95,
-) -> pd.DataFrame:
-    """List raters with what they did: count, mean, spread, bias and agreement.
-
-    Parameters
-    ----------
-    ratings : pandas.DataFrame
-        Long table, one row a rating.
-    target : str, default="impression"
-        Score column; empty cells are ratings not given.
-    rater : str or None, default="rater"
-        Column of raters; None, where nobody knows them, is refused.
-    items : sequence of str, default=("clip_id",)
-        Columns that together name what was rated.
-    confidence : float in (0, 1), default=0.95
-        Nominal coverage of the intervals.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by rater, in order of appearance: ``count``, ``mean``, ``sd``; ``bias`` with ``bias_low`` and
-        ``bias_high``, how much more than the average rater he gives to the same item, by least squares (see
-        `aggregate_ratings`), nan where the design cannot tell (``attrs["bias_refused"]`` then says why);
-        ``shared``, how many of his ratings are of items that others rated; ``agreement`` with ``agreement_low``
-        and ``agreement_high``, the Pearson correlation of those with the mean of the others. Intervals are normal for
-        the bias and by Fisher's transformation for the agreement.
-
-    Raises
-    ------
-    RatingDesignError
-        If raters are unknown.
-
-    Examples
-    --------
-    >>> ratings = pd.DataFrame({"rater": list("ABABAB"), "clip_id": list("xxyyzz"), "impression": [1, 2, 3, 4, 4, 5]})
-    >>> rater_table(ratings)[["count", "bias", "agreement"]].round(2)
-           count  bias  agreement
-    rater
-    A          3  -0.5        1.0
-    B          3   0.5        1.0
-    """
-    sample = sample_of(ratings, target, items, rater=rater, purpose="the rater table")
-    half = ndtri((1 + confidence) / 2)
-    grouped = pd.Series(sample.scores).groupby(sample.raters)
-    table = pd.DataFrame({"count": grouped.size(), "mean": grouped.mean(), "sd": grouped.std()})
-    table[["bias", "bias_low", "bias_high"]] = np.nan
-    try:
-        fit = fit_bias(sample.items, sample.raters, sample.scores, sample.rater_names)
-        table["bias"] = fit.biases
-        table["bias_low"] = fit.biases - half * fit.bias_errors
-        table["bias_high"] = fit.biases + half * fit.bias_errors
-    except RatingDesignError as refusal:
-        table.attrs["bias_refused"] = str(refusal)
-    agreement = correlate_with_others(sample.items, sample.raters, sample.scores)
-    table["shared"], table["agreement"] = agreement["shared"], agreement["correlation"]
-    with np.errstate(divide="ignore"):
-        centre = np.arctanh(table["agreement"])
-        width = half / np.sqrt((table["shared"] - 3).where(table["shared"] > 3))
-        table["agreement_low"], table["agreement_high"] = np.tanh(centre - width), np.tanh(centre + width)
-    return table.set_index(pd.Index(sample.rater_names, name="rater"))
-
-
-def sample_of(
-    ratings: pd.DataFrame,
-    target: str,
-    items: str | Sequence[str],
-    clips: pd.DataFrame | None = None,
-    *,
-    rater: str | None = None,
-    purpose: str = "",
-) -> RatingSample:
-    """Take the ratings of one target; raters are looked at only where they have a ``purpose``."""
-    columns = read.columns_of(items)
-    table, _ = read.read_ratings(ratings, [target], None, rater=rater if purpose else None, items=columns)
-    names = read.name_raters(table, rater, purpose) if purpose else pd.Series("", index=table.index)
-    given = table[target].notna()
-    table, names = read.with_systems(table[given], clips), names[given]
-    if table.empty:
-        raise RatingDesignError(f"{target}: there are no ratings")
-    numbers, _ = read.codes_of(table, columns)
-    read.warn_of_slots(names, numbers)
-    raters, rater_names = pd.factorize(names)
-    rated = table.drop_duplicates(columns).set_index(columns)
-    return RatingSample(numbers, table[target].to_numpy(), raters, pd.Index(rater_names), rated)
-
-
 def require_pairs(paired: np.ndarray, target: str, purpose: str) -> None:
     """Refuse a design in which no item has two ratings."""
     if not paired.any():
@@ -372,50 +267,7 @@ def require_pairs(paired: np.ndarray, target: str, purpose: str) -> None:
         )
 
 
-def correlate_with_others(
-    items: np.ndarray,
-    raters: np.ndarray,
-    scores: np.ndarray,
-    *,
-    units: np.ndarray | None = None,
-    trusted: np.ndarray | None = None,
-) -> pd.DataFrame:
-    """Correlate each rater's scores with the mean of the other raters' scores of the same items.
-
-    Parameters
-    ----------
-    items, raters : np.ndarray of int [shape=(n,)]
-        Their numbers.
-    scores : np.ndarray [shape=(n,)]
-        What they gave.
-    units : np.ndarray of int [shape=(n,)], default=None
-        Numbers of parts of raters' scores, each correlated by itself; by default each rater's are one.
-    trusted : np.ndarray of bool [shape=(n,)], default=None
-        Which scores count among those of the others; by default all.
-
-    Returns
-    -------
-    pandas.DataFrame
-        By unit: ``shared``, how many of its scores are of items that others rated, and their ``correlation``, nan
-        where either side has no spread.
-    """
-    units = raters if units is None else units
-    told = np.ones(len(scores)) if trusted is None else trusted.astype(float)
-    own = scores - pd.Series(scores).mean()
-    table = pd.DataFrame({"sum": told * own, "n": told})
-    rest = table.groupby(items).transform("sum") - table.groupby([items, raters]).transform("sum")
-    shared = rest["n"].to_numpy() > 0
-    unit, x, y = units[shared], own[shared], (rest["sum"] / rest["n"])[shared].to_numpy()
-    n_units = units.max(initial=-1) + 1
-    n = np.bincount(unit, minlength=n_units)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x, y = (values - (np.bincount(unit, values, n_units) / n)[unit] for values in (x, y))
-        xy, xx, yy = (np.bincount(unit, products, n_units) for products in (x * y, x * x, y * y))
-        correlation = np.where(xx * yy > 1e-18, np.clip(xy / np.sqrt(xx * yy), -1, 1), np.nan)
-    return pd.DataFrame({"shared": n, "correlation": correlation})
-
-
-def _sums_of_items(sample: RatingSample) -> np.ndarray:
+def _sums_of_items(sample: read.RatingSample) -> np.ndarray:
     """Lay out what alpha and ICC are made of, summed over items; one row an item."""
     # Around the mean of all, so that no digits are lost.
     centred = sample.scores - sample.scores.mean()
@@ -465,3 +317,235 @@ def _figure_of_sums(
     )
     low, high, note = interval
     return Figure(float(figure(sums.sum(0)[None])[0]), low, high, len(sums), note)
+
+
+_KINDS = {"pearson": "LCC", "spearman": "SRCC"}
+# Splits that a bootstrap draw averages. Fewer than all keep it quick, and leave the interval a little wide.
+_SPLITS_A_DRAW = 10
+
+
+class SplitHalf(NamedTuple):
+    """Split-half reliability of scores that average all ratings of an item.
+
+    Attributes
+    ----------
+    halves : Figure
+        Correlation of two halves, mean over the splits.
+    lowest, highest : float
+        Its range over the splits.
+    panel : Figure
+        The same stepped up by Spearman and Brown: how a second panel as large as the first would correlate with it; nan where
+        halves correlate below 0, which leaves nothing to step up.
+    factor : float
+        How much longer than a half the panel is: 2 where halves are equal.
+    """
+
+    halves: Figure
+    lowest: float
+    highest: float
+    panel: Figure
+    factor: float
+
+
+def split_half(
+    ratings: pd.DataFrame,
+    target: str = "impression",
+    *,
+    level: str = "clip",
+    correlation: str = "pearson",
+    by: str = "rating",
+    clips: pd.DataFrame | None = None,
+    rater: str | None = "rater",
+    items: Sequence[str] = ("clip_id",),
+    n_splits: int = 100,
+    confidence: float = 0.95,
+    n_bootstrap: int = 1000,
+    random_state: int | None = 0,
+) -> SplitHalf:
+    """Correlate random halves of the ratings, and step up to the whole by Spearman and Brown.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        Long table, one row a rating.
+    target : str, default="impression"
+        Score column; empty cells are ratings not given.
+    level : {"clip", "system"}, default="clip"
+        Correlate the halves' means of items, or the means of those over each system.
+    correlation : {"pearson", "spearman"}, default="pearson"
+        Which correlation; the step-up is derived for Pearson's and an approximation for Spearman's.
+    by : {"rating", "rater"}, default="rating"
+        "rating" halves the ratings of each item by lot, and raters need not be known: right where every item has
+        another panel. "rater" puts each rater into one half with all his ratings: right where the same few raters
+        rate everything, because what one of them likes in a system is then noise, not reliability.
+    clips : pandas.DataFrame, default=None
+        Clips table with ``system``; without it the ratings' own column ``system``. ``level="system"`` needs one of them.
+    rater : str or None, default="rater"
+        Column of raters, for ``by="rater"``.
+    items : sequence of str, default=("clip_id",)
+        Columns that together name what was rated.
+    n_splits : int, default=100
+        Number of random splits.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage of the intervals.
+    n_bootstrap : int, default=1000
+        Number of bootstrap draws of items, where systems are unknown; 0 gives no interval.
+    random_state : int or None, default=0
+        Seed of splits and bootstrap.
+
+    Returns
+    -------
+    SplitHalf
+        Correlation of the halves, its range, and what it is for the whole panel. Intervals are as those of `krippendorff_alpha`:
+        over systems with all their items, or, where systems are unknown, over items. For the panel they end at 0.
+
+    Raises
+    ------
+    RatingDesignError
+        If no item has ratings in both halves, systems or raters are unknown, or there are fewer than three items or systems.
+    ValueError
+        If an option is not one of those named.
+
+    Notes
+    -----
+    Halves r apart in length by a factor f step up to ``f r / (1 + (f - 1) r)``. Where items have an odd or unequal number
+    of ratings, f is the number of ratings over the harmonic mean of the two halves, both averaged over items.
+
+    References
+    ----------
+    C. Spearman, "Correlation calculated from faulty data", and W. Brown, "Some experimental results in the correlation
+    of mental abilities", British Journal of Psychology 3 (1910).
+
+    Examples
+    --------
+    >>> ratings = pd.DataFrame({"clip_id": list("xxyyzz"), "impression": [1, 1, 3, 3, 5, 5]})
+    >>> split_half(ratings, n_bootstrap=0).panel.value
+    1.0
+    """
+    require_confidence(confidence)
+    require_whole(n_splits=n_splits)
+    for name, choice, choices in (
+        ("level", level, ("clip", "system")),
+        ("correlation", correlation, _KINDS),
+        ("by", by, ("rating", "rater")),
+    ):
+        if choice not in choices:
+            raise ValueError(f"unknown {name} {choice!r}; choose from {listed(choices)}")
+    purpose = "halving by raters" if by == "rater" else ""
+    sample = read.sample_of(ratings, target, items, clips, rater=rater, purpose=purpose)
+    require_pairs(np.bincount(sample.items) > 1, target, "the correlation of two halves")
+    if level == "system":
+        units = _systems(sample, target)
+        systems: np.ndarray | None = np.arange(units.max() + 1)
+    else:
+        units, systems = np.arange(len(sample.rated)), sample.systems()
+    random = np.random.default_rng(random_state)
+    splits = [_halve(sample, by, units, random) for _ in range(n_splits)]
+    n = min(int(np.isfinite(halves[:, 0]).sum()) for halves, _ in splits)
+    if n < 3:
+        raise RatingDesignError(
+            f"{target}: a correlation of halves needs 3 {'systems' if level == 'system' else 'items'} with ratings in both, there are {n}"
+        )
+    correlate = [_correlation(_KINDS[correlation], halves) for halves, _ in splits]
+    values = [float(of(np.ones((1, len(splits[0][0]))))[0]) for of in correlate]
+    if not np.isfinite(values).all():
+        raise RatingDesignError(f"{target}: a half without any spread cannot be correlated with the other")
+    value, factor = float(np.mean(values)), float(np.mean([factor for _, factor in splits]))
+    drawn = correlate[:_SPLITS_A_DRAW]
+    low, high, note = interval_of(
+        len(splits[0][0]),
+        lambda counts: np.mean([of(counts) for of in drawn], axis=0),
+        confidence,
+        n_bootstrap,
+        random_state,
+        systems,
+    )
+    low, high = _recentred((low, high), float(np.mean(values[:_SPLITS_A_DRAW])), value)
+    first = Figure(value, low, high, n, note)
+    if value < 0:
+        note = f"halves correlate {value:.3f}, which leaves no reliability to step up to a panel"
+        low = high = np.nan
+    low, high = (spearman_brown(bound, factor) for bound in (np.maximum(low, 0), high))
+    panel = Figure(spearman_brown(value, factor), low, high, n, note)
+    return SplitHalf(first, min(values), max(values), panel, factor)
+
+
+def spearman_brown(correlation: float, factor: float = 2.0) -> float:
+    """Predict the reliability of a measurement that is longer by a factor.
+
+    Parameters
+    ----------
+    correlation : float in [0, 1]
+        Reliability of the measurement as it is, a share of variance.
+    factor : float, default=2.0
+        How many times as long the other one is.
+
+    Returns
+    -------
+    float
+        ``factor * correlation / (1 + (factor - 1) * correlation)``; nan below 0, where the formula has no meaning.
+
+    Examples
+    --------
+    >>> spearman_brown(0.5)
+    0.6666666666666666
+    """
+    return factor * correlation / (1 + (factor - 1) * correlation) if correlation >= 0 else float("nan")
+
+
+def _systems(sample: read.RatingSample, target: str) -> np.ndarray:
+    """Find the number of each item's system; all must have one."""
+    names = sample.rated.get("system", pd.Series(index=sample.rated.index, dtype=object))
+    complaint = (
+        f"{target}: halves of systems need the system of every clip; give clips= with a column 'system' that names all of them, or "
+        "ratings that have one; there is none of"
+    )
+    return pd.factorize(
+        require_names(names, "system", names.index, complaint=complaint, error=RatingDesignError)
+    )[0]
+
+
+def _halve(
+    sample: read.RatingSample, by: str, units: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Means of both halves by unit [shape=(n_units, 2)], nan where one is empty, and the length of the whole in halves."""
+    n_items, n_units = len(units), units.max() + 1
+    if by == "rater":
+        n_raters = len(sample.rater_names)
+        in_first = (random.permutation(n_raters) < n_raters / 2)[sample.raters]
+    else:
+        place = pd.Series(random.random(len(sample.items))).groupby(sample.items).rank().to_numpy()
+        # The odd rating out goes to either half by lot.
+        size = (np.bincount(sample.items) + random.integers(2, size=n_items)) // 2
+        in_first = place <= size[sample.items]
+    half = 2 * sample.items + ~in_first
+    counts, sums = (np.bincount(half, w, 2 * n_items).reshape(-1, 2) for w in (None, sample.scores))
+    both = (counts > 0).all(axis=1)
+    # Means of the same scores added in another order differ in their last digits and are still ties.
+    means = np.round(sums[both] / counts[both], 9)
+    whole, units = counts[both].sum(axis=1), units[both]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = whole.mean() / (2 * counts[both].prod(axis=1) / whole).mean() if len(whole) else np.nan
+        n = np.bincount(units, minlength=n_units)
+        return np.column_stack([np.bincount(units, mean, n_units) / n for mean in means.T]), float(factor)
+
+
+def _correlation(kind: str, halves: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Correlation of two halves, for any number of times that each unit counts [shape=(n_draws, n_units)]."""
+    units = np.flatnonzero(np.isfinite(halves[:, 0]))
+    # Distinct pairs of means are few, where scores come from a scale of few steps.
+    pairs = pd.DataFrame(halves[units]).groupby([0, 1], sort=False)
+    first, second = pairs.size().index.to_frame().to_numpy().T
+    shape = len(first), len(halves)
+    of_units = sparse.csr_matrix((np.ones(len(units)), (pairs.ngroup(), units)), shape)
+    agreement = ClipAgreement(first, second, [kind])
+    return lambda counts: agreement.score(of_units @ counts.T)[0]
+
+
+def _recentred(interval: tuple[float, float], around: float, value: float) -> tuple[float, float]:
+    """Move an interval of the splits that draws averaged to the mean of all splits, on Fisher's scale."""
+    if abs(value) >= 1 or abs(around) >= 1:
+        return interval
+    bounds = np.clip(interval, 1e-12 - 1, 1 - 1e-12)
+    low, high = np.tanh(np.arctanh(bounds) + np.arctanh(value) - np.arctanh(around))
+    return float(low), float(high)

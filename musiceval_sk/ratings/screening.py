@@ -14,8 +14,8 @@ from musiceval_sk._ids import id_text, id_texts, match_ids, near_misses
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.readers import require_columns, source_of
 from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.ratings.bias import correlate_with_others
 from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, read_ratings
-from musiceval_sk.ratings.reliability import correlate_with_others
 
 UNIT = ["rater", "batch"]
 

@@ -13,8 +13,8 @@ from musiceval_sk import (
     leave_one_rater_out,
     split_half,
 )
-from musiceval_sk.ratings.reliability import rater_table
-from musiceval_sk.ratings.split_half import spearman_brown
+from musiceval_sk.ratings.bias import rater_table
+from musiceval_sk.ratings.reliability import spearman_brown
 from musiceval_sk.statistics.intervals import interval_of
 
 DATA = Path(os.environ.get("MUSICEVAL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -142,7 +142,7 @@ def test_halving_by_raters_counts_their_bias_in_crossed_designs_as_noise(rng):
 def test_spearman_halves_are_scipys(rng):
     from scipy.stats import spearmanr
 
-    from musiceval_sk.ratings.split_half import _correlation
+    from musiceval_sk.ratings.reliability import _correlation
 
     first, second = rng.integers(1, 6, (2, 60)).astype(float)
     counts = rng.integers(0, 3, (2, 60)).astype(float)
