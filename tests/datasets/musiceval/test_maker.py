@@ -3,7 +3,7 @@ import hashlib
 import pytest
 import soundfile
 
-from musiceval_sk.datasets.musiceval.layout import DEMO_SYSTEMS
+from musiceval_sk.datasets.musiceval.checks import DEMO_SYSTEMS
 from tests.made_musiceval import make_musiceval
 
 SMALL = {"n_systems": 3, "n_prompts": 3, "n_demo_clips": 2}
