@@ -1,3 +1,4 @@
+import functools
 import os
 from importlib.util import find_spec
 
@@ -51,6 +52,23 @@ def default_store(tmp_path_factory):
 @pytest.fixture(scope="session")
 def torch():
     return pytest.importorskip("torch", reason="torch is not installed to train with")
+
+
+@pytest.fixture
+def small_examples(monkeypatch, torch):
+    """Let pages and examples simulate, train and resample little: that they run is what is tested."""
+    import musiceval_sk
+
+    small = functools.partial(musiceval_sk.make_listening_test, n_systems=6, n_prompts=5, seconds=1.0)
+    monkeypatch.setattr(musiceval_sk, "make_listening_test", small)
+    for function, option, little in (
+        (musiceval_sk.MOSRegressor.__init__, "max_iter", 40),
+        (musiceval_sk.bootstrap_metrics, "n_resamples", 100),
+        (musiceval_sk.human_ceiling, "n_bootstrap", 50),
+        (musiceval_sk.run_study, "n_resamples", 50),
+        (musiceval_sk.score_learning_curve, "n_resamples", 50),
+    ):
+        monkeypatch.setitem(function.__kwdefaults__, option, little)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "curves.md"
 
 
 @pytest.mark.slow
-def test_the_snippets_run(tmp_path, monkeypatch, capsys):
+def test_the_snippets_run(tmp_path, monkeypatch, capsys, small_examples):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     names: dict = {}

@@ -1,7 +1,7 @@
 """README and examples run as they stand."""
 
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -18,7 +18,8 @@ def python_blocks():
 
 
 @pytest.mark.slow
-def test_python_examples_run(tmp_path, monkeypatch, capsys):
+@pytest.mark.filterwarnings("ignore:training reached max_iter")
+def test_python_examples_run(tmp_path, monkeypatch, capsys, small_examples):
     monkeypatch.chdir(tmp_path)
     *blocks, _ = python_blocks()
     names: dict = {}
@@ -40,10 +41,12 @@ def test_musiceval_becomes_a_clips_table(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["first_study", "clap_on_a_folder"])
 @pytest.mark.slow
-def test_examples_run_as_they_stand(name, tmp_path):
+@pytest.mark.filterwarnings("ignore:training reached max_iter")
+def test_examples_run_as_they_stand(name, tmp_path, monkeypatch, small_examples):
     script = ROOT / "examples" / f"{name}.py"
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    runpy.run_path(str(script), run_name="__main__")
     written = next(tmp_path.rglob("study.csv" if name == "first_study" else "embeddings.csv"))
     assert len(pd.read_csv(written)) == (16 if name == "first_study" else 12)
 

@@ -3,18 +3,23 @@
 import pytest
 from typer.testing import CliRunner
 
-from musiceval_sk import aggregate_ratings, load_clips, predict_clips
+from musiceval_sk import MOSRegressor, aggregate_ratings, load_clips, predict_clips, run_study
 from musiceval_sk.cli.app import app
 from musiceval_sk.statistics.metrics import s_mse
 from musiceval_sk.studies.result import StudyResult
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("matplotlib", reason="the demo draws figures; matplotlib comes with the extra 'report'")
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
+    """What it wrote and said, with fewer epochs and resamples than users get."""
     out = tmp_path_factory.mktemp("demo")
-    result = CliRunner().invoke(app, ["demo", "--out", str(out)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MOSRegressor.__init__.__kwdefaults__, "max_iter", 250)
+        patch.setitem(run_study.__kwdefaults__, "n_resamples", 100)
+        result = CliRunner().invoke(app, ["demo", "--out", str(out)])
     assert result.exit_code == 0, result.output
     return out, result.stdout
 
