@@ -14,9 +14,12 @@ FULL := .venv
 CORE := .venv-core
 NEWEST := .venv-newest
 LOWEST := .venv-lowest
-# What needs torch or has no numpy 2 elsewhere: test-newest runs the rest on newer packages still.
-NEED_TORCH := tests/estimators tests/finetuning tests/features/encoders tests/reporting \
-	$(addprefix tests/,cli/test_app.py cli/test_predict.py test_import.py test_optional.py test_readme.py)
+# What takes torch and numpy 2 at once, or an encoder without laion-clap: test-newest runs the rest on newer packages still. Not the
+# searches and the comparisons with plain loops, which are about torch alone.
+NEED_TORCH := tests/features/encoders tests/finetuning tests/reporting/page/test_report.py \
+	$(addprefix tests/estimators/test_,domain.py persistence.py persistence_tensors.py preparation.py regressor.py \
+	regressor_inputs.py regressor_losses.py regressor_weights.py sklearn_checks.py) \
+	$(addprefix tests/,cli/test_app.py cli/test_predict.py test_import.py test_optional.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint test-core test-newest test-lowest environments format clean

@@ -9,7 +9,7 @@ from tests.made_musiceval import make_musiceval
 PAGE = Path(__file__).parents[1] / "docs" / "reproduce.md"
 
 
-def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
+def test_the_snippet_runs(tmp_path, monkeypatch, capsys, small_examples):
     monkeypatch.chdir(tmp_path)
     make_musiceval("MusicEval-full", n_systems=6, n_prompts=12, n_demo_clips=4)
     [block] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)

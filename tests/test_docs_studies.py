@@ -8,7 +8,7 @@ from musiceval_sk import StudyPlan
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
+def test_the_snippet_runs(tmp_path, monkeypatch, capsys, small_examples):
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), flags=re.DOTALL)
     names: dict = {}

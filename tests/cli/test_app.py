@@ -99,6 +99,7 @@ def test_extract_of_a_folder_with_an_unreadable_file_says_so_and_exits_1(folder,
     assert "error: " in strict.stderr and "S09_P01.wav: not a sound file" in strict.stderr
 
 
+@pytest.mark.slow
 def test_study_of_several_splits_and_poolings_keeps_its_fits(folder, tmp_path):
     several = [
         "--cv",
@@ -187,6 +188,7 @@ def test_study_from_a_file(folder, tmp_path):
     assert "unknown key 'clip', did you mean 'clips'?" in refused.stderr
 
 
+@pytest.mark.slow
 def test_study_prints_tables_and_writes_files(folder, tmp_path, torch):
     result = run(
         "study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from musiceval_sk import score_learning_curve
 from musiceval_sk.cli.app import app
 from musiceval_sk.datasets.synthetic import make_listening_test
 
@@ -15,6 +16,11 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("curve")
     make_listening_test(folder / "test", n_systems=6, n_prompts=4, n_raters=6, raters_per_clip=3, seconds=1.0)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setitem(score_learning_curve.__kwdefaults__, "n_resamples", 50)
 
 
 def run(folder, *arguments):
@@ -35,6 +41,7 @@ def test_help_has_an_example():
     assert "Example:  musiceval curve clips.csv --ratings ratings.csv" in result.stdout
 
 
+@pytest.mark.slow
 def test_curve_prints_tables_and_advice_and_writes_files(folder, tmp_path):
     result = run(folder, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -60,6 +67,7 @@ def test_curve_prints_tables_and_advice_and_writes_files(folder, tmp_path):
     assert drawn == {f"impression-{m}-by-{g}.png" for m in ("S_SRCC", "U_SRCC") for g in set(table["grows"])}
 
 
+@pytest.mark.slow
 def test_sizes_models_and_metrics_are_chosen(folder):
     result = run(
         folder, "--grows", "clips", "--size", 6, "--size", "0.9", "--model", "ridge", "--metric", "U_LCC", "--cv", "random"

@@ -29,6 +29,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["ratings", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_raters_are_screened_and_scores_written(folder, tmp_path):
     result = run(
         folder / "ratings.csv", "--clips", folder / "test" / "clips.csv", "--probes", folder / "probes.csv",

@@ -157,6 +157,7 @@ class TestFrozen:
         "options",
         [{}, {"early_stopping": False}, {"alpha": 0.1, "momentum": 0.5, "activation": "identity"}],
     )
+    @pytest.mark.slow
     def test_equals_the_heads_alone_on_extracted_vectors(self, make, data, X, options):
         clips, y = data
         ours = make("frozen", **options).fit(clips, y)
@@ -267,6 +268,7 @@ class TestModes:
         importlib.util.find_spec("laion_clap") is None,
         reason="laion_clap (the extra 'clap') is not installed",
     )
+    @pytest.mark.slow
     def test_laions_network_has_the_same_places(self, make, tmp_path):
         from musiceval_sk.features.encoders.clap.laion_clap import LaionClapEncoder
 
@@ -295,6 +297,7 @@ class TestModes:
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_loss_falls_and_beats_frozen_towers(self, make, data):
         options = {"max_iter": 15, "early_stopping": False, "batch_size": 9, "learning_rate_init": 0.02}
         tuned, frozen = make(**options).fit(*data), make("frozen", **options).fit(*data)
@@ -339,6 +342,7 @@ class TestTraining:
         assert max(sizes) == 9
         assert_equal_fits(full, one_by_one, atol=2e-5)
 
+    @pytest.mark.slow
     def test_parts_are_halved_when_a_gpu_runs_out_of_memory(self, make, data, full, monkeypatch):
         pytest.importorskip("accelerate", reason="accelerate (the extra 'finetune') is not installed")
         kept, allowed, refused = ClipBatches._embed, [2], []

@@ -84,6 +84,7 @@ def test_error_of_the_bias_model_on_two_clips_and_raters():
 
 
 @pytest.mark.parametrize("method", ["zscore", "bias"])
+@pytest.mark.slow
 def test_errors_of_models_of_raters_are_those_of_repeated_tests(rng, method):
     quality, bias = rng.normal(size=(20, 1)), 0.5 * rng.normal(size=5)
     found = [

@@ -105,6 +105,7 @@ def test_figures_recover_a_known_reliability(rng):
     assert leave_one_rater_out(ratings).value == pytest.approx(np.sqrt(3 / 8), abs=0.03)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say(rng):
     # 40 tests of known ICC(1,1) = 1/2 and reliability of four = 4/5; at 90 %, fewer than 31 of 40 has probability 0.7 %.
     covered = np.zeros(2, dtype=int)
@@ -384,6 +385,7 @@ def test_human_ceiling_lists_figures_and_reasons(rng):
     ]
 
 
+@pytest.mark.slow
 def test_human_ceiling_takes_systems_and_clips_from_the_clips_table(rng):
     ratings = simulated(rng, n_clips=60)
     clips = ratings.drop_duplicates("clip_id").set_index("clip_id")[["system"]]

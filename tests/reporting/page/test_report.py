@@ -396,7 +396,7 @@ def test_many_clips_stay_under_five_megabytes(tmp_path):
     ).iloc[:2748]
     rng = np.random.default_rng(0)
     predictors = {name: quality(clips) / 10 + rng.normal(0, 1, len(clips)) for name in "abcdef"}
-    study = made_study(clips, predictors, targets=("impression", "alignment"))
+    study = made_study(clips, predictors, targets=("impression", "alignment"), resamples=5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         page = write_report(study, tmp_path / "r.html", clips=clips)

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("matplotlib", reason="figures need the extra 'report'")
+pytestmark = pytest.mark.filterwarnings("ignore:training reached max_iter")
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "figures.md"
 
 
-def test_snippets_of_the_page_run(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_snippets_of_the_page_run(tmp_path, monkeypatch, small_examples):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL):
@@ -31,7 +33,7 @@ def test_links_of_the_page_lead_somewhere_and_its_pictures_are_small():
 
 
 @pytest.mark.slow
-def test_example_draws_every_display(tmp_path, monkeypatch, capsys):
+def test_example_draws_every_display(tmp_path, monkeypatch, capsys, small_examples):
     monkeypatch.setattr(sys, "argv", ["figures.py", str(tmp_path)])
     runpy.run_path(str(ROOT / "examples" / "figures.py"), run_name="__main__")
     written = capsys.readouterr().out.split()
@@ -40,7 +42,7 @@ def test_example_draws_every_display(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["search_results", "prompt_lengths", "system_attributes"])
-def test_examples_with_a_figure_of_their_own_run(name, tmp_path, monkeypatch, capsys):
+def test_examples_with_a_figure_of_their_own_run(name, tmp_path, monkeypatch, capsys, small_examples):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name])
     runpy.run_path(str(ROOT / "examples" / f"plot_{name}.py"), run_name="__main__")

@@ -69,6 +69,7 @@ def test_learning_curve_says_what_is_missing():
         ScoreLearningCurveDisplay.from_table(growth().assign(S_SRCC=np.nan), size="clips", score="S_SRCC")
 
 
+@pytest.mark.slow
 def test_learning_curve_draws_what_score_learning_curve_found():
     clips = made_up(6).assign(path="")
     single = pd.DataFrame(
