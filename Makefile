@@ -16,7 +16,8 @@ NEWEST := .venv-newest
 LOWEST := .venv-lowest
 # What takes torch and numpy 2 at once, or an encoder without laion-clap: test-newest runs the rest on newer packages still. Not the
 # searches and the comparisons with plain loops, which are about torch alone.
-NEED_TORCH := tests/features/encoders tests/finetuning tests/reporting/page/test_report.py \
+NEED_TORCH := tests/features/encoders tests/finetuning \
+	$(addprefix tests/reporting/,page/test_report.py plots/test_data.py plots/test_plots.py plots/test_studies.py) \
 	$(addprefix tests/estimators/test_,domain.py persistence.py persistence_tensors.py preparation.py regressor.py \
 	regressor_inputs.py regressor_losses.py regressor_weights.py sklearn_checks.py) \
 	$(addprefix tests/,cli/test_app.py cli/test_predict.py test_import.py test_optional.py)
