@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import listed, printable
-from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 _READ = "wav flac mp3 ogg oga opus aiff aif aifc w64 caf au"
 # Sounds, or films that may be, of formats that libsndfile cannot read; what raters heard may have been encoded so.
@@ -259,6 +259,27 @@ def under_ids_of(ids: pd.Index, table: pd.DataFrame) -> pd.DataFrame:
     names = np.array(table.index, dtype=object)
     names[places[known]] = ids[known]
     return table.set_axis(pd.Index(names, name=table.index.name), axis=0)
+
+
+def warn_of_skipped(
+    message: str, offenders: Iterable[Any], near: str = "", *, most: int = 5, stacklevel: int = 2
+) -> None:
+    """Warn that something was left out.
+
+    Parameters
+    ----------
+    message : str
+        How much, and why.
+    offenders : iterable
+        What; at most ``most`` are named.
+    near : str, default=""
+        What `near_misses` said of them.
+    most : int, default=5
+        How many to name.
+    stacklevel : int, default=2
+        As of `warnings.warn`, had the caller called that.
+    """
+    warnings.warn(f"{message}: {listed(offenders, most)}{near}", SkippedWarning, stacklevel=stacklevel + 1)
 
 
 def near_misses(lacking: Iterable[Any], offered: Iterable[Any]) -> str:

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,18 @@ from musiceval_sk._ids import (
     id_texts,
     match_ids,
     near_misses,
+    warn_of_skipped,
     without_suffix,
 )
 from musiceval_sk._text import counted, listed, printable
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.readers import TARGETS
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError
 
 TIMES = ("start_time", "end_time")
 _OTHER_TIMES = ("start", "end", "offset", "onset", "begin", "start_s", "end_s")
 _PLACEHOLDERS = ("system", "prompt", "prompt_id")
+_warn = partial(warn_of_skipped, stacklevel=3)  # of who called `load_clips`
 
 
 def load_clips(
@@ -222,7 +225,9 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
         what = counted(unread.total(), "file is", "files are")
         kinds = [f"{count} {suffix}" for suffix, count in sorted(unread.items())]
         _warn(
-            f"{printable(folder)}: {what} of kinds that are not read, convert them to WAV or FLAC", kinds, 12
+            f"{printable(folder)}: {what} of kinds that are not read, convert them to WAV or FLAC",
+            kinds,
+            most=12,
         )
     if not files:
         raise ClipsTableError(
@@ -335,7 +340,3 @@ def _finish(
     clips = table.set_index("clip_id")
     clips.attrs = {}
     return clips
-
-
-def _warn(message: str, offenders: Iterable[object], most: int = 5, near: str = "") -> None:
-    warnings.warn(f"{message}: {listed(offenders, most)}{near}", SkippedWarning, stacklevel=4)

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import betainc
 
+from musiceval_sk._ids import warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import load_clips
 from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_ratings
 from musiceval_sk.datasets.musiceval.parquet import parquet_files
 from musiceval_sk.datasets.readers import source_of
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.bias import fit_bias, scale_to_panel
 from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, of_known_clips, read_ratings
 
@@ -278,12 +279,9 @@ def _locate(
     used = ~np.isnan(scaled)
     if not used.all():
         flat = names[np.unique(raters[~used])]
-        warnings.warn(
-            f"{source_of(table)}left out {counted((~used).sum(), 'rating')} of {target} by {counted(len(flat), 'rater')} who gave one score "
-            f"only, which cannot be normalised: {listed(flat)}",
-            SkippedWarning,
-            stacklevel=3,
-        )
+        count = f"{counted((~used).sum(), 'rating')} of {target} by {counted(len(flat), 'rater')}"
+        words = f"{source_of(table)}left out {count} who gave one score only, which cannot be normalised"
+        warn_of_skipped(words, flat, stacklevel=3)
     return _normalised(items[used], raters[used], scaled[used], n_items)
 
 

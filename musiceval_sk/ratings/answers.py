@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import near_misses, systems_if_named, under_ids_of, without_suffix
+from musiceval_sk._ids import near_misses, systems_if_named, under_ids_of, warn_of_skipped, without_suffix
 from musiceval_sk._text import counted, listed, off_scale
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.musiceval.layout import find_files, load_musiceval, names_of
 from musiceval_sk.datasets.musiceval.parquet import parquet_files
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 
 
@@ -175,11 +175,7 @@ def match_answers(
         )
     for name, lacking in (("prediction", only_true), ("true score", only_predicted)):
         if len(lacking):
-            warnings.warn(
-                f"{counted(len(lacking), 'clip has', 'clips have')} no {name}: {listed(lacking)}{near}",
-                SkippedWarning,
-                stacklevel=2,
-            )
+            warn_of_skipped(f"{counted(len(lacking), 'clip has', 'clips have')} no {name}", lacking, near)
     for target in chosen:
         beyond = off_scale(predicted.loc[shared, target], scale)
         if beyond:

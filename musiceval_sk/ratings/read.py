@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import id_texts, match_ids, near_misses, systems_if_named
+from musiceval_sk._ids import id_texts, match_ids, near_misses, systems_if_named, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.clips import TARGETS
-from musiceval_sk.exceptions import ClipsTableError, RatingDesignError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 
 RESAMPLED = "clips are resampled as if they were independent, and intervals say nothing of other systems"
 
@@ -79,11 +79,8 @@ def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bo
     own = dict(zip(names[rated], clips.index[places[rated]], strict=True))
     known = table["clip_id"].isin(own)
     if len(strangers) and not quiet:
-        warnings.warn(
-            f"{readers.source_of(table)}left out {counted((~known).sum(), 'rating')} of {counted(len(strangers), 'unknown clip')}: {listed(strangers)}{near}",
-            SkippedWarning,
-            stacklevel=3,
-        )
+        count = f"{counted((~known).sum(), 'rating')} of {counted(len(strangers), 'unknown clip')}"
+        warn_of_skipped(f"{readers.source_of(table)}left out {count}", strangers, near, stacklevel=3)
     table = table[known]
     return table.assign(clip_id=table["clip_id"].map(own))
 

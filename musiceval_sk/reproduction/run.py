@@ -1,7 +1,6 @@
 """Table I of the MusicEval paper, made anew: embed, train both heads with several seeds, and judge beside others."""
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import systems_if_named
+from musiceval_sk._ids import systems_if_named, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_systems
 from musiceval_sk.estimators.lookup import look_ups
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.reproduction.protocols import ReproductionProtocol, get_protocol
 from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult, published_results
@@ -186,9 +185,7 @@ def _with_both_scores(clips: pd.DataFrame) -> pd.DataFrame:
     lacking = clips[list(TARGETS)].isna().any(axis=1)
     if lacking.any():
         count = counted(lacking.sum(), "clip that lacks", "clips that lack")
-        warnings.warn(
-            f"left out {count} a score: {listed(clips.index[lacking])}", SkippedWarning, stacklevel=3
-        )
+        warn_of_skipped(f"left out {count} a score", clips.index[lacking], stacklevel=3)
     return clips[~lacking]
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 
+from musiceval_sk._ids import warn_of_skipped
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.estimators.lookup import TableScaler
 from musiceval_sk.estimators.regressor import MOSRegressor
-from musiceval_sk.exceptions import AudioError, SkippedWarning
+from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.extract import warn_of_blank_prompts
@@ -188,8 +189,7 @@ class TunedTowers(FrozenHeads):
         outcomes = pd.Series(self._sounds.decode(sounds_of(clips)), index=clips.index, dtype=object)
         reasons = outcomes[[isinstance(outcome, AudioError) for outcome in outcomes]]
         if len(reasons):
-            message = f"skipped {len(reasons)} of {len(clips)} clips: {listed(reasons)}"
-            warnings.warn(message, SkippedWarning, stacklevel=3)
+            warn_of_skipped(f"skipped {len(reasons)} of {len(clips)} clips", reasons, stacklevel=3)
         self.notes += [f"left out, {reason}" for reason in reasons]
         self._X = {name: part.drop(index=reasons.index, errors="ignore") for name, part in parts.items()}
         return self._X

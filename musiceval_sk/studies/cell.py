@@ -5,7 +5,6 @@ cell under a digest of all that it depends on: so a study that was killed goes o
 that one only.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,12 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
-from musiceval_sk._ids import near_misses, under_ids_of
+from musiceval_sk._ids import near_misses, under_ids_of, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.readers import how_to_name, unused_scores
 from musiceval_sk.estimators.preparation import default_columns
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.studies.result import NO_FEATURES, provenance
 
 
@@ -84,11 +83,8 @@ def usable_clips(clips: pd.DataFrame, tables: dict[str, pd.DataFrame], target: s
         raise ClipsTableError(f"no clip has both features and a score of {target!r}{near}")
     if not usable.all():
         left_out = clips.index[~usable]
-        warnings.warn(
-            f"{target}: left out {counted(len(left_out), 'clip')} without features or score: {listed(left_out)}",
-            SkippedWarning,
-            stacklevel=3,
-        )
+        words = f"{target}: left out {counted(len(left_out), 'clip')} without features or score"
+        warn_of_skipped(words, left_out, stacklevel=3)
     return clips[usable]
 
 

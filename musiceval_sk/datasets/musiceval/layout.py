@@ -12,12 +12,12 @@ from typing import Literal
 
 import pandas as pd
 
-from musiceval_sk._ids import without_suffix
+from musiceval_sk._ids import warn_of_skipped, without_suffix
 from musiceval_sk._text import listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.musiceval import checks
 from musiceval_sk.datasets.musiceval.parquet import parquet_files, read_parquet_clips
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError
 
 _COLUMNS = ["path", "prompt", "system", "prompt_id", *readers.TARGETS, "split"]
 _NAME = r"^(?:.*[-_/])?(?P<system>S\d+)_(?P<prompt_id>P\d+)$"
@@ -333,9 +333,7 @@ def load_musiceval_ratings(root: str | Path, split: str = "total") -> pd.DataFra
     if len(unread):
         broken.append(f"scores that are no number in {len(unread)} lines: {listed(unread)}")
     if broken:
-        warnings.warn(
-            f"{files.root}: ratings that cannot be read: {listed(broken)}", SkippedWarning, stacklevel=2
-        )
+        warn_of_skipped(f"{files.root}: ratings that cannot be read", broken)
     if split != "total":
         ratings = ratings[ratings["clip_id"].isin(files.require(split).clips_of(split).index)]
     return ratings[["rater", "clip_id", *readers.TARGETS]].reset_index(drop=True)

@@ -1,15 +1,14 @@
 """What a report shows of a study: its clips, a section for each target under each split, and its verdict in words that need no statistics."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import id_texts, near_misses, under_ids_of
+from musiceval_sk._ids import id_texts, near_misses, under_ids_of, warn_of_skipped
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TIMES
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.result import FEW_SYSTEMS, KINDS, MEAN_OF_FOLDS, NO_FEATURES, StudyResult
@@ -150,11 +149,8 @@ def gather(
                 f"the table has {listed(clips.index)}{near_misses(ids, clips.index)}"
             )
         if len(missing):
-            warnings.warn(
-                f"the clips table lacks {len(missing)} of the study's {len(ids)} clips: {listed(missing)}",
-                SkippedWarning,
-                stacklevel=3,
-            )
+            words = f"the clips table lacks {len(missing)} of the study's {len(ids)} clips"
+            warn_of_skipped(words, missing, stacklevel=3)
         for column in table.columns.intersection(clips.columns):
             table[column] = clips[column].reindex(ids)
         table["system"], table["prompt"] = id_texts(table["system"]), id_texts(table["prompt"])

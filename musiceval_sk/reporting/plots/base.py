@@ -1,7 +1,6 @@
 """What all displays share: where they draw, what they are made from, and means of systems with their intervals."""
 
 import io
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -9,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from musiceval_sk._ids import id_texts
+from musiceval_sk._ids import id_texts, warn_of_skipped
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.readers import numbers, require_columns
-from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
+from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.reporting.plots.labels import fit_labels, name_ticks
 from musiceval_sk.statistics.align import clips_of, in_order_of, systems_in_order, validate
@@ -161,9 +160,7 @@ def rated_clips(
         raise ClipsTableError(f"none of {len(rated)} clips with a score names its system")
     if nameless.any():
         what = counted(nameless.sum(), "clip that names", "clips that name")
-        warnings.warn(
-            f"left out {what} no system: {listed(rated.index[nameless])}", SkippedWarning, stacklevel=3
-        )
+        warn_of_skipped(f"left out {what} no system", rated.index[nameless], stacklevel=3)
     return rated[~nameless]
 
 
