@@ -17,7 +17,7 @@ def demo(tmp_path_factory):
     """What it wrote and said, with fewer epochs and resamples than users get."""
     out = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MOSRegressor.__init__.__kwdefaults__, "max_iter", 120)
+        patch.setitem(MOSRegressor.__init__.__kwdefaults__, "max_iter", 250)
         patch.setitem(run_study.__kwdefaults__, "n_resamples", 100)
         result = CliRunner().invoke(app, ["demo", "--out", str(out)])
     assert result.exit_code == 0, result.output
