@@ -21,7 +21,8 @@ for OGG, MP3 and FLAC, that of the file's bytes.
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,6 +44,9 @@ _BLOCK_SAMPLES = 1 << 18
 _TIME_ROUNDING = 0.01
 # Share of the channels' mean power below which they are said to cancel each other: 30 dB.
 _CANCELLED = 1e-3
+_READERS = 4
+# What headers said, by the digest of the content.
+_SECONDS: dict[bytes, float] = {}
 
 
 def read_audio(
@@ -155,6 +159,64 @@ def samples_expected(sound: Sound, sample_rate: int) -> float:
             return max(seconds, 0) * sample_rate
     except Exception:  # decoding is going to say why
         return 0
+
+
+def seconds_of(sounds: Mapping[bytes, Sound]) -> list[float]:
+    """Tell from their headers how long sounds are, several at a time; what this process was told once is not read again.
+
+    Parameters
+    ----------
+    sounds : mapping of bytes to Sound
+        By the digest of their content.
+
+    Returns
+    -------
+    list of float
+        Seconds, in order.
+
+    Raises
+    ------
+    AudioError
+        If a file can no longer be read.
+    """
+    unknown = {key: sound for key, sound in sounds.items() if key not in _SECONDS}
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(lambda sound: samples_expected(sound, 1), unknown.values()))
+    for key, seconds in zip(unknown, found, strict=True):
+        if not seconds:
+            raise AudioError(f"{unknown[key]}: its header cannot be read any more")
+        _SECONDS[key] = seconds
+    return [_SECONDS[key] for key in sounds]
+
+
+def window_weights(n_windows: int, n_samples: float, window_length: int, hop_length: int) -> np.ndarray:
+    """Say how much sound each window of `cut_windows` brings that none before it covers, as a share of a window.
+
+    Parameters
+    ----------
+    n_windows : int
+        Number of windows of a clip.
+    n_samples : float
+        Length of the clip.
+    window_length, hop_length : int
+        As for `cut_windows`.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_windows,)], float32
+        1 for the first window; the last one, aligned to the end, may bring little.
+
+    Examples
+    --------
+    >>> window_weights(3, 22.5, window_length=10, hop_length=10)
+    array([1.  , 1.  , 0.25], dtype=float32)
+    """
+    weights = np.full(n_windows, hop_length / window_length, dtype=np.float32)
+    weights[0] = 1
+    if n_windows > 1:
+        rest = n_samples - window_length - (n_windows - 2) * hop_length
+        weights[-1] = min(max(rest, 0), hop_length) / window_length
+    return weights
 
 
 def cut_windows(samples: np.ndarray, window_length: int, hop_length: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The feature stage as a scikit-learn transformer, and what it gives as one file for other tools."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from musiceval_sk._files import atomic_write
 from musiceval_sk._optional import import_optional
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import ModelFileError
+from musiceval_sk.features.audio import seconds_of
 from musiceval_sk.features.differences import compare_descriptions
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.extract import COLUMNS, ExtractionReport, extract, text_key
-from musiceval_sk.features.pooling import POOLINGS, check_pooling, pool, provenance
-from musiceval_sk.features.sounds import FileIndex
+from musiceval_sk.features.pooling import POOLINGS, check_pooling, is_weighed, pool, provenance
+from musiceval_sk.features.sounds import FileIndex, Sound, sounds_of
 from musiceval_sk.features.store import EmbeddingStore
 
 
@@ -39,7 +41,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
     modality : {"audio", "text", "both"}, default="both"
         Which vectors to return; audio comes first. "both" is all that the encoder takes, of one without a text tower audio.
     pooling : {"mean", "mean+std", "max", "first"}, default="mean"
-        How a clip's windows become one vector.
+        How a clip's windows become one vector. A mean counts each by the new sound that it brings: of 12.5 s the second window of
+        10 s, which is aligned to the end, counts a quarter.
     cache : str or path-like, default=None
         The store; by default the environment variable ``MUSICEVAL_CACHE``, else ``cache/embeddings.h5``.
     encoder_options : dict, default=None
@@ -208,7 +211,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         clips = clips.drop(index=report.skipped.index)
         vectors = {}
         if "audio" in self.description_:
-            vectors["audio"] = self._read(store, "audio", report.audio_keys[clips.index], self.pooling)
+            keys = report.audio_keys[clips.index]
+            vectors["audio"] = self._read(store, "audio", keys, self.pooling, sounds_of(clips))
         if "text" in self.description_:
             vectors["text"] = self._read(store, "text", clips["prompt"].map(text_key), "first")
         columns = self.get_feature_names_out()
@@ -288,11 +292,34 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
     def _fingerprint(self) -> str:
         return "+".join(self.encoder_.fingerprint_of(modality) for modality in self._modalities())
 
-    def _read(self, store: EmbeddingStore, modality: Modality, keys: pd.Series, pooling: str) -> np.ndarray:
+    def _read(
+        self,
+        store: EmbeddingStore,
+        modality: Modality,
+        keys: pd.Series,
+        pooling: str,
+        sounds: Sequence[Sound] = (),
+    ) -> np.ndarray:
         if keys.empty:
             return np.empty((0, self.encoder_.dim(modality) * len(POOLINGS[pooling])), dtype=np.float32)
         vectors, offsets = store.read(modality, self.encoder_.fingerprint_of(modality), list(keys))
-        return pool(vectors, offsets, pooling)
+        counts = np.diff(offsets)
+        weights = None
+        if is_weighed(pooling) and counts.max() > 1:
+            weights = self._weights(keys, sounds, counts)
+        return pool(vectors, offsets, pooling, weights)
+
+    def _weights(self, keys: pd.Series, sounds: Sequence[Sound], counts: np.ndarray) -> np.ndarray:
+        """Weigh windows by the new sound that they bring, which the store does not know and files' headers do."""
+        several = {key: sound for key, sound, count in zip(keys, sounds, counts, strict=True) if count > 1}
+        seconds = dict(zip(several, seconds_of(several), strict=True))
+        rate = self.encoder_.sample_rate
+        return np.concatenate(
+            [
+                self.encoder_.window_weights(count, seconds.get(key, 0.0) * rate)
+                for key, count in zip(keys, counts, strict=True)
+            ]
+        )
 
 
 def export_embeddings(clips: pd.DataFrame, embedder: ClipEmbedder, out: str | Path) -> pd.DataFrame:

@@ -48,7 +48,7 @@ class DecodedSounds:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def decode(self, sounds: Iterable[Sound]) -> list[tuple[bytes, int] | AudioError]:
+    def decode(self, sounds: Iterable[Sound]) -> list[tuple[bytes, np.ndarray] | AudioError]:
         """Decode the sounds that are not decoded yet.
 
         Parameters
@@ -58,8 +58,8 @@ class DecodedSounds:
 
         Returns
         -------
-        list of (bytes, int) or AudioError
-            Of each sound its key, by which `windows` finds it, and number of windows, or why it cannot be read.
+        list of (bytes, np.ndarray) or AudioError
+            Of each sound its key, by which `windows` finds it, and what each of its windows counts, or why it cannot be read.
 
         Warns
         -----
@@ -78,7 +78,7 @@ class DecodedSounds:
         """Read the windows of one sound, [shape=(n_windows, window_length)], by its key."""
         return np.asarray(self._encoder.cut(np.load(self._file(key), mmap_mode="r")))
 
-    def _decode(self, sound: Sound, remarks: list[str]) -> tuple[bytes, int] | AudioError:
+    def _decode(self, sound: Sound, remarks: list[str]) -> tuple[bytes, np.ndarray] | AudioError:
         try:
             key = sound.key(content_key(sound.path))
         except AudioError as error:
@@ -88,7 +88,8 @@ class DecodedSounds:
                 samples, odd = decode(sound, self._encoder.sample_rate, expected=key)
                 self._write(key, samples)
                 remarks += [f"{sound}: {remark}" for remark in odd]
-            return key, len(self.windows(key))
+            n_samples = len(np.load(self._file(key), mmap_mode="r"))
+            return key, self._encoder.window_weights(len(self.windows(key)), n_samples)
         except AudioError as error:
             return AudioError(f"{sound}: {error}")
 
@@ -102,7 +103,7 @@ class DecodedSounds:
 
 
 class ClipBatches:
-    """Batches of clips that go through the towers; a clip's windows are averaged.
+    """Batches of clips that go through the towers; a clip's windows are averaged, each by the new sound that it brings.
 
     Parameters
     ----------
@@ -137,8 +138,7 @@ class ClipBatches:
             raise AudioError(
                 f"{len(failed)} of {len(outcomes)} clips cannot be read, leave them out: {reasons}"
             )
-        self.keys, counts = zip(*outcomes, strict=True)
-        self._counts = np.array(counts)
+        self.keys, self._weights = zip(*outcomes, strict=True)
         self.prompts = clips["prompt"].tolist() if "text" in towers else []
         self._tokens = network.tokenize(self.prompts) if "text" in towers else None
 
@@ -200,8 +200,11 @@ class ClipBatches:
 
     def _embed(self, windows: np.ndarray, rows: np.ndarray, dtype: str) -> torch.Tensor:
         embedded = self.network.embed_audio(windows, dtype)
-        lengths = torch.from_numpy(self._counts[rows]).to(embedded.device)
-        pooled = torch.segment_reduce(embedded, "mean", lengths=lengths, axis=0)
+        parts = [self._weights[row] for row in rows]
+        lengths = torch.tensor([len(part) for part in parts], device=embedded.device)
+        weights = torch.from_numpy(np.concatenate(parts)).to(embedded.device)[:, None]
+        sums = torch.segment_reduce(embedded * weights, "sum", lengths=lengths, axis=0)
+        pooled = sums / torch.segment_reduce(weights, "sum", lengths=lengths, axis=0)
         if self._tokens is None:
             return pooled
         text = self.network.embed_text(*(part[rows] for part in self._tokens), dtype)

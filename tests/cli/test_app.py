@@ -243,7 +243,7 @@ def test_predict_refuses_embeddings_that_the_model_was_not_trained_on(folder, tm
     assert run(*fit, "--out", model).exit_code == 0
     fitted = load_model(model)
     known = fitted[-1].encoder_fingerprint_
-    assert known.endswith(" (pooling mean)")
+    assert known.endswith(" (pooling mean by new sound)")
     # Another pooling has vectors of the same length.
     embedder = fitted[0].set_params(pooling="max")
     save_model(fitted, model)

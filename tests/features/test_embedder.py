@@ -50,20 +50,39 @@ def measured(path):
     return np.array([(window.mean(), window.max(), window.min()) for window in windows_of(path)])
 
 
+def mean_and_std(vectors):
+    return np.concatenate([vectors.mean(axis=0), vectors.std(axis=0)])
+
+
+def new_sound(path):
+    """Count by hand the samples that each window covers and none before it does."""
+    length = len(soundfile.read(path)[0])
+    begins = [0] if length <= 4000 else [*range(0, length - 4000, 2000), length - 4000]
+    heard = np.zeros(max(length, 4000), dtype=bool)
+    counts = []
+    for begin in begins:
+        counts.append(np.count_nonzero(~heard[begin : begin + 4000]))
+        heard[begin : begin + 4000] = True
+    return np.array(counts)
+
+
 @pytest.mark.parametrize(
     "pooling, by_hand",
     [
-        ("mean", lambda vectors: vectors.mean(axis=0)),
-        ("max", lambda vectors: vectors.max(axis=0)),
-        ("first", lambda vectors: vectors[0]),
-        ("mean+std", lambda vectors: np.concatenate([vectors.mean(axis=0), vectors.std(axis=0)])),
+        ("mean", lambda vectors, counts: np.average(vectors, axis=0, weights=counts)),
+        ("max", lambda vectors, counts: vectors.max(axis=0)),
+        ("first", lambda vectors, counts: vectors[0]),
+        # Each window as often as it brings samples.
+        ("mean+std", lambda vectors, counts: mean_and_std(np.repeat(vectors.astype(float), counts, axis=0))),
     ],
 )
 def test_every_pooling_by_hand(clips, cache, pooling, by_hand):
     embedder = ClipEmbedder(ToyEncoder(), modality="audio", pooling=pooling, cache=cache)
     X = embedder.fit_transform(clips)
     assert X.dtype == np.float32
-    np.testing.assert_allclose(X, [by_hand(measured(path)) for path in clips["path"]], atol=1e-6)
+    np.testing.assert_allclose(
+        X, [by_hand(measured(path), new_sound(path)) for path in clips["path"]], atol=1e-6
+    )
     assert embedder.get_feature_names_out().shape == (X.shape[1],)
 
 
@@ -263,9 +282,35 @@ def test_pandas_output_names_its_encoder_and_pooling(clips, cache):
         return embedder.fingerprint_, X.attrs
 
     fingerprint, attrs = attrs_of()
-    assert attrs == {"encoder_fingerprint": f"{fingerprint} (pooling mean)"}
+    assert attrs == {"encoder_fingerprint": f"{fingerprint} (pooling mean by new sound)"}
     # The encoder is the same, the vectors are not; texts have no windows to pool.
     fingerprint, attrs = attrs_of(pooling="max", modality="audio")
     assert attrs == {"encoder_fingerprint": f"{fingerprint} (pooling max)"}
     fingerprint, attrs = attrs_of(pooling="max", modality="text")
     assert attrs == {"encoder_fingerprint": fingerprint}
+
+
+def test_a_clip_just_over_a_window_is_hardly_moved_by_its_end(tmp_path, cache):
+    """Half a second of 0.1 and 0.01 s more, in a file and as a part of one, that raise the last window's maximum to 0.9."""
+    samples = np.full(4080, 0.1, dtype=np.float32)
+    samples[-1] = 0.9
+    soundfile.write(tmp_path / "whole.wav", samples, 8000, subtype="FLOAT")
+    soundfile.write(
+        tmp_path / "part.wav", np.append(np.zeros(8000, np.float32), samples), 8000, subtype="FLOAT"
+    )
+    clips = pd.DataFrame(
+        {"path": [str(tmp_path / "whole.wav"), str(tmp_path / "part.wav")], "start_time": [0.0, 1.0]},
+        index=pd.Index(["whole", "part"], name="clip_id"),
+    )
+    X = ClipEmbedder(ToyEncoder(), modality="audio", cache=cache).fit_transform(clips)
+    # The second window brings 80 of 4,000 samples, 0.02 windows: (0.1 + 0.02 * 0.9) / 1.02, where a plain mean is 0.5.
+    np.testing.assert_allclose(X[:, 1], 0.118 / 1.02, rtol=1e-5)
+
+
+def test_vectors_stored_by_earlier_versions_are_weighed_alike(clips, cache, monkeypatch):
+    """The store holds nothing of lengths: what is read from an old one is what is read from a new one."""
+    embedder = ClipEmbedder(ToyEncoder(), modality="audio", cache=cache)
+    X = embedder.fit_transform(clips)
+    monkeypatch.setattr("musiceval_sk.features.audio._SECONDS", {})  # as in another process
+    monkeypatch.setattr("musiceval_sk.features.extract.embed_batches", None)
+    np.testing.assert_array_equal(embedder.fit_transform(clips), X)

@@ -197,7 +197,7 @@ class TestFrozen:
 
     def test_names_the_vectors_as_the_encoder_does(self, make, data, X):
         ours = make("frozen", max_iter=1).fit(*data)
-        assert X.attrs["encoder_fingerprint"] == f"{ours.fingerprint_} (pooling mean)"
+        assert X.attrs["encoder_fingerprint"] == f"{ours.fingerprint_} (pooling mean by new sound)"
         embedded = ours.embed(data[0])
         np.testing.assert_allclose(embedded, X, rtol=0, atol=1e-5)
         assert embedded.attrs == X.attrs
@@ -567,7 +567,7 @@ class TestKeeping:
         embedded = full.embed(data[0])
         assert list(embedded.index) == list(data[0].index)
         assert list(embedded.columns[[0, 32]]) == ["audio_0", "text_0"]
-        assert embedded.attrs["encoder_fingerprint"] == f"{full.fingerprint_} (pooling mean)"
+        assert embedded.attrs["encoder_fingerprint"] == f"{full.fingerprint_} (pooling mean by new sound)"
         assert embedded.attrs != X.attrs
         with pytest.raises(ModelFileError, match="encoder"):
             full.heads_.predict(X)

@@ -19,10 +19,11 @@ def test_parts_of_one_file_are_kept_apart(write_sounds, tmp_path):
         {"path": path, "start_time": [None, 0.5], "end_time": [None, 1.0]}, index=["whole", "part"]
     )
     sounds = DecodedSounds(ToyEncoder(), tmp_path / "decoded")
-    keys, counts = zip(*sounds.decode(sounds_of(clips)), strict=True)
+    keys, weights = zip(*sounds.decode(sounds_of(clips)), strict=True)
     digest = content_key(path)
     assert keys == (digest, Sound(path, 0.5, 1.0).key(digest))
-    assert counts == (7, 1)
+    # Windows of half a second every quarter: the first brings all of itself, each other a half.
+    assert [part.tolist() for part in weights] == [[1] + 6 * [0.5], [1]]
     samples = soundfile.read(path, dtype="float32")[0]
     np.testing.assert_array_equal(sounds.windows(keys[1]), [samples[4000:8000]])
     [error] = sounds.decode([Sound(path, 1.0, 3.0)])

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from musiceval_sk._text import listed
-from musiceval_sk.features.audio import cut_windows
+from musiceval_sk.features.audio import cut_windows, window_weights
 
 Modality = Literal["audio", "text"]
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
@@ -187,6 +187,25 @@ class Encoder(ABC):
             The windows, in order.
         """
         return cut_windows(samples, self.window_length, self.hop_length)
+
+    def window_weights(self, n_windows: int, n_samples: float) -> np.ndarray:
+        """Say how much sound each window of a clip brings that none before it covers, as a share of a window.
+
+        By these shares windows are averaged. An encoder with a `cut` of its own that gives several windows has one of these, too.
+
+        Parameters
+        ----------
+        n_windows : int
+            How many windows `cut` gave.
+        n_samples : float
+            Length of the clip at `sample_rate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows,)], float32
+            See `musiceval_sk.features.audio.window_weights`.
+        """
+        return window_weights(n_windows, n_samples, self.window_length, self.hop_length)
 
     def check_windows(self, windows: np.ndarray) -> np.ndarray:
         """Refuse windows that `encode_audio` does not take.
