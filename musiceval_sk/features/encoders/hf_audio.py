@@ -48,7 +48,7 @@ class HfAudioEncoder(LocalEncoder):
 
     Parameters
     ----------
-    checkpoint : str or Path
+    checkpoint : str or Path, default=None
         Local folder with ``config.json``, ``preprocessor_config.json`` and ``model.safetensors`` (or its parts and their
         index), as ``save_pretrained`` writes them.
     layer : int or "mean", default=-1
@@ -88,7 +88,7 @@ class HfAudioEncoder(LocalEncoder):
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         *,
         layer: int | str = -1,
         window_seconds: float | None = None,
@@ -197,6 +197,7 @@ class HfAudioEncoder(LocalEncoder):
                 f"{self.checkpoint}: its {listed(name for name in _EXTRACTORS if name in files)} has no sampling_rate: no "
                 f"settings of sound. Is {config.get('model_type')!r} an audio model?"
             )
+        self._refuse_chance(config, extractor)
         fixed = _filled_seconds(extractor)
         if fixed and self._window_seconds not in (None, fixed):
             raise ValueError(
@@ -204,6 +205,25 @@ class HfAudioEncoder(LocalEncoder):
                 f"{fixed:g} s long; leave window_seconds out"
             )
         return config, extractor, fixed or self._window_seconds or _SECONDS
+
+    def _refuse_chance(self, config: dict[str, Any], extractor: dict[str, Any]) -> None:
+        """Refuse what would give another vector another time, or by code that is not in the folder."""
+        if extractor.get("dither"):
+            raise CheckpointError(
+                f"{self.checkpoint}: dither={extractor['dither']} adds random noise; set it to 0"
+            )
+        if extractor.get("truncation") == "fusion" or config.get("audio_config", {}).get("enable_fusion"):
+            raise CheckpointError(
+                f"{self.checkpoint}: a CLAP with fusion, whose extractor draws at random which sounds are long; take one without, "
+                "such as laion/clap-htsat-unfused"
+            )
+        named = [*config.get("auto_map", {}).values(), *extractor.get("auto_map", {}).values()]
+        elsewhere = [str(name) for name in named if "--" in str(name)]
+        if self.trust_remote_code and elsewhere:
+            raise CheckpointError(
+                f"{self.checkpoint}: its code is in another repository ({listed(elsewhere)}); put the files into the folder and "
+                "name them in auto_map without it"
+            )
 
     def _find_files(self) -> tuple[Path, ...]:
         folder = Path(os.fspath(self.checkpoint or "")).expanduser()
@@ -214,7 +234,8 @@ class HfAudioEncoder(LocalEncoder):
             )
         index, weights = folder / _INDEX, [folder / _WEIGHTS]
         if index.is_file():
-            weights = [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+            named = read_json(index).get("weight_map") or {"": f"weight_map of {_INDEX}"}
+            weights = [folder / name for name in sorted(set(named.values()))]
         extractors = [folder / name for name in _EXTRACTORS if (folder / name).is_file()]
         needed = [*weights, folder / "config.json", *(extractors or [folder / _EXTRACTORS[0]])]
         missing = [file.name for file in needed if not file.is_file()]

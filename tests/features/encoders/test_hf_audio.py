@@ -243,7 +243,7 @@ class TestRefusals:
             encoder = encoder_of(folder, **options)
             encoder.encode_audio(np.zeros((1, encoder.window_length), dtype=np.float32))
 
-    @pytest.mark.parametrize("folder", ["", "no/such/folder"])
+    @pytest.mark.parametrize("folder", [None, "", "no/such/folder"])
     def test_of_no_folder(self, folder):
         self.refused(folder, "'hf-audio' needs a folder in transformers' layout, got '.*'; download one")
 
@@ -298,6 +298,23 @@ class TestRefusals:
         self.refused(copied, "do not fit its config.json; 16 missing: encoder.layers.3.")
         edit_json(copied / "config.json", num_hidden_layers=3, intermediate_size=50)
         self.refused(copied, "of another shape|cannot be loaded by transformers")
+
+    def test_of_what_chance_has_a_part_in(self, folders, copied, tmp_path):
+        edit_json(copied / "preprocessor_config.json", dither=0.1)
+        self.refused(copied, "copy: dither=0.1 adds random noise")
+        fused = shutil.copytree(folders("clap"), tmp_path / "fused")
+        edit_json(fused / "preprocessor_config.json", truncation="fusion")
+        self.refused(fused, "a CLAP with fusion, whose extractor draws at random")
+
+    def test_of_code_that_is_elsewhere(self, copied):
+        edit_json(
+            copied / "config.json", auto_map={"AutoModel": "m-a-p/MERT-v1-95M--modeling_MERT.MERTModel"}
+        )
+        self.refused(copied, r"its code is in another repository \(m-a-p/MERT", trust_remote_code=True)
+
+    def test_of_an_index_without_names(self, copied):
+        (copied / "model.safetensors.index.json").write_text("{}")
+        self.refused(copied, "lacks weight_map of model.safetensors.index.json")
 
     def test_of_broken_files(self, copied):
         (copied / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")

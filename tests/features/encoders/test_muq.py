@@ -217,7 +217,7 @@ class TestDescription:
             CheckpointError, match="of neither MuQ nor MuQ-MuLan; .* take the encoder 'hf-audio'"
         ):
             MuQEncoder(folder).describe("audio")
-        for nowhere in ("", tmp_path / "gone", tmp_path):
+        for nowhere in (None, "", tmp_path / "gone", tmp_path):
             with pytest.raises(
                 CheckpointError, match="'muq' needs a folder with config.json and model.safetensors or"
             ):

@@ -43,7 +43,7 @@ class MuQEncoder(LocalEncoder):
 
     Parameters
     ----------
-    checkpoint : str or Path
+    checkpoint : str or Path, default=None
         Local folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``, such as that of the Hugging Face
         repositories ``OpenMuQ/MuQ-large-msd-iter`` and ``OpenMuQ/MuQ-MuLan-large``.
     layer : int or "mean", default=-1
@@ -88,7 +88,7 @@ class MuQEncoder(LocalEncoder):
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         *,
         layer: int | str = -1,
         window_seconds: float = 10.0,

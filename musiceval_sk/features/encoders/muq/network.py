@@ -20,6 +20,7 @@ from musiceval_sk.features.encoders.local import mean_over_positions, standing_i
 # Of MuQ, for training alone, or made and never called.
 _UNUSED = ("linear.", "rvq.", "quantizer_", "cls_token", "recon_proj.", "conformer.pos_conv_embed.")
 _AS_IN_PACKAGE = {
+    "is_flash": False,
     "use_rvq_target": False,
     "use_vq_target": False,
     "use_encodec_target": False,
