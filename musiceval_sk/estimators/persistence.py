@@ -35,6 +35,8 @@ _OURS = (
     "musiceval_sk.features.embedder.ClipEmbedder",
     "musiceval_sk.features.encoders.clap.hf_clap.HfClapEncoder",
     "musiceval_sk.features.encoders.clap.laion_clap.LaionClapEncoder",
+    "musiceval_sk.features.encoders.hf_audio.HfAudioEncoder",
+    "musiceval_sk.features.encoders.muq.encoder.MuQEncoder",
     "musiceval_sk.features.encoders.spectral.SpectralEncoder",
 )
 # Formats of safetensors files and who writes them; what a class's `save` wrote, its `load` reads.
