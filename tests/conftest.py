@@ -55,7 +55,7 @@ def torch():
 
 
 @pytest.fixture
-def small_examples(monkeypatch, torch):
+def small_examples(monkeypatch):
     """Let pages and examples simulate, train and resample little: that they run is what is tested."""
     import musiceval_sk
 
