@@ -8,6 +8,7 @@ from torch import nn
 
 from musiceval_sk.estimators.outputs import expected_score
 
+_LINE = ("network_weight", "linear_coef", "linear_intercept")
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "identity": nn.Identity}
 
 
@@ -26,6 +27,8 @@ class MOSModule(nn.Module):
         Where the last layer gives logits over bins, their centres.
     clip : tuple of (float, float), default=None
         Bounds of predictions.
+    network_weights, linear_coefs, linear_intercepts : np.ndarray, list of np.ndarray, np.ndarray, default=None
+        Of the linear part, as `MOSRegressor` has them.
     """
 
     def __init__(
@@ -35,6 +38,9 @@ class MOSModule(nn.Module):
         activation: str,
         centres: np.ndarray | None = None,
         clip: tuple[float, float] | None = None,
+        network_weights: np.ndarray | None = None,
+        linear_coefs: list[np.ndarray] | None = None,
+        linear_intercepts: np.ndarray | None = None,
     ):
         super().__init__()
         self.heads = nn.ModuleList(
@@ -42,6 +48,11 @@ class MOSModule(nn.Module):
         )
         for i, chosen in enumerate(columns):
             self.register_buffer(f"columns_{i}", torch.as_tensor(chosen, dtype=torch.int64))
+            if linear_coefs is not None and network_weights is not None and linear_intercepts is not None:
+                line = network_weights[i], linear_coefs[i].mean(axis=0), linear_intercepts[i].mean()
+                for name, value in zip(_LINE, line, strict=True):
+                    self.register_buffer(f"{name}_{i}", torch.tensor(value))
+        self.has_line = linear_coefs is not None
         self.register_buffer("centres", None if centres is None else torch.as_tensor(centres))
         self.clip = clip
 
@@ -62,8 +73,12 @@ class MOSModule(nn.Module):
         for i, members in enumerate(self.heads.children()):
             seen = X[:, self.get_buffer(f"columns_{i}")]
             scores = torch.stack([member(seen) for member in members.children()])
-            outputs.append(scores if self.centres is None else expected_score(scores, self.centres))
-        predicted = torch.cat([scores.mean(dim=0) for scores in outputs], dim=1)
+            score = (scores if self.centres is None else expected_score(scores, self.centres)).mean(dim=0)
+            if self.has_line:
+                weight, coef, intercept = (self.get_buffer(f"{name}_{i}") for name in _LINE)
+                score = weight * score + (seen @ coef + intercept)[:, None]
+            outputs.append(score)
+        predicted = torch.cat(outputs, dim=1)
         return predicted if self.clip is None else predicted.clamp(*self.clip)
 
     def layers(self, head: int, member: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:

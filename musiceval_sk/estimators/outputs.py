@@ -39,16 +39,27 @@ def expected_score(logits: Any, centres: Any) -> Any:
 
 def predict_members(regressor: Any, X: np.ndarray) -> np.ndarray:
     """Predict with every member, [shape=(n_ensemble, n, n_targets)]."""
-    centres = centres_of(regressor)
     scores = []
-    for columns, *layers in zip(
-        regressor.head_columns_, regressor.coefs_, regressor.intercepts_, strict=True
-    ):
-        hidden = X if len(columns) == X.shape[1] else X[:, columns]
-        for i, (weights, biases) in enumerate(zip(*layers, strict=True)):
-            hidden = (_activated(hidden, regressor.activation) if i else hidden) @ weights + biases[:, None]
-        scores.append((hidden if centres is None else expected_score(hidden, centres))[..., 0])
+    for head, columns in enumerate(regressor.head_columns_):
+        seen = X if len(columns) == X.shape[1] else X[:, columns]
+        of_head = network_scores(regressor, head, seen)
+        if regressor.linear_coefs_ is not None:
+            of_head = regressor.network_weights_[head] * of_head + regressor.linear_coefs_[head] @ seen.T
+            of_head += regressor.linear_intercepts_[head][:, None]
+        scores.append(of_head)
     return np.stack(scores, axis=-1)
+
+
+def network_scores(regressor: Any, head: int, X: np.ndarray, member: int | None = None) -> np.ndarray:
+    """Predict with a head's networks, [shape=(n_ensemble, n)], or one member's, [shape=(n,)], from the columns it sees."""
+    centres, chosen = centres_of(regressor), slice(None) if member is None else [member]
+    hidden = X
+    layers = zip(regressor.coefs_[head], regressor.intercepts_[head], strict=True)
+    for i, (weights, biases) in enumerate(layers):
+        hidden = _activated(hidden, regressor.activation) if i else hidden
+        hidden = hidden @ weights[chosen] + biases[chosen][:, None]
+    scores = (hidden if centres is None else expected_score(hidden, centres))[..., 0]
+    return scores if member is None else scores[0]
 
 
 def _activated(hidden: np.ndarray, activation: str) -> np.ndarray:

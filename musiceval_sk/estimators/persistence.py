@@ -24,9 +24,11 @@ from sklearn.utils.validation import check_is_fitted
 from musiceval_sk._files import atomic_write
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
+from musiceval_sk.estimators.protocols import PROTOCOLS
 from musiceval_sk.exceptions import ModelFileError
 
-FORMAT, VERSION = "musiceval-model", 1
+FORMAT, VERSION = "musiceval-model", 2
+_READABLE = ("1", "2")
 _OURS = (
     "musiceval_sk.estimators.lookup.LookupRegressor",
     "musiceval_sk.estimators.lookup.TableScaler",
@@ -249,9 +251,9 @@ def read_tensors(path: str | Path, form: str) -> tuple[Content, Tensors]:
             f"{path}: a safetensors file, but not one that {_TENSORS[form].partition(':')[2]} wrote (its format is "
             f"{found!r}, expected {form!r})"
         )
-    if version_found != str(VERSION):
+    if version_found not in _READABLE:
         raise ModelFileError(
-            f"{path}: written in format {version_found} of {form}; this version reads format {VERSION}: upgrade "
+            f"{path}: written in format {version_found} of {form}; this version reads formats {listed(_READABLE)}: upgrade "
             "musiceval_sk"
         )
     text = header.get("content", "")
@@ -303,9 +305,9 @@ def _to_write(path: str | Path) -> Path:
 
 # Of a fitted MOSRegressor, what a file holds as JSON, and as arrays, by the name that they have there.
 _FACTS = ("target_names_", "encoder_fingerprint_", "n_iter_", "n_features_in_", "_one_column")
-_ARRAYS = {"coefs_": "weights", "intercepts_": "biases", "head_columns_": "head_columns_", "_seeds": "_seeds"}
+_ARRAYS = {"coefs_": "weights", "intercepts_": "biases", "head_columns_": "head_columns_"}
 _ARRAYS |= {name: name for name in ("target_range_", "best_iteration_", "loss_curve_", "validation_scores_")}
-_MOMENTA = ("momenta of weights", "momenta of biases")
+_ARRAYS |= {name: name for name in ("network_weights_", "linear_coefs_", "linear_intercepts_")}
 
 
 def save_regressor(regressor: Any, path: str | Path, about: dict[str, Any] | None) -> Path:
@@ -330,14 +332,14 @@ def packed(regressor: Any) -> tuple[Content, Tensors]:
     packages = {package: version(package) for package in ("scikit-learn", "torch", "numpy")}
     versions = {"musiceval_sk": __version__, "python": python_version()} | packages
     arrays = {stored: getattr(regressor, name, None) for name, stored in _ARRAYS.items()}
-    arrays |= dict(zip(_MOMENTA, getattr(regressor, "_momenta", ()), strict=False))
     content = {"parameters": parameters_as_json(regressor), "fitted": facts, "versions": versions}
     return content, dict(pair for stored, value in arrays.items() for pair in _numbered(stored, value))
 
 
 def unpacked(kind: type, content: Content, tensors: Tensors) -> Any:
     """Make a regressor of what `packed` gave, see there."""
-    regressor = kind(**parameters_from_json(content["parameters"]))
+    # Files of format 1 name no parameter that came later.
+    regressor = kind(**PROTOCOLS["paper"] | parameters_from_json(content["parameters"]))
     for name in _FACTS:
         setattr(regressor, name, content["fitted"][name])
     if content["fitted"]["feature_names_in_"] is not None:
@@ -348,9 +350,6 @@ def unpacked(kind: type, content: Content, tensors: Tensors) -> Any:
             setattr(regressor, name, None if value is None else value.tolist())
         elif value is not None:
             setattr(regressor, name, value)
-    momenta = tuple(_nested(tensors, name) for name in _MOMENTA)
-    if None not in momenta:
-        regressor._momenta = momenta
     return regressor
 
 

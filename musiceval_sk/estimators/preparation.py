@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import validate_data
 
@@ -20,6 +20,8 @@ from musiceval_sk._ids import require_names
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import ModelFileError
 
+# So many folds at least, whose members leave out a fifth of the groups.
+LEAST_FOLDS = 5
 HeadInput = str | slice | Sequence[int] | Callable[[np.ndarray], Any] | None
 
 
@@ -56,6 +58,11 @@ def check_parameters(regressor: Any) -> None:
     if regressor.loss == "soft_bins" and regressor.scale is None:
         raise InvalidParameterError(
             "loss='soft_bins' lays its bins over the scale, but scale=None; set it to (lowest, highest) score"
+        )
+    if regressor.linear is not None and not regressor.early_stopping:
+        raise InvalidParameterError(
+            f"linear={regressor.linear!r} is weighed by the rows that early_stopping holds out, but "
+            "early_stopping=False; set linear=None, or early_stopping=True"
         )
     resolve_device(regressor.device)
 
@@ -310,10 +317,11 @@ def _sortable(values: np.ndarray) -> np.ndarray:
 
 def hold_out(
     regressor: Any, rows: np.ndarray, groups: np.ndarray | None, random_state: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows into those to learn from and those to judge by, whole groups where there are groups."""
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Split rows, for each member, into those to learn from and those to judge by, whole groups where there are groups."""
+    n_members = regressor.n_ensemble
     if not regressor.early_stopping:
-        return rows, rows[:0]
+        return [(rows, rows[:0])] * n_members
     labels = np.arange(len(rows)) if groups is None else groups[rows]
     n_units = len(np.unique(labels))
     if n_units < 2:
@@ -322,7 +330,18 @@ def hold_out(
             f"early_stopping holds out a part of the training data, but there is only 1 sample ({n_units} {units}); "
             "set early_stopping=False, or give X_val and y_val"
         )
-    held = max(1, int(np.ceil(regressor.validation_fraction * n_units)))
-    split = GroupShuffleSplit(1, test_size=min(held, n_units - 1), random_state=random_state)
-    learning, judging = next(split.split(rows, groups=labels))
-    return rows[learning], rows[judging]
+    if regressor.hold_out == "folds":
+        n_folds = min(max(LEAST_FOLDS, -(-n_members // 2)), n_units)
+        folds = list(GroupKFold(n_folds, shuffle=True, random_state=random_state).split(rows, groups=labels))
+        splits = [folds[member // 2 % n_folds] for member in range(n_members)]
+    else:
+        held = max(1, int(np.ceil(regressor.validation_fraction * n_units)))
+        split = GroupShuffleSplit(1, test_size=min(held, n_units - 1), random_state=random_state)
+        splits = list(split.split(rows, groups=labels)) * n_members
+        if groups is not None and held < 3:
+            warnings.warn(
+                f"early stopping goes by {held} of {n_units} groups, and so by chance: set hold_out='folds', or raise "
+                "validation_fraction",
+                stacklevel=3,
+            )
+    return [(rows[learned], rows[held]) for learned, held in splits]

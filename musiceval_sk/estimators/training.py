@@ -5,6 +5,7 @@ The engine takes and gives layers, pairs of weights and biases, for each target 
 """
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,11 +14,14 @@ from sklearn.exceptions import ConvergenceWarning
 
 from musiceval_sk._device import resolve_device
 from musiceval_sk.estimators.engine.task import Layers, Schedule, Task, Trained, layer_sizes
+from musiceval_sk.estimators.mixture import Line, Part, fit_ridge, held_out_means, mix
+from musiceval_sk.estimators.outputs import network_scores
+from musiceval_sk.estimators.standardization import Standardization
 
 Stack = list[list[np.ndarray]]
 _LARGEST_SEED = np.iinfo(np.int32).max
 # What the regressor calls otherwise than the engine.
-_NAMES = {"patience": "n_iter_no_change", "nesterov": "nesterovs_momentum"}
+_NAMES = {"patience": "n_iter_no_change", "nesterov": "nesterovs_momentum", "zero_output": "standardize"}
 
 
 def draw_seeds(regressor: Any, random_state: np.random.RandomState) -> np.ndarray:
@@ -25,25 +29,11 @@ def draw_seeds(regressor: Any, random_state: np.random.RandomState) -> np.ndarra
     return random_state.randint(_LARGEST_SEED, size=(regressor.n_ensemble, 1 + len(regressor.head_columns_)))
 
 
-def seeds_of_epoch(seeds: np.ndarray, epoch: int) -> np.ndarray:
-    """Derive an epoch's seeds, so that training that goes epoch by epoch needs no generator kept in between."""
-    drawn = [np.random.SeedSequence([int(seed), epoch]).generate_state(1)[0] for seed in seeds[:, 0]]
-    return np.column_stack([np.array(drawn, dtype=np.int64) % _LARGEST_SEED, seeds[:, 1:]])
+class Training:
+    """One fit: what the engine is asked for, and what is made of its answer.
 
-
-def lay_out(
-    regressor: Any,
-    X: np.ndarray,
-    Y: np.ndarray,
-    rows: np.ndarray,
-    validation_rows: np.ndarray,
-    weights: np.ndarray,
-    seeds: np.ndarray,
-    layers: tuple[Stack, Stack] | None = None,
-    velocity: tuple[Stack, Stack] | None = None,
-    **changes: Any,
-) -> Any:
-    """Make the job that trains every head and member, heads outermost.
+    Members hold out rows pair by pair where `hold_out` is "folds". Beside a ridge regression every other member, the
+    first among them, learns what the ridge regression without its hold-out leaves over, the rest learn the scores.
 
     Parameters
     ----------
@@ -51,47 +41,170 @@ def lay_out(
         With ``head_columns_`` set.
     X, Y : np.ndarray [shape=(n, n_features)], [shape=(n, n_targets)]
         All rows, those held out too.
-    rows, validation_rows : np.ndarray of int
-        Rows to learn from and to judge by.
+    rows : np.ndarray of int
+        Rows to learn from or to hold out.
+    parts : sequence of (np.ndarray of int, np.ndarray of int)
+        For each member the rows to learn from and to judge by.
     weights : np.ndarray [shape=(n,)]
         Weight of every row.
-    seeds : np.ndarray of int [shape=(n_ensemble, 1 + n_targets)]
-        As `draw_seeds` gives them.
-    layers, velocity : (weights, biases), default=None
-        Stacks of weights and of their momenta to go on from, if any.
-    **changes : dict
-        Fields of the schedule that differ from the regressor's parameters.
-
-    Returns
-    -------
-    Job
-        For `run`.
     """
-    from musiceval_sk.estimators.engine.jobs import Job
 
-    used = weights[np.concatenate([rows, validation_rows])]
-    row_weights = None if (used == used[0]).all() else weights
-    tasks = [
-        Task(
-            target=head,
-            rows=_drawn(rows, seeds[member, 0]) if regressor.bootstrap else rows,
-            validation_rows=validation_rows,
-            init_seed=int(seeds[member, 1 + head]),
-            order_seed=int(seeds[member, 0]),
-            learning_rate=regressor.learning_rate_init,
-            momentum=regressor.momentum,
-            weight_decay=regressor.alpha,
-            columns=None if len(columns) == X.shape[1] else columns,
-            row_weights=row_weights,
-            initial=layers and layers_of(layers, head, member),
-            velocity=velocity and layers_of(velocity, head, member),
-            stops_with=member if regressor.stop_together and len(validation_rows) else None,
+    def __init__(
+        self,
+        regressor: Any,
+        X: np.ndarray,
+        Y: np.ndarray,
+        rows: np.ndarray,
+        parts: Sequence[Part],
+        weights: np.ndarray,
+    ):
+        self.regressor, self.X, self.Y, self.weights, self.rows, self.parts = (
+            regressor,
+            X,
+            Y,
+            weights,
+            rows,
+            parts,
         )
-        for head, columns in enumerate(regressor.head_columns_)
-        for member in range(regressor.n_ensemble)
-    ]
-    device = str(resolve_device(regressor.device))
-    return Job(X, Y, tasks, schedule_of(regressor, **changes), device, regressor.dtype)
+        self.classifies = regressor.loss == "soft_bins"
+        self.inputs, self.scores = X, Y
+        self.standardization = Standardization.none(*X.shape[1:], *Y.shape[1:])
+        if regressor.standardize:
+            self.standardization = Standardization.of(X[rows], Y[rows], weights[rows])
+            self.inputs = self.standardization.inputs(X)
+            self.scores = Y if self.classifies else self.standardization.targets(Y)
+        self.lines = [] if regressor.linear is None else [self._ridge(head) for head in self._heads()]
+
+    def _heads(self) -> range:
+        return range(len(self.regressor.head_columns_))
+
+    def _seen(self, head: int) -> np.ndarray:
+        """Standardized columns that a head sees."""
+        return np.asarray(self.inputs[:, self.regressor.head_columns_[head]], dtype=np.float64)
+
+    def _ridge(self, head: int) -> tuple[Line, list[Line]]:
+        scores = self.standardization.targets(self.Y)[:, head]
+        return fit_ridge(self._seen(head), scores, self.weights, self.rows, self.parts)
+
+    def _refines(self, member: int) -> bool:
+        return bool(self.lines) and not self.classifies and member % 2 == 0
+
+    def job(self, seeds: np.ndarray, stack: tuple[Stack, Stack] | None = None) -> Any:
+        """Make the job that trains every head and member, heads outermost; weights to go on from come in stacks."""
+        from musiceval_sk.estimators.engine.jobs import Job
+
+        regressor, columns = self.regressor, list(self.scores.T)
+        used = self.weights[np.concatenate([self.rows, *(held for _, held in self.parts)])]
+        row_weights = None if (used == used[0]).all() else self.weights
+        orders = {held.tobytes(): order for (_, held), order in zip(self.parts, seeds[:, 0], strict=True)}
+        apart = regressor.bootstrap or regressor.hold_out == "random"
+        tasks = []
+        for head, chosen in enumerate(regressor.head_columns_):
+            for member, (rows, held) in enumerate(self.parts):
+                target = head
+                if self._refines(member):
+                    target = len(columns)
+                    line = self.lines[head][1][member]
+                    columns.append(self.scores[:, head] - line.predict(self._seen(head)))
+                tasks.append(
+                    Task(
+                        target=target,
+                        rows=_drawn(rows, seeds[member, 0]) if regressor.bootstrap else rows,
+                        validation_rows=held,
+                        init_seed=int(seeds[member, 1 + head]),
+                        order_seed=int(seeds[member, 0] if apart else orders[held.tobytes()]),
+                        learning_rate=regressor.learning_rate_init,
+                        momentum=regressor.momentum,
+                        weight_decay=regressor.alpha,
+                        columns=None if len(chosen) == self.X.shape[1] else chosen,
+                        row_weights=row_weights,
+                        initial=stack and self._standardized(layers_of(stack, head, member), head, member),
+                        stops_with=self._stops_with(head, member) if len(held) else None,
+                    )
+                )
+        device = str(resolve_device(regressor.device))
+        targets = np.column_stack(columns)
+        return Job(self.inputs, targets, tasks, schedule_of(regressor), device, regressor.dtype)
+
+    def _stops_with(self, head: int, member: int) -> Any:
+        """Name those that stop together: by all hold-outs where members have their own, else the heads of a member."""
+        if self.regressor.hold_out == "folds":
+            return self._refines(member), self.regressor.stop_together or head
+        return member if self.regressor.stop_together else None
+
+    def _standardized(self, layers: Layers, head: int, member: int) -> Layers:
+        return self._turned(self.standardization.done, layers, head, member)
+
+    def _turned(self, turn: Callable[..., Layers], layers: Layers, head: int, member: int) -> Layers:
+        if not self.regressor.standardize:
+            return layers
+        target = None if self.classifies else head
+        return turn(layers, self.regressor.head_columns_[head], target, not self._refines(member))
+
+    def keep(self, results: list[Trained]) -> None:
+        """Set the weights of networks and linear part, and what tells how the fit went."""
+        regressor = self.regressor
+        diverged = sum(not result.finite() for result in results)
+        if diverged:
+            raise ValueError(
+                f"training diverged for {diverged} of {len(results)} heads; lower learning_rate_init, or scale X"
+            )
+        places = [(head, member) for head in self._heads() for member in range(regressor.n_ensemble)]
+        layers = [
+            self._turned(self.standardization.undone, result.layers, *place)
+            for result, place in zip(results, places, strict=True)
+        ]
+        regressor.coefs_, regressor.intercepts_ = stacked(layers, regressor.n_ensemble)
+        regressor.linear_coefs_ = regressor.linear_intercepts_ = regressor.network_weights_ = None
+        if self.lines:
+            mixed = [self._mixed(head) for head in self._heads()]
+            regressor.network_weights_ = np.array([weight for weight, _, _ in mixed])
+            regressor.linear_coefs_ = [coefs for _, coefs, _ in mixed]
+            regressor.linear_intercepts_ = np.stack([intercepts for _, _, intercepts in mixed])
+        self._keep_history(results)
+
+    def _mixed(self, head: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """Mix ridge and networks by held-out scores: the networks' weight, each member's coefficients and intercept."""
+        whole, *without = (self._raw(line, head) for line in (self.lines[head][0], *self.lines[head][1]))
+        columns = self.regressor.head_columns_[head]
+        ridges, networks = [], []
+        for member, (_, held) in enumerate(self.parts):
+            X = np.asarray(self.X[np.ix_(held, columns)], dtype=np.float64)
+            ridges.append(without[member].predict(X))
+            networks.append(network_scores(self.regressor, head, X, member))
+            if self._refines(member):
+                networks[-1] = networks[-1] + ridges[-1]
+        ridge, network = (held_out_means(part, self.parts, len(self.X)) for part in (ridges, networks))
+        held = np.flatnonzero(np.isfinite(ridge))
+        share, level = mix(ridge[held], network[held], self.Y[held, head], self.weights[held])
+        refined = np.array([self._refines(member) for member in range(len(self.parts))]) * (1 - share)
+        coefs = share * whole.coef + refined[:, None] * np.stack([line.coef for line in without])
+        intercepts = refined * np.array([line.intercept for line in without])
+        return 1 - share, coefs, share * whole.intercept + level + intercepts
+
+    def _raw(self, line: Line, head: int) -> Line:
+        """Turn a line through standardized data into one through data as they are."""
+        columns = self.regressor.head_columns_[head]
+        layers = self.standardization.undone(
+            [(line.coef[:, None], np.array([line.intercept]))], columns, head
+        )
+        return Line(layers[0][0][:, 0], float(layers[0][1][0]))
+
+    def _keep_history(self, results: list[Trained]) -> None:
+        regressor = self.regressor
+        regressor.n_iter_ = max(len(result.loss_curve) for result in results)
+        regressor.loss_curve_ = mean_curve([result.loss_curve for result in results])
+        judged = [[-loss for loss in result.validation_curve] for result in results]
+        regressor.validation_scores_ = mean_curve(judged) if regressor.early_stopping else None
+        best = [result.best_iteration for result in results]
+        regressor.best_iteration_ = np.reshape(best, (-1, regressor.n_ensemble))
+        if not all(result.stopped for result in results):
+            warnings.warn(
+                f"training reached max_iter={regressor.max_iter} epochs before it stopped by itself; raise max_iter or "
+                "learning_rate_init",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
 
 def _drawn(rows: np.ndarray, seed: int) -> np.ndarray:
@@ -100,7 +213,7 @@ def _drawn(rows: np.ndarray, seed: int) -> np.ndarray:
     return rows[np.sort(generator.integers(len(rows), size=len(rows)))]
 
 
-def schedule_of(regressor: Any, **changes: Any) -> Schedule:
+def schedule_of(regressor: Any) -> Schedule:
     """Translate parameters into the engine's words."""
     found = {field.name: getattr(regressor, _NAMES.get(field.name, field.name)) for field in fields(Schedule)}
     found["hidden_layer_sizes"] = tuple(int(width) for width in np.atleast_1d(regressor.hidden_layer_sizes))
@@ -109,7 +222,7 @@ def schedule_of(regressor: Any, **changes: Any) -> Schedule:
     else:  # fits that differ in what they do not use train together
         for name in ("n_bins", "bin_sigma", "scale"):
             del found[name]
-    return Schedule(**found | changes)
+    return Schedule(**found)
 
 
 def run(job: Any, verbose: bool) -> list[Trained]:
@@ -127,34 +240,6 @@ def run(job: Any, verbose: bool) -> list[Trained]:
             bar.update()
 
         return jobs.train_job(job, show)
-
-
-def keep_weights(regressor: Any, results: list[Trained]) -> None:
-    """Set ``coefs_`` and ``intercepts_``."""
-    diverged = sum(not result.finite() for result in results)
-    if diverged:
-        raise ValueError(
-            f"training diverged for {diverged} of {len(results)} heads; lower learning_rate_init, or scale X"
-        )
-    layers = [result.layers for result in results]
-    regressor.coefs_, regressor.intercepts_ = stacked(layers, regressor.n_ensemble)
-
-
-def keep_history(regressor: Any, results: list[Trained]) -> None:
-    """Set what tells how a whole `fit` went, and warn where it was cut."""
-    regressor.n_iter_ = max(len(result.loss_curve) for result in results)
-    regressor.loss_curve_ = mean_curve([result.loss_curve for result in results])
-    judged = [[-loss for loss in result.validation_curve] for result in results]
-    regressor.validation_scores_ = mean_curve(judged) if regressor.early_stopping else None
-    best = [result.best_iteration for result in results]
-    regressor.best_iteration_ = np.reshape(best, (-1, regressor.n_ensemble))
-    if not all(result.stopped for result in results):
-        warnings.warn(
-            f"training reached max_iter={regressor.max_iter} epochs before it stopped by itself; raise max_iter or "
-            "learning_rate_init",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
 
 
 def mean_curve(curves: list[list[float]]) -> list[float]:
@@ -182,7 +267,7 @@ def layers_of(stack: tuple[Stack, Stack], head: int, member: int) -> Layers:
     return [(w[member], b[member]) for w, b in zip(coefs[head], intercepts[head], strict=True)]
 
 
-def check_heads(regressor: Any, columns: list[np.ndarray], asked_by: str) -> None:
+def check_heads(regressor: Any, columns: list[np.ndarray]) -> None:
     """Raise unless the fitted heads have the shapes that the parameters and data now ask for."""
     schedule = schedule_of(regressor)
     wanted = [list(layer_sizes(len(chosen), schedule)) for chosen in columns]
@@ -190,6 +275,6 @@ def check_heads(regressor: Any, columns: list[np.ndarray], asked_by: str) -> Non
     members = len(regressor.coefs_[0][0])
     if wanted != held or members != regressor.n_ensemble:
         raise ValueError(
-            f"{asked_by} cannot go on: the fitted heads have layers {held} and {members} members, the parameters now "
+            f"warm_start cannot go on: the fitted heads have layers {held} and {members} members, the parameters now "
             f"ask for {wanted} and {regressor.n_ensemble}"
         )

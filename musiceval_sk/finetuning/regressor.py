@@ -441,7 +441,9 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         """`MOSRegressor` of the same parameters, which lays out the training and takes in its result."""
         shared = set(MOSRegressor().get_params()) & set(self.get_params(deep=False))
         parameters = {name: getattr(self, name) for name in shared - {"random_state", "verbose"}}
-        return MOSRegressor(**parameters, stop_together=True, random_state=seed, device=device)
+        return MOSRegressor.from_protocol(
+            "paper", **parameters, stop_together=True, random_state=seed, device=device
+        )
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):

@@ -116,7 +116,7 @@ class FrozenHeads:
 
     def _regressor(self, seed: int) -> Any:
         given = self.protocol.parameters() | {"stop_together": self.protocol.stop_together}
-        return MOSRegressor(**given, device=self._device, random_state=seed)
+        return MOSRegressor.from_protocol("paper", **given, device=self._device, random_state=seed)
 
     def _predict(self, regressor: Any, seed: int) -> np.ndarray:
         return regressor.predict(self._X["test"])

@@ -10,7 +10,9 @@ CLOSE = 1e-4
 
 
 def small(**options):
-    return MOSRegressor(**{"hidden_layer_sizes": (8, 4), "max_iter": 40, "random_state": 3} | options)
+    return MOSRegressor.from_protocol(
+        "paper", **{"hidden_layer_sizes": (8, 4), "max_iter": 40, "random_state": 3} | options
+    )
 
 
 def same_scores(fused, plain, close=CLOSE):

@@ -62,8 +62,8 @@ def clips(X):
 
 
 def quick(**parameters):
-    return MOSRegressor(
-        (4,), learning_rate_init=0.05, n_iter_no_change=3, scale=None, random_state=0, **parameters
+    return MOSRegressor.from_protocol(
+        "paper", (4,), learning_rate_init=0.05, n_iter_no_change=3, scale=None, random_state=0, **parameters
     )
 
 

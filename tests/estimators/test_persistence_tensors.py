@@ -29,7 +29,9 @@ def Y(X):
 
 
 def quick(**parameters):
-    return MOSRegressor(**{"hidden_layer_sizes": (4,), "max_iter": 5, "random_state": 0} | parameters)
+    return MOSRegressor.from_protocol(
+        "paper", **{"hidden_layer_sizes": (4,), "max_iter": 5, "random_state": 0} | parameters
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,12 +56,6 @@ def test_comes_back_to_the_bit(X, Y, tmp_path, more):
     assert loaded.best_iteration_.tolist() == model.best_iteration_.tolist()
     if not callable(more.get("head_inputs")) and "random_state" not in more:
         assert loaded.get_params() == model.get_params()
-
-
-def test_partial_fits_go_on_after_loading(X, Y, tmp_path):
-    model = quick(n_ensemble=2).partial_fit(X, Y)
-    loaded = MOSRegressor.load(model.save(tmp_path / "model.safetensors"))
-    assert np.array_equal(loaded.partial_fit(X, Y).predict(X), model.partial_fit(X, Y).predict(X))
 
 
 def test_header_is_json_with_versions_and_encoder(X, Y, tmp_path):

@@ -29,7 +29,7 @@ QUICK = {
 
 
 def quick(**parameters):
-    return MOSRegressor(**QUICK | parameters)
+    return MOSRegressor.from_protocol("paper", **QUICK | parameters)
 
 
 @pytest.fixture
@@ -82,14 +82,19 @@ def test_parameters_that_mlpregressor_has_are_called_the_same():
         "rank_margin",
         "rank_quality",
         "stop_together",
+        "standardize",
+        "linear",
+        "hold_out",
+        "averaging",
     }
     own |= {"n_ensemble", "bootstrap", "clip", "device", "dtype"}
     assert set(MOSRegressor().get_params()) - own <= set(MLPRegressor().get_params())
 
 
-def test_defaults_are_the_baselines():
-    defaults = MOSRegressor().get_params()
-    expected = {"hidden_layer_sizes": (256, 64), "loss": "l1", "batch_size": 64, "learning_rate_init": 5e-4}
+def test_the_paper_is_a_protocol():
+    defaults = MOSRegressor.from_protocol("paper").get_params()
+    expected = {"standardize": False, "linear": None, "n_ensemble": 1, "averaging": 0.0, "hold_out": "random"}
+    expected |= {"hidden_layer_sizes": (256, 64), "loss": "l1", "batch_size": 64, "learning_rate_init": 5e-4}
     expected |= {"momentum": 0.9, "max_iter": 1000, "n_iter_no_change": 20, "early_stopping": True}
     assert {name: defaults[name] for name in expected} == expected
 
@@ -412,14 +417,12 @@ def test_grid_written_for_mlpregressor_serves(X, Y):
     ],
 )
 def test_parameters_out_of_range(X, Y, parameters, words):
-    for method in ("fit", "partial_fit"):
-        with pytest.raises(ValueError, match=words):
-            getattr(quick(**parameters), method)(X, Y)
+    with pytest.raises(ValueError, match=words):
+        quick(**parameters).fit(X, Y)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_a_failed_refit_leaves_the_old_fit_or_none(X, Y, monkeypatch, method, error):
+def test_a_failed_refit_leaves_the_old_fit_or_none(X, Y, monkeypatch, error):
     def fail(*_):
         raise error("no memory")
 
@@ -429,12 +432,9 @@ def test_a_failed_refit_leaves_the_old_fit_or_none(X, Y, monkeypatch, method, er
         patched.setattr(_jobs, "train_job", fail)
         for regressor in (old, new):
             with pytest.raises(error, match="no memory"):
-                getattr(regressor, method)(X, Y["impression"])
-            with pytest.raises(ValueError, match="groups" if method == "fit" else "learning_rate_init"):
-                if method == "fit":
-                    regressor.fit(X.iloc[:, :2], Y, groups=[None] * 90)
-                else:
-                    regressor.set_params(learning_rate_init="high").partial_fit(X, Y["impression"])
+                regressor.fit(X, Y["impression"])
+            with pytest.raises(ValueError, match="groups"):
+                regressor.fit(X.iloc[:, :2], Y, groups=[None] * 90)
     assert old.target_names_ == ["impression"] and np.array_equal(old.predict(X), before)
     with pytest.raises(NotFittedError):
         new.predict(X)
@@ -511,7 +511,7 @@ def test_without_verbose_no_bar_is_made(monkeypatch):
     monkeypatch.setattr("tqdm.tqdm", lambda *args, **options: made.append(options) or bar(*args, **options))
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(20, 3)), rng.uniform(1, 5, size=20)
-    MOSRegressor(max_iter=2, n_ensemble=1).fit(X, y)
+    MOSRegressor.from_protocol("paper", max_iter=2, n_ensemble=1).fit(X, y)
     assert made == []
-    MOSRegressor(max_iter=2, n_ensemble=1, verbose=True).fit(X, y)
+    MOSRegressor.from_protocol("paper", max_iter=2, n_ensemble=1, verbose=True).fit(X, y)
     assert len(made) == 1

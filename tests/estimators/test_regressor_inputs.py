@@ -15,7 +15,7 @@ from musiceval_sk.estimators.engine import jobs as _jobs
 
 def quick(**parameters):
     defaults = {"hidden_layer_sizes": (8, 4), "learning_rate_init": 0.02, "n_iter_no_change": 5}
-    return MOSRegressor(**defaults | {"random_state": 0} | parameters)
+    return MOSRegressor.from_protocol("paper", **defaults | {"random_state": 0} | parameters)
 
 
 @pytest.fixture
@@ -34,11 +34,10 @@ def test_values_that_are_no_numbers(X, y, bad):
     spoilt = X.copy()
     spoilt.iloc[3, 0] = bad
     word = "NaN" if np.isnan(bad) else "infinity"
-    for method in ("fit", "partial_fit"):
-        with pytest.raises(ValueError, match=f"Input X contains {word}"):
-            getattr(quick(), method)(spoilt, y)
-        with pytest.raises(ValueError, match=f"Input y contains {word}"):
-            getattr(quick(), method)(X, y.mask(y.index == 3, bad))
+    with pytest.raises(ValueError, match=f"Input X contains {word}"):
+        quick().fit(spoilt, y)
+    with pytest.raises(ValueError, match=f"Input y contains {word}"):
+        quick().fit(X, y.mask(y.index == 3, bad))
     with pytest.raises(ValueError, match=f"Input X contains {word}"):
         quick().fit(X, y).predict(spoilt)
 
@@ -81,9 +80,6 @@ def test_scores_off_the_scale_warn(X, y):
     with pytest.warns(UserWarning, match=words) as caught:
         quick().fit(X, Y)
     assert [warning.filename for warning in caught] == [__file__]
-    with pytest.warns(UserWarning, match=words) as caught:
-        quick().partial_fit(X, Y)
-    assert [warning.filename for warning in caught] == [__file__]
     quick(scale=(0, 100)).fit(X, Y)
     quick(scale=None).fit(X, Y)
 
@@ -91,9 +87,8 @@ def test_scores_off_the_scale_warn(X, y):
 def test_wrong_number_of_columns(X, y):
     array = X.to_numpy()
     regressor = quick().fit(array, y)
-    for method in (regressor.predict, lambda rows: regressor.partial_fit(rows, y)):
-        with pytest.raises(ValueError, match="X has 4 features, but MOSRegressor is expecting 5 features"):
-            method(array[:, :4])
+    with pytest.raises(ValueError, match="X has 4 features, but MOSRegressor is expecting 5 features"):
+        regressor.predict(array[:, :4])
     with pytest.raises(ValueError, match="feature names should match"):
         quick().fit(X, y).predict(X.rename(columns={"audio_0": "text_0"}))
 
@@ -182,9 +177,8 @@ def test_embeddings_of_another_encoder_are_refused(X, y):
     words = (
         "trained on embeddings of encoder aaa, but X holds embeddings of encoder bbb: embed the clips with"
     )
-    for method in (regressor.predict, lambda rows: regressor.partial_fit(rows, y)):
-        with pytest.raises(ModelFileError, match=words):
-            method(marked(X, "bbb"))
+    with pytest.raises(ModelFileError, match=words):
+        regressor.predict(marked(X, "bbb"))
     words = "X holds embeddings of encoder aaa, but X_val holds embeddings of encoder bbb"
     with pytest.raises(ModelFileError, match=words):
         quick().fit(marked(X, "aaa"), y, X_val=marked(X, "bbb"), y_val=y)

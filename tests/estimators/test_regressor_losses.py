@@ -16,7 +16,7 @@ BINS = {"loss": "soft_bins", "learning_rate_init": 0.1, "max_iter": 100}
 
 def quick(**parameters):
     defaults = {"hidden_layer_sizes": (16, 8), "learning_rate_init": 0.02, "max_iter": 30, "random_state": 0}
-    return MOSRegressor(**defaults | parameters)
+    return MOSRegressor.from_protocol("paper", **defaults | parameters)
 
 
 @pytest.fixture

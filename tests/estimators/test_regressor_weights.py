@@ -1,7 +1,5 @@
 """Weights, order and repetition of clips; training by epochs."""
 
-import pickle
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 def quick(**parameters):
     defaults = {"hidden_layer_sizes": (8, 4), "learning_rate_init": 0.02, "max_iter": 15, "batch_size": 16}
-    return MOSRegressor(**defaults | {"scale": None, "random_state": 0} | parameters)
+    return MOSRegressor.from_protocol("paper", **defaults | {"scale": None, "random_state": 0} | parameters)
 
 
 @pytest.fixture
@@ -107,64 +105,6 @@ def test_score_weighs(X, Y, weights):
     assert regressor.score(X, Y[:, 0], sample_weight=weights) == expected
 
 
-@pytest.mark.parametrize("more", [{}, {"loss": "soft_bins", "scale": (-2, 8)}, {"n_ensemble": 2}], ids=repr)
-def test_partial_fits_are_the_epochs_of_one_fit(X, Y, more):
-    # In the same order and with the momentum kept, five calls are one training of five epochs.
-    options = {"early_stopping": False, "shuffle": False, "dtype": "float64", "max_iter": 5} | more
-    whole, parts = quick(**options).fit(X, Y), quick(**options)
-    for _ in range(5):
-        parts.partial_fit(X, Y)
-    np.testing.assert_allclose(parts.predict(X), whole.predict(X), rtol=1e-12)
-    np.testing.assert_allclose(parts.loss_curve_, whole.loss_curve_, rtol=1e-12)
-    assert parts.n_iter_ == whole.n_iter_ == 5
-    assert parts.best_iteration_.tolist() == np.full(whole.best_iteration_.shape, 5).tolist()
-    assert parts.validation_scores_ is None
-
-
-def test_partial_fit_shuffles_anew_and_repeats_with_its_seed(X, Y):
-    def trained(copying):
-        regressor = quick(bootstrap=True, n_ensemble=2)
-        for _ in range(3):
-            regressor.partial_fit(X, Y)
-            regressor = pickle.loads(pickle.dumps(regressor)) if copying else regressor
-        return regressor.predict(X)
-
-    assert np.array_equal(trained(copying=False), trained(copying=True))
-
-
-def test_partial_fit_weighs_and_learns_from_parts(X, Y, weights):
-    repeated = np.repeat(np.arange(60), weights)
-    one = quick().partial_fit(X, Y, sample_weight=weights)
-    other = quick().partial_fit(X[repeated], Y[repeated])
-    assert np.array_equal(one.predict(X), other.predict(X))
-    regressor = quick(early_stopping=False)
-    for _ in range(100):
-        for part in (slice(0, 30), slice(30, 60)):
-            regressor.partial_fit(X[part], Y[part, 0])
-    assert regressor.score(X, Y[:, 0]) > 0.9
-    assert regressor.n_iter_ == len(regressor.loss_curve_) == 200
-    assert regressor.target_range_.tolist() == [[Y[:, 0].min(), Y[:, 0].max()]]
-
-
-def test_partial_fit_goes_on_from_a_fit_with_momentum_at_rest(X, Y):
-    fitted = quick().fit(X, Y)
-    epochs = fitted.n_iter_
-    # A hundred-millionth of the step size leaves the weights all but where fit left them.
-    fitted.set_params(learning_rate_init=1e-10)
-    before = fitted.predict(X)
-    np.testing.assert_allclose(fitted.partial_fit(X, Y).predict(X), before, atol=1e-6)
-    assert fitted.n_iter_ == epochs + 1
-    assert not hasattr(quick(warm_start=True).partial_fit(X, Y).fit(X, Y), "_momenta")
-
-
-def test_partial_fit_refuses_other_heads(X, Y):
-    regressor = quick().partial_fit(X, Y)
-    with pytest.raises(ValueError, match="partial_fit cannot go on: the fitted heads have layers"):
-        regressor.partial_fit(X, Y[:, 0])
-    with pytest.raises(ValueError, match="partial_fit cannot go on"):
-        regressor.set_params(n_ensemble=2).partial_fit(X, Y)
-
-
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
@@ -177,9 +117,8 @@ def test_partial_fit_refuses_other_heads(X, Y):
     ],
 )
 def test_bad_weights(X, Y, weights, words):
-    for method in (quick().fit, quick().partial_fit):
-        with pytest.raises(ValueError, match=words):
-            method(X[:3], Y[:3], sample_weight=weights)
+    with pytest.raises(ValueError, match=words):
+        quick().fit(X[:3], Y[:3], sample_weight=weights)
 
 
 def test_weights_come_as_series(X, Y, weights):

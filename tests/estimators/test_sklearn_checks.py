@@ -62,9 +62,14 @@ CONFIGURATIONS = [
     {"nesterovs_momentum": True, "alpha": 1e-3},
 ]
 
+RECOMMENDED = [{}, BINS | {"n_ensemble": 3}, {"linear": None, "warm_start": True}]
+
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:y (is constant|leaves the scale)")
-@parametrize_with_checks([MOSRegressor(**QUICK | configuration) for configuration in CONFIGURATIONS])
+@parametrize_with_checks(
+    [MOSRegressor.from_protocol("paper", **QUICK | configuration) for configuration in CONFIGURATIONS]
+    + [MOSRegressor(**QUICK | configuration) for configuration in RECOMMENDED]
+)
 def test_sklearn_check(estimator, check):
     check(estimator)

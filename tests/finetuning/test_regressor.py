@@ -161,7 +161,7 @@ class TestFrozen:
     def test_equals_the_heads_alone_on_extracted_vectors(self, make, data, X, options):
         clips, y = data
         ours = make("frozen", **options).fit(clips, y)
-        heads = MOSRegressor(stop_together=True, **SMALL | options).fit(X, y)
+        heads = MOSRegressor.from_protocol("paper", stop_together=True, **SMALL | options).fit(X, y)
         np.testing.assert_allclose(ours.predict(clips), heads.predict(X), rtol=0, atol=1e-4)
         np.testing.assert_allclose(ours.loss_curve_, heads.loss_curve_, rtol=0, atol=1e-4)
         assert ours.heads_.best_iteration_.tolist() == heads.best_iteration_.tolist()
@@ -171,10 +171,14 @@ class TestFrozen:
         clips, y = data
         weights = np.arange(1.0, 10.0)
         ours = make("frozen").fit(clips, y, weights, clips["system"])
-        heads = MOSRegressor(stop_together=True, **SMALL).fit(X, y, weights, clips["system"])
+        heads = MOSRegressor.from_protocol("paper", stop_together=True, **SMALL).fit(
+            X, y, weights, clips["system"]
+        )
         np.testing.assert_allclose(ours.predict(clips), heads.predict(X), rtol=0, atol=1e-4)
         ours = make("frozen").fit(clips[:6], y[:6], clips_val=clips[6:], y_val=y[6:])
-        heads = MOSRegressor(stop_together=True, **SMALL).fit(X[:6], y[:6], X_val=X[6:], y_val=y[6:])
+        heads = MOSRegressor.from_protocol("paper", stop_together=True, **SMALL).fit(
+            X[:6], y[:6], X_val=X[6:], y_val=y[6:]
+        )
         np.testing.assert_allclose(ours.predict(clips), heads.predict(X), rtol=0, atol=1e-4)
 
     def test_equals_them_when_sounds_go_through_the_towers_at_every_step(self, make, data, X, monkeypatch):

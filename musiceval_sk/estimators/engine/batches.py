@@ -14,18 +14,17 @@ import sklearn
 from sklearn.base import clone
 from tqdm import tqdm
 
-from musiceval_sk.estimators.engine.jobs import rehearse, run_job, same_job
+from musiceval_sk.estimators.engine.jobs import rehearse, run_job, same_job, same_table
 from musiceval_sk.estimators.engine.task import Job, Task, Trained
 
 _MIB = 2**20
 
 
 class _Fit(NamedTuple):
-    """A fit that was foreseen: its place among all, what it asks for, and which rows of X it learns from."""
+    """A fit that was foreseen: its place among all, and what it asks for."""
 
     place: int
     job: Job
-    rows: np.ndarray
 
 
 class Batches:
@@ -72,7 +71,7 @@ class Batches:
     def _train_next(self) -> None:
         begin = time.perf_counter()
         fits = self._next_fits()
-        trained = _trained_together(fits, len(self._y), self._run)
+        trained = _trained_together(fits, self._run)
         self._trained.extend(zip(fits, trained, strict=True))
         epochs = np.array([sum(len(one.loss_curve) for one in results) for results in trained])
         seconds = time.perf_counter() - begin
@@ -81,7 +80,7 @@ class Batches:
     def _next_fits(self) -> list[_Fit]:
         """Rehearse fits to come until their models, results and tables fill the room."""
         fits: list[_Fit] = []
-        jobs_of_folds: dict[int, Job] = {}
+        tables: dict[int, list[Job]] = {}
         part_of = cache(self._part)
         taken = 0
         for place, (parameters, fold) in self._to_come:
@@ -89,13 +88,14 @@ class Batches:
             if job is None:
                 continue
             taken += job.bytes_needed()
-            if fold not in jobs_of_folds:
-                jobs_of_folds[fold] = job
+            known = tables.setdefault(fold, [])
+            like = next((other for other in known if same_table(job, other)), None)
+            if like is None:
+                known.append(job)
                 taken += 2 * (job.inputs.nbytes + job.targets.nbytes)  # kept here, and within the batch
-            # All candidates learn from the same rows.
-            same = jobs_of_folds[fold]
-            job = replace(job, inputs=same.inputs, targets=same.targets)
-            fits.append(_Fit(place, job, self._folds[fold]))
+            else:
+                job = replace(job, inputs=like.inputs, targets=like.targets)
+            fits.append(_Fit(place, job))
             if taken >= self._room:
                 break
         return fits
@@ -139,49 +139,50 @@ def _rows_of(values: Any, rows: np.ndarray, n_rows: int) -> Any:
 
 
 def _trained_together(
-    fits: Sequence[_Fit], n_rows: int, run: Callable[[Job], list[Trained]]
+    fits: Sequence[_Fit], run: Callable[[Job], list[Trained]]
 ) -> list[list[Trained]]:
-    """Train fits on rows of one table, those of one schedule as one batch; for each fit its tasks' results."""
+    """Train fits, those of one schedule as one batch; for each fit its tasks' results."""
     alike: dict[tuple, list[int]] = {}
     for i, fit in enumerate(fits):
         alike.setdefault((fit.job.schedule, fit.job.device, fit.job.dtype), []).append(i)
     results: list[list[Trained]] = [[] for _ in fits]
     for members in alike.values():
-        trained = iter(run(_joined([fits[i] for i in members], n_rows)))
+        trained = iter(run(_joined([fits[i] for i in members])))
         for i in members:
             results[i] = [next(trained) for _ in fits[i].job.tasks]
     return results
 
 
-def _joined(fits: Sequence[_Fit], n_rows: int) -> Job:
-    """One job over the whole table for all fits; rows that a job has beyond those of the table come behind it."""
-    folds = {id(fit.job.inputs): fit for fit in fits}
-    places = {}
-    for key, fit in folds.items():
-        n_own = len(fit.job.inputs) - len(fit.rows)
-        places[key] = np.append(fit.rows, n_rows + np.arange(n_own))
-        n_rows += n_own
-    like = fits[0].job
-    inputs, targets = (np.zeros((n_rows, part.shape[1]), part.dtype) for part in (like.inputs, like.targets))
-    for key, fit in folds.items():
-        inputs[places[key]], targets[places[key]] = fit.job.inputs, fit.job.targets
+def _joined(fits: Sequence[_Fit]) -> Job:
+    """One job for all fits, whose tables stand one below the other."""
+    jobs = {_table_of(fit.job): fit.job for fit in fits}
+    ends = np.cumsum([len(job.inputs) for job in jobs.values()])
+    begins = dict(zip(jobs, [0, *ends], strict=False))
+    n_targets = max(job.targets.shape[1] for job in jobs.values())
+    targets = [np.pad(job.targets, ((0, 0), (0, n_targets - job.targets.shape[1]))) for job in jobs.values()]
     tasks = [
-        _moved(task, places[id(fit.job.inputs)], n_rows, fit.place) for fit in fits for task in fit.job.tasks
+        _moved(task, begins[_table_of(fit.job)], ends[-1], fit.place)
+        for fit in fits
+        for task in fit.job.tasks
     ]
-    return replace(like, inputs=inputs, targets=targets, tasks=tasks)
+    inputs = np.concatenate([job.inputs for job in jobs.values()])
+    return replace(fits[0].job, inputs=inputs, targets=np.concatenate(targets), tasks=tasks)
 
 
-def _moved(task: Task, places: np.ndarray, n_rows: int, fit: int) -> Task:
-    """Give a task its rows where they are in the whole table."""
+def _table_of(job: Job) -> tuple[int, int]:
+    return id(job.inputs), id(job.targets)
+
+
+def _moved(task: Task, begin: int, n_rows: int, fit: int) -> Task:
+    """Give a task its rows where its table begins."""
     given = weights = task.row_weights
     if given is not None:
-        used = np.concatenate([task.rows, task.validation_rows])
         weights = np.ones(n_rows)
-        weights[places[used]] = given[used]
+        weights[begin : begin + len(given)] = given
     return replace(
         task,
-        rows=places[task.rows],
-        validation_rows=places[task.validation_rows],
+        rows=begin + task.rows,
+        validation_rows=begin + task.validation_rows,
         row_weights=weights,
         # Jobs number the tasks that stop together each for itself.
         stops_with=None if task.stops_with is None else (fit, task.stops_with),

@@ -28,8 +28,8 @@ class Group:
         What the caller calls them.
     schedule : Schedule
         What they share.
-    models, velocities : sequence of list of Tensor
-        Weight and bias of each layer in turn, for each task; and their momenta.
+    models : sequence of list of Tensor
+        Weight and bias of each layer in turn, for each task.
     """
 
     def __init__(
@@ -40,21 +40,20 @@ class Group:
         members: np.ndarray,
         schedule: Schedule,
         models: Sequence[Sequence[Tensor]],
-        velocities: Sequence[Sequence[Tensor]],
     ):
         self.X, self.Y, self.schedule = X, Y, schedule
         self.tasks, self.members = list(tasks), members
         sizes = layer_sizes(X.shape[1], schedule)
         self.loss = Loss(schedule.loss, schedule.n_bins, schedule.scale, schedule.bin_sigma, X)
         self.activation = ACTIVATIONS[schedule.activation]
-        self.parameters, self.momenta = Store.of(models, sizes), Store.of(velocities, sizes)
+        self.parameters, everyone = Store.of(models, sizes), torch.arange(len(tasks), device=X.device)
+        self.momenta = self.parameters.zeros()
         self.rows = torch.from_numpy(np.ascontiguousarray(tasks[0].rows)).long()
         held_out = torch.from_numpy(np.ascontiguousarray(tasks[0].validation_rows))
         self.validation_rows = held_out.long().to(X.device)
-        self.best, self.best_momenta = self.parameters, self.momenta
-        if len(self.validation_rows):
-            everyone = torch.arange(len(tasks), device=X.device)
-            self.best, self.best_momenta = self.best.chosen(everyone), self.best_momenta.chosen(everyone)
+        self.epochs, self.averages = 0, schedule.averaging > 0
+        self.averaged = self.parameters.chosen(everyone) if self.averages else self.parameters
+        self.best = self.averaged.chosen(everyone) if len(self.validation_rows) else self.averaged
         self.generator = torch.Generator().manual_seed(tasks[0].order_seed)
         self._settle()
 
@@ -74,8 +73,7 @@ class Group:
         self.gradient, self.fades = self.momenta, len(set(rates["momentum"])) > 1
         self.beta = 1.0 if self.fades else rates["momentum"][0]
         if self.schedule.nesterov:
-            first, rest = map(torch.zeros_like, self.momenta.parts)
-            self.gradient = Store(first, rest, self.momenta.sizes)
+            self.gradient = self.momenta.zeros()
             self.fades, self.beta = False, 0.0
         self.order = torch.empty(n, dtype=torch.int64, device=X.device)
         self.ordered_targets, self.ordered_weights = X.new_empty(n, k), X.new_ones(n, k)
@@ -127,7 +125,16 @@ class Group:
             self._step(*minibatch)
             for store, kept in zip(stores, before, strict=True):
                 store.put(self.stuck[i], kept)
+        self._average()
         return self._training_loss()
+
+    def _average(self) -> None:
+        """Take the weights after this epoch into their mean."""
+        self.epochs += 1
+        if self.averages:
+            share = max(1 / self.epochs, 1 - self.schedule.averaging)
+            for mean, part in zip(self.averaged.parts, self.parameters.parts, strict=True):
+                mean.lerp_(part, share)
 
     def _weigh(self, weights: Tensor) -> None:
         """Scale the rows of each minibatch by its sum, and note where tasks have nothing to learn from."""
@@ -158,7 +165,7 @@ class Group:
         """One SGD step on a minibatch; leaves the outputs in their place."""
         schedule = self.schedule
         torch.index_select(self.X, 0, rows, out=space.inputs)
-        self._forward(space, out)
+        self._forward(self.parameters, space, out)
         slope = self.loss.slope(out.whole, targets).mul_(scale)
         if schedule.rank_weight:
             scores = self.loss.scores(out.whole)
@@ -167,9 +174,8 @@ class Group:
         self._backward(space, slope)
         self._descend()
 
-    def _forward(self, space: WorkSpace, out: Matrices) -> None:
+    def _forward(self, parameters: Store, space: WorkSpace, out: Matrices) -> None:
         """Fill in all values from the inputs to the outputs."""
-        parameters = self.parameters
         torch.addmm(parameters.offset, space.inputs, parameters.matrix, out=space.incoming[0])
         if not parameters.weights:
             out.whole.copy_(space.raw[0].whole)
@@ -226,27 +232,26 @@ class Group:
         space = WorkSpace(len(inputs), inputs.shape[1], self.parameters, self.activation.in_place)
         space.inputs.copy_(inputs)
         out = Matrices(inputs.new_empty(len(self.tasks), len(inputs), self.parameters.sizes[-1]))
-        self._forward(space, out)
+        self._forward(self.averaged, space, out)
         return out.whole
 
     def keep(self, improved: np.ndarray) -> None:
-        """Remember the weights and momenta of tasks that are better than ever."""
-        if self.best is self.parameters or not improved.any():
+        """Remember the weights of tasks that are better than ever."""
+        if self.best is self.averaged or not improved.any():
             return
-        index = torch.from_numpy(np.flatnonzero(improved)).to(self.X.device)
-        for best, now in ((self.best, self.parameters), (self.best_momenta, self.momenta)):
-            if improved.all():
-                for kept, part in zip(best.parts, now.parts, strict=True):
-                    kept.copy_(part)
-            else:
-                best.put(index, now.chosen(index))
+        if improved.all():
+            for kept, part in zip(self.best.parts, self.averaged.parts, strict=True):
+                kept.copy_(part)
+        else:
+            index = torch.from_numpy(np.flatnonzero(improved)).to(self.X.device)
+            self.best.put(index, self.averaged.chosen(index))
 
     def go_on_with(self, kept: np.ndarray) -> None:
         """Drop all other tasks, and the work they made."""
         index = torch.from_numpy(np.flatnonzero(kept)).to(self.X.device)
-        keeps_best = self.best is not self.parameters
+        keeps_best = self.best is not self.averaged
         self.parameters, self.momenta = self.parameters.chosen(index), self.momenta.chosen(index)
-        self.best = self.best.chosen(index) if keeps_best else self.parameters
-        self.best_momenta = self.best_momenta.chosen(index) if keeps_best else self.momenta
+        self.averaged = self.averaged.chosen(index) if self.averages else self.parameters
+        self.best = self.best.chosen(index) if keeps_best else self.averaged
         self.members, self.tasks = self.members[kept], [self.tasks[i] for i in np.flatnonzero(kept)]
         self._settle()

@@ -73,5 +73,12 @@ def same_job(first: Job, second: Job) -> bool:
     values = [
         pair for one, other in tasks for pair in zip(vars(one).values(), vars(other).values(), strict=True)
     ]
-    values += [(first.targets, second.targets), (first.inputs, second.inputs)]
-    return all(one is other or np.array_equal(one, other) for one, other in values)
+    return same_table(first, second) and all(
+        one is other or np.array_equal(one, other) for one, other in values
+    )
+
+
+def same_table(first: Job, second: Job) -> bool:
+    """Tell whether two jobs have equal data."""
+    pairs = [(first.targets, second.targets), (first.inputs, second.inputs)]
+    return all(one is other or np.array_equal(one, other) for one, other in pairs)

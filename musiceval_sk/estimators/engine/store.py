@@ -56,6 +56,10 @@ class Store:
                 weight[k], bias[k, 0] = w, b
         return store
 
+    def zeros(self) -> "Store":
+        """As many numbers, all zero."""
+        return Store(torch.zeros_like(self.first), torch.zeros_like(self.rest), self.sizes)
+
     def chosen(self, index: Tensor) -> "Store":
         """Copy some of the perceptrons."""
         return Store(

@@ -33,8 +33,6 @@ class Task:
         passed over.
     initial : list of (weight, bias) or None
         Weights to go on from instead of drawing them, [shape=(fan_in, fan_out)] and [shape=(fan_out,)].
-    velocity : list of (weight, bias) or None
-        Momenta to go on from, of the same shapes; None means zero.
     stops_with : hashable or None
         Tasks with the same value stop together, and keep the weights of the epoch at which the sum of their validation
         losses was lowest, as the heads of one network do.
@@ -51,7 +49,6 @@ class Task:
     columns: np.ndarray | None = None
     row_weights: np.ndarray | None = None
     initial: Layers | None = None
-    velocity: Layers | None = None
     stops_with: Hashable | None = None
 
 
@@ -63,6 +60,11 @@ class Schedule:
     ----------
     hidden_layer_sizes, activation, loss, batch_size, max_iter, patience, tol, shuffle, nesterov
         Shape and course of the training; `patience` epochs without an improvement of more than `tol` end it.
+    averaging : float
+        Where above 0, what is validated and kept is the mean of the weights after each epoch, in which each step back
+        counts so many times less.
+    zero_output : bool
+        Whether last layers begin with zeros.
     n_bins, scale, bin_sigma : int, (float, float), float
         Of loss "soft_bins", see `Loss`.
     rank_weight, rank_margin, rank_quality : float
@@ -79,6 +81,8 @@ class Schedule:
     tol: float = 0.0
     shuffle: bool = True
     nesterov: bool = False
+    averaging: float = 0.0
+    zero_output: bool = False
     n_bins: int = 20
     scale: tuple[float, float] = (1.0, 5.0)
     bin_sigma: float = 0.25
@@ -126,10 +130,9 @@ class Job:
 
 @dataclass
 class Trained:
-    """One perceptron after training: float64 weights per layer, their momenta, and how it went."""
+    """One perceptron after training: float64 weights per layer, and how it went."""
 
     layers: Layers = field(default_factory=list)
-    velocity: Layers = field(default_factory=list)
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
     best_iteration: int = 0
@@ -166,7 +169,7 @@ def bytes_needed(
     """
     sizes = layer_sizes(n_features, schedule)
     parameters = sum((below + 1) * above for below, above in pairwise(sizes))
-    copies = (4 if validated else 2) + schedule.nesterov
+    copies = (3 if validated else 2) + schedule.nesterov + (schedule.averaging > 0)
     # Tasks that stay are copied when others leave, and what is returned is made from a copy as well.
     held = parameters * (itemsize * 2 * copies + 2 * 8)
     batch = schedule.batch_size * (2 * sum(sizes[1:]) + n_features)

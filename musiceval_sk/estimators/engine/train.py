@@ -121,7 +121,7 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
         passes = (task.momentum, task.weight_decay != 0) if on_cpu else None
         key = (task.order_seed, task.rows.tobytes(), task.validation_rows.tobytes(), columns, passes)
         alike.setdefault(key, []).append(i)
-    drawn = cache(lambda seed, sizes: draw_layers(seed, sizes, X))
+    drawn = cache(lambda seed, sizes: draw_layers(seed, sizes, X, schedule.zero_output))
     groups = []
     for key, indices in alike.items():
         inputs = seen[key[3]]
@@ -130,11 +130,7 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
         for members in np.array_split(np.array(indices), -(-len(indices) // most)):
             some = [tasks[i] for i in members]
             models = [_flat(task.initial, inputs) or drawn(task.init_seed, sizes) for task in some]
-            velocities = [
-                _flat(task.velocity, inputs) or [torch.zeros_like(part) for part in layers]
-                for task, layers in zip(some, models, strict=True)
-            ]
-            groups.append(Group(inputs, Y, some, members, schedule, models, velocities))
+            groups.append(Group(inputs, Y, some, members, schedule, models))
     return groups
 
 
@@ -165,7 +161,6 @@ def _without(
         for k in np.flatnonzero(leaving[group.members]):
             result = results[group.members[k]]
             result.layers = [(w.astype(np.float64), b.astype(np.float64)) for w, b in group.best.layers(k)]
-            result.velocity = group.best_momenta.layers(k)
         alive = running[group.members]
         if not alive.any():
             continue
@@ -194,7 +189,7 @@ def _flat(layers: Layers | None, like: Tensor) -> list[Tensor]:
     return [torch.as_tensor(part).to(like) for pair in layers or [] for part in pair]
 
 
-def draw_layers(seed: int, sizes: Sequence[int], like: Tensor) -> list[Tensor]:
+def draw_layers(seed: int, sizes: Sequence[int], like: Tensor, zero_output: bool = False) -> list[Tensor]:
     """Weight and bias of every layer, drawn as `torch.nn.Linear` draws them: uniform within 1 / sqrt(fan_in)."""
     layers: list[Tensor] = []
     generator = torch.Generator().manual_seed(seed)
@@ -203,4 +198,6 @@ def draw_layers(seed: int, sizes: Sequence[int], like: Tensor) -> list[Tensor]:
         drawn = torch.empty(fan_out, fan_in, dtype=like.dtype).uniform_(-bound, bound, generator=generator)
         offset = torch.empty(fan_out, dtype=like.dtype).uniform_(-bound, bound, generator=generator)
         layers += [drawn.T.contiguous().to(like.device), offset.to(like.device)]
+    if zero_output:
+        layers[-2:] = [torch.zeros_like(part) for part in layers[-2:]]
     return layers
