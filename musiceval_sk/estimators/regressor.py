@@ -511,6 +511,10 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         super()._validate_params()
         preparation.check_parameters(self)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles and skops files from before name no parameter that came later.
+        super().__setstate__(PROTOCOLS["paper"] | state)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True

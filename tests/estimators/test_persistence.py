@@ -63,7 +63,13 @@ def clips(X):
 
 def quick(**parameters):
     return MOSRegressor.from_protocol(
-        "paper", (4,), learning_rate_init=0.05, n_iter_no_change=3, scale=None, random_state=0, **parameters
+        "paper",
+        hidden_layer_sizes=(4,),
+        learning_rate_init=0.05,
+        n_iter_no_change=3,
+        scale=None,
+        random_state=0,
+        **parameters,
     )
 
 
@@ -155,13 +161,13 @@ def test_other_skops_files_are_refused(tmp_path, content):
 def test_newer_format_is_refused(tmp_path):
     content = {
         "format": "musiceval-model",
-        "version": 2,
+        "version": 3,
         "musiceval_sk": "9.8.7",
         "model": {"of": "a new kind"},
     }
     skops.io.dump(content, tmp_path / "model.skops")
     words = (
-        r"written in model format 2 by musiceval_sk 9\.8\.7; this version reads up to 1: upgrade musiceval_sk"
+        r"written in model format 3 by musiceval_sk 9\.8\.7; this version reads up to 2: upgrade musiceval_sk"
     )
     with pytest.raises(ModelFileError, match=words):
         load_model(tmp_path / "model.skops")

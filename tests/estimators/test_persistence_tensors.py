@@ -1,6 +1,7 @@
 """`MOSRegressor.save` and `load`: one safetensors file."""
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import Ridge
 
 from musiceval_sk import ModelFileError, MOSRegressor, load_model, save_model
+from musiceval_sk.estimators import persistence
 from musiceval_sk.estimators.persistence import load_content
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -83,8 +85,10 @@ def test_wrong_files_are_refused_with_a_reason(X, Y, tmp_path):
     save_file({"a": np.zeros(2)}, path)
     with pytest.raises(ModelFileError, match="not one that MOSRegressor.save wrote"):
         MOSRegressor.load(path)
-    save_file({"a": np.zeros(2)}, path, metadata={"format": "musiceval-mosregressor", "version": "2"})
-    with pytest.raises(ModelFileError, match="written in format 2 .* this version reads format 1: upgrade"):
+    save_file({"a": np.zeros(2)}, path, metadata={"format": "musiceval-mosregressor", "version": "3"})
+    with pytest.raises(
+        ModelFileError, match="written in format 3 .* this version reads formats 1, 2: upgrade"
+    ):
         MOSRegressor.load(path)
 
 
@@ -120,3 +124,34 @@ def test_what_is_no_model_of_ours_has_no_safetensors_file(X, Y, tmp_path):
         ModelFileError, match="not a model that save_model wrote .its format is 'musiceval-finetune-check"
     ):
         load_model(path)
+
+
+def test_the_linear_part_comes_back_to_the_bit(X, Y, tmp_path):
+    model = MOSRegressor(hidden_layer_sizes=(4,), max_iter=5, scale=None, n_ensemble=3, random_state=0).fit(
+        X, Y
+    )
+    loaded = MOSRegressor.load(model.save(tmp_path / "model.safetensors"))
+    for one, other in zip(loaded.predict(X, return_std=True), model.predict(X, return_std=True), strict=True):
+        assert np.array_equal(one, other)
+    assert [part.shape for part in loaded.linear_coefs_] == [(3, len(columns)) for columns in model.head_columns_]
+    assert loaded.network_weights_.shape == (2,) and loaded.linear_intercepts_.shape == (2, 3)
+
+
+def test_files_and_pickles_from_before_there_were_linear_parts_still_load(X, Y, tmp_path, monkeypatch):
+    model = quick().fit(X, Y)
+    expected = model.predict(X)
+    for name in ("standardize", "linear", "hold_out", "averaging"):
+        delattr(model, name)
+    for name in ("linear_coefs_", "linear_intercepts_", "network_weights_"):
+        delattr(model, name)
+    reopened = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(reopened.predict(X), expected)
+    assert reopened.get_params()["hold_out"] == "random"
+    monkeypatch.setattr(persistence, "VERSION", 1)
+    parameters = {name: value for name, value in vars(model).items() if not name.endswith("_")}
+    monkeypatch.setattr(
+        model, "get_params", lambda deep: {k: v for k, v in parameters.items() if k[0] != "_"}
+    )
+    loaded = MOSRegressor.load(model.save(tmp_path / "old.safetensors"))
+    assert np.array_equal(loaded.predict(X), expected)
+    assert loaded.get_params()["linear"] is None

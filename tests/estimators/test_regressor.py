@@ -222,6 +222,7 @@ def test_early_stopping_holds_out_the_share_of_rows(X, Y, seen_jobs):
     assert task.validation_rows.tolist() == ordered[np.sort(drawn)].tolist()
 
 
+@pytest.mark.filterwarnings("ignore:early stopping goes by")
 def test_early_stopping_keeps_groups_whole(X, Y, seen_jobs):
     systems = np.repeat([f"S{i:02d}" for i in range(15)], 6)
     for seed in range(5):
@@ -238,6 +239,7 @@ def test_early_stopping_keeps_groups_whole(X, Y, seen_jobs):
     assert len({job.tasks[0].validation_rows.tobytes() for job in seen_jobs}) > 1
 
 
+@pytest.mark.filterwarnings("ignore:early stopping goes by")
 def test_held_out_loss_is_that_of_the_held_out_group(X, Y):
     systems = np.repeat(np.arange(15), 6)
     regressor = quick(dtype="float64").fit(X, Y["impression"], groups=systems)

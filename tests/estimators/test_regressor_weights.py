@@ -58,6 +58,7 @@ def test_a_weight_is_a_number_of_copies_and_order_does_not_matter(X, Y, weights,
     assert not np.allclose(unweighted.predict(X), weighted.predict(X))
 
 
+@pytest.mark.filterwarnings("ignore:early stopping goes by")
 def test_groups_weights_and_order(X, Y, weights):
     groups = np.repeat([f"S{i}" for i in range(12)], 5)
     shuffled = np.random.default_rng(2).permutation(np.repeat(np.arange(60), weights))

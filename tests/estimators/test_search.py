@@ -126,6 +126,7 @@ def test_equals_grid_search_in_a_pipeline_by_groups_with_several_scorers(data):
     assert fused.multimetric_
 
 
+@pytest.mark.filterwarnings("ignore:early stopping goes by")
 def test_holds_out_whole_groups(data):
     X, y, systems = data
     model = make_pipeline(StandardScaler(), small())
@@ -155,6 +156,7 @@ def test_weighs_clips(data):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:early stopping goes by")
 def test_metadata_routing(data):
     X, y, systems = data
     with sklearn.config_context(enable_metadata_routing=True):
@@ -224,6 +226,7 @@ def test_routed_weights_reach_fit_and_score(data):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:early stopping goes by")
 def test_routed_groups_reach_the_inner_split_of_nested_searches(data):
     X, y, systems = data
     with sklearn.config_context(enable_metadata_routing=True):

@@ -107,8 +107,8 @@ def test_a_development_list_stands_behind_the_rows_of_the_folds(data, monkeypatc
     plain = GridSearchCV(small(), RATES, cv=3, refit=False).fit(X, y, **given)
     seen = spy_on_batches(monkeypatch)
     same_scores(FusedGridSearchCV(small(), RATES, cv=3, refit=False).fit(X, y, **given), plain)
-    # A list of seven for each of three folds.
-    assert seen == [(60 + 21, 9)]
+    # Of three folds, forty rows and a list of seven each.
+    assert seen == [(3 * (40 + 7), 9)]
 
 
 def test_splits_that_repeat_rows_and_say_them_as_a_mask(data, monkeypatch):

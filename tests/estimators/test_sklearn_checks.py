@@ -62,7 +62,7 @@ CONFIGURATIONS = [
     {"nesterovs_momentum": True, "alpha": 1e-3},
 ]
 
-RECOMMENDED = [{}, BINS | {"n_ensemble": 3}, {"linear": None, "warm_start": True}]
+RECOMMENDED = [{}, BINS | {"n_ensemble": 3}, {"linear": None, "n_ensemble": 3}]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -138,9 +138,7 @@ def _rows_of(values: Any, rows: np.ndarray, n_rows: int) -> Any:
     return values.iloc[rows] if hasattr(values, "iloc") else np.asarray(values)[rows]
 
 
-def _trained_together(
-    fits: Sequence[_Fit], run: Callable[[Job], list[Trained]]
-) -> list[list[Trained]]:
+def _trained_together(fits: Sequence[_Fit], run: Callable[[Job], list[Trained]]) -> list[list[Trained]]:
     """Train fits, those of one schedule as one batch; for each fit its tasks' results."""
     alike: dict[tuple, list[int]] = {}
     for i, fit in enumerate(fits):

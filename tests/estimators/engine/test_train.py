@@ -263,23 +263,41 @@ def test_training_goes_on_from_given_weights(data):
     assert_same_layers(more.layers, whole.layers, 1e-12)
 
 
-def test_training_goes_on_with_given_momenta(data):
-    plain, schedule = task(momentum=0.9), dataclasses.replace(SHORT, shuffle=False, max_iter=10)
-    (first,) = train(*data, [plain], schedule)
-    again = dataclasses.replace(plain, initial=first.layers, velocity=first.velocity)
-    (more,) = train(*data, [again], schedule)
-    (whole,) = train(*data, [plain], dataclasses.replace(schedule, max_iter=20))
-    assert_same_layers(more.layers, whole.layers, 1e-12)
-    assert_same_layers(more.velocity, whole.velocity, 1e-12)
-
-
-def test_momenta_are_those_of_the_epoch_that_is_kept(data):
+def test_weights_are_those_of_the_epoch_that_is_kept(data):
     wanted = task(rows=EVERY_ROW[:25], validation_rows=EVERY_ROW[25:], learning_rate=0.03)
     (result,) = train(*data, [wanted], dataclasses.replace(SHORT, max_iter=300, patience=10))
     until = dataclasses.replace(SHORT, max_iter=result.best_iteration)
     (last,) = train(*data, [dataclasses.replace(wanted, validation_rows=NO_ROWS)], until)
     assert_same_layers(result.layers, last.layers, 0)
-    assert_same_layers(result.velocity, last.velocity, 0)
+
+
+def test_averaging_keeps_the_mean_of_the_weights_after_each_epoch(data):
+    wanted = task(validation_rows=EVERY_ROW[:5])
+    ends = [
+        train(
+            *data,
+            [dataclasses.replace(wanted, validation_rows=NO_ROWS)],
+            dataclasses.replace(SHORT, max_iter=n),
+        )
+        for n in (1, 2, 3)
+    ]
+    (found,) = train(*data, [wanted], dataclasses.replace(SHORT, max_iter=3, averaging=0.6, patience=9))
+    first, second, third = (
+        [layer for (result,) in [end] for pair in result.layers for layer in pair] for end in ends
+    )
+    halfway = [0.5 * a + 0.5 * b for a, b in zip(first, second, strict=True)]
+    expected = [0.6 * a + 0.4 * b for a, b in zip(halfway, third, strict=True)]
+    kept = {1: first, 2: halfway, 3: expected}[found.best_iteration]
+    for layer, wanted_layer in zip([part for pair in found.layers for part in pair], kept, strict=True):
+        np.testing.assert_allclose(layer, wanted_layer, atol=1e-12)
+    assert found.best_iteration == 3
+
+
+def test_last_layers_may_begin_with_zeros(data):
+    schedule = dataclasses.replace(SHORT, max_iter=1, zero_output=True)
+    (result,) = train(*data, [task(learning_rate=1e-30, momentum=0.0)], schedule)
+    assert max(abs(part).max() for part in result.layers[-1]) < 1e-25
+    assert result.layers[0][0].any()
 
 
 def test_tasks_that_stop_together_are_judged_by_the_sum(data):
@@ -354,14 +372,16 @@ def test_threads_are_given_back_after_an_error(data):
 
 
 @pytest.mark.parametrize("judged", [True, False])
-@pytest.mark.parametrize("changes", [{}, {"loss": "soft_bins"}, {"nesterov": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"loss": "soft_bins"}, {"nesterov": True}, {"averaging": 0.9}], ids=str
+)
 def test_memory_stays_below_what_is_announced(judged, changes):
     X, Y, rows = torch.zeros(600, 64), torch.zeros(600, 1), np.arange(500)
     schedule = dataclasses.replace(Schedule((32, 16), batch_size=64), **changes)
     one = task(rows=rows, validation_rows=np.arange(500, 600) if judged else NO_ROWS)
     sizes = (64, 32, 16, 20 if schedule.loss == "soft_bins" else 1)
     layers = [torch.zeros(shape) for pair in itertools.pairwise(sizes) for shape in (pair, pair[1:])]
-    group = Group(X, Y, [one], np.array([0]), schedule, [layers], [layers])
+    group = Group(X, Y, [one], np.array([0]), schedule, [layers])
     held = {
         part.untyped_storage().data_ptr(): part.untyped_storage().nbytes()
         for part in tensors_in(group)
