@@ -61,11 +61,11 @@ class Bed:
 def listening_test(seed, folder):
     n_systems, n_prompts = TESTS[seed]
     place = Path(folder) / f"test-{seed}"
-    test = make_listening_test(
-        place, n_systems=n_systems, n_prompts=n_prompts, seconds=3, random_state=seed
-    )
+    test = make_listening_test(place, n_systems=n_systems, n_prompts=n_prompts, seconds=3, random_state=seed)
     split = ("system", "prompt")[seed // 2 % 2]
-    return Bed(f"test {seed}", test.clips, embedded(test.clips), scores_of(test.ratings, test.clips), (split,))
+    return Bed(
+        f"test {seed}", test.clips, embedded(test.clips), scores_of(test.ratings, test.clips), (split,)
+    )
 
 
 def vectors(seed):
@@ -120,7 +120,9 @@ def musiceval():
 
 
 def embedded(clips, **options):
-    return ClipEmbedder(**{"encoder": "spectral"} | options).set_output(transform="pandas").fit_transform(clips)
+    return (
+        ClipEmbedder(**{"encoder": "spectral"} | options).set_output(transform="pandas").fit_transform(clips)
+    )
 
 
 def scores_of(ratings, clips):
@@ -177,7 +179,9 @@ def rows_of(bed, split, target, predicted, seconds):
         ahead = (values[OURS] - values[best]) * (-1 if metric == "U_MSE" else 1)
         about = {"bed": bed.name, "split": split, "target": target, "n": len(predicted), "metric": metric}
         rows.append(about | values | {"ahead": ahead, "p_value": p_value})
-    print(*(f"{row['metric']} {row[OURS]:.3f} ({row['ridge']:.3f} {row['SVR']:.3f})" for row in rows), end=" ")
+    print(
+        *(f"{row['metric']} {row[OURS]:.3f} ({row['ridge']:.3f} {row['SVR']:.3f})" for row in rows), end=" "
+    )
     print(bed.name, split, target, {name: round(taken, 1) for name, taken in seconds.items()}, flush=True)
     return rows
 
@@ -203,7 +207,10 @@ def show(table):
     pd.set_option("display.width", 200, "display.max_columns", 20, "display.max_rows", 500)
     table["chosen on"] = table["bed"].isin(CHOSEN_ON)
     print(table.round(3).to_string(index=False))
-    for title, part in (("all", table), *(("chosen on", p) if c else ("the rest", p) for c, p in table.groupby("chosen on"))):
+    for title, part in (
+        ("all", table),
+        *(("chosen on", p) if c else ("the rest", p) for c, p in table.groupby("chosen on")),
+    ):
         mse = part[part["metric"] == "U_MSE"]
         print(f"\n{title}: {len(mse)} beds; U_MSE over that of ridge: median, quartiles")
         for name in ("SVR", "MLPRegressor", PAPER, OURS):

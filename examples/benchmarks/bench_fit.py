@@ -97,7 +97,8 @@ def bare_products(columns, steps):
 
 def ours(epochs, device="cpu", **changes):
     settings = {"loss": "mse", "early_stopping": False, "n_iter_no_change": NEVER, "random_state": 0}
-    return MOSRegressor(HIDDEN, batch_size=BATCH, max_iter=epochs, device=device, **settings | changes)
+    settings |= {"hidden_layer_sizes": HIDDEN, "batch_size": BATCH, "max_iter": epochs, "device": device}
+    return MOSRegressor.from_protocol("paper", **settings | changes)
 
 
 def sklearn_own(epochs):

@@ -43,7 +43,8 @@ def fit(protocol, X, y):
     held = {"X_val": X[dev], "y_val": y[dev]} if protocol.development == "list" else {}
     if not held:
         train = slice(0, ends[2])
-    regressor = MOSRegressor(
+    regressor = MOSRegressor.from_protocol(
+        "paper",
         activation=protocol.activation,
         momentum=protocol.momentum,
         stop_together=protocol.stop_together,

@@ -42,7 +42,7 @@ def main(repeats):
     for seed in range(repeats):
         new = systems.isin(rng.choice(systems.unique(), 15, replace=False))
         share = held_out_share(systems[~new].nunique())
-        model = scaled(MOSRegressor(validation_fraction=share, random_state=seed))
+        model = scaled(MOSRegressor.from_protocol("paper", validation_fraction=share, random_state=seed))
         assessment = assess_error(model, X[~new], Y[~new], systems[~new])
         model.fit(X[~new], Y[~new], **group_parameters(model, systems[~new]))
         clips = pd.DataFrame(model.predict(X[new]), columns=TARGETS, index=X.index[new]).assign(

@@ -100,7 +100,7 @@ def _fit_and_reload(clips: Any, embedder: Any, out: Path, random_state: int) -> 
     from musiceval_sk.scoring.fit import fit_model
 
     targets = ["impression", "alignment"]
-    fitted = fit_model(embedder, MOSRegressor(n_ensemble=4, random_state=random_state), clips, targets)
+    fitted = fit_model(embedder, MOSRegressor(random_state=random_state), clips, targets)
     typer.echo(fitted)
     about = {**fitted.about, "clips": "simulated listening test"}
     scores = load_model(save_model(fitted.model, out / "model.skops", about=about)).predict(clips)

@@ -19,7 +19,7 @@ def fit(
     out: Path = Path("model.skops"),
     encoder: options.Encoder = "spectral",
     pooling: options.Pooling = "mean",
-    n_ensemble: Annotated[int, Option("--members", min=1)] = 4,
+    n_ensemble: Annotated[int, Option("--members", min=1)] = 10,
     max_iter: Annotated[int, Option(min=1)] = 1000,
     assess: bool = True,
     random_state: options.Seed = 0,

@@ -139,9 +139,9 @@ class LookupRegressor(RegressorMixin, BaseEstimator):
 
 
 def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict[str, Any]:
-    """Name the models that a study compares: look-ups, ridge, SVR and the paper's heads.
+    """Name the models that a study compares: look-ups, ridge, SVR, the paper's heads and those recommended.
 
-    The three that hear the sound get features scaled to unit variance on the training part of each split.
+    Ridge and SVR get features scaled to unit variance on the training part of each split; `MOSRegressor` scales them itself.
 
     Parameters
     ----------
@@ -158,7 +158,9 @@ def default_models(clips: pd.DataFrame, *, random_state: int | None = 0) -> dict
     models = look_ups(clips)
     models["ridge"] = scaled(Ridge(alpha=100.0))
     models["SVR"] = scaled(SVR(C=1.0))
-    models["MOSRegressor"] = scaled(MOSRegressor(scale=None, random_state=random_state))
+    shared: dict[str, Any] = {"scale": None, "random_state": random_state}
+    models["MOSRegressor (paper)"] = MOSRegressor.from_protocol("paper", **shared)
+    models["MOSRegressor"] = MOSRegressor(**shared)
     return models
 
 

@@ -194,7 +194,15 @@ def test_study_prints_tables_and_writes_files(folder, tmp_path, torch):
         "study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path
     )
     assert result.exit_code == 0, result.output
-    for model in ("global mean", "system mean", "prompt mean", "ridge", "SVR", "MOSRegressor"):
+    for model in (
+        "global mean",
+        "system mean",
+        "prompt mean",
+        "ridge",
+        "SVR",
+        "MOSRegressor (paper)",
+        "MOSRegressor",
+    ):
         assert model in result.stdout
     assert "0% by system, 100% by prompt" in result.stdout
     assert "audio spectral (" in result.stdout

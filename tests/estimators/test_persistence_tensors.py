@@ -133,7 +133,9 @@ def test_the_linear_part_comes_back_to_the_bit(X, Y, tmp_path):
     loaded = MOSRegressor.load(model.save(tmp_path / "model.safetensors"))
     for one, other in zip(loaded.predict(X, return_std=True), model.predict(X, return_std=True), strict=True):
         assert np.array_equal(one, other)
-    assert [part.shape for part in loaded.linear_coefs_] == [(3, len(columns)) for columns in model.head_columns_]
+    assert [part.shape for part in loaded.linear_coefs_] == [
+        (3, len(columns)) for columns in model.head_columns_
+    ]
     assert loaded.network_weights_.shape == (2,) and loaded.linear_intercepts_.shape == (2, 3)
 
 

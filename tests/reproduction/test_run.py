@@ -331,7 +331,7 @@ def test_the_heads_predict_what_a_plain_loop_does(one, made, checkpoint):
     names = [f"audio_{i}" for i in range(dim)] + [f"text_{i}" for i in range(dim)]
     table = pd.DataFrame(vectors, index=learning.index, columns=names)
     # The seeds of weights and order, and which rows are held out, are as MOSRegressor draws them.
-    regressor = MOSRegressor(stop_together=released, random_state=0)
+    regressor = MOSRegressor.from_protocol("released" if released else "paper", random_state=0)
     given = {} if development is None else {"X_val": table.loc[development.index], "y_val": development}
     job = rehearse(lambda: regressor.fit(table.loc[train.index], train, **given))
     inputs, targets = (

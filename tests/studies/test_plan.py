@@ -156,7 +156,10 @@ def test_other_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("models", "words"),
     [
-        (["forest"], "unknown model 'forest'; choose from ridge, SVR, MOSRegressor"),
+        (
+            ["forest"],
+            "unknown model 'forest'; choose from ridge, SVR, MOSRegressor \\(paper\\), MOSRegressor",
+        ),
         ({"a": {"alpha": 1}}, "model 'a' names no estimator"),
         ({"a": {"estimator": "Rigde"}}, "unknown estimator 'Rigde'; .*did you mean Ridge"),
         ({"a": {"estimator": "Ridge", "alfa": 1}}, "model 'a': unknown key 'alfa', did you mean 'alpha'"),

@@ -650,7 +650,15 @@ def test_about(by_system, clips):
 
 def test_default_models_are_compared(clips, X, torch):
     study = run_study(clips, X, cv="system", n_splits=2, targets=["impression"])
-    expected = ["global mean", "system mean", "prompt mean", "ridge", "SVR", "MOSRegressor"]
+    expected = [
+        "global mean",
+        "system mean",
+        "prompt mean",
+        "ridge",
+        "SVR",
+        "MOSRegressor (paper)",
+        "MOSRegressor",
+    ]
     assert list(study.table("impression").index) == expected
 
 
