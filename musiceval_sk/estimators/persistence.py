@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from musiceval_sk._files import atomic_write
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
-from musiceval_sk.estimators.protocols import PROTOCOLS
+from musiceval_sk.estimators.regressor import PROTOCOLS
 from musiceval_sk.exceptions import ModelFileError
 
 FORMAT, VERSION = "musiceval-model", 2

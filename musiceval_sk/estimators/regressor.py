@@ -14,8 +14,29 @@ from musiceval_sk._text import listed
 from musiceval_sk.estimators import preparation, training
 from musiceval_sk.estimators.outputs import centres_of, predict_members
 from musiceval_sk.estimators.preparation import check_fingerprint, kept_on_failure
-from musiceval_sk.estimators.protocols import PROTOCOLS
 from musiceval_sk.estimators.training import Training, draw_seeds, run
+
+# The paper names no momentum, widths or stopping rule: they are those of its released code.
+_PAPER: dict[str, Any] = {
+    "hidden_layer_sizes": (256, 64),
+    "activation": "relu",
+    "loss": "l1",
+    "standardize": False,
+    "linear": None,
+    "batch_size": 64,
+    "learning_rate_init": 5e-4,
+    "momentum": 0.9,
+    "max_iter": 1000,
+    "hold_out": "random",
+    "validation_fraction": 0.1,
+    "n_iter_no_change": 20,
+    "averaging": 0.0,
+    "n_ensemble": 1,
+}
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "paper": _PAPER,
+    "released": _PAPER | {"activation": "identity", "stop_together": True},
+}
 
 
 class MOSRegressor(RegressorMixin, BaseEstimator):
