@@ -26,6 +26,7 @@ _PAPER: dict[str, Any] = {
     "batch_size": 64,
     "learning_rate_init": 5e-4,
     "momentum": 0.9,
+    "alpha": 0.0,
     "max_iter": 1000,
     "hold_out": "random",
     "validation_fraction": 0.1,
@@ -50,7 +51,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of int, default=(256, 64)
+    hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the hidden layers; two of them make the paper's three linear layers.
     activation : {"relu", "gelu", "identity"}, default="relu"
         What stands between the layers. The paper says "MLP"; its released code has nothing there ("identity"). "gelu"
@@ -79,13 +80,13 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         on the rows held out.
     batch_size : int, default=64
         Rows a step; at most all.
-    learning_rate_init : float, default=0.02
+    learning_rate_init : float, default=0.05
         Step size of SGD, constant.
     momentum : float in [0, 1), default=0.9
         Momentum of SGD.
     nesterovs_momentum : bool, default=False
         Whether the momentum is Nesterov's. (`MLPRegressor` defaults to True, the released baseline to False.)
-    alpha : float, default=0.0
+    alpha : float, default=0.01
         L2 penalty as `torch.optim.SGD` applies it: ``weight_decay``, on weights and biases, not divided by the number
         of rows.
     max_iter : int, default=1000
@@ -259,7 +260,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] = (256, 64),
+        hidden_layer_sizes: tuple[int, ...] = (64, 64),
         *,
         activation: str = "relu",
         loss: str = "l1",
@@ -268,10 +269,10 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         standardize: bool = True,
         linear: str | None = "ridge",
         batch_size: int = 64,
-        learning_rate_init: float = 0.02,
+        learning_rate_init: float = 0.05,
         momentum: float = 0.9,
         nesterovs_momentum: bool = False,
-        alpha: float = 0.0,
+        alpha: float = 0.01,
         max_iter: int = 1000,
         shuffle: bool = True,
         early_stopping: bool = True,

@@ -13,10 +13,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from musiceval_sk._device import resolve_device
+from musiceval_sk.estimators.engine.standardization import Standardization
 from musiceval_sk.estimators.engine.task import Layers, Schedule, Task, Trained, layer_sizes
 from musiceval_sk.estimators.mixture import Line, Part, fit_ridge, held_out_means, mix
 from musiceval_sk.estimators.outputs import network_scores
-from musiceval_sk.estimators.standardization import Standardization
 
 Stack = list[list[np.ndarray]]
 _LARGEST_SEED = np.iinfo(np.int32).max
