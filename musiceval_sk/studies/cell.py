@@ -227,7 +227,10 @@ def predict_cell(key: str, cell: Cell) -> pd.DataFrame:
     X, y, train = cell.X, cell.y, cell.train
     model = clone(cell.model)
     groups = None if cell.groups is None else cell.groups.iloc[train]
-    with sklearn.config_context(enable_metadata_routing=False):
+    with sklearn.config_context(enable_metadata_routing=False), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="early stopping goes by"
+        )  # the table shows what comes of it
         try:
             model.fit(X.iloc[train], y.iloc[train], **group_parameters(model, groups))
         except ValueError as error:

@@ -93,14 +93,22 @@ def test_clone_and_pickle(clips, y):
 
 
 def test_default_models(clips):
-    names = ["global mean", "system mean", "prompt mean", "ridge", "SVR", "MOSRegressor"]
+    names = [
+        "global mean",
+        "system mean",
+        "prompt mean",
+        "ridge",
+        "SVR",
+        "MOSRegressor (paper)",
+        "MOSRegressor",
+    ]
     models = default_models(clips, random_state=7)
     assert list(models) == names
     assert models["system mean"].labels.equals(clips["system"])
     assert models["prompt mean"].labels.equals(clips["prompt"])
-    assert models["MOSRegressor"].steps[-1][1].random_state == 7
+    assert models["MOSRegressor"].random_state == models["MOSRegressor (paper)"].random_state == 7
     assert list(default_models(clips.assign(prompt=""))) == [name for name in names if name != "prompt mean"]
-    assert list(default_models(clips[[]])) == ["global mean", "ridge", "SVR", "MOSRegressor"]
+    assert list(default_models(clips[[]])) == ["global mean", *names[3:]]
 
 
 def test_scaled_keeps_names_and_scales_on_training(clips):
