@@ -167,6 +167,7 @@ class TestFrozen:
         assert ours.heads_.best_iteration_.tolist() == heads.best_iteration_.tolist()
         assert not np.allclose(weights_of(ours)["heads.0"], 0)
 
+    @pytest.mark.filterwarnings("ignore:early stopping goes by")
     def test_equals_them_with_weights_groups_and_clips_to_judge_by(self, make, data, X):
         clips, y = data
         weights = np.arange(1.0, 10.0)
@@ -204,7 +205,8 @@ class TestFrozen:
         assert X.attrs["encoder_fingerprint"] == f"{ours.fingerprint_} (pooling mean by new sound)"
         embedded = ours.embed(data[0])
         np.testing.assert_allclose(embedded, X, rtol=0, atol=1e-5)
-        assert embedded.attrs == X.attrs
+        # Towers that are trained for scores need share no space of sound and text.
+        assert embedded.attrs == {"encoder_fingerprint": X.attrs["encoder_fingerprint"]}
 
 
 class TestModes:
@@ -380,6 +382,7 @@ class TestTraining:
         assert regressor.best_iteration_ == best
         assert regressor.n_iter_ == best + 3 < 50
 
+    @pytest.mark.filterwarnings("ignore:early stopping goes by")
     def test_holds_out_whole_groups(self, make, data, encoder):
         clips, y = data
         held = begun(make(), clips, y, groups=clips["system"]).task.validation_rows
@@ -626,7 +629,7 @@ class TestErrors:
             regressor.fit(clips.drop(columns="prompt"), y)
         with pytest.raises(ValueError, match="Input y contains NaN"):
             regressor.fit(clips, y.mask(y == y.iloc[0, 0]))
-        with pytest.raises(ValueError, match="has None, nan or an empty text in rows 8"):
+        with pytest.raises(ValueError, match="has None, nan or an empty text in rows: 8"):
             regressor.fit(clips, y, groups=[*"aabbccdd", None])
         with pytest.raises(ValueError, match="y_val has 1 columns, but y has 2"):
             regressor.fit(clips, y, clips_val=clips, y_val=y["impression"])
@@ -635,7 +638,7 @@ class TestErrors:
         clips, y = data
         regressor = make("frozen", max_iter=2).fit(clips, y)
         before = regressor.predict(clips)
-        monkeypatch.setattr(_training, "keep_history", lambda *_: pytest.fail("no memory"))
+        monkeypatch.setattr(_training, "mean_curve", lambda *_: pytest.fail("no memory"))
         with pytest.raises(pytest.fail.Exception, match="no memory"):
             regressor.fit(clips, y["impression"])
         assert regressor.target_names_ == ["impression", "alignment"]
