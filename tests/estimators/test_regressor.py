@@ -262,7 +262,7 @@ def test_groups_errors(X, Y):
     with pytest.raises(ValueError, match=r"groups has shape \(3,\); expected \(90,\), one group a row of X"):
         quick().fit(X, Y, groups=["a", "b", "c"])
     for missing in (None, np.nan, pd.NA):
-        with pytest.raises(ValueError, match="groups .* has None, nan or an empty text in rows 3, 89"):
+        with pytest.raises(ValueError, match="groups .* has None, nan or an empty text in rows: 3, 89"):
             quick().fit(X, Y, groups=["a", 1, "b", missing, *["c"] * 85, missing])
     with pytest.raises(ValueError, match=r"only 1 sample \(1 groups\); set early_stopping=False"):
         quick().fit(X, Y, groups=["a"] * 90)
