@@ -5,6 +5,7 @@ cell under a digest of all that it depends on: so a study that was killed goes o
 that one only.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,9 +229,8 @@ def predict_cell(key: str, cell: Cell) -> pd.DataFrame:
     model = clone(cell.model)
     groups = None if cell.groups is None else cell.groups.iloc[train]
     with sklearn.config_context(enable_metadata_routing=False), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="early stopping goes by"
-        )  # the table shows what comes of it
+        # The table shows what comes of it.
+        warnings.filterwarnings("ignore", message="early stopping goes by")
         try:
             model.fit(X.iloc[train], y.iloc[train], **group_parameters(model, groups))
         except ValueError as error:
