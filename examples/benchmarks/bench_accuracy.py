@@ -8,8 +8,8 @@ alignment is a distance between audio and text for all), and the real tests mush
 itself where MUSICEVAL_ROOT and MUSICEVAL_CHECKPOINT are set. Made beds are split by system or by prompt in turn, real ones by both.
 Each is cross-validated in three folds; what is tuned is tuned within them, by groups. All predictors meet the same folds.
 
-Settings of MOSRegressor were chosen on the beds marked "chosen on". docs/accuracy.md has the table of a run of 46 minutes or so on two busy cores (one
-thread: ridge 74 s, SVR 335, MLPRegressor 167, MOSRegressor as in the paper 285, as recommended 241 s).
+Settings of MOSRegressor were chosen on the beds marked "chosen on". docs/accuracy.md has the table. On one thread of a busy
+core ridge regression took 74 s, SVR 335, MLPRegressor 167, MOSRegressor as in the paper 285, as recommended 241 s; making the sounds comes to it.
 """
 
 import argparse
