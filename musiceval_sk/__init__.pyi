@@ -55,6 +55,7 @@ from .reproduction.run import reproduce as reproduce
 from .scoring.clap_score import clap_score as clap_score
 from .scoring.error import assess_error as assess_error
 from .scoring.predict import predict_clips as predict_clips
+from .scoring.recalibration import recalibrate as recalibrate
 from .statistics.align import select_systems as select_systems
 from .statistics.bootstrap import bootstrap_metrics as bootstrap_metrics
 from .statistics.comparison import compare_predictors as compare_predictors

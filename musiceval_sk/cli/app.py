@@ -1,4 +1,4 @@
-"""The command line: ``musiceval demo | extract | study | curve | fit | predict | score | clap-score | report | check | ratings | cache``.
+"""The command line, ``musiceval``: commands from a demo to a report, and those of the embedding store.
 
 Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 1 something was skipped or failed,
 2 wrong use (options, tables, missing packages), 130 interrupted.
@@ -26,7 +26,15 @@ from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 
 _INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
 # Their --out is a file, that of others a folder.
-_WRITE_A_FILE = (model.fit, model.predict, score.clap_score, musiceval.check, study.report, cache.export)
+_WRITE_A_FILE = (
+    model.fit,
+    model.predict,
+    model.recalibrate,
+    score.clap_score,
+    musiceval.check,
+    study.report,
+    cache.export,
+)
 _CHOICES = {
     "modality": ("audio", "text", "both"),
     "halves": ("rating", "rater"),
@@ -274,7 +282,7 @@ def _in_options(message: str, flags: dict[str, str]) -> str:
 
 
 _COMMANDS: list[Any] = [demo.demo, cache.extract, study.study, study.curve, study.report]
-_COMMANDS += [model.fit, model.predict, score.score, score.clap_score]
+_COMMANDS += [model.fit, model.predict, model.recalibrate, score.score, score.clap_score]
 _COMMANDS += [ratings.ratings, musiceval.check, musiceval.reproduce]
 for command in _COMMANDS:
     _add(app, command)

@@ -1,4 +1,4 @@
-"""Commands about a model for use: ``musiceval fit | predict``."""
+"""Commands about a model for use: ``musiceval fit | predict | recalibrate``."""
 
 import sys
 import warnings
@@ -127,6 +127,38 @@ def predict(
     typer.echo(result.table(), err=out is None)
     if out is not None:
         typer.echo(f"wrote {counted(written, 'clip')} to {out}", err=True)
+
+
+def recalibrate(
+    model: Path,
+    source: options.ScoredClips,
+    machine: options.Machine,
+    training_scale: tuple[float, float] | None = None,
+    out: Path = Path("recalibrated.skops"),
+) -> None:
+    """Bring a saved model to the level, slope and scale of other raters by few rated clips, and tell whether that helped.
+
+    Parameters
+    ----------
+    model
+        Model file written by musiceval fit.
+    training_scale
+        Lowest and highest score of training, for models that do not know it. Default: --scale.
+    out
+        Model file to write, for musiceval predict.
+
+    Examples
+    --------
+    musiceval recalibrate model.skops rated.csv --ratings ratings.csv --scale 0 100 --out recalibrated.skops
+    """
+    from musiceval_sk import recalibrate
+
+    encoder = _encoder_on_this_machine(model, machine)
+    how: dict[str, Any] = {"cache": machine.cache, "encoder": encoder, "n_jobs": machine.n_jobs}
+    how |= {"targets": source.targets, "scale": source.scale, "training_scale": training_scale}
+    found = recalibrate(model, source.load(), **how)
+    typer.echo(found)
+    typer.echo(f"wrote {found.save(out)}")
 
 
 def _encoder_on_this_machine(model: Path, machine: options.Machine) -> Any:

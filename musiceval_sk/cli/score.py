@@ -1,11 +1,12 @@
 """Commands about scores of any origin: ``musiceval score | clap-score``."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from musiceval_sk._text import counted
 from musiceval_sk.cli import options
@@ -43,36 +44,97 @@ def clap_score(
 
 
 def score(
-    predictions: Path,
-    truth: Annotated[Path, Option()],
-    ratings: options.Ratings = None,
+    predictions: Annotated[list[str], Argument(metavar="[NAME=]FILE...")],
+    truth: Annotated[list[str], Option(metavar="[NAME=]<path>")],
+    ratings: list[Path] | None = None,
     targets: options.Targets = None,
+    columns: Annotated[list[str] | None, Option("--column", metavar="TARGET=COLUMN")] = None,
+    listing: list[Path] | None = None,
     scale: options.Scale = (1, 5),
+    set_scale: Annotated[list[str] | None, Option(metavar="NAME=LOW:HIGH")] = None,
     split: str | None = None,
     system_truth: str = "clips",
     ci: Annotated[bool, Option("--ci")] = False,
     random_state: options.Seed = 0,
+    out: Path | None = None,
 ) -> None:
-    """Compare predictions with true scores: all eight metrics for each target.
+    """Compare predictions, those of any tool, with true scores: all eight metrics, on one data set or several in one table.
+
+    Several files, or several columns of one, are put into one table with intervals, the share of predictions off the scale, and what a
+    predictor of the same name loses from one data set to the next.
 
     Parameters
     ----------
     predictions
-        Answer file (clip,impression,alignment), or table with clip_id and targets.
+        Answer files (clip,impression,alignment), tables with clip_id and targets, or files of VERSA, audiobox-aesthetics and SongEval. A
+        name tells predictors apart and is the same on every set.
     truth
-        Table with clip_id, system and, without --ratings, the true scores; or a MusicEval folder or list.
+        Table with clip_id, system and, without --ratings, the true scores; or a MusicEval folder or list. Repeat it for several data
+        sets: one for each file of predictions, in their order.
+    ratings
+        Ratings table (rater, clip_id, one column per target); repeat it, one for each --truth.
+    columns
+        Column that a tool gives for a target, such as alignment=clap_score; repeat for several, also of one target.
+    listing
+        For audiobox-aesthetics, whose files name no clips: the list that was given to it; repeat it, one for each file.
+    set_scale
+        Scale of one data set, where it is not --scale.
     split
         Of a MusicEval folder: train, dev, test or total. Default: test, or dev.
     system_truth
         clips: mean over the evaluated clips. table: MusicEval's own table of systems. Or a file of
-        system,impression,alignment, or with a header of system and each --target.
+        system,impression,alignment, or with a header of system and each --target. For a single file and data set.
     ci
-        Also 95 % intervals of all figures, for other systems.
+        Also 95 % intervals of all figures, for other systems; of several they are always there.
+    out
+        Folder for scores.csv and drops.csv, of several.
 
     Examples
     --------
-    musiceval score answer.txt --truth MusicEval-full
+    musiceval score clap=versa.jsonl --column alignment=clap_score --truth clips.csv --ratings ratings.csv
     """
+    files, sets = [_named(text) for text in predictions], _sets(truth)
+    mappings = [_mapping(text) for text in columns or ()]
+    scales = dict(_scale_of_set(text, {name for name, _ in sets}) for text in set_scale or ())
+    given = {"--truth": sets, "--ratings": ratings, "--listing": listing}
+    of_each = list(
+        zip(files, *(_for_each(name, values, len(files)) for name, values in given.items()), strict=True)
+    )
+    options_of = [
+        {"ratings": of_ratings, "listing": listed, "split": split, "scale": scales.get(name, scale)}
+        for _, (name, _), of_ratings, listed in of_each
+    ]
+    if len(files) == 1 and len(mappings) < 2 and out is None and not scales:
+        (_, path), (_, of_set), *_ = of_each[0]
+        how = options_of[0] | {"columns": dict(*mappings), "targets": targets}
+        _score_one(path, of_set, how, system_truth, ci, random_state)
+        return
+    if system_truth != "clips":
+        raise ValueError(
+            f"--system-truth {system_truth} goes with a single file of predictions and a single data set"
+        )
+    from musiceval_sk.ratings.answers import match_answers
+    from musiceval_sk.scoring.sets import Judged, score_sets
+
+    judged = []
+    for ((name, path), (set_name, of_set), *_), how in zip(of_each, options_of, strict=True):
+        name = name or ("" if mappings else path.stem if len(sets) == 1 else "predictions")
+        for mapping in mappings or [{}]:
+            matched = match_answers(
+                path, of_set, targets=None if mapping else targets, columns=mapping, **how
+            )
+            predictor = " ".join(filter(None, (name, *mapping.values())))
+            judged.append(Judged(set_name, predictor, *matched, how["scale"]))
+    found = score_sets(judged, random_state=random_state, n_jobs=2)
+    typer.echo(found)
+    tables = {"scores.csv": found.table, "drops.csv": found.drops}
+    options.write_files(out, {name: partial(table.to_csv, index=False) for name, table in tables.items()})
+
+
+def _score_one(
+    predictions: Path, truth: Path, how: dict[str, Any], system_truth: str, ci: bool, random_state: int
+) -> None:
+    """Print the metrics of one file on one data set."""
     from musiceval_sk import bootstrap_metrics
     from musiceval_sk.ratings.answers import match_answers
     from musiceval_sk.statistics.metrics import evaluate
@@ -81,26 +143,71 @@ def score(
         raise ValueError(
             f"--ci takes the truth of systems from their clips, so it goes with --system-truth clips, not {system_truth}"
         )
-    true, predicted, systems = match_answers(
-        predictions, truth, ratings=ratings, targets=targets, scale=scale, split=split
-    )
+    true, predicted, systems = match_answers(predictions, truth, **how)
     said, count, of_systems = "mean over the evaluated clips", "no systems named", None
     if system_truth != "clips":
         if systems is None:
             raise ClipsTableError(
                 f"{truth}: names no systems, so there is nothing for --system-truth {system_truth}"
             )
-        said, of_systems = f"table ({system_truth})", _read_system_truth(system_truth, truth, targets, scale)
+        said, of_systems = (
+            f"table ({system_truth})",
+            _read_system_truth(system_truth, truth, how["targets"], how["scale"]),
+        )
     if systems is not None:
         count = f"{counted(systems.nunique(), 'system')}; system truth: {said}"
     typer.echo(f"{counted(len(true), 'clip')}, {count}")
     scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
     typer.echo(scores.round(4).to_string(na_rep="-"))
     if ci:
-        found = bootstrap_metrics(
-            true, predicted, systems=systems, scale=scale, random_state=random_state, n_jobs=2
+        options: dict[str, Any] = {"scale": how["scale"], "random_state": random_state, "n_jobs": 2}
+        typer.echo(f"\n{bootstrap_metrics(true, predicted, systems=systems, **options)}")
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """Part a name from a file: NAME=FILE."""
+    name, mark, path = text.partition("=")
+    return (name.strip(), Path(path)) if mark and not Path(text).exists() else ("", Path(text))
+
+
+def _sets(truth: list[str]) -> list[tuple[str, Path]]:
+    """Name data sets, by their files where that tells them apart."""
+    named = [_named(text) for text in truth]
+    files: dict[str, set[Path]] = {}
+    for _, path in named:
+        files.setdefault(path.stem, set()).add(path)
+    return [(name or (path.stem if len(files[path.stem]) == 1 else str(path)), path) for name, path in named]
+
+
+def _mapping(text: str) -> dict[str, str]:
+    target, _, column = text.partition("=")
+    if not target or not column:
+        raise ValueError(f"--column {text!r} must be TARGET=COLUMN, such as alignment=clap_score")
+    return {target: column}
+
+
+def _scale_of_set(text: str, sets: set[str]) -> tuple[str, tuple[float, float]]:
+    from musiceval_sk.datasets.readers import check_scale
+
+    name, _, ends = text.rpartition("=")
+    low, mark, high = ends.partition(":")
+    if name not in sets:
+        raise ValueError(f"--set-scale {text!r} names no data set; they are {', '.join(sorted(sets))}")
+    try:
+        scale = float(low), float(high)
+    except ValueError:
+        raise ValueError(f"--set-scale {text!r} must be NAME=LOW:HIGH, such as pam=0:10") from None
+    return name, check_scale(scale)
+
+
+def _for_each(option: str, values: list[Any] | None, n: int) -> list[Any]:
+    """Give each file of predictions its own value, or all of them the only one."""
+    values = values or [None]
+    if len(values) not in (1, n):
+        raise ValueError(
+            f"{option} is given {len(values)} times for {n} files of predictions; give it once, or once for each"
         )
-        typer.echo(f"\n{found}")
+    return values * n if len(values) == 1 else values
 
 
 def _read_system_truth(

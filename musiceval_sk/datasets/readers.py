@@ -38,7 +38,7 @@ def read_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.Dat
     cells) is told to the log.
     """
     path = Path(path)
-    text, kind = _text_of(path), _kind_of(path)
+    text, kind = read_text(path), _kind_of(path)
     delimiter, notes = ",", []
     if kind == ".jsonl" or (kind in _DELIMITERS and text.lstrip().startswith("{")):
         table = _json_table(path, text)
@@ -66,7 +66,7 @@ def read_headerless(
     A first line that holds no number and whose first cell holds no digit is taken for a header and passed over.
     """
     path = Path(path)
-    text = _text_of(path)
+    text = read_text(path)
     if delimiter is None:
         delimiter, text = _delimiter_of(text, ";")  # a;3,5 has as many cells by either
     most = len(columns) - 1 if delimiter == "\t" else -1
@@ -91,7 +91,7 @@ def has_header(path: str | Path) -> bool:
     usual = _DELIMITERS.get(_kind_of(path))
     if usual is None or not path.is_file():
         return True
-    delimiter, text = _delimiter_of(_text_of(path), usual)
+    delimiter, text = _delimiter_of(read_text(path), usual)
     cells = _first_cells(text, delimiter)
     named = {_plain(cell) for cell in cells} & {_plain(name) for name in _KNOWN}
     return text.lstrip().startswith("{") or bool(named) or _is_header(cells)
@@ -225,7 +225,7 @@ def _kind_of(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
-def _text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Unpack and decode a file: UTF-8, or UTF-16 where a byte order mark says so."""
     if not path.is_file():
         raise ClipsTableError(f"{path}: {'is a folder, not a table' if path.is_dir() else 'no such file'}")

@@ -30,9 +30,11 @@ from musiceval_sk.exceptions import ModelFileError
 FORMAT, VERSION = "musiceval-model", 2
 _READABLE = ("1", "2")
 _OURS = (
+    "musiceval_sk.estimators.cosine.CosineRegressor",
     "musiceval_sk.estimators.lookup.LookupRegressor",
     "musiceval_sk.estimators.lookup.TableScaler",
     "musiceval_sk.estimators.domain.TrainingDomain",
+    "musiceval_sk.scoring.recalibrated.RecalibratedRegressor",
     "musiceval_sk.estimators.regressor.MOSRegressor",
     "musiceval_sk.features.embedder.ClipEmbedder",
     "musiceval_sk.features.encoders.clap.hf_clap.HfClapEncoder",

@@ -1,13 +1,21 @@
 """Predictions as a table of answers, the challenge's answer file among them, matched to the truth by clip id."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import near_misses, systems_if_named, under_ids_of, warn_of_skipped, without_suffix
+from musiceval_sk._ids import (
+    bare,
+    match_ids,
+    near_misses,
+    systems_if_named,
+    under_ids_of,
+    warn_of_skipped,
+    without_suffix,
+)
 from musiceval_sk._text import counted, listed, off_scale
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.clips import TARGETS, check_clips
@@ -15,6 +23,7 @@ from musiceval_sk.datasets.musiceval.layout import find_files, load_musiceval, n
 from musiceval_sk.datasets.musiceval.parquet import parquet_files
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.aggregate import aggregate_ratings
+from musiceval_sk.ratings.tools import is_of_tool, read_tool
 
 
 def read_answers(
@@ -22,18 +31,26 @@ def read_answers(
     *,
     targets: Sequence[str] | None = None,
     scale: tuple[float, float] | None = None,
+    columns: Mapping[str, str] | None = None,
+    listing: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Read predictions: the AudioMOS challenge's answer file, or a table with a header.
+    """Read predictions: the AudioMOS challenge's answer file, a table with a header, or what other tools write.
 
     Parameters
     ----------
     path : str or Path
         Lines of ``clip,impression,alignment`` without a header, as the challenge has them and MusicEval's own lists;
-        or a ``.csv``, ``.tsv`` or ``.jsonl`` table (also ``.gz``) with ``clip_id`` (or VERSA's ``key``) and one column per target.
+        a ``.csv``, ``.tsv`` or ``.jsonl`` table (also ``.gz``) with ``clip_id`` and one column per target; or, whatever its suffix, a file
+        of VERSA, audiobox-aesthetics or SongEval.
     targets : sequence of str, default=None
         Columns that must hold numbers; by default those of impression and alignment that are there.
     scale : (float, float), default=None
         Lowest and highest possible number; a model's predictions may leave the raters' scale.
+    columns : mapping of str to str, default=None
+        By target the column that stands for it, such as ``{"alignment": "clap_score"}``.
+    listing : str or Path, default=None
+        For a file that names no clips, as those of audiobox-aesthetics: the list that was given to the tool, a table with
+        ``clip_id`` or ``path``, line by line.
 
     Returns
     -------
@@ -43,14 +60,18 @@ def read_answers(
     Raises
     ------
     ClipsTableError
-        If a line has not three cells, a cell is no number or off the scale, or a clip is there twice, be it once with and
+        If a column is missing, a line has not three cells, a cell is no number or off the scale, or a clip is there twice, be it once with and
         once without ``.wav``; the message names lines.
     """
-    if readers.has_header(path):
+    if is_of_tool(path):
+        table = read_tool(path, targets, listing=listing)
+    elif readers.has_header(path):
         table = readers.read_table(path, targets)
     else:
         table = _read_answer_file(path)
-    readers.require_columns(table, ["clip_id"])
+    readers.require_columns(table, ["clip_id", *(columns or {}).values()])
+    if columns:
+        table = table[["clip_id", *columns.values()]].set_axis(["clip_id", *columns], axis=1)
     readers.require_ids(table, "clip_id")
     readers.take_scores(table, table.columns.intersection(targets or TARGETS), scale)
     return table.set_index("clip_id")
@@ -105,10 +126,13 @@ def match_answers(
     targets: Sequence[str] | None = None,
     scale: tuple[float, float] | None = (1, 5),
     split: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    listing: str | Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series | None]:
     """Read predictions and true scores and bring them to the same clips and columns.
 
-    Clip ids match with and without the suffix of a sound file.
+    Clip ids match with and without the suffix of a sound file. Where predictions are named by paths, these match by their end, and
+    names that a tool cut at their first dot by what is left.
 
     Parameters
     ----------
@@ -125,6 +149,8 @@ def match_answers(
         Lowest and highest possible true score, to which predictions are held, too; None accepts any number.
     split : {"total", "train", "dev", "test"}, default=None
         Of a MusicEval folder: which clips are the truth; by default "test", where there is no test list "dev".
+    columns, listing
+        As of `read_answers`, for the predictions.
 
     Returns
     -------
@@ -147,7 +173,9 @@ def match_answers(
         are unknown.
     """
     key = _read_truth(truth, split, targets, None if ratings is not None else scale)
-    answers = under_ids_of(key.index, read_answers(predictions, targets=targets))
+    targets = list(columns) if columns and targets is None else targets
+    answers = read_answers(predictions, targets=targets, columns=columns, listing=listing)
+    answers = under_ids_of(key.index, _under_file_names(key.index, answers))
     scores = key if ratings is None else aggregate_ratings(ratings, clips=key, targets=targets, scale=scale)
     chosen = list(targets or [name for name in TARGETS if name in answers and name in scores])
     lacking = [name for name in TARGETS if name in scores and name not in answers]
@@ -185,6 +213,28 @@ def match_answers(
                 stacklevel=2,
             )
     return true.loc[shared], predicted.loc[shared], systems_if_named(key.loc[shared])
+
+
+def _under_file_names(ids: pd.Index, answers: pd.DataFrame) -> pd.DataFrame:
+    """Name answers that match no clip by the end of their path that does, or by what is left of a clip's id before its first dot."""
+    lacking = match_ids(answers.index, ids) < 0
+    if not lacking.any():
+        return answers
+    known = {bare(name): name for name in ids}
+    cut = pd.Series(ids, [bare(name).rpartition("/")[2].partition(".")[0] for name in ids])
+    known = cut[~cut.index.duplicated(keep=False)].to_dict() | known
+    names = np.array(answers.index, dtype=object)
+    for place in np.flatnonzero(lacking):
+        parts = bare(names[place]).split("/")
+        ends = ("/".join(parts[first:]) for first in range(len(parts)))
+        names[place] = next((known[end] for end in ends if end in known), names[place])
+    renamed = pd.Index(names, name=answers.index.name)
+    twice = renamed[renamed.duplicated(keep=False) & lacking]
+    if len(twice):
+        raise ClipsTableError(
+            f"several predictions end like the clips {listed(twice.unique())}: name them as the truth does"
+        )
+    return answers.set_axis(renamed)
 
 
 def _read_answer_file(path: str | Path) -> pd.DataFrame:

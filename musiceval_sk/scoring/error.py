@@ -86,12 +86,26 @@ def assess_error(
             model, X, Y, groups=systems, cv=GroupKFold(n_splits), params=group_parameters(model, systems)
         )
     residuals = Y - np.reshape(predicted, Y.shape)
-    errors = {str(name): _errors(residuals[name], systems) for name in residuals}
+    errors = {str(name): error_parts(residuals[name], systems) for name in residuals}
     kept = {} if scale is None else {"scale": [float(end) for end in scale]}
     return {"n_systems": int(count), "n_clips": len(Y), "n_splits": n_splits, "targets": errors, **kept}
 
 
-def _errors(residuals: pd.Series, systems: pd.Series) -> dict[str, float]:
+def error_parts(residuals: pd.Series, systems: pd.Series) -> dict[str, float]:
+    """Part errors into those of systems and those of clips, as `assess_error` says.
+
+    Parameters
+    ----------
+    residuals : pandas.Series [shape=(n,)]
+        True less predicted score, by clip id.
+    systems : pandas.Series [shape=(n,)]
+        System of each of these clips.
+
+    Returns
+    -------
+    dict of str to float
+        ``clip_rmse``, ``system_rmse``, ``clip_sd`` and ``system_sd``.
+    """
     by_system = residuals.groupby(systems)
     means, counts = by_system.mean(), by_system.count()
     within = float(((residuals - by_system.transform("mean")) ** 2).sum())

@@ -24,6 +24,7 @@ from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.features.extract import warn_of_blank_prompts
 from musiceval_sk.features.sounds import FileIndex
 from musiceval_sk.features.store import EmbeddingStore
+from musiceval_sk.scoring.recalibrated import RecalibratedRegressor
 from musiceval_sk.scoring.result import ClipPredictions, summarise
 
 
@@ -106,7 +107,7 @@ def predict_clips(
     >>> predictions.systems["clips"].sort_index().to_dict()
     {'S01': 10, 'S02': 10}
     """
-    scorer = _Scorer(model, cache, encoder, n_jobs, assessment, allow_other_encoder)
+    scorer = ClipScorer(model, cache, encoder, n_jobs, assessment, allow_other_encoder)
     tables = []
     for table in scorer.stream(clips, batch_size, progress):
         tables.append(table)
@@ -170,13 +171,13 @@ def iter_predictions(
     UserWarning
         At the end, if another encoder is allowed and there.
     """
-    scorer = _Scorer(model, cache, encoder, n_jobs, None, allow_other_encoder)
+    scorer = ClipScorer(model, cache, encoder, n_jobs, None, allow_other_encoder)
     yield from scorer.stream(clips, batch_size, progress)
     for alarm in scorer.alarms:
         warnings.warn(alarm, UserWarning, stacklevel=2)
 
 
-class _Scorer:
+class ClipScorer:
     """A model made ready for this machine; counts what it had to skip."""
 
     def __init__(
@@ -191,6 +192,7 @@ class _Scorer:
                 f"predicting clips takes a fitted pipeline that begins with ClipEmbedder, got {type(model).__name__}; "
                 "a regressor alone predicts from embeddings: call its predict"
             )
+        self.pipeline, self.about = model, about
         embedder, *self._between, self._regressor = (
             step for _, step in model.steps if step not in (None, "passthrough")
         )
@@ -214,6 +216,7 @@ class _Scorer:
         self._index = FileIndex.beside(self._store.path)
 
     def stream(self, clips: pd.DataFrame, batch_size: int, progress: bool | None) -> Iterator[pd.DataFrame]:
+        """Yield what `iter_predictions` does."""
         from tqdm import tqdm
 
         if batch_size < 1:
@@ -284,7 +287,7 @@ class _Scorer:
             with self._other_encoder():
                 check_fingerprint(getattr(regressor, "encoder_fingerprint_", None), X)
             getattr(X, "attrs", {}).clear()
-        if isinstance(regressor, MOSRegressor) and len(regressor.coefs_[0][0]) > 1:
+        if _gives_spread(regressor):
             found = dict(zip(("", "_spread"), regressor.predict(X, return_std=True), strict=True))
         else:
             found = {"": regressor.predict(X)}
@@ -294,6 +297,13 @@ class _Scorer:
             for suffix, values in found.items()
         ]
         return pd.concat([*tables, measured], axis=1)
+
+
+def _gives_spread(regressor: Any) -> bool:
+    """Tell whether a regressor has several members."""
+    if isinstance(regressor, RecalibratedRegressor):
+        return _gives_spread(regressor.regressor)
+    return isinstance(regressor, MOSRegressor) and len(regressor.coefs_[0][0]) > 1
 
 
 def _target_names(regressor: Any, about: dict[str, Any], assessment: dict[str, Any] | None) -> list[str]:

@@ -20,7 +20,18 @@ from musiceval_sk.datasets.synthetic import make_listening_test
 from musiceval_sk.scoring.fit import fit_model
 from tests.features.encoders.audio_models import write_model
 
-COMMANDS = ("demo", "extract", "study", "curve", "fit", "predict", "score", "clap-score", "ratings")
+COMMANDS = (
+    "demo",
+    "extract",
+    "study",
+    "curve",
+    "fit",
+    "predict",
+    "recalibrate",
+    "score",
+    "clap-score",
+    "ratings",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,125 @@
+"""Scores as other tools write them: VERSA, audiobox-aesthetics and SongEval.
+
+- VERSA: a line a clip, ``{"key": "a.wav", "utmos": 3.5, ...}``, JSON or, in older versions, Python's own form; some cells are texts or lists.
+- audiobox-aesthetics: ``{"CE": 5.1, "CU": 5.8, "PC": 2.1, "PQ": 7.2}``, a line a clip and without its name, in the order of the
+  list that was given to it; some versions write a line about precision first.
+- SongEval: one object, ``{"a": {"Coherence": 3.1, "Musicality": 3.0, ...}, ...}``, by the file's name up to its first dot.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from musiceval_sk._text import counted
+from musiceval_sk.datasets.readers import read_table, read_text, require_columns, with_known_names
+from musiceval_sk.exceptions import ClipsTableError
+
+_PREAMBLE = re.compile(r"using precision .*\n")
+_NUMPY = re.compile(r"np\.float(?:16|32|64)\(([^()]*)\)")
+_NO_NUMBER = re.compile(r"(?<=: )-?(?:nan|inf)(?=[,}])")
+
+
+def is_of_tool(path: str | Path) -> bool:
+    """Tell whether a file holds objects, as the tools write them; a table of text does not begin with a brace."""
+    path = Path(path)
+    return path.is_file() and _without_preamble(read_text(path)).startswith("{")
+
+
+def read_tool(
+    path: str | Path, targets: Sequence[str] | None = None, *, listing: str | Path | None = None
+) -> pd.DataFrame:
+    """Read the scores that a tool wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    targets : sequence of str, default=None
+        Columns that are wanted.
+    listing : str or Path, default=None
+        For scores without names of clips: the list that was given to the tool, a table with ``clip_id`` or ``path``, line by line.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by line, with ``clip_id``, which may be the path of a file; cells that are lists or objects are left out.
+
+    Raises
+    ------
+    ClipsTableError
+        If a line is no object, or clips have no names and no list, or one of another length, is given.
+    """
+    path = Path(path)
+    rows = _rows(path, _without_preamble(read_text(path)))
+    table = pd.DataFrame([_flat(row) for row in rows.values()], index=list(rows), dtype=object).rename_axis(
+        "line"
+    )
+    table.attrs["path"] = str(path)
+    table = with_known_names(table, targets)
+    if "clip_id" not in table and "path" in table:
+        table = table.rename(columns={"path": "clip_id"})
+    if "clip_id" in table:
+        return table
+    if listing is None:
+        raise ClipsTableError(
+            f"{path}: names no clips (no clip_id, key or path), as files of audiobox-aesthetics; give the list that was given to "
+            "the tool as listing= (--listing)"
+        )
+    return table.assign(clip_id=_listed_clips(listing, len(table)))
+
+
+def _listed_clips(listing: str | Path, n: int) -> list[Any]:
+    names = read_table(listing)
+    column = "clip_id" if "clip_id" in names else "path"
+    require_columns(names, [column])
+    if len(names) != n:
+        raise ClipsTableError(
+            f"{listing}: lists {counted(len(names), 'clip')} for {counted(n, 'line')} of scores; it must be one each"
+        )
+    return list(names[column])
+
+
+def _without_preamble(text: str) -> str:
+    return _PREAMBLE.sub("", text.lstrip(), count=1) if _PREAMBLE.match(text.lstrip()) else text.lstrip()
+
+
+def _rows(path: Path, text: str) -> dict[int, dict[str, Any]]:
+    """Objects by line, or by place in the one object that holds them all."""
+    try:
+        whole = json.loads(text)
+        if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
+            return {
+                place: {"clip_id": name} | value for place, (name, value) in enumerate(whole.items(), start=1)
+            }
+    except json.JSONDecodeError:
+        pass
+    rows = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            rows[number] = _object(line)
+            if rows[number] is None:
+                raise ClipsTableError(
+                    f"{path}: line {number} is no object of names and scores: {line.strip()[:60]!r}"
+                )
+    return rows
+
+
+def _object(line: str) -> Any:
+    """Read a line as JSON, else as Python writes a dict."""
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        try:
+            found = ast.literal_eval(_NO_NUMBER.sub("None", _NUMPY.sub(r"\1", line.strip())))
+        except (ValueError, SyntaxError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(cell, list | dict | tuple) else cell for name, cell in row.items()}
