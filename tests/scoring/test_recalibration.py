@@ -114,7 +114,9 @@ def test_targets_without_ratings_stay_as_they_were(model, test, cache, scores):
     np.testing.assert_allclose(after["alignment"], -1 + 1.5 * (before["alignment"] - 1), rtol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:training reached max_iter")
+@pytest.mark.filterwarnings(
+    "ignore:training reached max_iter", "ignore:.*lie off the raters' scale:UserWarning"
+)
 def test_members_keep_their_spread(test, cache, scores, torch):
     embedder = ClipEmbedder("spectral", cache=str(cache)).set_output(transform="pandas")
     regressor = MOSRegressor((8,), n_ensemble=3, max_iter=30, random_state=0)
