@@ -325,10 +325,10 @@ def hold_out(
     labels = np.arange(len(rows)) if groups is None else groups[rows]
     n_units = len(np.unique(labels))
     if n_units < 2:
-        units = "distinct rows" if groups is None else "groups"
+        found = "1 sample (1 distinct row)" if groups is None else f"1 group ({len(rows)} distinct rows)"
         raise ValueError(
-            f"early_stopping holds out a part of the training data, but there is only 1 sample ({n_units} {units}); "
-            "set early_stopping=False, or give X_val and y_val"
+            f"early_stopping holds out a part of the training data, but there is only {found}; set "
+            "early_stopping=False, or give X_val and y_val"
         )
     if regressor.hold_out == "folds":
         n_folds = min(max(LEAST_FOLDS, -(-n_members // 2)), n_units)
@@ -338,10 +338,12 @@ def hold_out(
         held = max(1, int(np.ceil(regressor.validation_fraction * n_units)))
         split = GroupShuffleSplit(1, test_size=min(held, n_units - 1), random_state=random_state)
         splits = list(split.split(rows, groups=labels)) * n_members
-        if groups is not None and held < 3:
-            warnings.warn(
-                f"early stopping goes by {held} of {n_units} groups, and so by chance: set hold_out='folds', or raise "
-                "validation_fraction",
-                stacklevel=3,
-            )
+    n_held = len(np.unique(np.concatenate([labels[held] for _, held in splits])))
+    if groups is not None and n_held < 3:
+        more = {"folds": "raise n_ensemble", "random": "set hold_out='folds', or raise validation_fraction"}
+        warnings.warn(
+            f"early stopping goes by {n_held} of {n_units} groups, and so by chance: {more[regressor.hold_out]}, or give "
+            "more groups",
+            stacklevel=3,
+        )
     return [(rows[learned], rows[held]) for learned, held in splits]

@@ -58,14 +58,8 @@ class Training:
         parts: Sequence[Part],
         weights: np.ndarray,
     ):
-        self.regressor, self.X, self.Y, self.weights, self.rows, self.parts = (
-            regressor,
-            X,
-            Y,
-            weights,
-            rows,
-            parts,
-        )
+        self.regressor, self.X, self.Y, self.rows, self.parts = regressor, X, Y, rows, parts
+        self.weights = weights / weights.max() if regressor.standardize else weights
         self.classifies = regressor.loss == "soft_bins"
         self.inputs, self.scores = X, Y
         self.standardization = Standardization.none(*X.shape[1:], *Y.shape[1:])
@@ -177,10 +171,14 @@ class Training:
         ridge, network = (held_out_means(part, self.parts, len(self.X)) for part in (ridges, networks))
         held = np.flatnonzero(np.isfinite(ridge))
         share, level = mix(ridge[held], network[held], self.Y[held, head], self.weights[held])
+        # A few rows held out know little of the level of all.
+        level *= self.weights[np.intersect1d(held, self.rows)].sum() / self.weights[self.rows].sum()
         refined = np.array([self._refines(member) for member in range(len(self.parts))]) * (1 - share)
-        coefs = share * whole.coef + refined[:, None] * np.stack([line.coef for line in without])
-        intercepts = refined * np.array([line.intercept for line in without])
-        return 1 - share, coefs, share * whole.intercept + level + intercepts
+        lines = np.stack([np.append(line.coef, line.intercept) for line in without])
+        # Members differ in their ridge regressions, too; on average they have that of all rows.
+        ridges_of_members = lines - lines.mean(axis=0) + np.append(whole.coef, whole.intercept)
+        mixed = share * ridges_of_members + refined[:, None] * lines
+        return 1 - share, mixed[:, :-1], mixed[:, -1] + level
 
     def _raw(self, line: Line, head: int) -> Line:
         """Turn a line through standardized data into one through data as they are."""
@@ -273,6 +271,11 @@ def check_heads(regressor: Any, columns: list[np.ndarray]) -> None:
     wanted = [list(layer_sizes(len(chosen), schedule)) for chosen in columns]
     held = [[weights[0].shape[1], *(w.shape[2] for w in weights)] for weights in regressor.coefs_]
     members = len(regressor.coefs_[0][0])
+    if (regressor.linear is None) != (regressor.linear_coefs_ is None):
+        raise ValueError(
+            f"warm_start cannot go on: linear={regressor.linear!r}, but the fitted heads were trained "
+            f"{'without' if regressor.linear_coefs_ is None else 'beside'} a ridge regression"
+        )
     if wanted != held or members != regressor.n_ensemble:
         raise ValueError(
             f"warm_start cannot go on: the fitted heads have layers {held} and {members} members, the parameters now "

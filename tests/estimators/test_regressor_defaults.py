@@ -133,6 +133,29 @@ def test_few_members_hold_out_a_fifth(X, groups, members, seen_jobs):
     assert regressor.linear_coefs_[0].shape == (members, 6)
 
 
+def test_few_rows_held_out_move_no_level(X):
+    rng = np.random.default_rng(1)
+    y = np.clip(3 + 0.3 * X[:, 0] + 0.5 * rng.normal(size=120), 1, 5)
+    worst = int(np.argmax(np.abs(y - 3 - 0.3 * X[:, 0])))
+    kept = np.arange(120) != worst
+    model = quick().fit(X[kept], y[kept], X_val=X[[worst]], y_val=y[[worst]])
+    assert abs(model.predict(X).mean() - y.mean()) < 0.2
+
+
+def test_few_groups_held_out_are_warned_of(X, groups):
+    with pytest.warns(
+        UserWarning, match="goes by 2 of 2 groups, and so by chance: raise n_ensemble, or give more"
+    ):
+        quick(max_iter=2).fit(X, X[:, 0], groups=groups % 2)
+
+
+def test_members_differ_where_only_the_ridge_regression_is_left(X, groups):
+    regressor = quick(max_iter=30).fit(X, 3 + 0.5 * X[:, 0], groups=groups)
+    regressor.network_weights_[:] = 0
+    near, far = (regressor.predict(size * X, return_std=True)[1].mean() for size in (1, 100))
+    assert 0 < 10 * near < far
+
+
 def test_a_development_list_judges_all_members(X, groups, seen_jobs):
     quick(max_iter=3).fit(X[:80], X[:80, 0], X_val=X[80:], y_val=X[80:, 0])
     assert {tuple(task.validation_rows) for task in seen_jobs[0].tasks} == {tuple(range(80, 120))}
@@ -171,6 +194,21 @@ def test_a_warm_start_goes_on_from_the_weights(X, groups):
     before = regressor.predict(X)
     regressor.set_params(max_iter=1, learning_rate_init=1e-9, averaging=0.0).fit(X, y, groups=groups)
     np.testing.assert_allclose(regressor.predict(X), before, atol=0.05)
+
+
+def test_a_warm_start_does_not_go_on_beside_another_linear_part(X, groups):
+    regressor = quick(max_iter=3, warm_start=True).fit(X, X[:, 0], groups=groups)
+    with pytest.raises(
+        ValueError, match="linear=None, but the fitted heads were trained beside a ridge regression"
+    ):
+        regressor.set_params(linear=None).fit(X, X[:, 0], groups=groups)
+
+
+def test_only_ratios_of_weights_count(X, groups):
+    weights = np.random.default_rng(1).uniform(0.5, 1, 120)
+    ones = [quick(max_iter=5).fit(X, X[:, 0], weights * size, groups).predict(X) for size in (1, 1e-50, 1e40)]
+    for other in ones[1:]:
+        np.testing.assert_allclose(other, ones[0], atol=0.02)
 
 
 def test_unknown_protocols_are_refused():
