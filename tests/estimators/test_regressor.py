@@ -266,7 +266,7 @@ def test_groups_errors(X, Y):
             quick().fit(X, Y, groups=["a", 1, "b", missing, *["c"] * 85, missing])
     with pytest.raises(ValueError, match=r"only 1 group \(90 distinct rows\); set early_stopping=False"):
         quick().fit(X, Y, groups=["a"] * 90)
-    with pytest.raises(ValueError, match=r"only 1 sample \(1 distinct rows\); set early_stopping=False"):
+    with pytest.raises(ValueError, match=r"only 1 sample \(1 distinct row\); set early_stopping=False"):
         quick().fit(X[:1], Y[:1])
 
 

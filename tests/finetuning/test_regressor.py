@@ -319,7 +319,8 @@ class TestTraining:
         vectors = []
         for row in range(9):
             windows = start.source._read(np.array([row]))
-            audio = network.embed_audio(windows, "float32").mean(0)
+            weights = torch.from_numpy(start.source._weights[row])
+            audio = (network.embed_audio(windows, "float32") * weights[:, None]).sum(0) / weights.sum()
             text = network.embed_text(*network.tokenize([clips["prompt"].iloc[row]]), "float32")[0]
             vectors.append(torch.cat([audio, text]))
         truth = torch.from_numpy(y.to_numpy(np.float32).copy())
