@@ -187,6 +187,7 @@ def test_intervals_keep_to_the_scale_and_predictions_off_it_are_counted():
     ]
 
 
+@pytest.mark.filterwarnings("ignore:early stopping goes by")
 def test_what_is_missing_is_said(fit, test, cache):
     found = predict_clips(fit(members=1), test.clips.drop(columns="system"), cache=cache)
     assert list(found.clips) == ["impression", "alignment"]
