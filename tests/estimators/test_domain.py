@@ -129,7 +129,7 @@ def test_wrong_parameters(parameters, words, rng):
 def test_wrong_data(rng):
     with pytest.raises(ValueError, match=r"groups has shape \(3,\); expected \(10,\)"):
         TrainingDomain().fit(rng.normal(size=(10, 2)), groups=[1, 2, 3])
-    with pytest.raises(ValueError, match="has None, nan or an empty text in rows 9"):
+    with pytest.raises(ValueError, match="has None, nan or an empty text in rows: 9"):
         TrainingDomain().fit(rng.normal(size=(10, 2)), groups=[*"aabbccdde", None])
     with pytest.raises(ValueError, match="found 1 different clips, but it takes at least 3"):
         TrainingDomain().fit(np.ones((10, 2)))
