@@ -54,7 +54,7 @@ def test_one_sample(X, y):
 
 @pytest.mark.filterwarnings("ignore:y is constant")
 def test_one_clip_many_times_leaves_nothing_to_hold_out(X, y):
-    with pytest.raises(ValueError, match=r"only 1 sample \(1 distinct rows\)"):
+    with pytest.raises(ValueError, match=r"only 1 sample \(1 distinct row\)"):
         quick().fit(X.iloc[[0] * 10], y.iloc[[0] * 10])
 
 
