@@ -115,10 +115,10 @@ def _draw(clips: Any, study: Any, out: Path) -> None:
 
     from musiceval_sk import SystemScatterDisplay, SystemScoresDisplay
 
-    ridge = study.predictions[study.predictions["model"] == "ridge"].set_index("clip_id")
+    ours = study.predictions[study.predictions["model"] == "MOSRegressor"].set_index("clip_id")
     figures = {
         "scores-per-system": "scores of each system's clips",
-        "predicted-system-means": "systems never heard in training, ridge on spectral features",
+        "predicted-system-means": "systems never heard in training, MOSRegressor on spectral features",
     }
     for name, title in figures.items():
         figure = Figure(figsize=(11, 4.6), layout="constrained")
@@ -129,7 +129,7 @@ def _draw(clips: Any, study: Any, out: Path) -> None:
             if name == "scores-per-system":
                 SystemScoresDisplay.from_clips(clips, target, ax=ax)
                 continue
-            rows, systems = ridge[ridge["target"] == target], clips["system"]
+            rows, systems = ours[ours["target"] == target], clips["system"]
             SystemScatterDisplay.from_predictions(
                 rows["truth"], rows["prediction"], systems=systems, name=target, ax=ax
             )
