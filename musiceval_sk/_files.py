@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _CHUNK_BYTES = 1 << 20
 
@@ -78,3 +78,10 @@ def file_digest(file: BinaryIO) -> bytes:
     while chunk := file.read(_CHUNK_BYTES):
         digest.update(chunk)
     return digest.digest()
+
+
+def paths_as_text(value: Any) -> Any:
+    """Turn paths into text, also in dicts: a file that holds `pathlib`'s own classes loads on no other system."""
+    if isinstance(value, dict):
+        return {name: paths_as_text(held) for name, held in value.items()}
+    return str(value) if isinstance(value, Path) else value

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
-from musiceval_sk._files import atomic_write
+from musiceval_sk._files import atomic_write, paths_as_text
 from musiceval_sk._optional import import_optional
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import ModelFileError
@@ -87,6 +87,9 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         self.cache = cache
         self.encoder_options = encoder_options
         self.n_jobs = n_jobs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return paths_as_text(super().__getstate__())
 
     def fit(self, clips: pd.DataFrame, y: Any = None) -> "ClipEmbedder":
         """Check the table and settle on the encoder; nothing is learnt and nothing embedded.

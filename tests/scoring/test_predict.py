@@ -1,6 +1,7 @@
 """Scoring new clips: the same figures however it is called, honest limits, and words when something is off."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from musiceval_sk import (
     SkippedWarning,
     TrainingDomain,
     get_encoder,
+    load_model,
     make_listening_test,
     predict_clips,
     save_model,
@@ -330,3 +332,12 @@ def test_wrong_use(model, test, cache):
         predict_clips(model, test.clips, cache=cache, batch_size=0)
     with pytest.raises(ClipsTableError, match="prompt"):
         predict_clips(model, test.clips.drop(columns="prompt"), cache=cache)
+
+
+def test_a_model_that_was_given_paths_loads(test, cache, tmp_path):
+    clips, scores = test.clips, np.arange(float(len(test.clips)))
+    embedder = ClipEmbedder(modality="audio", cache=Path(cache), encoder_options={})
+    model = scaled(embedder.set_output(transform="pandas"), Ridge()).fit(clips, scores)
+    loaded = load_model(save_model(model, tmp_path / "model.skops"))
+    assert loaded[0].cache == str(cache)
+    assert np.array_equal(loaded.predict(clips), model.predict(clips))

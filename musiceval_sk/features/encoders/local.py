@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from musiceval_sk._device import resolve_device
+from musiceval_sk._files import paths_as_text
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.base import Encoder, Modality
 from musiceval_sk.features.sounds import content_key
@@ -57,7 +58,7 @@ class LocalEncoder(Encoder):
         self._network: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_network": None}
+        return paths_as_text({**self.__dict__, "_network": None})
 
     @abstractmethod
     def _find_files(self) -> tuple[Path, ...]:
