@@ -112,7 +112,10 @@ class Training:
                         weight_decay=regressor.alpha,
                         columns=None if len(chosen) == self.X.shape[1] else chosen,
                         row_weights=row_weights,
-                        initial=stack and self._standardized(layers_of(stack, head, member), head, member),
+                        initial=stack
+                        and self._turned(
+                            self.standardization.done, layers_of(stack, head, member), head, member
+                        ),
                         stops_with=self._stops_with(head, member) if len(held) else None,
                     )
                 )
@@ -126,12 +129,7 @@ class Training:
             return self._refines(member), self.regressor.stop_together or head
         return member if self.regressor.stop_together else None
 
-    def _standardized(self, layers: Layers, head: int, member: int) -> Layers:
-        return self._turned(self.standardization.done, layers, head, member)
-
     def _turned(self, turn: Callable[..., Layers], layers: Layers, head: int, member: int) -> Layers:
-        if not self.regressor.standardize:
-            return layers
         target = None if self.classifies else head
         return turn(layers, self.regressor.head_columns_[head], target, not self._refines(member))
 
@@ -182,11 +180,9 @@ class Training:
 
     def _raw(self, line: Line, head: int) -> Line:
         """Turn a line through standardized data into one through data as they are."""
-        columns = self.regressor.head_columns_[head]
-        layers = self.standardization.undone(
-            [(line.coef[:, None], np.array([line.intercept]))], columns, head
-        )
-        return Line(layers[0][0][:, 0], float(layers[0][1][0]))
+        layer = line.coef[:, None], np.array([line.intercept])
+        ((coef, intercept),) = self.standardization.undone([layer], self.regressor.head_columns_[head], head)
+        return Line(coef[:, 0], float(intercept[0]))
 
     def _keep_history(self, results: list[Trained]) -> None:
         regressor = self.regressor

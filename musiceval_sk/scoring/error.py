@@ -19,7 +19,6 @@ from musiceval_sk.statistics.align import (
 from musiceval_sk.studies.cell import group_parameters
 
 FEWEST_SYSTEMS = 5
-_FEWEST_HELD_OUT = 3
 
 
 def assess_error(
@@ -152,28 +151,3 @@ def error_margin(
     errors = assessment["targets"][target]
     spread = np.sqrt(errors["system_sd"] ** 2 + errors["clip_sd"] ** 2 / np.asarray(n_clips, dtype=float))
     return student_t.ppf((1 + confidence) / 2, assessment["n_systems"]) * spread
-
-
-def held_out_share(n_systems: int, usual: float = 0.1) -> float:
-    """Choose how many systems early stopping goes by: the usual share, but three systems at least, or a third of fewer than nine.
-
-    One or two systems, both poor, would stop training where it predicts a poor score for all.
-
-    Parameters
-    ----------
-    n_systems : int
-        Systems to train on.
-    usual : float in (0, 1), default=0.1
-        What suffices where systems are many.
-
-    Returns
-    -------
-    float in (0, 1)
-        For the parameter ``validation_fraction`` of `MOSRegressor`.
-
-    Examples
-    --------
-    >>> held_out_share(12), held_out_share(31)
-    (0.25, 0.1)
-    """
-    return max(usual, min(_FEWEST_HELD_OUT, n_systems // 3) / n_systems)

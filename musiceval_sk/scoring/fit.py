@@ -11,7 +11,7 @@ from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import counted
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.lookup import scaled
-from musiceval_sk.scoring.error import FEWEST_SYSTEMS, assess_error, held_out_share
+from musiceval_sk.scoring.error import FEWEST_SYSTEMS, assess_error
 from musiceval_sk.studies.cell import group_parameters
 
 
@@ -58,7 +58,7 @@ def fit_model(
     embedder : ClipEmbedder
         Feature stage.
     regressor : MOSRegressor
-        Its ``validation_fraction`` becomes larger where systems are few, see `held_out_share`.
+        Not fitted.
     clips : pandas.DataFrame [shape=(n, n_columns)]
         Clips table with scores.
     targets : list of str
@@ -80,8 +80,6 @@ def fit_model(
     if systems is not None and systems.nunique() < 2:
         systems = None
     count = 0 if systems is None else systems.nunique()
-    if count:
-        regressor.set_params(validation_fraction=held_out_share(count, regressor.validation_fraction))
     model = scaled(embedder, TrainingDomain(), regressor)
     model.fit(clips, clips[targets], **group_parameters(model, systems))
     about: dict[str, Any] = {"n_clips": len(clips), "targets": targets}
