@@ -37,8 +37,8 @@ class FittedModel:
         """Training and error, a line each."""
         regressor, about = self.model[-1], self.about
         lines = [
-            f"fitted on {counted(about['n_clips'], 'clip')}, {', '.join(about['targets'])}, in {regressor.n_iter_} epochs; "
-            f"early stopping held out {regressor.validation_fraction:.0%} of the {self.held_out}"
+            f"fitted on {counted(about['n_clips'], 'clip')}, {', '.join(about['targets'])}, in {regressor.n_iter_} epochs, "
+            f"chosen on {self.held_out} held out"
         ]
         for name, error in about.get("assessment", {"targets": {}})["targets"].items():
             lines.append(

@@ -47,7 +47,7 @@ def new_clips(folder, clips="clips"):
 def test_fit_tells_its_error_on_systems_left_out_and_keeps_it(folder):
     text = (folder / "fitted.txt").read_text()
     assert "on systems left out, impression: root mean square error" in text
-    assert "early stopping held out 33% of the systems" in text
+    assert "epochs, chosen on systems held out" in text
     assessment = load_content(folder / "m.skops")["about"]["assessment"]
     assert (assessment["n_systems"], assessment["n_clips"], assessment["n_splits"]) == (6, 24, 5)
     assert set(assessment["targets"]) == {"impression", "alignment"}
