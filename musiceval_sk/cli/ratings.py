@@ -38,6 +38,18 @@ class ScreeningOptions:
         Leave out who gave one score in this share of a batch, or more.
     agreement
         Leave out who correlates less than this with the other raters.
+    bt500
+        Screen raters as ITU-R BT.500 does, by scores far above and far below those of the others.
+    p913
+        Screen raters as ITU-T P.913 does, by their correlation with the panel, over clips and systems.
+    reference
+        MUSHRA: name of the hidden reference; who misses it in more than --most-missed trials is left out.
+    anchor
+        MUSHRA: name of the anchor that is not to be scored as high as the reference.
+    condition_column
+        MUSHRA: column that names the condition of a rating. Default: system.
+    most_missed
+        MUSHRA: share of trials, or, from 1 on, their number. Default: 0.15.
     """
 
     probes: Path | None = None
@@ -48,6 +60,12 @@ class ScreeningOptions:
     time_column: str | None = None
     same_share: Annotated[float | None, Option(min=0, max=1)] = None
     agreement: Annotated[float | None, Option(min=-1, max=1)] = None
+    bt500: Annotated[bool, Option("--bt500")] = False
+    p913: Annotated[bool, Option("--p913")] = False
+    reference: str | None = None
+    anchor: str | None = None
+    condition_column: str | None = None
+    most_missed: Annotated[float | None, Option(min=0)] = None
 
     def rules(self) -> list[Any]:
         """Make the rules, and refuse an option that none of them uses."""
@@ -67,16 +85,32 @@ class ScreeningOptions:
             made.append(screening.TooFast(self.fastest, **options.given(column=self.time_column)))
         if self.agreement is not None:
             made.append(screening.Disagreement(least=self.agreement))
+        made += self._recommended()
         for option, value, user, used in (
             ("--batch", self.batch, "a rule that screens raters, such as --probes", made),
             ("--time-column", self.time_column, "--fastest", self.fastest is not None),
             ("--real-least", self.real_least, "--probes with real music", probes.get("real")),
             ("--copies-apart", self.copies_apart, "--probes with copies", probes.get("copy")),
+            ("--anchor", self.anchor, "--reference", self.reference),
+            ("--condition-column", self.condition_column, "--reference", self.reference),
+            ("--most-missed", self.most_missed, "--reference", self.reference),
         ):
             if value is not None and not used:
                 raise ValueError(
                     f"{option} {value} does nothing without {user}; add that, or leave {option} out"
                 )
+        return made
+
+    def _recommended(self) -> list[Any]:
+        """Make the rules of standards."""
+        from musiceval_sk.ratings import recommendations
+
+        made: list[Any] = [recommendations.BT500Screening()] if self.bt500 else []
+        if self.p913:
+            made.append(recommendations.P913Screening())
+        if self.reference is not None:
+            settings = options.given(anchors=self.anchor, column=self.condition_column, most=self.most_missed)
+            made.append(recommendations.MushraScreening(self.reference, **settings))
         return made
 
 
@@ -89,6 +123,7 @@ def ratings(
     anonymous: options.Anonymous = False,
     method: str = "mean",
     halves: str = ("rating"),
+    rescale: Annotated[tuple[float, float] | None, Option()] = None,
     random_state: options.Seed = 0,
     out: Path | None = None,
 ) -> None:
@@ -102,20 +137,25 @@ def ratings(
         Clips table (clip_id, system) or folder of sounds; other clips are left out. Intervals speak of other
         systems where every clip names its system; else clips are resampled as if they were independent.
     method
-        mean, median, trimmed, zscore or bias.
+        mean, median, trimmed, zscore, bias, random_effects or mle.
     halves
         Halve each clip's ratings (rating) or the raters (rater).
+    rescale
+        Ends of another scale to bring the scores to, such as 1 5. Default: they stay on --scale.
     out
         Folder for mos.csv, ratings.csv, left-out.csv, reliability.csv, ...
 
     Examples
     --------
     musiceval ratings ratings.csv --probes probes.csv --fastest 5 --out mos
+    musiceval ratings mushra.csv --scale 0 100 --reference Reference --condition-column condition
     """
     import pandas as pd
 
     from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
     from musiceval_sk.datasets.readers import read_table
+    from musiceval_sk.ratings.models import FITS
+    from musiceval_sk.ratings.read import with_systems
 
     rules = screening.rules()
     if rules and anonymous:
@@ -126,12 +166,14 @@ def ratings(
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
     kept, tables = read_table(table, targets), {}
     if rules:
-        found = screen_ratings(table, rules, batch=screening.batch, **settings)
+        judged = kept if "system" in kept else with_systems(kept, known)
+        found = screen_ratings(judged, rules, batch=screening.batch, **settings)
         typer.echo(f"{found}\n")
         kept, tables = found.kept, {"left-out": found.left_out, "screening": found.units}
     settings |= {"clips": known, "rater": None if anonymous else "rater"}
-    scores = aggregate_ratings(kept, method=method, **settings)
-    ceiling = human_ceiling(kept, by=halves, random_state=random_state, **settings)
+    scores = aggregate_ratings(kept, method=method, rescale=rescale, **settings)
+    model = method if method in FITS else "bias"
+    ceiling = human_ceiling(kept, by=halves, model=model, random_state=random_state, **settings)
     typer.echo(ceiling)
     for name, raters in ceiling.raters.items():
         typer.echo(f"\n{_words_on_raters(name, raters)}")

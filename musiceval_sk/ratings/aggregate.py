@@ -17,11 +17,12 @@ from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceva
 from musiceval_sk.datasets.musiceval.parquet import parquet_files
 from musiceval_sk.datasets.readers import source_of
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.ratings.bias import fit_bias, scale_to_panel
+from musiceval_sk.ratings.bias import scale_to_panel
+from musiceval_sk.ratings.models import FITS
 from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, of_known_clips, read_ratings
 
-METHODS = ("mean", "median", "trimmed", "zscore", "bias")
-_OF_RATERS = {"zscore": "normalising each rater", "bias": "the rater-bias model"}
+METHODS = ("mean", "median", "trimmed", "zscore", *FITS)
+_OF_RATERS = {"zscore": "normalising each rater"} | dict.fromkeys(FITS, "a model of raters")
 
 
 class Location(NamedTuple):
@@ -42,6 +43,7 @@ def aggregate_ratings(
     trim: float = 0.2,
     items: Sequence[str] = ("clip_id",),
     rater: str | None = "rater",
+    rescale: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
     """Turn raters' scores into one opinion score per clip, with count and standard error.
 
@@ -56,7 +58,7 @@ def aggregate_ratings(
         Score columns; by default those of ``impression`` and ``alignment`` that are there.
     scale : (float, float) or None, default=(1, 5)
         Lowest and highest score that a rater could give; None accepts any number.
-    method : {"mean", "median", "trimmed", "zscore", "bias"}, default="mean"
+    method : {"mean", "median", "trimmed", "zscore", "bias", "random_effects", "mle"}, default="mean"
         How the ratings of an item become its score; see Notes.
     trim : float in [0, 0.5), default=0.2
         For ``method="trimmed"``: share of an item's ratings cut off at either end, rounded down. With five raters,
@@ -65,15 +67,18 @@ def aggregate_ratings(
         Columns that together name what was rated, such as ``["clip_id", "prompt"]`` where one clip was judged
         against several texts.
     rater : str or None, default="rater"
-        Column of raters; None where nobody knows who gave a rating, which "zscore" and "bias" refuse.
+        Column of raters; None where nobody knows who gave a rating, which "zscore" and the models of raters refuse.
+    rescale : (float, float) or None, default=None
+        Ends of another scale to bring scores and standard errors to, such as (1, 5) for ratings from 0 to 100; by default scores
+        stay on the raters' `scale`.
 
     Returns
     -------
     pandas.DataFrame
         Indexed by ``clip_id`` (by all of `items` where they are several), in the order of ``clips`` where given,
         else of first appearance. For each target the score under its own name, ``<target>_count`` and
-        ``<target>_se``, its standard error, nan where nothing tells of noise: for a single rating, and in the models of raters
-        ("zscore" and "bias") where no degree of freedom is left, as on two clips with "zscore", or they fit every rating exactly.
+        ``<target>_se``, its standard error, nan where nothing tells of noise: for a single rating, and with "zscore" and the models of
+        raters where no degree of freedom is left, as on two clips with "zscore", or they fit every rating exactly.
 
     Raises
     ------
@@ -83,14 +88,14 @@ def aggregate_ratings(
     RatingDesignError
         If the design cannot carry the method: raters unknown, in groups that share no items, or one rating an item.
     ValueError
-        If `method` or `trim` is not one of those allowed, or `clips` are given and `items` name no clip.
+        If `method` or `trim` is not one of those allowed, `clips` are given and `items` name no clip, or `rescale` without `scale`.
 
     Warns
     -----
     SkippedWarning
         If ratings belong to unknown clips, or to raters whose scores cannot be normalised; with their count.
     UserWarning
-        If a rater rated an item more than once; with the count.
+        If a rater rated an item more than once; with the count. With "mle", if a rater is taken for exact.
 
     Notes
     -----
@@ -113,12 +118,25 @@ def aggregate_ratings(
         Least squares of ``rating = item + bias of the rater``, biases summing to zero: the score that an average
         rater would give, also where raters heard different items. Standard errors are the model's, with
         ratings - items - raters + 1 degrees of freedom.
+    random_effects
+        ``rating = mean + item + bias of the rater + noise``, all but the mean random, their variances by restricted maximum
+        likelihood: the mean of an item's ratings less the predicted biases of those who gave them. A bias is shrunken the more
+        the fewer ratings tell of it, and raters need not share items: a group that scores low on its items as a whole is taken for
+        harsh in part. So it supposes that who rated an item has nothing to do with its quality. Standard errors count what the
+        predicted biases err by.
+    mle
+        ``rating = item + bias of the rater + noise``, the noise of a rater having a spread of its own, his inconsistency, by maximum
+        likelihood (Li et al. 2020; method of ITU-T P.910): inconsistent raters count less. The likelihood has no bound where a rater is
+        taken for exact; with few ratings an item that happens, and is warned of.
 
     References
     ----------
     J. S. Maritz and R. G. Jarrett, "A note on estimating the variance of the sample median", JASA 73 (1978).
     J. W. Tukey and D. H. McLaughlin, "Less vulnerable confidence and significance procedures for location based on
     a single sample: trimming/winsorization 1", Sankhya A 25 (1963).
+    S. R. Searle, G. Casella and C. E. McCulloch, "Variance Components", Wiley (1992), for random effects.
+    Z. Li, C. G. Bampis, L. Krasula, L. Janowski and I. Katsavounidis, "A simple model for subject behavior in subjective experiments",
+    HVEI 2020.
 
     Examples
     --------
@@ -136,6 +154,10 @@ def aggregate_ratings(
         raise ValueError(f"unknown method {method!r}; choose from {listed(METHODS)}")
     if not 0 <= trim < 0.5:
         raise ValueError(f"trim={trim}: the share cut off at either end must be at least 0 and below 0.5")
+    if rescale is not None and (scale is None or len(rescale) != 2 or not rescale[0] < rescale[1]):
+        raise ValueError(
+            f"rescale={rescale} must be the lowest and the highest score of a scale, and needs the raters' own; scale={scale}"
+        )
     items = columns_of(items)
     if clips is not None and "clip_id" not in items:
         raise ValueError(f"clips= needs 'clip_id' among the items; they are {listed(items)}")
@@ -154,9 +176,13 @@ def aggregate_ratings(
     for target in chosen:
         given = table[target].notna().to_numpy()
         located = _locate(table[given], target, codes[given], len(names), method, trim, rater)
-        scores[target] = located.value
+        value, error = located.value, located.error
+        if scale is not None and rescale is not None:
+            factor = (rescale[1] - rescale[0]) / (scale[1] - scale[0])
+            value, error = rescale[0] + (value - scale[0]) * factor, error * factor
+        scores[target] = value
         scores[f"{target}_count"] = located.number
-        scores[f"{target}_se"] = located.error
+        scores[f"{target}_se"] = error
     if clips is None:
         return scores
     order = clips.index.get_indexer(scores.index.get_level_values("clip_id"))
@@ -269,9 +295,9 @@ def _locate(
         cut = trim if method == "trimmed" else 0.0
         return _by_size(items, scores, n_items, functools.partial(_trimmed_mean, trim=cut))
     raters, names = pd.factorize(name_raters(table, rater, _OF_RATERS[method]))
-    if method == "bias":
+    if method in FITS:
         rated, codes = np.unique(items, return_inverse=True)
-        fit = fit_bias(codes, raters, scores, names)
+        fit = FITS[method](codes, raters, scores, names)
         value, error = np.full((2, n_items), np.nan)
         value[rated], error[rated] = fit.scores, fit.score_errors
         return Location(value, np.bincount(items, minlength=n_items), error)

@@ -145,6 +145,7 @@ def human_ceiling(
     rater: str | None = "rater",
     items: Sequence[str] = ("clip_id",),
     by: str = "rating",
+    model: str = "bias",
     n_splits: int = 100,
     confidence: float = 0.95,
     n_bootstrap: int = 1000,
@@ -169,6 +170,8 @@ def human_ceiling(
         Columns that together name what was rated.
     by : {"rating", "rater"}, default="rating"
         How `split_half` makes halves.
+    model : {"bias", "random_effects", "mle"}, default="bias"
+        Model that tells the raters' biases, see `aggregate_ratings`.
     n_splits : int, default=100
         Number of random splits.
     confidence : float in (0, 1), default=0.95
@@ -223,7 +226,7 @@ def human_ceiling(
         figures = _figures(table, target, rater, options | drawing, halving)
         rows += [(target, name, *figure, *spread) for name, figure, *spread in figures]
         with contextlib.suppress(RatingDesignError):
-            raters[target] = rater_table(table, target, rater=rater, **options)
+            raters[target] = rater_table(table, target, rater=rater, model=model, **options)
         counts = table[table[target].notna()].groupby(items).size()
         if (counts > 1).any():
             panels[target] = float(counts[counts > 1].mean())

@@ -80,6 +80,7 @@ def test_bad_probes_are_named_by_line(folder, tmp_path, line, words):
         ("--time-column", "took", "--fastest"),
         ("--real-least", 2.0, "--probes with real music"),
         ("--copies-apart", 2.0, "--probes with copies"),
+        ("--most-missed", 1.0, "--reference"),
     ],
 )
 def test_an_option_that_nothing_uses_is_refused(folder, option, value, needed):
@@ -160,3 +161,29 @@ def test_times_that_are_not_there_are_asked_for_by_their_option(tmp_path):
     assert result.exit_code == 2
     assert "have no column 'seconds'" in result.stderr and "--time-column" in result.stderr
     assert "trusted" not in result.stderr
+
+
+def test_mushra_scores_stay_on_their_scale_unless_asked(tmp_path):
+    scores = {"A": (95, 20, 60), "B": (98, 10, 40), "C": (50, 55, 45)}
+    rows = [
+        f"{r},{c},{s}"
+        for r, given in scores.items()
+        for c, s in zip(("ref", "low", "mid"), given, strict=True)
+    ]
+    (tmp_path / "r.csv").write_text("\n".join(["rater,clip_id,impression", *rows, ""]))
+    (tmp_path / "clips.csv").write_text("clip_id,system\nref,Reference\nlow,Anchor\nmid,codec\n")
+    options = [tmp_path / "r.csv", "--clips", tmp_path / "clips.csv", "--scale", 0, 100, "--out", tmp_path]
+    result = run(*options, "--reference", "reference", "--bt500", "--p913")
+    assert result.exit_code == 0, result.output
+    assert "scored the reference below 90 in 1 of 1 trials" in result.stdout
+    assert pd.read_csv(tmp_path / "mos.csv", index_col=0)["impression"].to_dict() == {
+        "ref": 96.5,
+        "low": 15,
+        "mid": 50,
+    }
+    run(*options, "--reference", "reference", "--rescale", 1, 5)
+    scores = pd.read_csv(tmp_path / "mos.csv", index_col=0)
+    assert scores["impression"].to_dict() == pytest.approx({"ref": 4.86, "low": 1.6, "mid": 3.0})
+    assert scores.loc["low", "impression_se"] == pytest.approx(5 * 4 / 100)
+    refused = run(tmp_path / "r.csv", "--scale", 0, 100, "--rescale", 5, 1)
+    assert refused.exit_code == 2 and "rescale=(5.0, 1.0)" in refused.stderr
