@@ -21,7 +21,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from musiceval_sk._version import __version__
-from musiceval_sk.cli import cache, demo, model, musiceval, ratings, score, study
+from musiceval_sk.cli import cache, demo, listen, model, musiceval, ratings, score, study
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 
 _INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
@@ -34,6 +34,7 @@ _WRITE_A_FILE = (
     musiceval.check,
     study.report,
     cache.export,
+    listen.design,
 )
 _CHOICES = {
     "modality": ("audio", "text", "both"),
@@ -56,6 +57,11 @@ cache_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Look after the embedding store: its files and what they hold.",
+)
+listen_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Collect ratings by a listening test: its design, page, server and answers.",
 )
 
 
@@ -291,6 +297,9 @@ for command in (cache.info, cache.verify, cache.compact, cache.merge, cache.prun
 for command in (cache.export, cache.doctor):
     _add(cache_app, command)
 app.add_typer(cache_app, name="cache")
+for command in (listen.design,):
+    _add(listen_app, command)
+app.add_typer(listen_app, name="listen")
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,136 @@
+"""How even a design is, beside what is possible, in figures and in words."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from musiceval_sk._text import counted
+
+Trials = list[tuple[str, int, int, dict[str, Any]]]
+
+
+def measure(
+    trials: Trials, probes: set[str], dealt: np.ndarray, kinds: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Measure who was dealt what.
+
+    Parameters
+    ----------
+    trials : list of (rater, batch, position, trial)
+        All that raters are asked.
+    probes : set of str
+        Clips that are no part of what is tested.
+    dealt : np.ndarray of int [shape=(n_groups, copies)]
+        Batches of each group of clips.
+    kinds : dict of np.ndarray of int [shape=(n_groups, n_kinds)]
+        How often each group has each system, each prompt.
+
+    Returns
+    -------
+    dict
+        Plain numbers, as JSON holds them; pairs of numbers are the least and the most.
+    """
+    sizes: Counter = Counter()
+    hidden: Counter = Counter()
+    heard: dict[str, Counter] = defaultdict(Counter)
+    first: dict[tuple, int] = {}
+    apart = []
+    for rater, batch, position, trial in trials:
+        clips = frozenset(clips_of(trial))
+        if trial.get("repeat"):
+            apart.append(position - first[rater, batch, clips])
+            continue
+        first[rater, batch, clips] = position
+        if clips <= probes:
+            hidden[rater, batch] += 1
+        else:
+            sizes[rater, batch] += 1
+            heard[rater].update(clips)
+    found: dict[str, Any] = {
+        "trials": len(trials),
+        "batches_of_a_rater": _ends(Counter(rater for rater, _ in sizes).values()),
+        "clips_in_a_batch": _ends(sizes.values()),
+        "raters_of_a_clip": _ends(sum(heard.values(), Counter()).values()),
+        "clips_two_raters_share": _ends(
+            len(one.keys() & other.keys()) for one, other in combinations(heard.values(), 2)
+        ),
+        "probes_in_a_batch": _ends(hidden[unit] for unit in sizes),
+        "repeats": len(apart),
+        "least_distance_of_a_repeat": min(apart, default=None),
+    }
+    return found | {f"{name}_in_a_batch": _spread(dealt, held) for name, held in kinds.items() if held.size}
+
+
+def clips_of(trial: dict[str, Any]) -> list[str]:
+    """List the clips of a trial.
+
+    Parameters
+    ----------
+    trial : dict
+        As in a design: with ``clip_id``, or ``clip_a`` and ``clip_b``.
+
+    Returns
+    -------
+    list of str
+        One clip, or the two of a pair.
+    """
+    return [trial[name] for name in ("clip_id", "clip_a", "clip_b") if name in trial]
+
+
+def _spread(dealt: np.ndarray, held: np.ndarray) -> dict[str, int]:
+    """How much batches differ in what they hold of one kind: the most of all kinds, and the least there can be."""
+    counts = np.zeros((dealt.max() + 1, held.shape[1]), int)
+    np.add.at(counts, dealt.ravel(), np.repeat(held, dealt.shape[1], axis=0))
+    counts = counts[np.unique(dealt)]
+    return {
+        "kinds": held.shape[1],
+        "largest_difference": int(np.ptp(counts, axis=0).max()),
+        "least_possible": int((counts.sum(axis=0) % len(counts) > 0).any()),
+    }
+
+
+def _ends(numbers: Iterable[int]) -> list[int]:
+    held = list(numbers) or [0]
+    return [min(held), max(held)]
+
+
+def in_words(balance: dict[str, Any], trial: str) -> str:
+    """Put what `measure` found into a few lines.
+
+    Parameters
+    ----------
+    balance : dict
+        Of `measure`.
+    trial : str
+        What a batch is made of: "clip", or "comparison".
+
+    Returns
+    -------
+    str
+        The lines.
+    """
+
+    def ends(name: str) -> str:
+        least, most = balance[name]
+        return f"{least}" if least == most else f"{least} to {most}"
+
+    lines = [
+        f"{ends('raters_of_a_clip')} raters a clip; {ends('batches_of_a_rater')} batches a rater, of "
+        f"{ends('clips_in_a_batch')} {trial}s and {ends('probes_in_a_batch')} probes; {balance['trials']} trials in all",
+        f"any two raters share {ends('clips_two_raters_share')} clips",
+    ]
+    for name, unit in (("systems", trial), ("prompts", "group")):
+        if spread := balance.get(f"{name}_in_a_batch"):
+            lines.append(
+                f"{counted(spread['kinds'], name[:-1])}: two batches differ by {counted(spread['largest_difference'], unit)} of one "
+                f"at most; the least possible is {spread['least_possible']}"
+            )
+    if balance["repeats"]:
+        lines.append(
+            f"{counted(balance['repeats'], f'{trial} comes', f'{trial}s come')} again, "
+            f"{balance['least_distance_of_a_repeat']} places later or more"
+        )
+    return "\n".join(lines)

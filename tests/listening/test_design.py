@@ -1,0 +1,194 @@
+"""`design_test`: what holds of every design, whatever its size, and what is refused with which numbers."""
+
+from collections import Counter
+from itertools import combinations, pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musiceval_sk import ClipsTableError, RatingDesignError
+from musiceval_sk.listening import design_test, load_test
+from musiceval_sk.listening.balance import clips_of
+
+
+def grid(systems, prompts, items=1):
+    """Clips of every system for every prompt."""
+    cells = [(f"P{p}", f"S{s}", i) for p in range(prompts) for s in range(systems) for i in range(items)]
+    table = pd.DataFrame(cells, columns=["prompt", "system", "item"])
+    names = [f"{c.system}_{c.prompt}_{c.item}" for c in table.itertuples()]
+    return table.assign(path=[f"{name}.wav" for name in names]).set_axis(names)
+
+
+def real(number):
+    return pd.DataFrame(
+        {"path": [f"r{i}.wav" for i in range(number)]}, index=[f"real{i}" for i in range(number)]
+    )
+
+
+def made(seed):
+    """Clips and demands of a random kind: full or with gaps, one or several clips a cell, with and without prompts."""
+    rng = np.random.default_rng(seed)
+    clips = grid(rng.integers(1, 7), rng.integers(1, 12), rng.integers(1, 3))
+    clips = clips.sample(frac=rng.choice([1, 0.7]), random_state=rng)
+    if rng.random() < 0.2:
+        clips["prompt"] = ""
+    per_clip = int(rng.integers(1, 6))
+    demands = {
+        "per_clip": per_clip,
+        "n_raters": per_clip + int(rng.integers(0, 9)),
+        "batch_size": int(rng.integers(6, 41)),
+    }
+    return clips, demands | {"n_duplicates": int(rng.integers(0, 2)), "seed": seed}
+
+
+def batches_of(test):
+    return [(rater, batch["trials"]) for rater, batches in test.raters.items() for batch in batches]
+
+
+@pytest.mark.parametrize("first", range(0, 40, 20))
+def test_what_holds_of_every_design(first):
+    designed = 0
+    for seed in range(first, first + 20):
+        clips, demands = made(seed)
+        try:
+            test = design_test(clips, probes=real(60), n_probes=1, **demands)
+        except RatingDesignError as error:
+            assert "no room for 1 that" in str(error) or "60 probes" in str(error), (seed, error)
+            continue
+        designed += 1
+        times = Counter()
+        for rater, batches in test.raters.items():
+            trials = [trial for batch in batches for trial in batch["trials"]]
+            heard = [trial["clip_id"] for trial in trials if "repeat" not in trial]
+            assert len(heard) == len(set(heard)), (seed, rater)
+            times.update(clip for clip in heard if not test.clips[clip]["probe"])
+        assert times == dict.fromkeys(clips.index, demands["per_clip"]), seed
+        for _, trials in batches_of(test):
+            names = [trial["clip_id"] for trial in trials]
+            once = [trial["clip_id"] for trial in trials if "repeat" not in trial]
+            tested = [name for name in once if not test.clips[name]["probe"]]
+            assert len(tested) <= demands["batch_size"]
+            assert len(once) - len(tested) == 1
+            again = [place for place, trial in enumerate(trials) if "repeat" in trial]
+            assert len(again) == demands["n_duplicates"]
+            for place in again:
+                assert place - names.index(names[place]) >= len(once) // 2
+            prompts = [test.clips[name]["prompt"] for name in once]
+            if any(clips["prompt"]):
+                changes = sum(one != other for one, other in pairwise(prompts))
+                assert changes == len(set(prompts)) - 1, seed
+    assert designed >= 10
+
+
+@pytest.mark.parametrize(
+    ("clips", "demands"),
+    [
+        (grid(3, 20), {"n_raters": 14}),
+        (grid(3, 20), {"n_raters": 8, "n_batches": 1}),
+        (grid(3, 3, items=4), {"n_raters": 16}),
+        (grid(6, 30).assign(prompt=""), {"n_raters": 9, "batch_size": 20}),
+        (grid(31, 30), {"n_raters": 14}),
+    ],
+    ids=["in part", "full", "several clips a cell", "no prompts", "many systems"],
+)  # fmt: skip
+def test_full_designs_are_as_even_as_can_be(clips, demands):
+    test = design_test(clips, **demands)
+    tables = []
+    for _, trials in batches_of(test):
+        names = [trial["clip_id"] for trial in trials if "repeat" not in trial]
+        tables.append(clips.loc[names, "system"].value_counts())
+    counts = pd.DataFrame(tables).fillna(0)
+    reached = (counts.max() - counts.min()).max()
+    assert reached == test.balance["systems_in_a_batch"]["largest_difference"] <= 1
+    assert test.balance["systems_in_a_batch"]["least_possible"] == int((counts.sum() % len(counts)).any())
+
+
+def test_the_balance_says_what_a_count_by_hand_finds():
+    clips = grid(3, 20)
+    test = design_test(clips, n_raters=14, probes=real(4))
+    heard = {rater: {t["clip_id"] for t in trials} & set(clips.index) for rater, trials in batches_of(test)}
+    shared = [len(one & other) for one, other in combinations(heard.values(), 2)]
+    assert test.balance["clips_two_raters_share"] == [min(shared), max(shared)]
+    assert test.balance["clips_in_a_batch"] == [21, 24]
+    assert test.balance["raters_of_a_clip"] == [5, 5]
+    assert test.balance["trials"] == 300 + 14 * 2 + 14
+    assert "5 raters a clip; 1 batches a rater, of 21 to 24 clips and 2 probes; 342 trials" in test.report()
+
+
+def test_a_seed_is_a_test_and_raters_have_orders_of_their_own():
+    clips = grid(3, 20)
+    one, same, other = (design_test(clips, n_raters=14, seed=seed) for seed in (3, 3, 4))
+    assert one == same != other
+    everyone = design_test(clips, n_raters=5)
+    orders = {tuple(str(trial) for trial in trials) for _, trials in batches_of(everyone)}
+    prompts = {
+        tuple(everyone.clips[t["clip_id"]]["prompt"] for t in trials) for _, trials in batches_of(everyone)
+    }
+    assert len(orders) == len(prompts) == len(batches_of(everyone))
+
+
+def test_a_test_is_read_as_it_was_written(tmp_path):
+    test = design_test(grid(3, 4), n_raters=6, probes=real(2), training=3)
+    test.save(tmp_path / "sub" / "design.json")
+    assert load_test(tmp_path / "sub" / "design.json") == test
+    assert len(test.training) == 3
+    assert {test.clips[name]["system"] for name in test.training} == {"S0", "S1", "S2"}
+    rated = {clip for *_, trial in test.trials() for clip in clips_of(trial)}
+    assert not rated & set(test.training)
+
+
+def test_files_that_are_no_design_are_refused(tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text("rater,clip")
+    with pytest.raises(ClipsTableError, match="is no JSON"):
+        load_test(path)
+    path.write_text('{"format": "musiceval-listening-test", "version": 2}')
+    with pytest.raises(ClipsTableError, match="is of version 2, and this musiceval_sk reads 1"):
+        load_test(path)
+    path.write_text('{"answers": []}')
+    with pytest.raises(ClipsTableError, match="is no design of a listening test"):
+        load_test(path)
+
+
+@pytest.mark.parametrize(
+    ("demands", "words"),
+    [
+        ({"n_raters": 7, "n_batches": 1}, "60 clips x 5 ratings = 300 do not fit 7 raters of 1 batch of 40.*"
+         "give n_raters=8 or batch_size=45 or n_batches=2"),
+        ({"n_raters": 4}, "there are 4; give n_raters=5 or per_clip=4"),
+        ({"n_raters": 14, "n_duplicates": 12}, "has no room for 12 that come again.*give n_duplicates=11"),
+        ({"n_raters": 8, "batch_size": 10, "probes": real(3)}, "3 probes for 5 batches.*give 5 of them"),
+        ({"n_raters": 14, "n_probes": 1}, "give probes="),
+        ({"n_raters": 0}, "n_raters=0 must be a whole number of at least 1"),
+        ({"n_raters": 9, "method": "mushra"}, "choose from acr, slider, pairs"),
+        ({"n_raters": 9, "training": 60}, "less than the 60 clips"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_what_can(demands, words):
+    with pytest.raises(ValueError, match=words):
+        design_test(grid(3, 20), **demands)
+
+
+def test_the_numbers_of_a_refusal_do():
+    clips = grid(3, 20)
+    design_test(clips, n_raters=8, n_batches=1)
+    design_test(clips, n_raters=7, n_batches=1, batch_size=45)
+    design_test(clips, n_raters=7, n_batches=2)
+
+
+def test_a_prompt_of_more_clips_than_a_batch_is_parted():
+    test = design_test(grid(31, 4), n_raters=6, batch_size=20)
+    assert test.balance["clips_in_a_batch"][1] <= 20
+    assert test.balance["raters_of_a_clip"] == [5, 5]
+
+
+def test_a_probe_is_no_clip_of_the_test():
+    clips = grid(3, 20)
+    with pytest.raises(ClipsTableError, match="share clip ids"):
+        design_test(clips, n_raters=8, probes=clips[:2])
+
+
+def test_probes_without_a_prompt_are_given_one():
+    test = design_test(grid(3, 20), n_raters=8, probes=real(4))
+    assert all(clip["prompt"].startswith("P") for clip in test.clips.values())
