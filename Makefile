@@ -23,7 +23,7 @@ NEED_TORCH := tests/features/encoders tests/finetuning \
 	$(addprefix tests/,cli/test_app.py cli/test_predict.py test_import.py test_optional.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-core test-newest test-lowest environments format clean
+.PHONY: help demo test docs lint test-core test-newest test-lowest environments format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ demo: $(FULL)/.installed  ## run everything, end to end, on a simulated listenin
 
 test: $(FULL)/.installed lint  ## run linters and tests
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadgroup
+
+docs: $(FULL)/.installed  ## build the site into docs/_build, gallery included; any warning is an error
+	$(FULL)/bin/python -m sphinx -q -W --keep-going docs docs/_build
 
 lint: $(FULL)/.installed  ## ruff, mypy, import-linter
 	$(FULL)/bin/ruff check .
@@ -61,12 +64,12 @@ format: $(FULL)/.installed  ## let ruff put the code in order
 	$(FULL)/bin/ruff format .
 
 clean:  ## delete environments, caches and the demo's output
-	rm -rf $(FULL) $(CORE) $(NEWEST) $(LOWEST) $(OUT) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(FULL) $(CORE) $(NEWEST) $(LOWEST) $(OUT) docs/_build docs/gallery docs/generated .mypy_cache .pytest_cache .ruff_cache
 
 # The numbers in constraints/ are the versions that the tests ran with. laion-clap holds the full one to numpy < 2. muq comes
 # without what it asks for besides (torchaudio and torchvision do not load beside a torch for CPUs alone): the encoder does not use it.
 $(FULL)/.installed: pyproject.toml constraints/full.txt
-	$(call install,$(FULL),clap$(comma)finetune$(comma)parquet$(comma)report$(comma)dask$(comma)listen$(comma)xlsx$(comma)dev,full,einops easydict muq)
+	$(call install,$(FULL),clap$(comma)finetune$(comma)parquet$(comma)report$(comma)dask$(comma)listen$(comma)xlsx$(comma)docs$(comma)dev,full,einops easydict muq)
 
 $(CORE)/.installed: pyproject.toml constraints/core.txt
 	$(call install,$(CORE),hf$(comma)finetune$(comma)parquet$(comma)report$(comma)dev,core)
