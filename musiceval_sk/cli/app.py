@@ -297,7 +297,7 @@ for command in (cache.info, cache.verify, cache.compact, cache.merge, cache.prun
 for command in (cache.export, cache.doctor):
     _add(cache_app, command)
 app.add_typer(cache_app, name="cache")
-for command in (listen.design,):
+for command in (listen.design, listen.build, listen.serve):
     _add(listen_app, command)
 app.add_typer(listen_app, name="listen")
 

@@ -1,10 +1,10 @@
 """Commands of a listening test, from clips to raters' answers: ``musiceval listen design``, ..."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from musiceval_sk.cli import options
 
@@ -69,3 +69,80 @@ def design(
     )
     test.save(out)
     typer.echo(f"{test.report()}\nwrote {out}")
+
+
+def build(
+    design: Annotated[Path, Argument(metavar="DESIGN")],
+    out: Annotated[Path, Option()],
+    loudness: Annotated[float | None, Option(min=-70, max=0)] = None,
+    heard_share: Annotated[float, Option("--heard", min=0, max=1)] = 0.9,
+    texts: Path | None = None,
+) -> None:
+    """Write the page of a listening test: a folder for a web host, the command serve, or a memory stick.
+
+    Parameters
+    ----------
+    design
+        The test's design (.json).
+    out
+        Folder to write: new, empty, or of an earlier build, which is replaced.
+    loudness
+        Bring all clips to this loudness (ITU-R BS.1770) in LUFS, such as -23, and write them as FLAC. Default: copy them.
+    heard_share
+        Share of a clip that has to be heard before the scores open.
+    texts
+        JSON file of texts in the place of the page's own, as for a translation: any part of texts.json.
+
+    Examples
+    --------
+    musiceval listen build design.json --out test --loudness -23
+    """
+    from musiceval_sk.listening import build_page
+
+    folder = build_page(design, out, loudness=loudness, heard_share=heard_share, texts=texts)
+    sounds = len(list((folder / "audio").iterdir()))
+    typer.echo(f"wrote {folder}: the page, and {sounds} sounds; open {folder / 'index.html'}")
+
+
+def serve(
+    test: Annotated[Path, Argument(metavar="TEST")],
+    answers: Annotated[Path, Option()],
+    host: str = "127.0.0.1",
+    port: Annotated[int, Option(min=1, max=65535)] = 8000,
+    links: Path | None = None,
+    url: str | None = None,
+    renew: Annotated[bool, Option("--new-links")] = False,
+    design: Path | None = None,
+) -> None:
+    """Serve a listening test: a link a rater, answers on the disk before they are acknowledged, an overview for you.
+
+    Parameters
+    ----------
+    test
+        Folder that build wrote.
+    answers
+        SQLite file of the answers, outside of that folder; made if it is not there.
+    host
+        Address to listen at; by default none but this machine reaches it.
+    port
+        Port to listen at.
+    links
+        CSV file for the links of raters and of the overview. Default: beside --answers, with the suffix .links.csv.
+    url
+        Where raters reach the server, for the links, such as https://lab.example/test. Default: host and port.
+    renew
+        Make new links for all, and void the old ones.
+    design
+        The test's design, so that the overview names clips by their ids.
+
+    Examples
+    --------
+    musiceval listen serve test --answers answers.sqlite --design design.json
+    """
+    from musiceval_sk.listening import serve_page
+
+    settings: dict[str, Any] = {"links": links, "url": url, "renew": renew, "design": design}
+    try:
+        serve_page(test, answers, host=host, port=port, tell=typer.echo, **settings)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the answers are in {answers}")

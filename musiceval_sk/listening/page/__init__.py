@@ -1,0 +1,1 @@
+"""The listening test's page: a static folder for a browser."""

@@ -1,0 +1,248 @@
+"""The folder of a listening test's page: what raters see and hear, and nothing that they must not know."""
+
+import copy
+import hashlib
+import hmac
+import json
+import shutil
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from musiceval_sk._text import listed
+from musiceval_sk.listening.page.loudness import write_levelled
+
+SCRIPTS = ("elements.js", "answers.js", "player.js", "scales.js", "trial.js", "listen.js")
+PAGE_FILES = ("index.html", "listen.css", *SCRIPTS)
+FORMAT = "musiceval-listening-page"
+MEDIA_TYPES = {".wav": "wav", ".flac": "flac", ".mp3": "mpeg", ".ogg": "ogg", ".oga": "ogg", ".opus": "ogg"}
+MEDIA_TYPES |= {".m4a": "mp4", ".aac": "aac", ".webm": "webm"}
+_UNREAD = (".m4a", ".aac", ".webm")  # played by browsers, but not read by libsndfile
+
+
+def build_page(
+    test: Any,
+    out: str | Path,
+    *,
+    loudness: float | None = None,
+    heard_share: float = 0.9,
+    texts: str | Path | None = None,
+) -> Path:
+    """Write the page of a listening test: a static folder that works from a web host, `serve_page` or a memory stick.
+
+    Parameters
+    ----------
+    test : ListeningTest, str or Path
+        The test, or the file of its design.
+    out : str or Path
+        The folder; new, empty, or of an earlier build, which is replaced. The same design gives the same names, so that a page can be
+        built anew while raters are at it.
+    loudness : float, default=None
+        Bring all clips to this integrated loudness (ITU-R BS.1770) in LUFS, such as -23, and write them as FLAC without tags. By default the
+        files are copied as they are; their kinds and tags, which may tell what a clip is, stay.
+    heard_share : float in [0, 1], default=0.9
+        Share of a clip that a rater has to hear before the scores open. What is sought past does not count.
+    texts : str or Path, default=None
+        JSON file of texts that replace those of the page, as for a translation: any part of ``texts.json``.
+
+    Returns
+    -------
+    Path
+        The folder. Its files hold no system, no probe or repeat mark and no name of a sound file.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds something else, a clip's file is missing or cannot be played by browsers, a text is unknown, or
+        a clip would clip or is silent at ``loudness``; the message says what would do.
+    ImportError
+        If ``loudness`` is given and pyloudnorm is missing; it comes with the extra ``listen``.
+
+    Examples
+    --------
+    >>> build_page("design.json", "test", loudness=-23)  # doctest: +SKIP
+    """
+    if not 0 <= heard_share <= 1:
+        raise ValueError(f"heard_share is a share of a clip, from 0 to 1; got {heard_share}")
+    design, folder = _contents(test)
+    words = _page_texts(texts)
+    page = _PageOf(design, folder, ".flac" if loudness is not None else None)
+    content = page.content() | {"heard_share": heard_share}
+    out = Path(out)
+    _check_folder(out)
+    page.check_sounds(loudness is not None)
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    _write_sounds(page.copies, out, loudness)
+    for name in PAGE_FILES:
+        (out / name).write_text(_asset(name), encoding="utf-8")
+    for name, variable, value in (("texts", "listenTexts", words), ("test", "listenTest", content)):
+        text = json.dumps(value, ensure_ascii=False, indent=1)
+        (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        # A page opened from a disk may load a script, but not read a file.
+        (out / f"{name}.js").write_text(f"window.{variable} = {text};\n", encoding="utf-8")
+    return out
+
+
+class _PageOf:
+    """What a design becomes on the page: opaque names for trials and clips."""
+
+    def __init__(self, design: dict[str, Any], folder: Path, suffix: str | None):
+        self._design, self._folder, self._suffix = design, folder, suffix
+        self._salt = _salt(design)
+        self.copies: dict[Path, list[Path]] = {}
+
+    def content(self) -> dict[str, Any]:
+        """Lay out the test for the page."""
+        design = self._design
+        return {
+            "format": FORMAT,
+            "version": 1,
+            "id": test_id(design),
+            "method": design["method"],
+            "scales": design["scales"],
+            "training": [self._trial(_as_trial(one), {}) for one in design.get("training", ())],
+            "raters": {rater: self._batches(rater, batches) for rater, batches in design["raters"].items()},
+        }
+
+    def check_sounds(self, are_decoded: bool) -> None:
+        """Raise unless every clip is there and will sound."""
+        missing = [path for path in self.copies if not path.is_file()]
+        if missing:
+            raise ValueError(f"{len(missing)} sound files are not there: {listed(missing)}")
+        known = [path for path in self.copies if are_decoded or path.suffix.lower() in MEDIA_TYPES]
+        if len(known) < len(self.copies):
+            unknown = [path for path in self.copies if path not in known]
+            raise ValueError(
+                f"browsers do not play {listed(unknown)}; convert them to one of {', '.join(MEDIA_TYPES)}, or set loudness=, which "
+                "writes FLAC"
+            )
+        for path in known:
+            if are_decoded or path.suffix.lower() not in _UNREAD:
+                _check_readable(path)
+
+    def _batches(self, rater: str, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        times: dict[str, int] = {}
+        made = []
+        for batch in batches:
+            trials = []
+            for position, trial in enumerate(batch["trials"], 1):
+                name = "t_" + self._opaque("trial", rater, batch["batch"], position)
+                trials.append({"trial": name} | self._trial(trial, times))
+            made.append({"batch": batch["batch"], "trials": trials})
+        return made
+
+    def _trial(self, trial: dict[str, Any], times: dict[str, int]) -> dict[str, Any]:
+        clips = {
+            "audio": trial.get("clip_id"),
+            "audio_a": trial.get("clip_a"),
+            "audio_b": trial.get("clip_b"),
+        }
+        clips = {key: clip for key, clip in clips.items() if clip is not None}
+        prompts = [self._design["clips"][clip].get("prompt") or "" for clip in clips.values()]
+        return {"prompt": prompts[0]} | {key: self._audio(clip, times) for key, clip in clips.items()}
+
+    def _audio(self, clip: str, times: dict[str, int]) -> str:
+        """Name a clip's copy; what a rater hears again bears another name, so that nothing gives a repeat away."""
+        times[clip] = times.get(clip, 0) + 1
+        source = self._folder / self._design["clips"][clip]["path"]
+        name = self._opaque("audio", clip, times[clip]) + (self._suffix or source.suffix.lower())
+        copies = self.copies.setdefault(source, [])
+        if Path(name) not in copies:
+            copies.append(Path(name))
+        return f"audio/{name}"
+
+    def _opaque(self, *parts: object) -> str:
+        return _opaque(self._salt, *parts)
+
+
+def test_id(design: dict[str, Any]) -> str:
+    """Name a test by its design: whatever changes there, also one prompt, makes another test of it."""
+    return _opaque(_salt(design), "test")
+
+
+def _salt(design: dict[str, Any]) -> bytes:
+    return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).digest()
+
+
+def _opaque(salt: bytes, *parts: object) -> str:
+    return hmac.new(salt, json.dumps(parts).encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def _as_trial(training: str | dict[str, Any]) -> dict[str, Any]:
+    return {"clip_id": training} if isinstance(training, str) else training
+
+
+def _contents(test: Any) -> tuple[dict[str, Any], Path]:
+    if isinstance(test, str | Path):
+        return read_design(Path(test))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "design.json"
+        test.save(path)
+        return read_design(path)
+
+
+def read_design(path: Path) -> tuple[dict[str, Any], Path]:
+    """Give a design as its file has it, and the folder that its paths start from."""
+    design = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(design, dict) or design.get("format") != "musiceval-listening-test":
+        raise ValueError(f"{path}: holds no design of a listening test; musiceval listen design writes one")
+    return design, path.parent.absolute()
+
+
+def _page_texts(path: str | Path | None) -> dict[str, Any]:
+    known = json.loads(_asset("texts.json"))
+    return known if path is None else _replaced(known, json.loads(Path(path).read_text(encoding="utf-8")), "")
+
+
+def _replaced(known: dict[str, Any], own: dict[str, Any], place: str) -> dict[str, Any]:
+    """Put own texts in the place of known ones; only scales may be new."""
+    made = copy.copy(known)
+    for name, value in own.items():
+        if name not in known and place != "scales.":
+            raise ValueError(f"unknown text {place + name!r}; known are {listed(known, most=100)}")
+        if name in known and type(value) is not type(known[name]):
+            raise ValueError(
+                f"text {place + name!r} must be a {type(known[name]).__name__}, as in texts.json; got {value!r}"
+            )
+        made[name] = (
+            _replaced(known[name], value, f"{place}{name}.") if isinstance(known.get(name), dict) else value
+        )
+    return made
+
+
+def _check_folder(out: Path) -> None:
+    if out.is_file():
+        raise ValueError(f"{out}: is a file; name a folder to write")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / "test.json").is_file() or FORMAT not in (out / "test.json").read_text(encoding="utf-8"):
+        raise ValueError(f"{out}: holds other files; name a new or empty folder")
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        frames = soundfile.info(path).frames
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as sound ({error})") from error
+    if frames == 0:
+        raise ValueError(f"{path}: holds no sound")
+
+
+def _write_sounds(copies: dict[Path, list[Path]], out: Path, loudness: float | None) -> None:
+    targets = {source: [out / "audio" / name for name in names] for source, names in copies.items()}
+    if loudness is not None:
+        write_levelled(targets, loudness)
+    else:
+        for source, names in targets.items():
+            for name in names:
+                shutil.copyfile(source, name)
+    wanted = {name for names in targets.values() for name in names}
+    for old in set((out / "audio").iterdir()) - wanted:
+        old.unlink()
+
+
+def _asset(name: str) -> str:
+    return (files("musiceval_sk.listening.page") / "assets" / name).read_text(encoding="utf-8")

@@ -1,0 +1,143 @@
+"""A built listening test with its answers: who may ask for what, who is how far, and how often each clip was rated."""
+
+import csv
+import hmac
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from musiceval_sk.listening.answers import EXPERIMENTER, AnswerStore, digest_of_token
+from musiceval_sk.listening.page.build import FORMAT, read_design, test_id
+
+_SOUNDS = ("audio", "audio_a", "audio_b")
+_CLIPS = ("clip_id", "clip_a", "clip_b", *_SOUNDS)
+
+
+class ServedTest:
+    """A built test and its answers, as the server and the overview see them.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder that `build_page` wrote.
+    answers : str or Path
+        SQLite file of the answers; made if it is not there. It lies outside of the folder.
+    design : str or Path, default=None
+        The test's design, which names the clips for the overview.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no built test, the file cannot hold its answers, or the design is another test's.
+    """
+
+    def __init__(self, folder: str | Path, answers: str | Path, design: str | Path | None = None):
+        self.folder = Path(folder)
+        content = self.folder / "test.json"
+        if not content.is_file():
+            raise ValueError(f"{self.folder}: holds no built test; musiceval listen build writes one")
+        if self.folder.resolve() in Path(answers).resolve().parents:
+            raise ValueError(
+                f"{answers}: lies in the folder that is served; keep answers outside of {self.folder}"
+            )
+        test = json.loads(content.read_text(encoding="utf-8"))
+        if test.get("format") != FORMAT:
+            raise ValueError(
+                f"{content}: is no test of this version; build it anew by musiceval listen build"
+            )
+        self.batches: dict[str, list[dict[str, Any]]] = test.pop("raters")
+        self.test: dict[str, Any] = test
+        self.trials = {rater: _trials(batches) for rater, batches in self.batches.items()}
+        trials = [
+            trial for batches in self.batches.values() for batch in batches for trial in batch["trials"]
+        ]
+        self.sounds = {
+            trial[name] for trial in [*trials, *test["training"]] for name in _SOUNDS if name in trial
+        }
+        self._named = self.batches if design is None else _batches_of(Path(design), test["id"])
+        self.store = AnswerStore(answers, test["id"])
+        self._digests = self.store.token_digests()
+
+    def write_links(self, path: str | Path, url: str, *, renew: bool = False) -> int:
+        """Write a link for each rater, and the experimenter's to the overview, that has none yet.
+
+        Parameters
+        ----------
+        path : str or Path
+            CSV file (rater, link), readable by its owner alone; links are added to those it holds.
+        url : str
+            Where the server is reached, such as ``http://127.0.0.1:8000``.
+        renew : bool, default=False
+            Make new links for all; those given away before are void.
+
+        Returns
+        -------
+        int
+            Number of links written.
+        """
+        names = [EXPERIMENTER, *self.batches]
+        lacking = [name for name in names if renew or name not in self._digests]
+        if not lacking:
+            return 0
+        is_new = renew or not Path(path).exists()
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if is_new else os.O_APPEND)
+        tokens = self.store.new_tokens(lacking)
+        with os.fdopen(os.open(path, flags, 0o600), "w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            if is_new:
+                rows.writerow(["rater", "link"])
+            for name, token in tokens.items():
+                place = "overview#token=" if name == EXPERIMENTER else "#token="
+                rows.writerow([name or "(overview)", f"{url.rstrip('/')}/{place}{token}"])
+        self._digests = self.store.token_digests()
+        return len(lacking)
+
+    def whose(self, token: str) -> str | None:
+        """Say whose token it is: a rater's, the experimenter's (an empty name), or nobody's (None)."""
+        digest, found = digest_of_token(token), None
+        for name, held in self._digests.items():
+            if hmac.compare_digest(digest, held):
+                found = name
+        return found
+
+    def overview(self) -> dict[str, Any]:
+        """Say how far each rater is, and how often each clip was rated of how often it is to be."""
+        arrived: dict[str, list[tuple[int, int, str]]] = {rater: [] for rater in self.batches}
+        for rater, batch, position, time in self.store.arrivals():
+            arrived.setdefault(rater, []).append((batch, position, time))
+        planned, rated = Counter[str](), Counter[str]()
+        for rater, batches in self._named.items():
+            done = {(batch, position) for batch, position, _ in arrived[rater]}
+            for batch in batches:
+                for position, trial in enumerate(batch["trials"], 1):
+                    clips = [trial[name] for name in _CLIPS if name in trial]
+                    planned.update(clips)
+                    rated.update(clips if (batch["batch"], position) in done else ())
+        raters = [
+            {
+                "rater": rater,
+                "done": len(arrived[rater]),
+                "total": len(trials),
+                "last": max((time for *_, time in arrived[rater]), default=None),
+            }
+            for rater, trials in self.trials.items()
+        ]
+        counts = [{"clip": clip, "done": rated[clip], "total": total} for clip, total in planned.items()]
+        return {"raters": raters, "clips": sorted(counts, key=lambda clip: clip["done"] / clip["total"])}
+
+
+def _trials(batches: list[dict[str, Any]]) -> dict[tuple[int, int], str]:
+    return {
+        (batch["batch"], position): trial["trial"]
+        for batch in batches
+        for position, trial in enumerate(batch["trials"], 1)
+    }
+
+
+def _batches_of(design: Path, test: str) -> dict[str, list[dict[str, Any]]]:
+    content, _ = read_design(design)
+    if test_id(content) != test:
+        raise ValueError(f"{design}: is the design of another test than that in the folder")
+    return content["raters"]

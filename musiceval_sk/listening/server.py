@@ -1,0 +1,246 @@
+"""The server of a listening test: gives each rater the page and the own trials, and stores answers before it acknowledges them."""
+
+import asyncio
+import contextlib
+import json
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from musiceval_sk._optional import import_optional
+from musiceval_sk.listening.answers import EXPERIMENTER, GroupCommit
+from musiceval_sk.listening.page.build import MEDIA_TYPES, PAGE_FILES
+from musiceval_sk.listening.received import check_answer
+from musiceval_sk.listening.served import ServedTest
+
+_PURPOSE = "The server of a listening test"
+_MOST_BYTES = 256 * 1024
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; media-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_OVERVIEW_FILES = ("overview.html", "overview.js", "overview.css")
+
+
+def make_app(served: ServedTest) -> Any:
+    """Make the web application of a served test (ASGI).
+
+    Parameters
+    ----------
+    served : ServedTest
+        The test, with its answers.
+
+    Returns
+    -------
+    ASGI application
+        ``GET /`` and the page's files; ``GET /api/test`` and ``POST /api/answers`` with a rater's token, ``GET /api/overview`` with the
+        experimenter's, as ``Authorization: Bearer ...``; ``GET /overview``.
+
+    Raises
+    ------
+    ImportError
+        If starlette is missing; it comes with the extra ``listen``.
+    """
+    starlette: Any = import_optional("starlette.applications", extra="listen", purpose=_PURPOSE)
+    routing: Any = import_optional("starlette.routing", extra="listen", purpose=_PURPOSE)
+    endpoints = _Endpoints(served)
+    assets = files("musiceval_sk.listening.page") / "assets"
+    sent = {f"/{name}": served.folder / name for name in (*PAGE_FILES, "texts.js")}
+    sent |= {f"/{name}": assets / name for name in _OVERVIEW_FILES}
+    sent |= {"/": sent.pop("/index.html"), "/overview": sent.pop("/overview.html")}
+    app = starlette.Starlette(
+        routes=[
+            routing.Route("/api/test", endpoints.own_test),
+            routing.Route("/api/answers", endpoints.receive, methods=["POST"]),
+            routing.Route("/api/overview", endpoints.overview),
+            routing.Route("/test.js", endpoints.no_test),
+            *[routing.Route(path, endpoints.file(file)) for path, file in sent.items()],
+            routing.Route("/audio/{name}", endpoints.sound),
+        ],
+        lifespan=endpoints.lifespan,
+    )
+    return _with_headers(app)
+
+
+class _Endpoints:
+    """What the server answers."""
+
+    def __init__(self, served: ServedTest):
+        self._served = served
+        self._commits: GroupCommit
+        self._responses: Any = import_optional("starlette.responses", extra="listen", purpose=_PURPOSE)
+        exceptions: Any = import_optional("starlette.exceptions", extra="listen", purpose=_PURPOSE)
+        self._error: Any = exceptions.HTTPException
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Any) -> AsyncIterator[None]:
+        """Store answers while the server runs."""
+        self._commits = GroupCommit(self._served.store)
+        yield
+        self._commits.close()
+        self._served.store.close()
+
+    async def own_test(self, request: Any) -> Any:
+        """Give a rater's own trials, and what the rater answered."""
+        rater = self._rater(request)
+        content = {"test": self._served.test, "rater": rater, "batches": self._served.batches[rater]}
+        answers = await asyncio.to_thread(self._served.store.answers, rater)
+        return self._responses.JSONResponse(content | {"answers": answers})
+
+    async def receive(self, request: Any) -> Any:
+        """Store answers; they are on the disk when this is acknowledged."""
+        rater = self._rater(request)
+        answers = await self._answers(request)
+        try:
+            for answer in answers:
+                check_answer(answer, rater, self._served.trials[rater], self._served.test)
+        except ValueError as error:
+            raise self._error(422, str(error)) from error
+        first = await asyncio.wrap_future(self._commits.add(answers))
+        stored = [
+            [answer["batch"], answer["position"]]
+            for answer, other in zip(answers, first, strict=True)
+            if other is None
+        ]
+        conflicts = [other for other in first if other is not None]
+        content = {"stored": stored, "conflicts": conflicts}
+        return self._responses.JSONResponse(content, 409 if conflicts else 200)
+
+    async def overview(self, request: Any) -> Any:
+        """Tell the experimenter who is how far."""
+        if self._whose(request) != EXPERIMENTER:
+            raise self._error(403, "not the experimenter's token")
+        return self._responses.JSONResponse(await asyncio.to_thread(self._served.overview))
+
+    async def no_test(self, request: Any) -> Any:
+        """Stand in for the file of all raters' trials, which is no rater's business."""
+        return self._responses.Response("window.listenTest = null;\n", media_type="text/javascript")
+
+    def file(self, file: Any) -> Any:
+        """Make an endpoint of a file."""
+
+        async def send(request: Any) -> Any:
+            return self._responses.FileResponse(file, headers={"Cache-Control": "no-cache"})
+
+        return send
+
+    async def sound(self, request: Any) -> Any:
+        """Give a clip, or a range of its bytes; none but the test's own."""
+        name = "audio/" + request.path_params["name"]
+        if name not in self._served.sounds:
+            raise self._error(404)
+        media_type = "audio/" + MEDIA_TYPES[Path(name).suffix]
+        return self._responses.FileResponse(self._served.folder / name, media_type=media_type)
+
+    def _whose(self, request: Any) -> str:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        name = self._served.whose(token) if scheme == "Bearer" else None
+        if name is None:
+            raise self._error(401, "no valid token", {"WWW-Authenticate": "Bearer"})
+        return name
+
+    def _rater(self, request: Any) -> str:
+        name = self._whose(request)
+        if name not in self._served.batches:
+            raise self._error(403, "not a rater's token")
+        return name
+
+    async def _answers(self, request: Any) -> list[Any]:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > _MOST_BYTES:
+                raise self._error(413, f"at most {_MOST_BYTES} bytes at once")
+        try:
+            answers = json.loads(body)
+        except (ValueError, RecursionError):
+            raise self._error(400, "the body is no JSON") from None
+        if not isinstance(answers, list):
+            raise self._error(422, "the body is a list of answers")
+        return answers
+
+
+def _with_headers(app: Any) -> Any:
+    """Put the security headers on every response."""
+    shared = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+
+    def headers(path: str) -> Iterator[tuple[bytes, bytes]]:
+        yield from shared
+        if path.startswith("/api/"):
+            yield b"cache-control", b"no-store"
+
+    async def run(scope: Any, receive: Any, send: Any) -> None:
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *headers(scope["path"])]
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return run
+
+
+def serve_page(
+    folder: str | Path,
+    answers: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    links: str | Path | None = None,
+    url: str | None = None,
+    renew: bool = False,
+    design: str | Path | None = None,
+    tell: Callable[[str], object] = print,
+) -> None:
+    """Serve a listening test until it is interrupted.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder that `build_page` wrote.
+    answers : str or Path
+        SQLite file of the answers, outside of the folder; made if it is not there. Killed and started again, the server goes on.
+    host : str, default="127.0.0.1"
+        Address to listen at: by default this machine alone. Put a web server with TLS before it for raters elsewhere.
+    port : int, default=8000
+        Port to listen at.
+    links : str or Path, default=None
+        CSV file to which links with the raters' tokens are written, and the overview's. By default ``answers`` with the suffix
+        ``.links.csv``. Links that were written before stay valid.
+    url : str, default=None
+        Where raters reach the server, for the links. By default host and port.
+    renew : bool, default=False
+        Make new links for all and void the old ones.
+    design : str or Path, default=None
+        The test's design, so that the overview names clips by their ids. The page does not know them.
+    tell : callable, default=print
+        Given a line on where links and server are, as it starts.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no built test, the file answers of another, or the design is that of another.
+    ImportError
+        If starlette or uvicorn is missing; they come with the extra ``listen``.
+    """
+    uvicorn: Any = import_optional("uvicorn", extra="listen", purpose="The server of a listening test")
+    served = ServedTest(folder, answers, design)
+    app = make_app(served)
+    url = url or f"http://{host}:{port}"
+    links = Path(links or Path(answers).with_suffix(".links.csv"))
+    if written := served.write_links(links, url, renew=renew):
+        tell(f"wrote {written} links to {links}: one for each rater, the overview's for you alone")
+    elif not links.exists():
+        warnings.warn(
+            f"{links}: is not there; links given away stay valid, and renew=True makes new ones", stacklevel=2
+        )
+    tell(f"serving {folder} at {url}, answers in {answers}; stop by Ctrl+C")
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)

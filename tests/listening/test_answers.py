@@ -1,0 +1,88 @@
+"""The file of answers: what was acknowledged stays, the first answer stays, and many share a commit."""
+
+import sqlite3
+
+import pytest
+
+from musiceval_sk.listening.answers import AnswerStore, GroupCommit
+
+
+def answer(rater="R01", position=1, score=4):
+    return {
+        "rater": rater,
+        "batch": 1,
+        "position": position,
+        "trial": f"t{position}",
+        "scores": {"impression": score},
+    }
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = AnswerStore(tmp_path / "a.sqlite", "test-1")
+    yield store
+    store.close()
+
+
+def test_the_first_answer_stays(store):
+    assert store.add([answer(), answer(position=2)]) == [None, None]
+    assert store.add([answer() | {"seconds": 9}]) == [None]
+    assert store.add([answer(score=1), answer(position=3)]) == [answer(), None]
+    assert store.answers("R01") == [answer(), answer(position=2), answer(position=3)]
+    assert store.answers("R02") == []
+
+
+def test_every_commit_is_synced(store):
+    pragma = {
+        name: store._connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous")
+    }
+    assert pragma == {"journal_mode": "wal", "synchronous": 2}
+
+
+def test_a_failed_transaction_leaves_nothing_and_the_next_goes_on(store):
+    with pytest.raises(sqlite3.Error):
+        store.add([answer(), answer(position=2) | {"batch": {}}])
+    assert store.answers() == []
+    store.add([answer()])
+    assert store.answers() == [answer()]
+
+
+def test_what_waits_goes_in_together(tmp_path):
+    store = AnswerStore(tmp_path / "a.sqlite", "test-1")
+    commits = GroupCommit(store)
+    futures = [commits.add([answer(f"R{i:03d}"), answer(f"R{i:03d}", 2)]) for i in range(300)]
+    clash = commits.add([answer("R000", score=1)])
+    commits.close()
+    assert all(future.result() == [None, None] for future in futures)
+    assert clash.result() == [answer("R000")]
+    assert len(store.answers()) == 600
+    store.close()
+
+
+def test_who_waits_hears_of_a_failure(store):
+    commits = GroupCommit(store)
+    failed = commits.add([answer() | {"batch": {}}])
+    with pytest.raises(sqlite3.Error):
+        failed.result(10)
+    assert commits.add([answer()]).result(10) == [None]
+    commits.close()
+
+
+def test_another_tests_file_is_refused(store, tmp_path):
+    with pytest.raises(ValueError, match="answers of another test"):
+        AnswerStore(store.path, "test-2")
+    (tmp_path / "b.sqlite").write_text("no database, but a text that is long enough" * 9)
+    with pytest.raises(ValueError, match="cannot hold answers"):
+        AnswerStore(tmp_path / "b.sqlite", "test-1")
+
+
+def test_tokens_are_kept_as_digests_and_can_be_renewed(store, tmp_path):
+    tokens = store.new_tokens(["R01", "R02"])
+    assert min(map(len, tokens.values())) >= 43 and len(set(tokens.values())) == 2
+    held = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert not [token for token in tokens.values() if token.encode() in held]
+    before = store.token_digests()
+    store.new_tokens(["R01"])
+    assert store.token_digests()["R01"] != before["R01"]
+    assert store.token_digests()["R02"] == before["R02"]

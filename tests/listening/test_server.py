@@ -1,0 +1,237 @@
+"""The server by requests: who may do what, what is refused, and that nothing else can be reached."""
+
+import csv
+import json
+import stat
+
+import pytest
+
+from musiceval_sk.listening import build_page
+from musiceval_sk.listening.served import ServedTest
+from musiceval_sk.listening.server import make_app
+from tests.listening.designs import made_design
+
+pytest.importorskip("starlette", reason="the server comes with the extra 'listen'")
+pytest.importorskip("httpx", reason="starlette's test client needs httpx")
+
+
+class Site:
+    def __init__(self, folder, built):
+        from starlette.testclient import TestClient
+
+        self.design, self.folder = built
+        self.served = ServedTest(self.folder, folder / "answers.sqlite", self.design)
+        self.links = folder / "links.csv"
+        self.served.write_links(self.links, "http://lab.example/t/")
+        self.client = TestClient(make_app(self.served))
+
+    def token(self, name):
+        with self.links.open() as file:
+            return next(row["link"] for row in csv.DictReader(file) if row["rater"] == name).split("token=")[
+                1
+            ]
+
+    def get(self, path, name=None, **options):
+        headers = {} if name is None else {"Authorization": f"Bearer {self.token(name)}"}
+        return self.client.get(path, headers=headers | options)
+
+    def post(self, answers, name="R01"):
+        headers = {"Authorization": f"Bearer {self.token(name)}"}
+        return self.client.post("/api/answers", json=answers, headers=headers)
+
+    def answer(self, position=1, **changes):
+        trial = self.served.batches["R01"][0]["trials"][position - 1]["trial"]
+        pairs = self.served.test["method"] == "pairs"
+        scores = {"preference": "tie"} if pairs else {"impression": 4, "alignment": 2}
+        place = {"rater": "R01", "batch": 1, "position": position, "trial": trial}
+        times = {"seconds": 12.3, "heard": 0.95, "order": position, "answered_at": "2026-11-30T03:50:00Z"}
+        return place | {"scores": scores} | times | changes
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Design and page by method."""
+    made = {}
+    for method in ("acr", "slider", "pairs"):
+        folder = tmp_path_factory.mktemp(method)
+        design = made_design(folder, method)
+        made[method] = design, build_page(design, folder / "test")
+    return made
+
+
+@pytest.fixture
+def site(tmp_path, built, request):
+    site = Site(tmp_path, built[getattr(request, "param", "acr")])
+    with site.client:
+        yield site
+
+
+def test_a_rater_gets_the_own_trials_and_answers_alone(site):
+    site.post([site.answer()])
+    given = site.get("/api/test", "R02").json()
+    assert (given["rater"], given["answers"]) == ("R02", [])
+    assert "raters" not in given["test"] and given["batches"] == site.served.batches["R02"]
+    assert site.get("/api/test", "R01").json()["answers"] == [site.answer()]
+    assert site.get("/test.json").status_code == 404
+    assert site.get("/test.js").text == "window.listenTest = null;\n"
+
+
+def test_an_answer_can_be_sent_again_and_the_first_stays(site):
+    for _ in range(2):
+        sent = site.post([site.answer(), site.answer(2)])
+        assert (sent.status_code, sent.json()) == (200, {"stored": [[1, 1], [1, 2]], "conflicts": []})
+    other = site.answer(scores={"impression": 1, "alignment": 1})
+    sent = site.post([other, site.answer(3)])
+    assert sent.status_code == 409
+    assert sent.json() == {"stored": [[1, 3]], "conflicts": [site.answer()]}
+    assert len(site.served.store.answers()) == 3
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{}, {"Authorization": "Bearer "}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}],
+)
+def test_without_a_token_nothing_is_given_or_taken(site, header):
+    for path in ("/api/test", "/api/overview"):
+        assert site.client.get(path, headers=header).status_code == 401
+    assert site.client.post("/api/answers", json=[site.answer()], headers=header).status_code == 401
+    assert site.served.store.answers() == []
+
+
+def test_tokens_open_their_own_doors_alone(site):
+    assert site.get("/api/overview", "R01").status_code == 403
+    assert site.get("/api/test", "(overview)").status_code == 403
+    assert site.post([site.answer()], "(overview)").status_code == 403
+    refused = site.post([site.answer()], "R02")
+    assert refused.status_code == 422 and "the answer is of rater 'R01'" in refused.text
+
+
+WRONG = [
+    {"position": 99},
+    {"position": "1"},
+    {"position": True},
+    {"batch": []},
+    {"trial": "t_0"},
+    {"scores": {"impression": 6, "alignment": 2}},
+    {"scores": {"impression": 4.5, "alignment": 2}},
+    {"scores": {"impression": True, "alignment": 2}},
+    {"scores": {"impression": 4}},
+    {"scores": {"preference": "a"}},
+    {"scores": None},
+    {"seconds": -1},
+    {"heard": 1.5},
+    {"heard": "1"},
+    {"order": 0},
+    {"answered_at": "x" * 99},
+    {"system": "A"},
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=json.dumps)
+def test_what_no_page_sends_is_refused_whole(site, change):
+    assert site.post([site.answer(2), site.answer() | change]).status_code == 422
+    assert site.served.store.answers() == []
+
+
+@pytest.mark.parametrize("site", ["pairs", "slider"], indirect=True)
+def test_scores_are_those_of_the_method(site):
+    is_pairs = site.served.test["method"] == "pairs"
+    good = {"preference": "both_bad"} if is_pairs else {"impression": 63, "alignment": 0}
+    bad = {"preference": "c"} if is_pairs else {"impression": 101, "alignment": 0}
+    assert site.post([site.answer(scores=good)]).status_code == 200
+    assert site.post([site.answer(2, scores=bad)]).status_code == 422
+
+
+BODIES = [
+    (b"{", 400),
+    (b"\xff", 400),
+    (b"[" * 100_000, 400),
+    (b"{}", 422),
+    (b"[1]", 422),
+    (b"[NaN]", 422),
+    (b" " * 300_000, 413),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), BODIES, ids=range(len(BODIES)))
+def test_bodies_that_are_no_answers(site, body, status):
+    headers = {"Authorization": f"Bearer {site.token('R01')}"}
+    assert site.client.post("/api/answers", content=body, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/audio/../test.json",
+        "/audio/%2e%2e/test.json",
+        "/audio/..%2ftest.json",
+        "/audio/..%5ctest.json",
+        "/..%2fanswers.sqlite",
+        "//etc/passwd",
+        "/audio//etc/passwd",
+        "/texts.json",
+        "/design.json",
+        "/audio/",
+        "/audio/private.wav",
+    ],
+)
+def test_nothing_but_the_page_can_be_reached(site, path):
+    (site.folder / "audio" / "private.wav").write_bytes(b"RIFF")
+    assert site.client.get(path).status_code == 404
+
+
+def test_headers_keep_the_page_to_itself(site):
+    for path in ("/", "/listen.js", "/api/test", "/nowhere", "/overview"):
+        headers = site.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+    assert site.get("/api/test", "R01").headers["cache-control"] == "no-store"
+
+
+def test_audio_comes_in_ranges(site):
+    path = "/" + site.served.batches["R01"][0]["trials"][0]["audio"]
+    whole = site.get(path)
+    assert whole.headers["accept-ranges"] == "bytes" and whole.headers["content-type"] == "audio/wav"
+    part = site.get(path, Range="bytes=100-199")
+    assert (part.status_code, part.content) == (206, whole.content[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(whole.content)}"
+    assert site.get(path, Range="bytes=99999999-").status_code == 416
+
+
+def test_the_overview_counts_raters_and_clips(site):
+    site.post([site.answer(), site.answer(2)])
+    seen = site.get("/api/overview", "(overview)").json()
+    assert [(one["rater"], one["done"], one["total"]) for one in seen["raters"]] == [
+        ("R01", 2, 7),
+        ("R02", 0, 7),
+    ]
+    assert seen["raters"][0]["last"] is not None and seen["raters"][1]["last"] is None
+    counts = {one["clip"]: (one["done"], one["total"]) for one in seen["clips"]}
+    # C000 is heard twice by both.
+    assert (counts["C000"], counts["C001"], counts["C002"]) == ((1, 4), (1, 2), (0, 2))
+    assert seen["clips"][0]["done"] == 0
+
+
+def test_links_are_private_stay_and_can_be_renewed(site):
+    assert stat.S_IMODE(site.links.stat().st_mode) == 0o600
+    with site.links.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rater"] for row in rows] == ["(overview)", "R01", "R02"]
+    assert rows[0]["link"].startswith("http://lab.example/t/overview#token=")
+    assert rows[1]["link"].startswith("http://lab.example/t/#token=")
+    assert site.served.write_links(site.links, "http://x") == 0
+    old = site.token("R01")
+    assert site.served.write_links(site.links, "http://x", renew=True) == 3
+    assert site.served.whose(old) is None and site.served.whose(site.token("R01")) == "R01"
+
+
+def test_what_cannot_be_served_is_refused(site, tmp_path):
+    with pytest.raises(ValueError, match="holds no built test"):
+        ServedTest(tmp_path, tmp_path / "b.sqlite")
+    with pytest.raises(ValueError, match="keep answers outside"):
+        ServedTest(site.folder, site.folder / "b.sqlite")
+    other = made_design(tmp_path / "other", n_clips=4)
+    with pytest.raises(ValueError, match="design of another test"):
+        ServedTest(site.folder, tmp_path / "b.sqlite", other)
