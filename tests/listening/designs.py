@@ -26,7 +26,7 @@ def made_design(folder, method="acr", n_clips=6, raters=("R01", "R02"), seconds=
     ids = list(clips)
     if method == "pairs":
         trials = [{"clip_a": a, "clip_b": b} for a, b in zip(ids, ids[1:], strict=False)]
-        training = [trials[0]]
+        training = ids[:2]
     else:
         trials = [{"clip_id": clip} for clip in ids] + [{"clip_id": ids[0], "repeat": True}] * repeat
         training = [ids[-1]]

@@ -103,7 +103,7 @@ class _PageOf:
             "id": test_id(design),
             "method": design["method"],
             "scales": design["scales"],
-            "training": [self._trial(_as_trial(one), {}) for one in design.get("training", ())],
+            "training": [self._trial(trial, {}) for trial in _training(design)],
             "raters": {rater: self._batches(rater, batches) for rater, batches in design["raters"].items()},
         }
 
@@ -171,8 +171,12 @@ def _opaque(salt: bytes, *parts: object) -> str:
     return hmac.new(salt, json.dumps(parts).encode(), hashlib.sha256).hexdigest()[:24]
 
 
-def _as_trial(training: str | dict[str, Any]) -> dict[str, Any]:
-    return {"clip_id": training} if isinstance(training, str) else training
+def _training(design: dict[str, Any]) -> list[dict[str, str]]:
+    """Make trials of the clips to practise on; of pairs, one of two clips each."""
+    clips = design["training"]
+    if design["method"] == "pairs":
+        return [{"clip_a": a, "clip_b": b} for a, b in zip(clips[::2], clips[1::2], strict=False)]
+    return [{"clip_id": clip} for clip in clips]
 
 
 def _contents(test: Any) -> tuple[dict[str, Any], Path]:

@@ -70,11 +70,22 @@ function showConsent() {
   showCard(texts.consent_title, ...paragraphs(texts.consent), label, element('div', {class: 'actions'}, proceed));
 }
 
+function instructionsFor({method, scales}) {
+  const {instructions} = texts;
+  const hasPrompts = session.batches.some(({trials}) => trials.some(({prompt}) => prompt));
+  const hasTwo = method !== 'pairs' && scales.includes('impression') && scales.includes('alignment');
+  const lines = hasPrompts ? [instructions.prompt] : [];
+  lines.push(method === 'pairs' ? instructions.play_pairs : instructions.play, instructions[method]);
+  if (hasTwo) lines.push(instructions.two_scales);
+  lines.push(method === 'pairs' ? instructions.open_pairs : instructions.open);
+  return paragraphs(lines);
+}
+
 function showInstructions() {
   const {method, training} = session.test;
   const proceed = button(texts.continue, () => { session.answers.setFlag('instructed'); goOn(); });
   const practice = training.length ? paragraphs([texts.practice_next]) : [];
-  showCard(texts.instructions_title, ...paragraphs(texts.instructions[method]), ...practice,
+  showCard(texts.instructions_title, ...instructionsFor(session.test), ...practice,
     element('p', {class: 'keys'}, texts.keys[method]), element('div', {class: 'actions'}, proceed));
 }
 
