@@ -105,11 +105,11 @@ class ServedTest:
     def overview(self) -> dict[str, Any]:
         """Say how far each rater is, and how often each clip was rated of how often it is to be."""
         arrived: dict[str, list[tuple[int, int, str]]] = {rater: [] for rater in self.batches}
-        for rater, batch, position, time in self.store.arrivals():
-            arrived.setdefault(rater, []).append((batch, position, time))
+        for rater, number, position, time in self.store.arrivals():
+            arrived.setdefault(rater, []).append((number, position, time))
         planned, rated = Counter[str](), Counter[str]()
         for rater, batches in self._named.items():
-            done = {(batch, position) for batch, position, _ in arrived[rater]}
+            done = {place[:2] for place in arrived[rater]}
             for batch in batches:
                 for position, trial in enumerate(batch["trials"], 1):
                     clips = [trial[name] for name in _CLIPS if name in trial]

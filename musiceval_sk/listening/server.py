@@ -53,7 +53,7 @@ def make_app(served: ServedTest) -> Any:
     routing: Any = import_optional("starlette.routing", extra="listen", purpose=_PURPOSE)
     endpoints = _Endpoints(served)
     assets = files("musiceval_sk.listening.page") / "assets"
-    sent = {f"/{name}": served.folder / name for name in (*PAGE_FILES, "texts.js")}
+    sent: dict[str, Any] = {f"/{name}": served.folder / name for name in (*PAGE_FILES, "texts.js")}
     sent |= {f"/{name}": assets / name for name in _OVERVIEW_FILES}
     sent |= {"/": sent.pop("/index.html"), "/overview": sent.pop("/overview.html")}
     app = starlette.Starlette(

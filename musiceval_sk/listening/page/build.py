@@ -20,6 +20,7 @@ PAGE_FILES = ("index.html", "listen.css", *SCRIPTS)
 FORMAT = "musiceval-listening-page"
 MEDIA_TYPES = {".wav": "wav", ".flac": "flac", ".mp3": "mpeg", ".ogg": "ogg", ".oga": "ogg", ".opus": "ogg"}
 MEDIA_TYPES |= {".m4a": "mp4", ".aac": "aac", ".webm": "webm"}
+_SOUNDS = {"clip_id": "audio", "clip_a": "audio_a", "clip_b": "audio_b"}
 _UNREAD = (".m4a", ".aac", ".webm")  # played by browsers, but not read by libsndfile
 
 
@@ -135,12 +136,7 @@ class _PageOf:
         return made
 
     def _trial(self, trial: dict[str, Any], times: dict[str, int]) -> dict[str, Any]:
-        clips = {
-            "audio": trial.get("clip_id"),
-            "audio_a": trial.get("clip_a"),
-            "audio_b": trial.get("clip_b"),
-        }
-        clips = {key: clip for key, clip in clips.items() if clip is not None}
+        clips: dict[str, str] = {key: trial[name] for name, key in _SOUNDS.items() if name in trial}
         prompts = [self._design["clips"][clip].get("prompt") or "" for clip in clips.values()]
         return {"prompt": prompts[0]} | {key: self._audio(clip, times) for key, clip in clips.items()}
 
