@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from musiceval_sk.listening.answers import EXPERIMENTER, AnswerStore, digest_of_token
-from musiceval_sk.listening.page.build import FORMAT, read_design, test_id
+from musiceval_sk.listening.design import load_test
+from musiceval_sk.listening.page.build import FORMAT, test_id
 
 _SOUNDS = ("audio", "audio_a", "audio_b")
 _CLIPS = ("clip_id", "clip_a", "clip_b", *_SOUNDS)
@@ -137,7 +138,7 @@ def _trials(batches: list[dict[str, Any]]) -> dict[tuple[int, int], str]:
 
 
 def _batches_of(design: Path, test: str) -> dict[str, list[dict[str, Any]]]:
-    content, _ = read_design(design)
-    if test_id(content) != test:
+    named = load_test(design)
+    if test_id(named) != test:
         raise ValueError(f"{design}: is the design of another test than that in the folder")
-    return content["raters"]
+    return named.raters

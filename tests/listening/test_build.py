@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from musiceval_sk.listening import build_page
+from musiceval_sk.listening import build_page, load_test
 from tests.listening.designs import made_design
 
 
@@ -68,6 +68,16 @@ def test_built_again_it_is_the_same_test_and_old_sounds_go(tmp_path):
     assert sounds == {trial["audio"] for trial in trials_of(after)}
 
 
+def test_a_design_in_memory_or_moved_is_the_same_test(tmp_path):
+    design = made_design(tmp_path)
+    before = content_of(build_page(design, tmp_path / "test"))
+    test = load_test(design)
+    assert content_of(build_page(test, tmp_path / "other")) == before
+    (tmp_path / "moved").mkdir()
+    test.save(tmp_path / "moved" / "design.json")
+    assert content_of(build_page(tmp_path / "moved" / "design.json", tmp_path / "third")) == before
+
+
 def test_own_texts_take_the_place_of_the_pages(tmp_path):
     own = {
         "next": "Weiter",
@@ -114,7 +124,7 @@ def test_what_cannot_be_built_is_refused(tmp_path):
         build_page(design, tmp_path / "test")
     assert not (tmp_path / "test").exists()
     (tmp_path / "other.json").write_text("[]")
-    with pytest.raises(ValueError, match="holds no design"):
+    with pytest.raises(ValueError, match="is no design"):
         build_page(tmp_path / "other.json", tmp_path / "test")
 
 

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 import shutil
-import tempfile
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import soundfile
 
 from musiceval_sk._text import listed
+from musiceval_sk.listening.design import ListeningTest, load_test
 from musiceval_sk.listening.page.loudness import write_levelled
 
 SCRIPTS = ("elements.js", "answers.js", "player.js", "scales.js", "trial.js", "listen.js")
@@ -25,7 +26,7 @@ _UNREAD = (".m4a", ".aac", ".webm")  # played by browsers, but not read by libsn
 
 
 def build_page(
-    test: Any,
+    test: ListeningTest | str | Path,
     out: str | Path,
     *,
     loudness: float | None = None,
@@ -68,9 +69,9 @@ def build_page(
     """
     if not 0 <= heard_share <= 1:
         raise ValueError(f"heard_share is a share of a clip, from 0 to 1; got {heard_share}")
-    design, folder = _contents(test)
+    design = load_test(test) if isinstance(test, str | Path) else test
     words = _page_texts(texts)
-    page = _PageOf(design, folder, ".flac" if loudness is not None else None)
+    page = _PageOf(design, ".flac" if loudness is not None else None)
     content = page.content() | {"heard_share": heard_share}
     out = Path(out)
     _check_folder(out)
@@ -90,22 +91,21 @@ def build_page(
 class _PageOf:
     """What a design becomes on the page: opaque names for trials and clips."""
 
-    def __init__(self, design: dict[str, Any], folder: Path, suffix: str | None):
-        self._design, self._folder, self._suffix = design, folder, suffix
-        self._salt = _salt(design)
+    def __init__(self, test: ListeningTest, suffix: str | None):
+        self._test, self._suffix = test, suffix
+        self._salt = _salt(test)
         self.copies: dict[Path, list[Path]] = {}
 
     def content(self) -> dict[str, Any]:
         """Lay out the test for the page."""
-        design = self._design
         return {
             "format": FORMAT,
             "version": 1,
-            "id": test_id(design),
-            "method": design["method"],
-            "scales": design["scales"],
-            "training": [self._trial(trial, {}) for trial in _training(design)],
-            "raters": {rater: self._batches(rater, batches) for rater, batches in design["raters"].items()},
+            "id": test_id(self._test),
+            "method": self._test.method,
+            "scales": self._test.scales,
+            "training": [self._trial(trial, {}) for trial in _training(self._test)],
+            "raters": {rater: self._batches(rater, batches) for rater, batches in self._test.raters.items()},
         }
 
     def check_sounds(self, are_decoded: bool) -> None:
@@ -137,13 +137,13 @@ class _PageOf:
 
     def _trial(self, trial: dict[str, Any], times: dict[str, int]) -> dict[str, Any]:
         clips: dict[str, str] = {key: trial[name] for name, key in _SOUNDS.items() if name in trial}
-        prompts = [self._design["clips"][clip].get("prompt") or "" for clip in clips.values()]
+        prompts = [self._test.clips[clip].get("prompt") or "" for clip in clips.values()]
         return {"prompt": prompts[0]} | {key: self._audio(clip, times) for key, clip in clips.items()}
 
     def _audio(self, clip: str, times: dict[str, int]) -> str:
         """Name a clip's copy; what a rater hears again bears another name, so that nothing gives a repeat away."""
         times[clip] = times.get(clip, 0) + 1
-        source = self._folder / self._design["clips"][clip]["path"]
+        source = Path(self._test.clips[clip]["path"])
         name = self._opaque("audio", clip, times[clip]) + (self._suffix or source.suffix.lower())
         copies = self.copies.setdefault(source, [])
         if Path(name) not in copies:
@@ -154,42 +154,27 @@ class _PageOf:
         return _opaque(self._salt, *parts)
 
 
-def test_id(design: dict[str, Any]) -> str:
+def test_id(test: ListeningTest) -> str:
     """Name a test by its design: whatever changes there, also one prompt, makes another test of it."""
-    return _opaque(_salt(design), "test")
+    return _opaque(_salt(test), "test")
 
 
-def _salt(design: dict[str, Any]) -> bytes:
-    return hashlib.sha256(json.dumps(design, sort_keys=True).encode()).digest()
+def _salt(test: ListeningTest) -> bytes:
+    """Digest a design but for the place of its files, so that it can be moved."""
+    clips = {name: clip | {"path": ""} for name, clip in test.clips.items()}
+    return hashlib.sha256(json.dumps(asdict(test) | {"clips": clips}, sort_keys=True).encode()).digest()
 
 
 def _opaque(salt: bytes, *parts: object) -> str:
     return hmac.new(salt, json.dumps(parts).encode(), hashlib.sha256).hexdigest()[:24]
 
 
-def _training(design: dict[str, Any]) -> list[dict[str, str]]:
+def _training(test: ListeningTest) -> list[dict[str, str]]:
     """Make trials of the clips to practise on; of pairs, one of two clips each."""
-    clips = design["training"]
-    if design["method"] == "pairs":
-        return [{"clip_a": a, "clip_b": b} for a, b in zip(clips[::2], clips[1::2], strict=False)]
-    return [{"clip_id": clip} for clip in clips]
-
-
-def _contents(test: Any) -> tuple[dict[str, Any], Path]:
-    if isinstance(test, str | Path):
-        return read_design(Path(test))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "design.json"
-        test.save(path)
-        return read_design(path)
-
-
-def read_design(path: Path) -> tuple[dict[str, Any], Path]:
-    """Give a design as its file has it, and the folder that its paths start from."""
-    design = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(design, dict) or design.get("format") != "musiceval-listening-test":
-        raise ValueError(f"{path}: holds no design of a listening test; musiceval listen design writes one")
-    return design, path.parent.absolute()
+    if test.method == "pairs":
+        pairs = zip(test.training[::2], test.training[1::2], strict=False)
+        return [{"clip_a": a, "clip_b": b} for a, b in pairs]
+    return [{"clip_id": clip} for clip in test.training]
 
 
 def _page_texts(path: str | Path | None) -> dict[str, Any]:
