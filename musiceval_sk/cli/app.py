@@ -175,9 +175,10 @@ class _Told(logging.Handler):
     @contextlib.contextmanager
     def by_libraries(self) -> Iterator[None]:
         """Listen to warnings and to the log of the readers."""
-        logger = logging.getLogger("musiceval_sk.datasets")
-        logger.setLevel(logging.INFO)
-        logger.addHandler(self)
+        loggers = [logging.getLogger(f"musiceval_sk.{room}") for room in ("datasets", "ratings")]
+        for logger in loggers:
+            logger.setLevel(logging.INFO)
+            logger.addHandler(self)
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -186,7 +187,8 @@ class _Told(logging.Handler):
             try:
                 yield
             finally:
-                logger.removeHandler(self)
+                for logger in loggers:
+                    logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell a note."""

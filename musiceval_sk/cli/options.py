@@ -14,7 +14,10 @@ Pattern = Annotated[
     str | None, Option(help="For a folder: names in file paths, such as '{system}/{prompt_id}'.")
 ]
 Prompts = Annotated[Path | None, Option(help="Side table: clip_id or prompt_id, and prompt, system, ...")]
-Ratings = Annotated[Path | None, Option(help="Ratings table (rater, clip_id, one column per target).")]
+Ratings = Annotated[
+    Path | None,
+    Option(help="Ratings (rater, clip_id, one column per target), or another program's export of them."),
+]
 Targets = Annotated[
     list[str] | None,
     Option("--target", help="Score column; repeat for several. Default: impression, alignment."),
@@ -70,6 +73,14 @@ def split_encoder(text: str) -> tuple[str, dict[str, Any]]:
         is_plain = re.fullmatch(r"-?\d+(\.\d+)?|true|false", value)
         options[option] = json.loads(value) if is_plain else value
     return name, options
+
+
+def split_column(text: str) -> dict[str, str]:
+    """Part ``name=column``."""
+    name, _, column = text.partition("=")
+    if not name or not column:
+        raise ValueError(f"--column {text!r} must be TARGET=COLUMN, such as alignment=clap_score")
+    return {name: column}
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,43 @@ class ScreeningOptions:
         return made
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """How ratings are read.
+
+    Parameters
+    ----------
+    format
+        How the file is written: webmushra, wide, matrix, ... (docs/formats.md lists them). Default: the one that recognises it.
+    columns
+        A column of the file that stands for rater, clip_id or a target; repeat for several.
+    listing
+        For files that number their clips: the list of them (clip_id or path), line by line.
+    salt
+        Make pseudonyms of the raters by this key; one key gives a rater one pseudonym in every file.
+    """
+
+    format: str = "auto"
+    columns: Annotated[list[str] | None, Option("--column", metavar="NAME=COLUMN")] = None
+    listing: Path | None = None
+    salt: str | None = None
+
+    def load(self, path: Path, targets: list[str] | None) -> Any:
+        """Read the ratings."""
+        from musiceval_sk.ratings.formats import read_ratings
+
+        columns: dict[str, str] = {}
+        for text in self.columns or ():
+            columns |= options.split_column(text)
+        return read_ratings(
+            path, self.format, targets=targets, columns=columns, salt=self.salt, listing=self.listing
+        )
+
+
 def ratings(
     table: Annotated[Path, Argument(metavar="RATINGS")],
     screening: ScreeningOptions,
+    export: ExportOptions,
     clips: Path | None = None,
     targets: options.Targets = None,
     scale: options.Scale = (1, 5),
@@ -132,7 +166,7 @@ def ratings(
     Parameters
     ----------
     table
-        Ratings table (rater, clip_id, one column per target).
+        Ratings table (rater, clip_id, one column per target), or the export of another program, or a folder of such.
     clips
         Clips table (clip_id, system) or folder of sounds; other clips are left out. Intervals speak of other
         systems where every clip names its system; else clips are resampled as if they were independent.
@@ -153,7 +187,6 @@ def ratings(
     import pandas as pd
 
     from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
-    from musiceval_sk.datasets.readers import read_table
     from musiceval_sk.ratings.models import FITS
     from musiceval_sk.ratings.read import with_systems
 
@@ -164,7 +197,7 @@ def ratings(
         )
     settings: dict[str, Any] = {"targets": targets, "scale": scale}
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
-    kept, tables = read_table(table, targets), {}
+    kept, tables = export.load(table, targets), {}
     if rules:
         judged = kept if "system" in kept else with_systems(kept, known)
         found = screen_ratings(judged, rules, batch=screening.batch, **settings)

@@ -94,7 +94,7 @@ def score(
     musiceval score clap=versa.jsonl --column alignment=clap_score --truth clips.csv --ratings ratings.csv
     """
     files, sets = [_named(text) for text in predictions], _sets(truth)
-    mappings = [_mapping(text) for text in columns or ()]
+    mappings = [options.split_column(text) for text in columns or ()]
     scales = dict(_scale_of_set(text, {name for name, _ in sets}) for text in set_scale or ())
     given = {"--truth": sets, "--ratings": ratings, "--listing": listing}
     of_each = list(
@@ -177,13 +177,6 @@ def _sets(truth: list[str]) -> list[tuple[str, Path]]:
     for _, path in named:
         files.setdefault(path.stem, set()).add(path)
     return [(name or (path.stem if len(files[path.stem]) == 1 else str(path)), path) for name, path in named]
-
-
-def _mapping(text: str) -> dict[str, str]:
-    target, _, column = text.partition("=")
-    if not target or not column:
-        raise ValueError(f"--column {text!r} must be TARGET=COLUMN, such as alignment=clap_score")
-    return {target: column}
 
 
 def _scale_of_set(text: str, sets: set[str]) -> tuple[str, tuple[float, float]]:

@@ -1,14 +1,11 @@
 """Reading tables of text so that every complaint can name file, line and column."""
 
-import codecs
 import csv
-import gzip
 import io
 import json
 import logging
 import re
 import warnings
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,45 +14,52 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import bare, id_texts, is_missing
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets.text import DELIMITER_NAMES, delimiter_of, first_cells, kind_of, read_text
 from musiceval_sk.exceptions import ClipsTableError
 
 TARGETS = ("impression", "alignment")
 _LOGGER = logging.getLogger(__name__)
-_DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
-_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t", ".xlsx": ","}
 _NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
 _FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
-_KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "slot", "start_time", "end_time")
+KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "slot", "start_time", "end_time")
 _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
 _COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
 
 
 def read_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read CSV, TSV or JSON Lines into text cells, indexed by line number in the file.
+    """Read CSV, TSV, a spreadsheet or JSON Lines into text cells, indexed by line number in the file.
 
     What is read beyond the plain form (other delimiters, decimal commas, other names of columns, words for missing
     cells) is told to the log.
     """
-    path = Path(path)
-    text, kind = read_text(path), _kind_of(path)
+    table, notes = parse_table(Path(path), read_text(Path(path)), targets)
+    if notes:
+        _LOGGER.info("%s%s", source_of(table), "; ".join(notes))
+    return table
+
+
+def parse_table(
+    path: Path, text: str, targets: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read a table from its text, and say what was beyond the plain form."""
+    kind = kind_of(path)
     delimiter, notes = ",", []
     if kind == ".jsonl" or (kind in _DELIMITERS and text.lstrip().startswith("{")):
         table = _json_table(path, text)
     elif kind in _DELIMITERS:
-        delimiter, text = _delimiter_of(text, _DELIMITERS[kind])
+        delimiter, text = delimiter_of(text, _DELIMITERS[kind])
         table = _delimited_table(path, text, delimiter)
         if delimiter != _DELIMITERS[kind]:
-            notes.append(f"{_DELIMITER_NAMES.get(delimiter, repr(delimiter))} between cells")
+            notes.append(f"{DELIMITER_NAMES.get(delimiter, repr(delimiter))} between cells")
     else:
-        raise ClipsTableError(f"{path}: cannot read a table from {kind!r}; give .csv, .tsv or .jsonl")
+        raise ClipsTableError(f"{path}: cannot read a table from {kind!r}; give .csv, .tsv, .jsonl or .xlsx")
     if table.empty:
         raise ClipsTableError(f"{path}: the table is empty")
     table, renamed = _take_known_names(table, targets)
     notes += renamed + _plain_cells(table, decimal_commas=delimiter != ",")
-    if notes:
-        _LOGGER.info("%s%s", source_of(table), "; ".join(notes))
-    return table
+    return table, notes
 
 
 def read_headerless(
@@ -68,7 +72,7 @@ def read_headerless(
     path = Path(path)
     text = read_text(path)
     if delimiter is None:
-        delimiter, text = _delimiter_of(text, ";")  # a;3,5 has as many cells by either
+        delimiter, text = delimiter_of(text, ";")  # a;3,5 has as many cells by either
     most = len(columns) - 1 if delimiter == "\t" else -1
     rows, broken = {}, []
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
@@ -85,15 +89,27 @@ def read_headerless(
     return table, broken
 
 
+def listed_clips(listing: str | Path, n: int) -> list[Any]:
+    """Read the names of ``n`` clips, one a line, for a file that holds none."""
+    names = read_table(listing)
+    column = "clip_id" if "clip_id" in names else "path"
+    require_columns(names, [column])
+    if len(names) != n:
+        raise ClipsTableError(
+            f"{listing}: lists {counted(len(names), 'clip')} for {counted(n, 'line')} of scores; it must be one each"
+        )
+    return list(names[column])
+
+
 def has_header(path: str | Path) -> bool:
     """Tell whether the first line of a table looks like names of columns; JSON Lines always have them."""
     path = Path(path)
-    usual = _DELIMITERS.get(_kind_of(path))
+    usual = _DELIMITERS.get(kind_of(path))
     if usual is None or not path.is_file():
         return True
-    delimiter, text = _delimiter_of(read_text(path), usual)
-    cells = _first_cells(text, delimiter)
-    named = {_plain(cell) for cell in cells} & {_plain(name) for name in _KNOWN}
+    delimiter, text = delimiter_of(read_text(path), usual)
+    cells = first_cells(text, delimiter)
+    named = {plain_name(cell) for cell in cells} & {plain_name(name) for name in KNOWN}
     return text.lstrip().startswith("{") or bool(named) or _is_header(cells)
 
 
@@ -175,7 +191,7 @@ def unused_scores(
 ) -> list[str]:
     """Name the columns of numbers that may be scores, for all lie on the scale, and are none of those chosen."""
     names, derived = [], tuple(f"{target}_" for target in chosen)
-    for column in table.columns.difference([*_KNOWN, *chosen], sort=False):
+    for column in table.columns.difference([*KNOWN, *chosen], sort=False):
         cells = table[column]
         # Neither yes and no nor a date.
         if str(column).startswith(derived) or getattr(cells.dtype, "kind", "O") in "bmM":
@@ -218,50 +234,6 @@ def refuse(table: pd.DataFrame, wrong: pd.Series, what: str, cells: pd.Series, w
         place = "line {}" if "path" in table.attrs else "row {!r}"
         offenders = (f"{cell} ({place.format(row)})" for row, cell in cells[wrong].items())
         raise ClipsTableError(f"{source_of(table)}{what}: {listed(offenders)}{what_to_do}")
-
-
-def _kind_of(path: Path) -> str:
-    """Suffix of a table's file without the one of its compression."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-def read_text(path: Path) -> str:
-    """Unpack and decode a file: UTF-8, or UTF-16 where a byte order mark says so."""
-    if not path.is_file():
-        raise ClipsTableError(f"{path}: {'is a folder, not a table' if path.is_dir() else 'no such file'}")
-    content = path.read_bytes()
-    try:
-        content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise ClipsTableError(f"{path}: cannot be unpacked: {error}") from error
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if b"\0" in content and not wide:
-        raise ClipsTableError(
-            f"{path}: holds NUL characters, as UTF-16 without its mark does; save the table as UTF-8"
-        )
-    try:
-        return content.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line, name = content.count(b"\n", 0, error.start) + 1, "UTF-16" if wide else "UTF-8"
-        raise ClipsTableError(f"{path}: line {line} is not {name} text; save the table as UTF-8") from error
-
-
-def _delimiter_of(text: str, usual: str) -> tuple[str, str]:
-    """Find the delimiter: the one that a first line ``sep=;`` declares, else that which parts the header into most cells.
-
-    Also returns the text, with a blank line in place of the declaration.
-    """
-    declared = re.match(r'"?sep=(.)"?\r?(?:\n|$)', text, re.IGNORECASE)
-    if declared:
-        return declared[1], "\n" + text[declared.end() :]
-    candidates = dict.fromkeys([usual, *_DELIMITER_NAMES])
-    return max(candidates, key=lambda delimiter: len(_first_cells(text, delimiter))), text
-
-
-def _first_cells(text: str, delimiter: str) -> list[str]:
-    """Cells of the first line that has any."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    return next((cells for cells in rows if any(map(str.strip, cells))), [])
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -342,11 +314,11 @@ def with_known_names(table: pd.DataFrame, targets: Sequence[str] | None = None) 
 
 def _take_known_names(table: pd.DataFrame, targets: Sequence[str] | None) -> tuple[pd.DataFrame, list[str]]:
     """Rename columns that differ in case, spaces, dashes or underscores from known ones, or bear another tool's name."""
-    wanted = dict.fromkeys([*_KNOWN, *(targets or ())])
+    wanted = dict.fromkeys([*KNOWN, *(targets or ())])
     free = [column for column in table.columns if column not in wanted]
     renamed: dict[Any, str] = {}
     for name in wanted:
-        alike = [column for column in free if name not in table and _plain(column) == _plain(name)]
+        alike = [column for column in free if name not in table and plain_name(column) == plain_name(name)]
         if len(alike) > 1:
             raise ClipsTableError(
                 f"{source_of(table)}columns {listed(map(repr, alike))} all stand for {name!r}; keep one of them"
@@ -363,7 +335,8 @@ def _take_known_names(table: pd.DataFrame, targets: Sequence[str] | None) -> tup
     return table.rename(columns=renamed), notes
 
 
-def _plain(name: object) -> str:
+def plain_name(name: object) -> str:
+    """Name of a column without spaces, dashes, underscores and capitals."""
     return re.sub(r"[\s_-]+", "", str(name)).casefold()
 
 

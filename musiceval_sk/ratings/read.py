@@ -13,6 +13,7 @@ from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
+from musiceval_sk.ratings import formats
 
 RESAMPLED = "clips are resampled as if they were independent, and intervals say nothing of other systems"
 
@@ -33,7 +34,7 @@ def read_ratings(
     if isinstance(ratings, pd.DataFrame):
         table = readers.with_known_names(ratings.copy(), targets)
     else:
-        table = readers.read_table(ratings, targets)
+        table = formats.read_ratings(ratings, targets=targets)
     if rater is not None and rater not in table and "slot" in table:
         raise ClipsTableError(
             f"{readers.source_of(table)}there is no column {rater!r}, and 'slot' numbers the ratings of a clip, not "

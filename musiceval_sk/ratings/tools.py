@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._text import counted
-from musiceval_sk.datasets.readers import read_table, read_text, require_columns, with_known_names
+from musiceval_sk.datasets.readers import listed_clips, with_known_names
+from musiceval_sk.datasets.text import read_text
 from musiceval_sk.exceptions import ClipsTableError
 
 _PREAMBLE = re.compile(r"using precision .*\n")
@@ -70,18 +70,7 @@ def read_tool(
             f"{path}: names no clips (no clip_id, key or path), as files of audiobox-aesthetics; give the list that was given to "
             "the tool as listing= (--listing)"
         )
-    return table.assign(clip_id=_listed_clips(listing, len(table)))
-
-
-def _listed_clips(listing: str | Path, n: int) -> list[Any]:
-    names = read_table(listing)
-    column = "clip_id" if "clip_id" in names else "path"
-    require_columns(names, [column])
-    if len(names) != n:
-        raise ClipsTableError(
-            f"{listing}: lists {counted(len(names), 'clip')} for {counted(n, 'line')} of scores; it must be one each"
-        )
-    return list(names[column])
+    return table.assign(clip_id=listed_clips(listing, len(table)))
 
 
 def _without_preamble(text: str) -> str:

@@ -13,11 +13,12 @@ from sklearn.pipeline import Pipeline
 from musiceval_sk._ids import systems_if_named, under_ids_of
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.datasets.readers import check_scale, read_table, take_scores
+from musiceval_sk.datasets.readers import check_scale, take_scores
 from musiceval_sk.estimators.persistence import save_model
 from musiceval_sk.exceptions import ClipsTableError, FewSystemsWarning, SkippedWarning
 from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.ratings.aggregate import aggregate_ratings
+from musiceval_sk.ratings.formats import read_ratings
 from musiceval_sk.scoring.error import FEWEST_SYSTEMS, error_parts
 from musiceval_sk.scoring.predict import ClipScorer
 from musiceval_sk.scoring.recalibrated import RecalibratedRegressor
@@ -278,7 +279,7 @@ def _scores(
 ) -> pd.DataFrame:
     """Scores by clip id, in the order of the clips table; missing where a clip is not rated."""
     if isinstance(ratings, str | Path):
-        ratings = read_table(ratings, targets)
+        ratings = read_ratings(ratings, targets=targets)
     columns = getattr(ratings, "columns", ())
     if ratings is None:
         ratings = clips

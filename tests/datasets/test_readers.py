@@ -57,7 +57,7 @@ def test_comma_separated(table, name):
         ('"a,b\n', "t.csv", r"t\.csv: line 1 cannot be read: unexpected end of data"),
         ('{"a": 1}\n{"a": \n', "t.jsonl", r"t\.jsonl: line 2 is no JSON: Expecting value"),
         ('{"a": 1}\n[1, 2]\n', "t.jsonl", r"t\.jsonl: line 2 must be a JSON object, not list"),
-        ("a,b\n", "t.xlsx", r"t\.xlsx: cannot read a table from '\.xlsx'; give \.csv, \.tsv or \.jsonl"),
+        ("a,b\n", "t.ods", r"t\.ods: cannot read a table from '\.ods'; give \.csv, \.tsv, \.jsonl or \.xlsx"),
         ("a,b\n1,2\n3,café\n".encode("latin-1"), "t.csv", r"t\.csv: line 3 is not UTF-8 text"),
         (
             "a\nb\n".encode("utf-16")[:-1],

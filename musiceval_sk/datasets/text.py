@@ -1,0 +1,83 @@
+"""The text of a file of cells, and what parts its cells."""
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+from musiceval_sk._ids import id_text
+from musiceval_sk._optional import import_optional
+from musiceval_sk._text import listed
+from musiceval_sk.exceptions import ClipsTableError
+
+DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+def kind_of(path: Path) -> str:
+    """Suffix of a table's file without the one of its compression."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def read_text(path: Path) -> str:
+    """Unpack and decode a file: UTF-8, or UTF-16 where a byte order mark says so."""
+    if not path.is_file():
+        raise ClipsTableError(f"{path}: {'is a folder, not a table' if path.is_dir() else 'no such file'}")
+    if path.suffix.lower() == ".xlsx":
+        return _text_of_sheet(path)
+    content = path.read_bytes()
+    try:
+        content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise ClipsTableError(f"{path}: cannot be unpacked: {error}") from error
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in content and not wide:
+        raise ClipsTableError(
+            f"{path}: holds NUL characters, as UTF-16 without its mark does; save the table as UTF-8"
+        )
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, name = content.count(b"\n", 0, error.start) + 1, "UTF-16" if wide else "UTF-8"
+        raise ClipsTableError(f"{path}: line {line} is not {name} text; save the table as UTF-8") from error
+
+
+def _text_of_sheet(path: Path) -> str:
+    """Write the one filled sheet of a spreadsheet as text with commas."""
+    openpyxl = import_optional("openpyxl", extra="xlsx", purpose=f"reading {path.name}")
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ClipsTableError(f"{path}: is no spreadsheet that can be read: {error}") from error
+    sheets = {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book.worksheets}
+    book.close()
+    filled = [name for name, rows in sheets.items() if any(cell is not None for row in rows for cell in row)]
+    if len(filled) > 1:
+        raise ClipsTableError(
+            f"{path}: {len(filled)} sheets hold cells, {listed(map(repr, filled))}; keep the one to be read, or save it as .csv"
+        )
+    text = io.StringIO()
+    rows = sheets[filled[0]] if filled else []
+    csv.writer(text).writerows([["" if cell is None else id_text(cell) for cell in row] for row in rows])
+    return text.getvalue()
+
+
+def delimiter_of(text: str, usual: str) -> tuple[str, str]:
+    """Find the delimiter: the one that a first line ``sep=;`` declares, else that which parts the header into most cells.
+
+    Also returns the text, with a blank line in place of the declaration.
+    """
+    declared = re.match(r'"?sep=(.)"?\r?(?:\n|$)', text, re.IGNORECASE)
+    if declared:
+        return declared[1], "\n" + text[declared.end() :]
+    candidates = dict.fromkeys([usual, *DELIMITER_NAMES])
+    return max(candidates, key=lambda delimiter: len(first_cells(text, delimiter))), text
+
+
+def first_cells(text: str, delimiter: str) -> list[str]:
+    """Cells of the first line that has any."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return next((cells for cells in rows if any(map(str.strip, cells))), [])

@@ -1,0 +1,100 @@
+"""What tells who a rater is: columns that are not copied, and ids that take the place of names."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from musiceval_sk._ids import id_texts
+
+_WORDS = {
+    *(
+        "email",
+        "mail",
+        "phone",
+        "telephone",
+        "mobile",
+        "gender",
+        "sex",
+        "age",
+        "birth",
+        "birthday",
+        "birthdate",
+    ),
+    *(
+        "birthyear",
+        "dob",
+        "nationality",
+        "ethnicity",
+        "country",
+        "city",
+        "zip",
+        "postcode",
+        "geo",
+        "latitude",
+    ),
+    *("longitude", "ip", "ipaddress", "ipaddr", "initials", "surname", "lastname", "firstname", "username"),
+    *("nickname", "prolific", "mturk", "workerid", "worker"),
+}
+_PERSONS = {
+    *(
+        "first",
+        "last",
+        "full",
+        "given",
+        "family",
+        "middle",
+        "user",
+        "your",
+        "participant",
+        "subject",
+        "rater",
+    ),
+    *("listener", "recipient", "assessor", "respondent", "person", "worker"),
+}
+
+
+def is_personal(column: object) -> bool:
+    """Tell whether a column's name says that it holds a name, an address, a place or the like of a person.
+
+    Parameters
+    ----------
+    column : object
+        Name of the column.
+
+    Returns
+    -------
+    bool
+        True as of ``participant_email``, ``RecipientFirstName``, ``Age``, ``WorkerId``; not of ``file_name`` or ``page``.
+    """
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", str(column))
+    words = re.findall(r"[a-z]+", parted.casefold())
+    named = "name" in words and (len(words) == 1 or bool(_PERSONS & {*words}))
+    return named or bool(_WORDS & {*words}) or "".join(words) in _WORDS
+
+
+class RaterIds:
+    """Ids of raters: as they are, numbered in order of appearance where they are personal, or keyed digests.
+
+    Parameters
+    ----------
+    salt : str, default=None
+        Key of the digests (BLAKE2b, 64 bits): under one salt a rater has one id in every file, and nobody without the salt
+        finds the rater by trying names.
+    """
+
+    def __init__(self, salt: str | None = None):
+        self._key = None if salt is None else hashlib.blake2b(salt.encode()).digest()
+        self._numbers: dict[str, int] = {}
+
+    def __call__(self, raters: Sequence[Any], *, personal: bool = False) -> list[str]:
+        """Give the ids of raters; a missing one stays missing."""
+        texts = id_texts(raters)
+        if self._key is not None:
+            return [text and f"R{self._digest(text)}" for text in texts]
+        if not personal:
+            return texts
+        return [text and f"R{self._numbers.setdefault(text, len(self._numbers) + 1)}" for text in texts]
+
+    def _digest(self, text: str) -> str:
+        return hashlib.blake2b(text.encode(), digest_size=8, key=self._key or b"").hexdigest()

@@ -1,0 +1,143 @@
+"""`read_ratings`: a file or folder of ratings in whichever format, as one table."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from musiceval_sk._text import counted, listed
+from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.ratings.formats import datasets, listening_tests, tables
+from musiceval_sk.ratings.formats.export import Export
+from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
+from musiceval_sk.ratings.formats.registry import Format, format_of
+
+READERS = (datasets, listening_tests, tables)
+_LOGGER = logging.getLogger(__name__)
+_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx")
+
+
+def read_ratings(
+    path: str | Path,
+    format: str = "auto",
+    *,
+    targets: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    salt: str | None = None,
+    listing: str | Path | None = None,
+) -> pd.DataFrame:
+    r"""Read ratings as another program exported them.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, also ``.gz`` or ``.xlsx``; or a folder of files of one format, such as one a rater.
+    format : str, default="auto"
+        Name of the format, see `FORMATS`; by default the one that recognises the file.
+    targets : sequence of str, default=None
+        Score columns that are wanted. Where a file has one score without a name, it is called by the one target, else ``impression``.
+    columns : mapping of str to str, default=None
+        By our name (``rater``, ``clip_id``, a target) the file's column that stands for it, where that is not plain.
+    salt : str, default=None
+        Key by which raters become pseudonyms, the same rater the same one in every file.
+    listing : str or Path, default=None
+        For files that number their clips: the list of them, a table with ``clip_id`` or ``path``, line by line.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a rating: ``rater`` (where the file knows), ``clip_id`` and scores as they stand in the file; of pairs ``rater``,
+        ``clip_a``, ``clip_b`` and ``preference`` ("a", "b", "tie" or "both_bad"). Its index are lines of the file. ``attrs`` has
+        ``path``, ``format``, ``unused`` (columns that the format does not use) and ``personal`` (columns that were left out since
+        they tell who a rater is).
+
+    Raises
+    ------
+    ClipsTableError
+        If the file cannot be read, is of no format or may be of several, or has several columns for one thing; the message
+        names them and the option that decides.
+    ValueError
+        If the format is unknown.
+
+    Notes
+    -----
+    What was recognised, how much was read and which columns were not used is told to the logger ``musiceval_sk``, level INFO, in one
+    line. Raters that are known by a personal column, such as a worker's id or a name, are numbered in order of appearance, if
+    there is no salt.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "wide.csv"
+    >>> _ = path.write_text("clip_id,rater 1,rater 2\na,4,5\nb,2,\n")
+    >>> read_ratings(path)
+         clip_id    rater impression
+    line
+    2          a  rater 1          4
+    2          a  rater 2          5
+    3          b  rater 1          2
+    """
+    path = Path(path)
+    raters = RaterIds(salt)
+    files = _files_in(path) if path.is_dir() else [path]
+    exports = [
+        Export(file, targets, columns, raters, None if listing is None else Path(listing)) for file in files
+    ]
+    formats = {export.path.name: format_of(export, format) for export in exports}
+    if len({one.name for one in formats.values()}) > 1:
+        kinds = [f"{name} ({one.name})" for name, one in formats.items()]
+        raise ClipsTableError(
+            f"{path}: files are of several formats, {listed(kinds)}; read each by itself, or give format= (--format)"
+        )
+    chosen = next(iter(formats.values()))
+    parts = [_without_personal(export, chosen.read(export)) for export in exports]
+    table = parts[0] if len(parts) == 1 else _joined(parts, exports)
+    left = list(dict.fromkeys(name for export in exports for name in export.cells.left()))
+    personal = [name for name in left if is_personal(name)]
+    unused = [name for name in left if name not in personal]
+    table.attrs |= {"path": str(path), "format": chosen.name, "unused": unused, "personal": personal}
+    notes = dict.fromkeys(note for export in exports for note in export.notes)
+    _LOGGER.info("%s: %s", path, "; ".join([*notes, _summary(chosen, table)]))
+    return table
+
+
+def _files_in(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    known = [file for file in files if Path(file.name.removesuffix(".gz")).suffix.lower() in _SUFFIXES]
+    if not known:
+        raise ClipsTableError(f"{folder}: holds no files of ratings (looked for {' '.join(_SUFFIXES)})")
+    return known
+
+
+def _without_personal(export: Export, table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what a reader kept of persons."""
+    wanted = {"rater", *export.columns, *(export.targets or ())}
+    return table.drop(columns=[name for name in table if name not in wanted and is_personal(name)])
+
+
+def _joined(parts: list[pd.DataFrame], exports: list[Export]) -> pd.DataFrame:
+    """Put tables of several files together; lines bear the name of their file."""
+    named = [
+        part.set_axis([f"{export.path.name}:{line}" for line in part.index])
+        for part, export in zip(parts, exports, strict=True)
+    ]
+    return pd.concat(named).rename_axis("line")
+
+
+def _summary(chosen: Format, table: pd.DataFrame) -> str:
+    """Say what was recognised and how much there is, and name the columns that were not used."""
+    of_pairs = "clip_a" in table
+    clips = pd.concat([table["clip_a"], table["clip_b"]]) if of_pairs else table.get("clip_id", pd.Series())
+    what = [
+        counted(len(table), "judgement of a pair", "judgements of pairs")
+        if of_pairs
+        else counted(len(table), "rating")
+    ]
+    what += [f"of {counted(clips.nunique(), 'clip')}"] if len(clips) else []
+    what += [f"by {counted(table['rater'].nunique(), 'rater')}"] if "rater" in table else []
+    words = [f"read as {chosen.what}: {' '.join(what)}"]
+    for key, about in (("unused", "not used"), ("personal", "personal and left out")):
+        if table.attrs[key]:
+            words.append(f"{about}: {listed(table.attrs[key], most=12)}")
+    return "; ".join(words)

@@ -1,0 +1,203 @@
+"""Every format is recognised by its file alone, and read to the table that stands beside it."""
+
+import logging
+import warnings
+
+import pandas as pd
+import pytest
+
+from musiceval_sk import ClipsTableError, aggregate_ratings
+from musiceval_sk.ratings.formats import FORMATS, read_ratings
+from musiceval_sk.ratings.formats.export import Export
+from musiceval_sk.ratings.formats.privacy import is_personal
+from tests.ratings.formats import samples
+from tests.ratings.formats.samples import SAMPLES
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(name, text):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return write_text
+
+
+def lines(table, columns=("rater", "clip_id", "impression")):
+    cells = table[list(columns)].map(lambda cell: str(cell).strip().removesuffix(".0"))
+    return [" ".join(row) for row in cells.to_numpy()]
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_file_is_recognised_and_read(write, sample):
+    name, text, expected = SAMPLES[sample]
+    path = write(name, text)
+    found = read_ratings(path)
+    assert found.attrs["format"] == sample.partition(",")[0]
+    assert lines(found) == expected
+    pd.testing.assert_frame_equal(read_ratings(path, found.attrs["format"]), found)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* repeats a rater and clip")
+        assert len(aggregate_ratings(path, scale=None)) == found["clip_id"].nunique()
+
+
+def test_no_two_formats_claim_a_file(write):
+    """Plain tables are looked at last, so they need not stand back."""
+    assert {name.partition(",")[0] for name in SAMPLES} == {*FORMATS}
+    for sample, (name, text, _) in SAMPLES.items():
+        claimed = [
+            one.name
+            for one in FORMATS.values()
+            if not one.general and one.recognises(Export(write(name, text)))
+        ]
+        assert claimed in ([], [sample.partition(",")[0]]), sample
+
+
+def test_one_line_says_what_was_recognised_and_what_is_not_used(write, caplog):
+    path = write("mushra.csv", samples.MUSHRA)
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        table = read_ratings(path)
+    assert caplog.messages == [
+        f"{path}: read as results of webMUSHRA: 4 ratings of 3 clips by 2 raters; not used: rating_comment; "
+        "personal and left out: email, age"
+    ]
+    assert table.attrs["unused"] == ["rating_comment"] and table.attrs["personal"] == ["email", "age"]
+    assert "example.org" not in table.to_csv()
+    assert table["seconds"].tolist() == [12.345, 12.345, 8.0, 5.0]
+    assert table.index.tolist() == [2, 3, 4, 6]
+
+
+def test_sessions_of_webmushra_that_cannot_be_told_apart(write):
+    path = write("mushra.csv", samples.MUSHRA_OLD.replace("bert", "anna"))
+    with pytest.raises(
+        ClipsTableError, match=r"answers to 'email' do not .* \(line 4 repeats a clip\).* rater=session"
+    ):
+        read_ratings(path)
+    named = samples.MUSHRA_OLD.replace("comment\n", "comment,person\n").replace("1000,\n", "1000,,p\n")
+    path = write("mushra.csv", named.replace("bert", "anna"))
+    assert read_ratings(path, columns={"rater": "person"})["rater"].unique().tolist() == ["p"]
+    path = write("mushra.csv", samples.MUSHRA_OLD)
+    assert read_ratings(path, columns={"rater": "email"})["rater"].tolist() == ["R1", "R1", "R2"]
+
+
+def test_questions_of_a_likert_page_are_named(write):
+    path = write("lss.csv", samples.LSS)
+    with pytest.raises(
+        ClipsTableError, match=r"asked 2 questions, stimuli_rating1, stimuli_rating2; name them"
+    ):
+        read_ratings(path)
+    both = read_ratings(path, targets=["impression", "alignment"])
+    assert lines(both, ["clip_id", "impression", "alignment"]) == ["S1_P1 4 5", "S2_P1 2 1"]
+    one = read_ratings(path, columns={"alignment": "stimuli_rating2"})
+    assert one["alignment"].tolist() == ["5", "1"] and one.attrs["unused"] == ["stimuli_rating1"]
+
+
+def test_a_folder_is_read_as_one(tmp_path, write):
+    write("a.json", samples.AUDIOCRAFT)
+    write("b.json", samples.AUDIOCRAFT.replace("jade", "kim"))
+    found = read_ratings(tmp_path)
+    assert len(found) == 6 and found["rater"].tolist() == ["R1"] * 3 + ["R2"] * 3
+    assert found.index[[0, -1]].tolist() == ["a.json:1", "b.json:3"]
+    write("c.csv", "rater,clip_id,impression\nA,x,3\n")
+    with pytest.raises(ClipsTableError, match=r"several formats, a\.json \(audiocraft\), .* c\.csv \(long\)"):
+        read_ratings(tmp_path)
+
+
+def test_a_salt_makes_pseudonyms_that_hold_across_files(write):
+    first = read_ratings(write("a.csv", "rater,clip_id,impression\nAnna,x,3\nBert,x,4\n"), salt="sea")
+    second = read_ratings(write("b.csv", "rater,clip_id,impression\nBert,y,3\n"), salt="sea")
+    other = read_ratings(write("b.csv", "rater,clip_id,impression\nBert,y,3\n"), salt="rock")
+    assert first["rater"][3] == second["rater"][2] != other["rater"][2]
+    assert first["rater"].str.fullmatch("R[0-9a-f]{16}").all() and first["rater"].nunique() == 2
+
+
+def test_a_worker_id_is_numbered_and_other_columns_of_persons_are_left_out(write):
+    text = "WorkerId,clip_id,impression,Gender,ip_address,batch\nA1B2,x,3,f,1.2.3.4,1\nC3D4,x,4,m,1.2.3.5,1\nA1B2,y,5,f,1.2.3.4,2\n"
+    found = read_ratings(write("r.csv", text))
+    assert found["rater"].tolist() == ["R1", "R2", "R1"] and set(found) == {
+        "rater",
+        "clip_id",
+        "impression",
+        "batch",
+    }
+    assert found.attrs["personal"] == ["Gender", "ip_address"]
+
+
+@pytest.mark.parametrize("name", ["Age", "age_group", "participant_email", "RecipientFirstName", "IPAddress", "X-Real-IP",
+                                  "LocationLatitude", "PROLIFIC_PID", "Name", "user name", "workerid"])  # fmt: skip
+def test_columns_of_persons(name):
+    assert is_personal(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["file_name", "page", "system_name", "rater", "image", "usage", "clip_id", "stage", "condition"]
+)
+def test_columns_of_things(name):
+    assert not is_personal(name)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            "listener,subject,clip_id,impression\nA,B,x,3\n",
+            r"'listener', 'subject' may all be the rater; .* rater=listener",
+        ),
+        (
+            "rater,file,stimulus,impression\nA,B,x,3\n",
+            r"'file', 'stimulus' may all be the clip_id; .*--column",
+        ),
+    ],
+)
+def test_columns_that_may_be_one_thing_are_asked_about(write, text, words):
+    with pytest.raises(ClipsTableError, match=words):
+        read_ratings(write("r.csv", text))
+
+
+def test_a_column_that_is_said_decides(write):
+    path = write("r.csv", "listener,subject,clip_id,mos\nA,B,x,3\n")
+    found = read_ratings(path, columns={"rater": "subject", "impression": "mos"})
+    assert lines(found) == ["B x 3"] and found.attrs["unused"] == ["listener"]
+    with pytest.raises(ClipsTableError, match=r"missing column\(s\) person"):
+        read_ratings(path, columns={"rater": "person"})
+
+
+def test_wide_tables_are_not_guessed_at(write):
+    path = write("w.csv", "clip_id,quality,enjoyment\na,3,4\nb,1,2\n")
+    assert read_ratings(path).attrs["format"] == "long"
+    assert lines(read_ratings(path, "wide")) == [
+        "quality a 3",
+        "enjoyment a 4",
+        "quality b 1",
+        "enjoyment b 2",
+    ]
+    with pytest.raises(ClipsTableError, match="this one has both, as a long table has"):
+        read_ratings(write("l.csv", "rater,clip_id,impression\nA,x,3\n"), "wide")
+    with pytest.raises(ValueError, match="unknown format 'xls'; choose from auto, .*webmushra"):
+        read_ratings(path, "xls")
+
+
+def test_a_matrix_takes_the_names_of_a_list(write):
+    path, names = write("m.csv", samples.BT500), write("clips.csv", "clip_id\na\nb\n")
+    assert read_ratings(path, listing=names)["clip_id"].tolist()[:3] == ["a", "a", "b"]
+    with pytest.raises(ClipsTableError, match="lists 1 clip for 2 lines"):
+        read_ratings(path, listing=write("clips.csv", "clip_id\na\n"))
+    with pytest.raises(ClipsTableError, match="as many rows and columns as the first; they are 1 x 3, 2 x 3"):
+        read_ratings(write("m.csv", "1,2,3\n4,5,1\n,\n3,3,3\n"))
+
+
+def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in [["rater", "clip_id", "impression"], ["A", 1, 3], ["B", 1.0, 4.5], [None, None, None]]:
+        book.active.append(row)
+    book.create_sheet("empty")
+    book.save(tmp_path / "r.xlsx")
+    assert lines(read_ratings(tmp_path / "r.xlsx")) == ["A 1 3", "B 1 4.5"]
+    book["empty"].append(["more"])
+    book.save(tmp_path / "r.xlsx")
+    with pytest.raises(ClipsTableError, match="2 sheets hold cells, 'Sheet', 'empty'; keep the one"):
+        read_ratings(tmp_path / "r.xlsx")
+    (tmp_path / "r.xlsx").write_text("no zip")
+    with pytest.raises(ClipsTableError, match="no spreadsheet that can be read"):
+        read_ratings(tmp_path / "r.xlsx")
