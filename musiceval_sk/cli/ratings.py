@@ -121,7 +121,7 @@ class ExportOptions:
     Parameters
     ----------
     format
-        How the file is written: webmushra, wide, matrix, ... (docs/formats.md lists them). Default: the one that recognises it.
+        How the file is written: webmushra, wide, matrix, ... (docs/exports.md lists them). Default: the one that recognises it.
     columns
         A column of the file that stands for rater, clip_id or a target; repeat for several.
     listing

@@ -103,7 +103,7 @@ def _holds_scores(cells: pd.Series) -> bool:
 @reader(
     "wide",
     "a wide table",
-    source="docs/formats.md",
+    source="docs/exports.md",
     recognises=_is_wide,
     general=True,
 )
@@ -134,7 +134,7 @@ def read_wide(export: Export) -> pd.DataFrame:
 @reader(
     "long",
     "a long table",
-    source="docs/formats.md",
+    source="docs/exports.md",
     recognises=lambda export: True,
     general=True,
 )
