@@ -19,33 +19,45 @@ def fit(
     out: Path = Path("model.skops"),
     encoder: options.Encoder = "spectral",
     pooling: options.Pooling = "mean",
+    model: str = "MOSRegressor",
+    study: Path | None = None,
     n_ensemble: Annotated[int, Option("--members", min=1)] = 10,
     max_iter: Annotated[int, Option(min=1)] = 1000,
     assess: bool = True,
     random_state: options.Seed = 0,
 ) -> None:
-    """Fit MOSRegressor on all rated clips and save it with its feature stage.
+    """Fit MOSRegressor, ridge, SVR, or the best of them, on all rated clips and save it with its feature stage.
 
     Parameters
     ----------
     out
-        Model file to write.
+        Model file to write, by custom .skops.
+    model
+        MOSRegressor, ridge, svr (both tuned), or best: for each target the one of least squared error on systems left out.
+    study
+        With --model best: folder or study.json of musiceval study on these clips, to choose by instead of a study of its own.
     n_ensemble
-        Ensemble members; from two on, clips get a spread.
+        Members of MOSRegressor; from two on, clips get a spread.
     max_iter
-        Most epochs.
+        Most epochs of MOSRegressor.
     assess
         Measure the error on systems left out, so that predict gives intervals.
 
     Examples
     --------
-    musiceval fit clips.csv --ratings ratings.csv --out model.skops
+    musiceval fit clips.csv --ratings ratings.csv --model best --out model.skops
     """
     from musiceval_sk import MOSRegressor, save_model
     from musiceval_sk.datasets.clips import TARGETS
     from musiceval_sk.datasets.readers import how_to_name, unused_scores
+    from musiceval_sk.scoring.choice import choose_regressor, regressor_named
     from musiceval_sk.scoring.fit import fit_model
+    from musiceval_sk.studies.plan import describe_features
 
+    if study is not None and model.lower() != "best":
+        raise ValueError(f"--study is what --model best goes by, but --model is {model}")
+    if out.suffix == ".safetensors":
+        raise ValueError(f"{out}: a safetensors file holds no feature stage; name a .skops file")
     table = source.load()
     targets = source.targets or [name for name in TARGETS if name in table]
     if not targets:
@@ -53,25 +65,38 @@ def fit(
         raise ClipsTableError(
             f"{source.clips}: has no scores; give --ratings, or --target for another column{found}"
         )
-    embedder = machine.embedder(encoder, pooling).fit(table)
-    table = table.loc[options.embed_readable(table, embedder).index]
-    rated = table.dropna(subset=targets)
-    if rated.empty:
-        raise ClipsTableError(f"{source.clips}: no clip has scores of {', '.join(targets)}")
-    if len(rated) < len(table):
-        words = f"left out {counted(len(table) - len(rated), 'clip')} without scores"
-        warnings.warn(words, SkippedWarning, stacklevel=2)
-    regressor = MOSRegressor(
+    regressor: Any = MOSRegressor(
         scale=source.scale,
         n_ensemble=n_ensemble,
         max_iter=max_iter,
         device=machine.device or "auto",
         random_state=random_state,
     )
+    if model.lower() != "best":
+        regressor = regressor_named(model, regressor, targets)
+    embedder = machine.embedder(encoder, pooling).fit(table)
+    X = options.embed_readable(table, embedder)
+    table = table.loc[X.index]
+    rated = table.dropna(subset=targets)
+    if rated.empty:
+        raise ClipsTableError(f"{source.clips}: no clip has scores of {', '.join(targets)}")
+    if len(rated) < len(table):
+        words = f"left out {counted(len(table) - len(rated), 'clip')} without scores"
+        warnings.warn(words, SkippedWarning, stacklevel=2)
+    about: dict[str, Any] = {"clips": str(source.clips)}
+    if model.lower() == "best":
+        how: dict[str, Any] = {
+            "study": study,
+            "features": describe_features(embedder),
+            "n_jobs": machine.n_jobs,
+        }
+        choice = choose_regressor(regressor, X.loc[rated.index], rated, targets, **how)
+        typer.echo(choice)
+        regressor, about["choice"] = choice.regressor, choice.about
     fitted = fit_model(embedder, regressor, rated, targets, assess=assess)
     typer.echo(fitted)
     embedder.set_params(cache=None, n_jobs=None)  # of this machine, not of the model
-    save_model(fitted.model, out, about={"clips": str(source.clips), **fitted.about})
+    save_model(fitted.model, out, about=about | fitted.about)
     typer.echo(f"wrote {out}")
 
 

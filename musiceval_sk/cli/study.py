@@ -140,11 +140,12 @@ def curve(
     from musiceval_sk import default_models, score_learning_curve
     from musiceval_sk._ids import systems_if_named
     from musiceval_sk.ratings.aggregate import single_ratings
+    from musiceval_sk.studies.curve import models_of_curves
 
     rated = single_ratings(source.clips, source.ratings)
     table = source.load()
     may_grow = {"clips": True, "systems": systems_if_named(table) is not None, "ratings": rated is not None}
-    known = default_models(table, random_state=random_state)
+    known = default_models(table, random_state=random_state) | models_of_curves(table)
     unknown = [name for name in models or () if name not in known]
     if unknown:
         raise ValueError(f"unknown --model {', '.join(unknown)}; these clips allow {', '.join(known)}")

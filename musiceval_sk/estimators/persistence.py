@@ -34,6 +34,8 @@ _OURS = (
     "musiceval_sk.estimators.lookup.LookupRegressor",
     "musiceval_sk.estimators.lookup.TableScaler",
     "musiceval_sk.estimators.domain.TrainingDomain",
+    "musiceval_sk.estimators.search.TunedRegressor",
+    "musiceval_sk.scoring.per_target.RegressorPerTarget",
     "musiceval_sk.scoring.recalibrated.RecalibratedRegressor",
     "musiceval_sk.estimators.regressor.MOSRegressor",
     "musiceval_sk.features.embedder.ClipEmbedder",

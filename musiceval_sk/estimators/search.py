@@ -1,20 +1,22 @@
-"""Searches of scikit-learn's that train the fits of a `MOSRegressor` together.
+"""Searches of scikit-learn's that train the fits of a `MOSRegressor` together, and a regressor that tunes itself by groups.
 
 scikit-learn's own code runs the search. Where a fit of its loop asks the engine for training, `Batches` answers, which
 has trained it along with the fits to come. What they did not foresee is trained as always; fits in other processes ask
 nobody here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, check_cv
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import check_is_fitted
 
+from musiceval_sk.estimators.preparation import check_groups
 from musiceval_sk.estimators.regressor import MOSRegressor
 
 _LARGEST_SEED = np.iinfo(np.int32).max
@@ -204,3 +206,86 @@ class FusedRandomizedSearchCV(_FusedSearch, RandomizedSearchCV):  # numpydoc ign
     >>> bool(search.fit(X, 3 + np.tanh(X[:, 0])).best_score_ > 0.5)
     True
     """
+
+
+class TunedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+    """Fit a regressor with those of some parameters that predict left-out groups best, by squared error.
+
+    It is `GridSearchCV` whose `fit` takes ``groups`` as `MOSRegressor` does, so that a study tunes within its folds without mixing
+    systems, and which keeps the best regressor alone, so that it can be saved.
+
+    Parameters
+    ----------
+    regressor : estimator
+        It is cloned.
+    grid : mapping of str to sequence
+        Values to try of each parameter, as of `GridSearchCV`.
+    n_splits : int, default=3
+        Folds of the search; at most as many as there are groups.
+
+    Attributes
+    ----------
+    regressor_ : estimator
+        Fitted to all rows with the best parameters.
+    best_params_ : dict
+        These.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> X = np.arange(12.0)[:, None]
+    >>> TunedRegressor(Ridge(), {"alpha": [0.1, 1000.0]}).fit(X, X[:, 0], groups=list("aaabbbcccddd")).best_params_
+    {'alpha': 0.1}
+    """
+
+    def __init__(self, regressor: Any, grid: Mapping[str, Sequence[Any]], *, n_splits: int = 3):
+        self.regressor = regressor
+        self.grid = grid
+        self.n_splits = n_splits
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> "TunedRegressor":
+        """Search, then fit to all rows.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Features.
+        y : array-like [shape=(n,)]
+            Mean opinion scores.
+        groups : array-like [shape=(n,)], default=None
+            Rows of one group are left out together; without it, or with a single one, rows are.
+
+        Returns
+        -------
+        TunedRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If a row has no group, or scikit-learn's search raises it.
+        """
+        labels = check_groups(groups, len(y))
+        if labels is None or len(np.unique(labels)) < 2:
+            labels = np.arange(len(y))
+        splitter = GroupKFold(min(self.n_splits, len(np.unique(labels))))
+        how = {"scoring": "neg_mean_squared_error", "cv": list(splitter.split(X, groups=labels))}
+        search = GridSearchCV(self.regressor, dict(self.grid), **how).fit(X, y)
+        self.regressor_, self.best_params_ = search.best_estimator_, search.best_params_
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict with the best.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n, n_features)]
+            Features.
+
+        Returns
+        -------
+        np.ndarray [shape=(n,)]
+            Scores.
+        """
+        check_is_fitted(self)
+        return self.regressor_.predict(X)

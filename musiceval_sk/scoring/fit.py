@@ -12,6 +12,7 @@ from musiceval_sk._text import counted
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.lookup import scaled
 from musiceval_sk.scoring.error import FEWEST_SYSTEMS, assess_error
+from musiceval_sk.scoring.per_target import RegressorPerTarget
 from musiceval_sk.studies.cell import group_parameters
 
 
@@ -26,7 +27,7 @@ class FittedModel:
     about : dict
         What to keep with it, see `save_model`: ``n_clips``, ``targets``, and ``assessment`` where the error was measured.
     held_out : {"systems", "clips"}
-        What early stopping went by.
+        What early stopping, or the choice of penalties, went by.
     """
 
     model: Pipeline
@@ -36,10 +37,12 @@ class FittedModel:
     def __str__(self) -> str:
         """Training and error, a line each."""
         regressor, about = self.model[-1], self.about
-        lines = [
-            f"fitted on {counted(about['n_clips'], 'clip')}, {', '.join(about['targets'])}, in {regressor.n_iter_} epochs, "
-            f"chosen on {self.held_out} held out"
-        ]
+        if isinstance(regressor, RegressorPerTarget):
+            pairs = zip(regressor.target_names_, regressor.regressors_, strict=True)
+            how = ", ".join(f"{name} {_settings(model)}" for name, model in pairs)
+        else:
+            how = f"{', '.join(about['targets'])}, {_settings(regressor)}"
+        lines = [f"fitted on {counted(about['n_clips'], 'clip')}, {how}, chosen on {self.held_out} held out"]
         for name, error in about.get("assessment", {"targets": {}})["targets"].items():
             lines.append(
                 f"on systems left out, {name}: root mean square error {error['clip_rmse']:.3f} a clip, "
@@ -57,8 +60,8 @@ def fit_model(
     ----------
     embedder : ClipEmbedder
         Feature stage.
-    regressor : MOSRegressor
-        Not fitted.
+    regressor : MOSRegressor or RegressorPerTarget
+        Not fitted; see `choose_regressor` for the best.
     clips : pandas.DataFrame [shape=(n, n_columns)]
         Clips table with scores.
     targets : list of str
@@ -95,3 +98,11 @@ def fit_model(
             stacklevel=2,
         )
     return FittedModel(model, about, "systems" if count else "clips")
+
+
+def _settings(regressor: Any) -> str:
+    """Say what was found out while a regressor was fitted."""
+    if not hasattr(regressor, "best_params_"):
+        return f"in {regressor.n_iter_} epochs"
+    found = regressor.best_params_.items()
+    return "with " + ", ".join(f"{name.rpartition('__')[2]}={value:.3g}" for name, value in found)

@@ -218,7 +218,7 @@ def _raters_note(
 
 def _spread_note(clips: pd.DataFrame, targets: list[str]) -> str:
     if f"{targets[0]}_spread" not in clips:
-        return "no spread per clip: the model has a single member (musiceval fit --members gives more)"
+        return "no spread per clip: the model has a single member (musiceval fit --members gives more) or is no MOSRegressor"
     return "_spread of a clip: standard deviation among the ensemble's members; not a confidence interval of its score"
 
 

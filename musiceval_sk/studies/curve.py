@@ -217,9 +217,14 @@ def _require_known(what: str, names: Collection[str], known: Collection[str]) ->
         raise ValueError(f"unknown {what}: {listed(unknown) or 'none'}; choose from {', '.join(known)}")
 
 
+def models_of_curves(clips: pd.DataFrame) -> dict[str, Any]:
+    """Name the models that are drawn by default: the look-ups, and ridge of one penalty at every size, for it is fitted often."""
+    return look_ups(clips) | {"ridge": scaled(Ridge(alpha=100.0))}
+
+
 def _named_models(models: Any, clips: pd.DataFrame) -> dict[str, Any]:
     if models is None:
-        return look_ups(clips) | {"ridge": scaled(Ridge(alpha=100.0))}
+        return models_of_curves(clips)
     if hasattr(models, "fit"):
         return {type(models).__name__: models}
     if not isinstance(models, Mapping) or not models:

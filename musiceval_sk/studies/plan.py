@@ -304,11 +304,16 @@ def embed_features(
     table, _ = embedder.embed(clips)
     if table.empty:
         raise AudioError("none of the clips could be read")
+    return table, describe_features(embedder)
+
+
+def describe_features(embedder: Any) -> str:
+    """Say in words what a fitted `ClipEmbedder` makes: encoder, fingerprint and pooling."""
     words = ", ".join(
         f"{modality} {description['name']} ({embedder.encoder_.fingerprint_of(modality)})"
         for modality, description in embedder.description_.items()
     )
-    return table, f"{words}; pooling {embedder.pooling}"
+    return f"{words}; pooling {embedder.pooling}"
 
 
 def _model(name: str, given: Any, random_state: int | None) -> Any:

@@ -395,6 +395,7 @@ def test_options_are_checked_before_anything_is_embedded(folder, tmp_path, monke
         ("study", ["--scale", 3, 3], "the scale 3 to 3 is empty; give the lowest"),
         ("extract", ["--jobs", 0], "--jobs 0: give the number of processes"),
         ("fit", ["--cache", tmp_path], f"{tmp_path}: is a folder; a store is a file, such as"),
+        ("fit", ["--model", "forest"], "unknown model 'forest'; choose from ridge, SVR, MOSRegressor, best"),
         ("fit", ["--out", tmp_path], f"{tmp_path}: is a folder; name a file to write"),
         (
             "fit",
