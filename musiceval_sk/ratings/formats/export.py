@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,13 @@ from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.text import delimiter_of, read_text
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
+
+_NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan)?\s*", re.I)
+
+
+def is_number(cell: str) -> bool:
+    """Tell whether a cell is a number, or stands for none."""
+    return _NUMBER.fullmatch(cell) is not None
 
 
 class Cells:

@@ -1,7 +1,8 @@
-"""Results of programs for listening tests in the browser: webMUSHRA, BeaqleJS, audiocraft's mos.py."""
+"""Results of programs for listening tests in the browser: webMUSHRA, BeaqleJS, Go Listen, audiocraft's mos.py."""
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.ratings.formats.export import Export
+from musiceval_sk.ratings.formats.pairs import as_preferences
 from musiceval_sk.ratings.formats.registry import reader
 
 _WEBMUSHRA = "https://github.com/audiolabs/webMUSHRA/blob/master/service/write.php"
@@ -36,6 +38,10 @@ def read_webmushra(export: Export) -> pd.DataFrame:
         table = _webmushra_part(export, "rating_stimulus", {export.score: "rating_score"})
     elif "stimuli" in cells:
         table = _webmushra_part(export, "stimuli", _likert_scores(export))
+    elif "choice_answer" in cells:
+        raise export.refusal(
+            "a paired comparison of webMUSHRA says whether the reference was found, and neither a score nor a preference"
+        )
     else:
         raise export.refusal(
             f"holds no ratings that are read (those of mushra, lms, lss and bs1116 are); columns: {listed(cells.table.columns, most=12)}"
@@ -150,3 +156,95 @@ def read_audiocraft(export: Export) -> pd.DataFrame:
     export.use(pd.DataFrame(columns=described))
     rater = export.rater_ids([export.document["user"]], personal=True)[0]
     return pd.DataFrame(found, index=pd.RangeIndex(1, len(found) + 1, name="line")).assign(rater=rater)
+
+
+def _is_of_beaqle(export: Export) -> bool:
+    found = export.document
+    return (
+        isinstance(found, list)
+        and bool(found)
+        and all(isinstance(one, bool) or "TestID" in one for one in found)
+    )
+
+
+@reader(
+    "beaqlejs",
+    "results of BeaqleJS",
+    source="https://github.com/HSU-ANT/beaqlejs/blob/master/js/beaqle.js",
+    recognises=_is_of_beaqle,
+)
+def read_beaqlejs(export: Export) -> pd.DataFrame:
+    """Read a session, a file each: ratings of a MUSHRA test, or preferences."""
+    if any(isinstance(one, bool) for one in export.document):
+        raise export.refusal(
+            "an ABX test of BeaqleJS says whether X was found, and neither a score nor a preference"
+        )
+    rows: dict[int, dict[str, Any]] = {}
+    for one in export.document:
+        about = {"prompt_id": one["TestID"], "seconds": one.get("Runtime", float("nan")) / 1000}
+        files = one.get("filename", {})
+        for name, score in one.get("rating", {}).items():
+            clip = files.get(name) or f"{one['TestID']}/{name}"
+            rows[len(rows) + 1] = {"clip_id": clip, "system": name, export.score: score} | about
+        if "Preference" in one:
+            sides = dict(re.findall(r"([AB])=([^,]*)", one["PresentationOrder"]))
+            pair = {f"clip_{side.lower()}": f"{one['TestID']}/{name.strip()}" for side, name in sides.items()}
+            rows[len(rows) + 1] = pair | {"preference": one["Preference"]} | about
+    if not rows:
+        raise export.refusal("the session holds no rating and no preference")
+    fields = dict.fromkeys(key for one in export.document for key in one)
+    cells = export.use(pd.DataFrame(columns=list(fields)))
+    cells.taken |= {"TestID", "Runtime", "rating", "filename", "Preference", "PresentationOrder"}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("line")
+    if "preference" in table:
+        table["preference"] = as_preferences(export, table["preference"])
+    # The file's name, which holds the rater's, is all that tells sessions apart.
+    return table.assign(rater=export.rater_ids([export.path.name], personal=True)[0])
+
+
+@reader(
+    "golisten",
+    "results of Go Listen",
+    source="https://github.com/QxLabIreland/listening-test/tree/master/listening-test-server/handlers/download_csv",
+    recognises=lambda export: (
+        len(export.head) > 2 and export.head[0][:1] == ["Tags"] and export.head[1][:2] == ["Name", "Date"]
+    ),
+)
+def read_golisten(export: Export) -> pd.DataFrame:
+    """Read ratings of an ACR or MUSHRA test: a row a response, a column an example or, below a row of file names, a sound."""
+    lines = csv.reader(io.StringIO(export.text, newline=""))
+    (_, (_, header), *rows) = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
+    names = [""] * len(header)
+    if not any(rows[0][1][:2]):
+        names = rows.pop(0)[1]
+    columns, title = [], ""
+    for place, (head, name) in enumerate(zip(header, names, strict=False)):
+        title = head.removesuffix(" rating") if head else title
+        if place > 1 and (name or head.endswith(" rating")):
+            columns.append((place, title, name))
+    if not columns:
+        raise export.refusal(
+            "no column is a rating of Go Listen; answers of an A/B test are free texts, write them as a table of pairs"
+        )
+    sounds = [name for _, _, name in columns]
+    found: list[dict[str, Any]] = []
+    for line, row in rows:
+        for place, title, name in columns:
+            clip = (name if sounds.count(name) == 1 else f"{title}/{name}") if name else title
+            scores = [one for one in row[place].split(",") if one.strip()]
+            for number, score in enumerate(scores, start=1):
+                part = f"{clip}/{number}" if len(scores) > 1 else clip
+                found.append(
+                    {"line": line, "rater": row[0] or f"line {line}", "clip_id": part, export.score: score}
+                )
+    read = {place for place, _, _ in columns}
+    export.use(
+        pd.DataFrame(
+            columns=[
+                "Tags",
+                *dict.fromkeys(head for place, head in enumerate(header) if head and place not in read),
+            ]
+        )
+    )
+    table = pd.DataFrame(found, columns=["line", "rater", "clip_id", export.score]).set_index("line")
+    return table.assign(rater=export.rater_ids(table["rater"], personal=True))

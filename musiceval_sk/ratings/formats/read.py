@@ -8,12 +8,20 @@ import pandas as pd
 
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.ratings.formats import datasets, listening_tests, tables
+from musiceval_sk.ratings.formats import (
+    crowdsourcing,
+    datasets,
+    experiments,
+    listening_tests,
+    pairs,
+    surveys,
+    tables,
+)
 from musiceval_sk.ratings.formats.export import Export
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 from musiceval_sk.ratings.formats.registry import Format, format_of
 
-READERS = (datasets, listening_tests, tables)
+READERS = (crowdsourcing, datasets, experiments, listening_tests, pairs, surveys, tables)
 _LOGGER = logging.getLogger(__name__)
 _SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx")
 

@@ -10,7 +10,7 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.text import delimiter_of
-from musiceval_sk.ratings.formats.export import Export
+from musiceval_sk.ratings.formats.export import Export, is_number
 from musiceval_sk.ratings.formats.registry import reader
 
 RATER_COLUMNS = (
@@ -35,7 +35,6 @@ CLIP_COLUMNS = (
 _RATER = re.compile(
     r"(rater|subject|listener|participant|assessor|observer|judge|s|p|l|r|sub|subj|vp)?[\s_.-]*\d+", re.I
 )
-_NUMBER = re.compile(r"\s*([+-]?\d+(\.\d*)?([eE][+-]?\d+)?|nan)?\s*", re.I)
 
 
 @reader(
@@ -78,7 +77,7 @@ def read_matrix(export: Export) -> pd.DataFrame:
 
 
 def _is_of_scores(cells: list[str]) -> bool:
-    return len(cells) > 1 and all(map(_NUMBER.fullmatch, cells))
+    return len(cells) > 1 and all(map(is_number, cells))
 
 
 def _is_wide(export: Export) -> bool:

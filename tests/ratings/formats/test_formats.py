@@ -11,7 +11,7 @@ from musiceval_sk.ratings.formats import FORMATS, read_ratings
 from musiceval_sk.ratings.formats.export import Export
 from musiceval_sk.ratings.formats.privacy import is_personal
 from tests.ratings.formats import samples
-from tests.ratings.formats.samples import SAMPLES
+from tests.ratings.formats.samples import OTHERS, SAMPLES
 
 
 @pytest.fixture
@@ -37,14 +37,22 @@ def test_a_file_is_recognised_and_read(write, sample):
     assert lines(found) == expected
     pd.testing.assert_frame_equal(read_ratings(path, found.attrs["format"]), found)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* repeats a rater and clip")
+        warnings.filterwarnings("ignore", ".* repeats? a rater and clip")
         assert len(aggregate_ratings(path, scale=None)) == found["clip_id"].nunique()
+
+
+@pytest.mark.parametrize("sample", OTHERS)
+def test_a_file_of_other_columns_is_recognised_and_read(write, sample):
+    name, text, columns, expected = OTHERS[sample]
+    found = read_ratings(write(name, text))
+    assert found.attrs["format"] == sample.partition(",")[0]
+    assert lines(found, columns) == expected
 
 
 def test_no_two_formats_claim_a_file(write):
     """Plain tables are looked at last, so they need not stand back."""
-    assert {name.partition(",")[0] for name in SAMPLES} == {*FORMATS}
-    for sample, (name, text, _) in SAMPLES.items():
+    assert {name.partition(",")[0] for name in SAMPLES | OTHERS} == {*FORMATS}
+    for sample, (name, text, *_) in (SAMPLES | OTHERS).items():
         claimed = [
             one.name
             for one in FORMATS.values()
@@ -201,3 +209,119 @@ def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
     (tmp_path / "r.xlsx").write_text("no zip")
     with pytest.raises(ClipsTableError, match="no spreadsheet that can be read"):
         read_ratings(tmp_path / "r.xlsx")
+
+
+@pytest.mark.parametrize(
+    "sample, words",
+    [
+        (
+            samples.P808_VOTES + "h2,A,s,x,https://x.y/b.wav,b.wav,1,CMOS,c\n",
+            "votes on 2 questions, MOS, CMOS; give a file of one",
+        ),
+        ("[true, false]", "ABX test of BeaqleJS says whether X was found"),
+        ('[{"TestID": "id1"}]', "holds no rating and no preference"),
+        ("Tags,,\nName,Date,Which?\nAnna,2021,A\n", "no column is a rating of Go Listen"),
+        ("rater,clip_a,clip_b,preference\nA,x,y,left\n", "one of a, b, tie, both_bad; found: 'left'"),
+        (samples.ARENA.splitlines()[1], "holds no battle with a vote"),
+        (
+            '{"data_path": "a", "Q": [1, 2], "E": [1]}',
+            "line 1: axes need equally many scores; they are q 2, e 1",
+        ),
+        (
+            "session_test_id,trial_id,choice_reference,choice_non_reference,choice_answer\np,t,r,c,correct\n",
+            "whether the reference was found",
+        ),
+        (
+            "session_test_id,trial_id,rating_stimulus,rating_score\np,t,c,1,2\n",
+            "line 2 has 5 cells where its header has 4",
+        ),
+        ("a.wav,3\nb.wav,4\nc.wav,3\nd.wav,2\ne.wav\n", "line 5 has 1 cells instead of 2"),
+        ("1,2\n3,4\n1,1\n2,2\nx,3\n", "line 5 is no row of scores: x, 3"),
+    ],
+)
+def test_what_is_no_rating_is_refused_in_words(write, sample, words):
+    with pytest.raises(ClipsTableError, match=words):
+        read_ratings(write("t.txt", sample))
+
+
+def test_what_is_left_out_of_a_crowds_answers_is_counted(write, caplog):
+    path = write("Batch_1.csv", samples.P808)
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        read_ratings(path)
+    words = "left out 2 ratings of a trapping or gold clip; left out 3 ratings of a rejected assignment; read as answers of P.808"
+    assert (
+        words in caplog.text and "personal and left out" not in caplog.text
+    )  # the worker's id tells raters apart
+    assert "not used: HITId, Answer.audio_n_play_q1" in caplog.text
+
+
+def test_raters_of_voicemos_lose_age_gender_and_worker_id(write):
+    table = read_ratings(write("TRAINSET", samples.VOICEMOS))
+    assert table.attrs["personal"] == ["worker_info"] and table.attrs["unused"] == ["sample"]
+    assert "Female" not in table.to_csv() and table["system"].tolist() == ["sys64e2f", "sys64e2f", "sysa0001"]
+
+
+def test_trials_of_jspsych_without_a_slider(write, caplog):
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        table = read_ratings(write("data.csv", samples.JSPSYCH))
+    assert "left out 1 trial without a rating (1 html-button-response)" in caplog.text and table[
+        "seconds"
+    ].tolist() == [4.2, 3.1]
+    path = write("data.csv", samples.JSPSYCH.replace("slider", "button").replace("html", "audio"))
+    with pytest.raises(
+        ClipsTableError, match="no trial is a slider .* audio-button-response.* impression=response"
+    ):
+        read_ratings(path)
+    said = read_ratings(path, columns={"impression": "response", "rater": "study_id"})
+    assert lines(said)[-1] == "R1 sounds/b.wav 35"
+
+
+def test_scales_of_psychopy_are_not_guessed_at(write):
+    two = samples.PSYCHOPY.replace("slider.rt", "other.response")
+    with pytest.raises(
+        ClipsTableError, match=r"2 columns may hold scores \(slider\.response, other\.response\)"
+    ):
+        read_ratings(write("p.csv", two))
+    named = two.replace("slider.", "impression.").replace("other.", "alignment.")
+    assert lines(read_ratings(write("p.csv", named)), ["impression", "alignment"]) == ["4 2.5", "2 1.5"]
+    with pytest.raises(ClipsTableError, match="no column names the clips; .* clip_id=sound"):
+        read_ratings(write("p.csv", samples.PSYCHOPY.replace("sound_file", "which")))
+
+
+def test_surveys_are_read_in_their_own_encoding(tmp_path, write, caplog):
+    (tmp_path / "s.csv").write_bytes(samples.SOSCI.encode("utf-16"))
+    names = write("clips.csv", "clip_id\na\nb\n")
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        assert lines(read_ratings(tmp_path / "s.csv", listing=names)) == ["123 a 4", "130 a 2", "130 b 5"]
+        table = read_ratings(write("q.csv", samples.QUALTRICS))
+    assert table.attrs["personal"] == ["IPAddress", "RecipientEmail", "LocationLatitude"]
+    assert "left out 1 answer with a code of SoSci" in caplog.text
+    assert "Q9_TEXT" in table.attrs["unused"] and "left out 1 preview of the survey" in caplog.text
+
+
+def survey(*answers):
+    names = [name for name, _ in answers]
+    cells = [str(score) for _, score in answers]
+    return "\t".join(["CASE", "QUESTNNR", *names]) + "\n" + "\t".join(["7", "base", *cells]) + "\n"
+
+
+def test_questions_about_a_clip_need_names(write):
+    two = ["impression", "alignment"]
+    path = write(
+        "s.tsv", survey(("Q1_1", 1), ("Q1_2", 2), ("Q1_3", 3), ("Q2_1", 4), ("Q2_2", 5), ("Q2_3", 1))
+    )
+    with pytest.raises(
+        ClipsTableError, match=r"several numbers \(Q1_1, .* in their order with targets= .*S1_P1_impression"
+    ):
+        read_ratings(path)
+    by_question = read_ratings(path, targets=two)
+    assert lines(by_question, ["clip_id", *two]) == ["1 1 4", "2 2 5", "3 3 1"]
+    by_clip = read_ratings(path, targets=["a", "b", "c"])
+    assert lines(by_clip, ["clip_id", "a", "b", "c"]) == ["Q1 1 2 3", "Q2 4 5 1"]
+    square = write("q.tsv", survey(("Q1_1", 1), ("Q1_2", 2), ("Q2_1", 4), ("Q2_2", 5)))
+    with pytest.raises(ClipsTableError, match="either may be the clips"):
+        read_ratings(square, targets=two)
+    said = write("n.tsv", survey(("S1_P1_impression", 4), ("S1_P1_alignment", 2), ("S2_P1_impression", 1)))
+    assert lines(read_ratings(said), ["rater", "clip_id", *two]) == ["7 S1_P1 4 2", "7 S2_P1 1 "]
+    with pytest.raises(ClipsTableError, match="no question has numbers for answers"):
+        read_ratings(write("t.tsv", survey(("Q1", "good"))))
