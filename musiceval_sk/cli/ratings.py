@@ -24,6 +24,8 @@ class ScreeningOptions:
     ----------
     probes
         Table of probes: clip_id; kind (real, copy, high or low); copy_of, for a copy, the clip it repeats.
+    design
+        Design of the listening test (musiceval listen design), which knows the probes, the doubled clips and the systems.
     batch
         Column of batches. Default: batch, if there is one.
     real_least
@@ -53,6 +55,7 @@ class ScreeningOptions:
     """
 
     probes: Path | None = None
+    design: Path | None = None
     batch: str | None = None
     real_least: float | None = None
     copies_apart: float | None = None
@@ -67,11 +70,16 @@ class ScreeningOptions:
     condition_column: str | None = None
     most_missed: Annotated[float | None, Option(min=0)] = None
 
-    def rules(self) -> list[Any]:
-        """Make the rules, and refuse an option that none of them uses."""
+    def rules(self, rated: Any, test: Any) -> list[Any]:
+        """Make the rules on clips that were rated, of a test if there is one, and refuse an option that none of them uses."""
+        from musiceval_sk.listening.export import probes_of
         from musiceval_sk.ratings import screening
 
-        probes = {} if self.probes is None else _read_probes(self.probes)
+        probes: dict[str, list[Any]] = {} if test is None else probes_of(test, rated)
+        if self.probes is not None:
+            if test is not None:
+                raise ValueError("--probes and --design both say what the probes are; give one of them")
+            probes = _read_probes(self.probes)
         made: list[Any] = []
         if probes.get("real"):
             made.append(screening.RealMusicProbe(probes["real"], **options.given(least=self.real_least)))
@@ -87,10 +95,10 @@ class ScreeningOptions:
             made.append(screening.Disagreement(least=self.agreement))
         made += self._recommended()
         for option, value, user, used in (
-            ("--batch", self.batch, "a rule that screens raters, such as --probes", made),
+            ("--batch", self.batch, "a rule that screens raters, such as --probes or --design", made),
             ("--time-column", self.time_column, "--fastest", self.fastest is not None),
-            ("--real-least", self.real_least, "--probes with real music", probes.get("real")),
-            ("--copies-apart", self.copies_apart, "--probes with copies", probes.get("copy")),
+            ("--real-least", self.real_least, "--probes or --design with real music", probes.get("real")),
+            ("--copies-apart", self.copies_apart, "--probes or --design with copies", probes.get("copy")),
             ("--anchor", self.anchor, "--reference", self.reference),
             ("--condition-column", self.condition_column, "--reference", self.reference),
             ("--most-missed", self.most_missed, "--reference", self.reference),
@@ -187,17 +195,21 @@ def ratings(
     import pandas as pd
 
     from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
+    from musiceval_sk.listening import load_test
     from musiceval_sk.ratings.models import FITS
     from musiceval_sk.ratings.read import with_systems
 
-    rules = screening.rules()
+    test = None if screening.design is None else load_test(screening.design)
+    kept, tables = export.load(table, targets), {}
+    rules = screening.rules(kept.get("clip_id", []), test)
     if rules and anonymous:
         raise ValueError(
             "raters cannot be screened where nobody knows them; leave out --anonymous or the rules"
         )
     settings: dict[str, Any] = {"targets": targets, "scale": scale}
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
-    kept, tables = export.load(table, targets), {}
+    if known is None and test is not None:
+        known = test.rated_clips()
     if rules:
         judged = kept if "system" in kept else with_systems(kept, known)
         found = screen_ratings(judged, rules, batch=screening.batch, **settings)

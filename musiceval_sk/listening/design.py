@@ -84,6 +84,18 @@ class ListeningTest:
                 for position, trial in enumerate(batch["trials"], 1):
                     yield rater, batch["batch"], position, trial
 
+    def rated_clips(self) -> pd.DataFrame:
+        """List the clips that the test is about, without probes and training clips.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A clips table: ``path``, ``prompt`` and, if they are known, ``system``.
+        """
+        rated = {name: clip for name, clip in self.clips.items() if not clip["probe"]}
+        table = pd.DataFrame.from_dict(rated, orient="index").drop(index=self.training).drop(columns="probe")
+        return table.rename_axis("clip_id") if table["system"].any() else table.drop(columns="system")
+
     def report(self) -> str:
         """Say how even the design is.
 

@@ -1,0 +1,221 @@
+"""From raters' answers to a table of ratings, or of preferences: what `musiceval_sk.aggregate_ratings` takes."""
+
+import contextlib
+import json
+import sqlite3
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from musiceval_sk._ids import warn_of_skipped
+from musiceval_sk._text import counted, listed
+from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.listening.design import ListeningTest, load_test
+from musiceval_sk.listening.page.build import test_id, trial_names
+from musiceval_sk.listening.received import check_answer
+
+FORMAT, VERSION = "musiceval-answers", 1
+_SQLITE = b"SQLite format 3\0"
+
+
+def read_answers(
+    answers: str | Path | Sequence[str | Path], test: str | Path | ListeningTest
+) -> pd.DataFrame:
+    """Read raters' answers: the server's file, files that raters downloaded, or both.
+
+    Answers that are in several files are taken once. Where they differ, that which was given first stands, as on the page.
+
+    Parameters
+    ----------
+    answers : str, Path or sequence of them
+        SQLite file of the server, JSON files of the page, or folders of such files.
+    test : str, Path or ListeningTest
+        The test's design.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an answer: ``rater``, ``batch``, ``clip_id``, the scores, ``seconds`` (that it took), ``position`` (in the batch, from
+        1). A clip that came again is named as `copies_of` says. Of pairs ``clip_a``, ``clip_b``, ``preference`` (a, b, tie, both_bad)
+        and ``repeat`` (whether the two came before, with sides changed) take the place of clip and scores.
+
+    Raises
+    ------
+    ClipsTableError
+        If a file holds no answers, those of another test, or answers that nobody can have given on the page, as after
+        editing.
+
+    Warns
+    -----
+    SkippedWarning
+        If two files give different answers to one trial.
+    UserWarning
+        If raters have not finished.
+
+    Examples
+    --------
+    >>> read_answers("answers.sqlite", "design.json").to_csv("ratings.csv", index=False)  # doctest: +SKIP
+    """
+    test = test if isinstance(test, ListeningTest) else load_test(test)
+    names, identity = trial_names(test), test_id(test)
+    asked = {"method": test.method, "scales": test.scales}
+    taken: dict[tuple[str, int, int], dict[str, Any]] = {}
+    differing = []
+    for path in _files_of(answers):
+        for answer in _answers_in(path, identity):
+            try:
+                check_answer(answer, answer["rater"], names.get(answer["rater"], {}), asked)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ClipsTableError(
+                    f"{path}: an answer that no rater can have given: {error}; take the file as it was downloaded"
+                ) from error
+            key = answer["rater"], answer["batch"], answer["position"]
+            other = taken.setdefault(key, answer)
+            if other["scores"] != answer["scores"]:
+                differing.append("{} batch {} position {}".format(*key))
+                taken[key] = min(other, answer, key=lambda one: one["answered_at"])
+    if not taken:
+        raise ClipsTableError(f"{listed(_files_of(answers))}: there are no answers yet")
+    if differing:
+        warn_of_skipped(
+            f"{counted(len(differing), 'trial was', 'trials were')} answered differently in two files, and the first answer kept",
+            differing,
+        )
+    _warn_of_unfinished(test, taken)
+    return _table_of(test, taken)
+
+
+def copies_of(test: ListeningTest) -> dict[str, str]:
+    """Name the copies under which a design's doubled clips are rated again.
+
+    Parameters
+    ----------
+    test : ListeningTest
+        The test.
+
+    Returns
+    -------
+    dict of str to str
+        By the copy's name, such as ``x_again``, the clip that it repeats.
+    """
+    doubled = dict.fromkeys(
+        trial["clip_id"] for *_, trial in test.trials() if trial.get("repeat") and "clip_id" in trial
+    )
+    copies: dict[str, str] = {}
+    for clip in doubled:
+        copy = f"{clip}_again"
+        while copy in test.clips or copy in copies:
+            copy += "_again"
+        copies[copy] = clip
+    return copies
+
+
+def probes_of(test: ListeningTest, rated: Iterable[str]) -> dict[str, list[Any]]:
+    """List what was rated of a design only to screen raters by.
+
+    Parameters
+    ----------
+    test : ListeningTest
+        The test.
+    rated : iterable of str
+        Clips that ratings name.
+
+    Returns
+    -------
+    dict of list
+        ``real``: clip ids of real music, for `musiceval_sk.RealMusicProbe`; ``copy``: clips and their copies, for
+        `musiceval_sk.DuplicateProbe`.
+    """
+    names = set(rated)
+    return {
+        "real": [name for name, clip in test.clips.items() if clip["probe"] and name in names],
+        "copy": [(clip, copy) for copy, clip in copies_of(test).items() if {clip, copy} <= names],
+    }
+
+
+def _files_of(answers: str | Path | Sequence[str | Path]) -> list[Path]:
+    given = [answers] if isinstance(answers, str | Path) else answers
+    found: list[Path] = []
+    for path in map(Path, given):
+        found += sorted(path.glob("*.json")) + sorted(path.glob("*.sqlite")) if path.is_dir() else [path]
+    if not found:
+        raise ClipsTableError(f"{listed(given)}: holds no .json or .sqlite file of answers")
+    return found
+
+
+def _answers_in(path: Path, identity: str) -> list[dict[str, Any]]:
+    with path.open("rb") as file:
+        is_sqlite = file.read(len(_SQLITE)) == _SQLITE
+    test, answers = _from_sqlite(path) if is_sqlite else _from_json(path)
+    if test != identity:
+        raise ClipsTableError(
+            f"{path}: holds answers of another test ({test}) than the design's ({identity}); give the design that the page was "
+            "built from"
+        )
+    return answers
+
+
+def _from_sqlite(path: Path) -> tuple[str, list[dict[str, Any]]]:
+    try:
+        # Opened to be read alone, so that a server may run meanwhile.
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            (test,) = file.execute("SELECT value FROM about WHERE name = 'test'").fetchone()
+            rows = file.execute("SELECT answer FROM answers ORDER BY rater, batch, position").fetchall()
+    except (sqlite3.Error, TypeError) as error:
+        raise ClipsTableError(f"{path}: is no file of answers of musiceval listen serve: {error}") from error
+    return test, [json.loads(text) for (text,) in rows]
+
+
+def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ClipsTableError(
+            f"{path}: is no JSON, perhaps cut off; download the answers again: {error}"
+        ) from error
+    needed = {"version", "test", "rater", "answers"}
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not needed <= content.keys():
+        raise ClipsTableError(f"{path}: holds no answers of a listening test; give the files that raters downloaded")
+    if content["version"] > VERSION:
+        raise ClipsTableError(f"{path}: is of version {content['version']}, and this musiceval_sk reads {VERSION}")
+    named = {answer.get("rater") for answer in content["answers"] if isinstance(answer, dict)}
+    strangers = named - {content["rater"]}
+    if strangers:
+        raise ClipsTableError(
+            f"{path}: is of rater {content['rater']}, but holds answers of {listed(strangers)}; take the file as it was downloaded"
+        )
+    return content["test"], content["answers"]
+
+
+def _warn_of_unfinished(test: ListeningTest, taken: Iterable[tuple[str, int, int]]) -> None:
+    asked = pd.Series([rater for rater, *_ in test.trials()]).value_counts(sort=False)
+    given = pd.Series([rater for rater, *_ in taken]).value_counts().reindex(asked.index, fill_value=0)
+    short = given[given < asked]
+    if len(short):
+        words = [f"{rater} ({count} of {asked[rater]} answers)" for rater, count in short.items()]
+        warnings.warn(
+            f"{len(short)} of {counted(len(asked), 'rater')} have not finished: {listed(words)}", UserWarning, stacklevel=3
+        )
+
+
+def _table_of(test: ListeningTest, taken: dict[tuple[str, int, int], dict[str, Any]]) -> pd.DataFrame:
+    copies = {clip: copy for copy, clip in copies_of(test).items()}
+    rows = [
+        {"rater": rater, "batch": batch}
+        | _names_in(trial, copies)
+        | taken[rater, batch, position]["scores"]
+        | {"seconds": taken[rater, batch, position]["seconds"], "position": position}
+        for rater, batch, position, trial in test.trials()
+        if (rater, batch, position) in taken
+    ]
+    return pd.DataFrame(rows)
+
+
+def _names_in(trial: dict[str, Any], copies: dict[str, str]) -> dict[str, Any]:
+    repeat = trial.get("repeat", False)
+    if "clip_a" in trial:
+        return {"clip_a": trial["clip_a"], "clip_b": trial["clip_b"], "repeat": repeat}
+    return {"clip_id": copies[trial["clip_id"]] if repeat else trial["clip_id"]}
