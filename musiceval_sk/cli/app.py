@@ -35,6 +35,7 @@ _WRITE_A_FILE = (
     study.report,
     cache.export,
     listen.design,
+    listen.export,
 )
 _CHOICES = {
     "modality": ("audio", "text", "both"),
@@ -299,7 +300,7 @@ for command in (cache.info, cache.verify, cache.compact, cache.merge, cache.prun
 for command in (cache.export, cache.doctor):
     _add(cache_app, command)
 app.add_typer(cache_app, name="cache")
-for command in (listen.design, listen.build, listen.serve):
+for command in (listen.design, listen.build, listen.serve, listen.export):
     _add(listen_app, command)
 app.add_typer(listen_app, name="listen")
 

@@ -146,3 +146,32 @@ def serve(
         serve_page(test, answers, host=host, port=port, tell=typer.echo, **settings)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the answers are in {answers}")
+
+
+def export(
+    answers: Annotated[list[Path], Argument(metavar="ANSWERS...")],
+    design: Annotated[Path, Option()],
+    out: Path = Path("ratings.csv"),
+) -> None:
+    """Write raters' answers as a table of ratings, for the command ratings.
+
+    Parameters
+    ----------
+    answers
+        SQLite file of serve, JSON files that raters downloaded, or folders of such files.
+    design
+        The test's design (.json).
+    out
+        CSV file to write.
+
+    Examples
+    --------
+    musiceval listen export answers.sqlite --design design.json --out ratings.csv
+    """
+    from musiceval_sk._files import atomic_write
+    from musiceval_sk.listening import read_answers
+
+    table = read_answers(answers, design)
+    with atomic_write(out) as aside:
+        table.to_csv(aside, index=False)
+    typer.echo(f"wrote {out}: {len(table)} answers of {table['rater'].nunique()} raters")

@@ -97,8 +97,18 @@ class ScreeningOptions:
         for option, value, user, used in (
             ("--batch", self.batch, "a rule that screens raters, such as --probes or --design", made),
             ("--time-column", self.time_column, "--fastest", self.fastest is not None),
-            ("--real-least", self.real_least, "--probes or --design with real music", probes.get("real")),
-            ("--copies-apart", self.copies_apart, "--probes or --design with copies", probes.get("copy")),
+            (
+                "--real-least",
+                self.real_least,
+                "--probes with real music, or a --design with some",
+                probes.get("real"),
+            ),
+            (
+                "--copies-apart",
+                self.copies_apart,
+                "--probes with copies, or a --design with doubled clips",
+                probes.get("copy"),
+            ),
             ("--anchor", self.anchor, "--reference", self.reference),
             ("--condition-column", self.condition_column, "--reference", self.reference),
             ("--most-missed", self.most_missed, "--reference", self.reference),

@@ -1,7 +1,8 @@
 """The listening test itself: who rates what, the page that raters see, and what becomes of their answers."""
 
 from musiceval_sk.listening.design import ListeningTest, design_test, load_test
+from musiceval_sk.listening.export import read_answers
 from musiceval_sk.listening.page.build import build_page
 from musiceval_sk.listening.server import serve_page
 
-__all__ = ["ListeningTest", "build_page", "design_test", "load_test", "serve_page"]
+__all__ = ["ListeningTest", "build_page", "design_test", "load_test", "read_answers", "serve_page"]

@@ -92,9 +92,10 @@ class ListeningTest:
         pandas.DataFrame
             A clips table: ``path``, ``prompt`` and, if they are known, ``system``.
         """
-        rated = {name: clip for name, clip in self.clips.items() if not clip["probe"]}
-        table = pd.DataFrame.from_dict(rated, orient="index").drop(index=self.training).drop(columns="probe")
-        return table.rename_axis("clip_id") if table["system"].any() else table.drop(columns="system")
+        heard = {name for *_, trial in self.trials() for name in clips_of(trial)}
+        rated = {name: clip for name, clip in self.clips.items() if name in heard and not clip["probe"]}
+        table = pd.DataFrame.from_dict(rated, orient="index").rename_axis("clip_id").drop(columns="probe")
+        return table if table["system"].any() else table.drop(columns="system")
 
     def report(self) -> str:
         """Say how even the design is.

@@ -178,9 +178,13 @@ def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
         ) from error
     needed = {"version", "test", "rater", "answers"}
     if not isinstance(content, dict) or content.get("format") != FORMAT or not needed <= content.keys():
-        raise ClipsTableError(f"{path}: holds no answers of a listening test; give the files that raters downloaded")
+        raise ClipsTableError(
+            f"{path}: holds no answers of a listening test; give the files that raters downloaded"
+        )
     if content["version"] > VERSION:
-        raise ClipsTableError(f"{path}: is of version {content['version']}, and this musiceval_sk reads {VERSION}")
+        raise ClipsTableError(
+            f"{path}: is of version {content['version']}, and this musiceval_sk reads {VERSION}"
+        )
     named = {answer.get("rater") for answer in content["answers"] if isinstance(answer, dict)}
     strangers = named - {content["rater"]}
     if strangers:
@@ -197,7 +201,9 @@ def _warn_of_unfinished(test: ListeningTest, taken: Iterable[tuple[str, int, int
     if len(short):
         words = [f"{rater} ({count} of {asked[rater]} answers)" for rater, count in short.items()]
         warnings.warn(
-            f"{len(short)} of {counted(len(asked), 'rater')} have not finished: {listed(words)}", UserWarning, stacklevel=3
+            f"{len(short)} of {counted(len(asked), 'rater')} have not finished: {listed(words)}",
+            UserWarning,
+            stacklevel=3,
         )
 
 

@@ -74,7 +74,7 @@ def test_every_option_of_every_command_has_help():
             yield from commands(command) if hasattr(command, "commands") else [command]
 
     found = list(commands(typer.main.get_command(app)))
-    assert len(found) == len(COMMANDS) + 13
+    assert len(found) == len(COMMANDS) + 14
     for command in found:
         assert command.help and command.epilog.startswith("Example:  musiceval ")
         assert "Parameters" not in command.help

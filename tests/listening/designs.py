@@ -5,6 +5,8 @@ import json
 import numpy as np
 import soundfile
 
+from musiceval_sk.listening.page.build import test_id, trial_names
+
 PROMPTS = ("calm piano", "fast guitars")
 
 
@@ -45,4 +47,33 @@ def made_design(folder, method="acr", n_clips=6, raters=("R01", "R02"), seconds=
     }
     path = folder / "design.json"
     path.write_text(json.dumps(design))
+    return path
+
+
+def given_answers(test, score):
+    """Answers as the page makes them, by rater; ``score(rater, clip, scale)`` says what is given, of pairs ``score(rater, a, b)``."""
+    names, given = trial_names(test), {rater: [] for rater in test.raters}
+    for rater, batch, position, trial in test.trials():
+        if test.method == "pairs":
+            scores = {"preference": score(rater, trial["clip_a"], trial["clip_b"])}
+        else:
+            scores = {scale: score(rater, trial["clip_id"], scale) for scale in test.scales}
+        given[rater].append(
+            {"rater": rater, "batch": batch, "position": position, "trial": names[rater][batch, position], "scores": scores}
+            | {"seconds": 12.5, "heard": 1.0, "order": position, "answered_at": f"2026-01-01T00:00:{position:02d}Z"}
+        )  # fmt: skip
+    return given
+
+
+def download(folder, test, answers, name=None):
+    """Write the file that a rater downloads."""
+    folder.mkdir(exist_ok=True)
+    content = {
+        "format": "musiceval-answers",
+        "version": 1,
+        "test": test_id(test),
+        "rater": answers[0]["rater"],
+    }
+    path = folder / f"{name or answers[0]['rater']}.json"
+    path.write_text(json.dumps(content | {"answers": answers}))
     return path

@@ -71,13 +71,13 @@ def build_page(
         raise ValueError(f"heard_share is a share of a clip, from 0 to 1; got {heard_share}")
     design = load_test(test) if isinstance(test, str | Path) else test
     words = _page_texts(texts)
-    page = _PageOf(design, ".flac" if loudness is not None else None)
+    page = PageLayout(design, ".flac" if loudness is not None else None)
     content = page.content() | {"heard_share": heard_share}
     out = Path(out)
     _check_folder(out)
     page.check_sounds(loudness is not None)
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    _write_sounds(page.copies, out, loudness)
+    write_sounds(page.copies, out, loudness)
     for name in PAGE_FILES:
         (out / name).write_text(_asset(name), encoding="utf-8")
     for name, variable, value in (("texts", "listenTexts", words), ("test", "listenTest", content)):
@@ -88,7 +88,7 @@ def build_page(
     return out
 
 
-class _PageOf:
+class PageLayout:
     """What a design becomes on the page: opaque names for trials and clips."""
 
     def __init__(self, test: ListeningTest, suffix: str | None):
@@ -130,7 +130,7 @@ class _PageOf:
         for batch in batches:
             trials = []
             for position, trial in enumerate(batch["trials"], 1):
-                name = "t_" + self._opaque("trial", rater, batch["batch"], position)
+                name = _trial_name(self._salt, rater, batch["batch"], position)
                 trials.append({"trial": name} | self._trial(trial, times))
             made.append({"batch": batch["batch"], "trials": trials})
         return made
@@ -157,6 +157,18 @@ class _PageOf:
 def test_id(test: ListeningTest) -> str:
     """Name a test by its design: whatever changes there, also one prompt, makes another test of it."""
     return _opaque(_salt(test), "test")
+
+
+def trial_names(test: ListeningTest) -> dict[str, dict[tuple[int, int], str]]:
+    """Name the trials as the page does: by rater, and by batch and position."""
+    salt, names = _salt(test), dict[str, dict[tuple[int, int], str]]()
+    for rater, batch, position, _ in test.trials():
+        names.setdefault(rater, {})[batch, position] = _trial_name(salt, rater, batch, position)
+    return names
+
+
+def _trial_name(salt: bytes, rater: str, batch: int, position: int) -> str:
+    return "t_" + _opaque(salt, "trial", rater, batch, position)
 
 
 def _salt(test: ListeningTest) -> bytes:
@@ -216,7 +228,8 @@ def _check_readable(path: Path) -> None:
         raise ValueError(f"{path}: holds no sound")
 
 
-def _write_sounds(copies: dict[Path, list[Path]], out: Path, loudness: float | None) -> None:
+def write_sounds(copies: dict[Path, list[Path]], out: Path, loudness: float | None) -> None:
+    """Write each sound under its names into ``out / "audio"``, levelled if a loudness is given, and remove what else is there."""
     targets = {source: [out / "audio" / name for name in names] for source, names in copies.items()}
     if loudness is not None:
         write_levelled(targets, loudness)
