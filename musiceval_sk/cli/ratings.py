@@ -72,10 +72,11 @@ class ScreeningOptions:
 
     def rules(self, rated: Any, test: Any) -> list[Any]:
         """Make the rules on clips that were rated, of a test if there is one, and refuse an option that none of them uses."""
+        from musiceval_sk._ids import id_texts
         from musiceval_sk.listening.export import probes_of
         from musiceval_sk.ratings import screening
 
-        probes: dict[str, list[Any]] = {} if test is None else probes_of(test, rated)
+        probes: dict[str, list[Any]] = {} if test is None else probes_of(test, id_texts(rated))
         if self.probes is not None:
             if test is not None:
                 raise ValueError("--probes and --design both say what the probes are; give one of them")
