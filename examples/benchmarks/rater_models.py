@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from musiceval_sk.ratings.models import FITS
+from musiceval_sk.ratings.bias import FITS
 
 # Panels, raters of a panel, clips of a panel, ratings of a clip.
 DESIGNS = [(4, 8, 30, 8), (4, 8, 30, 4), (20, 8, 180, 8), (1, 14, 200, 5)]

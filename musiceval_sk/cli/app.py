@@ -40,6 +40,8 @@ _WRITE_A_FILE = (
 _CHOICES = {
     "modality": ("audio", "text", "both"),
     "halves": ("rating", "rater"),
+    "level": ("system", "clip"),
+    "ties": ("davidson", "half"),
     "audio": ("link", "embed", "none"),
 }
 # Switches for what is None in the library.
@@ -292,7 +294,7 @@ def _in_options(message: str, flags: dict[str, str]) -> str:
 
 _COMMANDS: list[Any] = [demo.demo, cache.extract, study.study, study.curve, study.report]
 _COMMANDS += [model.fit, model.predict, model.recalibrate, score.score, score.clap_score]
-_COMMANDS += [ratings.ratings, musiceval.check, musiceval.reproduce]
+_COMMANDS += [ratings.ratings, ratings.pairs, musiceval.check, musiceval.reproduce]
 for command in _COMMANDS:
     _add(app, command)
 for command in (cache.info, cache.verify, cache.compact, cache.merge, cache.prune):

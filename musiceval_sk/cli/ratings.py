@@ -1,4 +1,4 @@
-"""The command that turns raw ratings into scores to be trusted: ``musiceval ratings``."""
+"""Commands that turn what raters said into scores to be trusted: ``musiceval ratings`` and ``musiceval pairs``."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -207,7 +207,7 @@ def ratings(
 
     from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
     from musiceval_sk.listening import load_test
-    from musiceval_sk.ratings.models import FITS
+    from musiceval_sk.ratings.bias import FITS
     from musiceval_sk.ratings.read import with_systems
 
     test = None if screening.design is None else load_test(screening.design)
@@ -241,6 +241,69 @@ def ratings(
     options.write_files(
         out, {f"{name}.csv": partial(made.to_csv, index=False) for name, made in tables.items()}
     )
+
+
+def pairs(
+    table: Annotated[Path, Argument(metavar="PAIRS")],
+    clips: Path | None = None,
+    level: str = "system",
+    ties: str = "davidson",
+    prior: Annotated[float, Option(min=0)] = 0.0,
+    elo: Annotated[bool, Option("--elo")] = False,
+    predictions: Path | None = None,
+    targets: options.Targets = None,
+    random_state: options.Seed = 0,
+    out: Path | None = None,
+) -> None:
+    """Turn preferences between pairs of clips into strengths, and judge predictions by them.
+
+    Parameters
+    ----------
+    table
+        Pairs table (rater, clip_a, clip_b, preference: a, b, tie or both_bad).
+    clips
+        Clips table (clip_id, system, prompt) or folder of sounds.
+    level
+        system or clip: whose strengths.
+    ties
+        davidson, with a probability of their own, or half, half a win for both.
+    prior
+        Ties of everyone with an imagined average one, which shrink strengths and keep them finite.
+    elo
+        Strengths on Elo's scale: mean 1000, 400 points for odds of 10.
+    predictions
+        Predictions (clip_id, one column per target), to be judged by these pairs.
+    out
+        Folder for strengths.csv and agreement.csv.
+
+    Examples
+    --------
+    musiceval pairs pairs.csv --clips clips.csv --predictions predictions.csv --out strengths
+    """
+    from musiceval_sk import load_clips
+    from musiceval_sk.datasets.clips import TARGETS
+    from musiceval_sk.ratings.answers import read_answers
+    from musiceval_sk.ratings.pairs import pair_strengths, pairwise_agreement
+
+    known = None if clips is None else load_clips(clips, scale=None, require_path=False)
+    strengths = pair_strengths(
+        table, clips=known, level=level, ties=ties, prior=prior, elo=elo, random_state=random_state
+    )
+    typer.echo(strengths)
+    files = {"strengths.csv": strengths.table.to_csv}
+    if predictions is not None:
+        scores = read_answers(predictions, targets=targets)
+        chosen = targets or [name for name in TARGETS if name in scores]
+        found = {
+            name: pairwise_agreement(scores[name], table, clips=known, random_state=random_state)
+            for name in chosen
+        }
+        import pandas as pd
+
+        agreement = pd.concat(found, names=["target"])
+        typer.echo(f"\n{agreement.round(3).to_string(na_rep='-')}")
+        files["agreement.csv"] = agreement.to_csv
+    options.write_files(out, files)
 
 
 def _read_probes(path: Path) -> dict[str, list[Any]]:

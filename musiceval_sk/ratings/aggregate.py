@@ -17,8 +17,7 @@ from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceva
 from musiceval_sk.datasets.musiceval.parquet import parquet_files
 from musiceval_sk.datasets.readers import source_of
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.ratings.bias import scale_to_panel
-from musiceval_sk.ratings.models import FITS
+from musiceval_sk.ratings.bias import FITS, scale_to_panel
 from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, of_known_clips, read_ratings
 
 METHODS = ("mean", "median", "trimmed", "zscore", *FITS)

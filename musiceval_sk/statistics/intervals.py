@@ -247,7 +247,7 @@ def interval_of(
         value = float(figure(np.ones((1, n_units)))[0])
     parts = np.array_split(np.arange(n_groups)[:, np.newaxis], -(-n_groups // block))
     left_out = figures((group != part).astype(float) for part in parts)
-    draws = figures(_draw_counts(n_units, n_bootstrap, block, random)) if systems is None else left_out
+    draws = figures(draw_counts(n_units, n_bootstrap, block, random)) if systems is None else left_out
     if len(left_out) < _LEAST_UNITS or len(draws) < 2:
         return *_NONE, f"no interval: too few choices of the {units} have a figure"
     if systems is None:
@@ -263,7 +263,7 @@ def _tails(confidence: float) -> np.ndarray:
     return np.array([(1 - confidence) / 2, (1 + confidence) / 2])
 
 
-def _draw_counts(n_units: int, n_draws: int, block: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+def draw_counts(n_units: int, n_draws: int, block: int, random: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield how often each unit is drawn: blocks of shape=(draws, n_units), together ``n_draws``."""
     for start in range(0, n_draws, block):
         draws = min(block, n_draws - start)

@@ -31,6 +31,7 @@ COMMANDS = (
     "score",
     "clap-score",
     "ratings",
+    "pairs",
 )
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from musiceval_sk import ClipsTableError, RatingDesignError, SkippedWarning, aggregate_ratings
-from musiceval_sk.ratings.models import fit_bias
+from musiceval_sk.ratings.bias import fit_bias
 
 
 def one_clip(*scores):

@@ -12,8 +12,7 @@ import pytest
 from scipy import optimize
 
 from musiceval_sk import RatingDesignError, aggregate_ratings
-from musiceval_sk.ratings.bias import rater_table
-from musiceval_sk.ratings.models import fit_likelihood, fit_random_effects
+from musiceval_sk.ratings.bias import fit_likelihood, fit_random_effects, rater_table
 
 
 def simulate(rng, n_panels=2, n_items=20, n_raters=5, per_item=3, sd=0.8):

@@ -1,0 +1,442 @@
+"""Preference tests: pairs of clips, which of the two a rater liked better, and the strengths of systems and clips behind it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names, warn_of_skipped
+from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets import readers
+from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
+from musiceval_sk.ratings.strengths import fit_strengths, linked_groups
+from musiceval_sk.statistics.align import require_confidence, require_whole
+from musiceval_sk.statistics.intervals import draw_counts
+
+PREFERENCES = ("a", "b", "tie", "both_bad")
+LEVELS = ("system", "clip")
+# For draws in which somebody lost to nobody, whose strength would have no end.
+_LEAST_PRIOR = 0.1
+_ELO, _ELO_LEVEL = 400 / np.log(10), 1000
+_LEAST_UNITS = 3
+_CELLS_AT_ONCE = 500_000
+
+
+def read_pairs(pairs: str | Path | pd.DataFrame, clips: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Read comparisons of pairs of clips.
+
+    Parameters
+    ----------
+    pairs : str, Path or pandas.DataFrame
+        Table with ``clip_a``, ``clip_b`` and ``preference`` ("a", "b", "tie" or "both_bad"), one row a comparison, and, where known,
+        ``rater``; a file is CSV, TSV or JSON Lines.
+    clips : pandas.DataFrame, default=None
+        Clips table, for ``system`` and ``prompt``; pairs with other clips are left out with a warning.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns that came, ids as text, and where they are known ``system_a``, ``system_b`` and ``prompt``, that of clip a.
+
+    Raises
+    ------
+    ClipsTableError
+        If a column is missing, a preference is none of the four, a clip is compared with itself, or no pair is left.
+    """
+    table = pairs.copy() if isinstance(pairs, pd.DataFrame) else readers.read_table(pairs)
+    source = readers.source_of(table)
+    readers.require_columns(table, ["clip_a", "clip_b", "preference"])
+    for name in ("clip_a", "clip_b"):
+        readers.require_filled(table, name)
+        table[name] = id_texts(table[name])
+    said = table["preference"].astype(str).str.strip().str.lower().str.replace(r"[\s-]+", "_", regex=True)
+    wrong = ~said.isin(PREFERENCES)
+    if wrong.any():
+        raise ClipsTableError(
+            f"{source}preference must be one of {listed(PREFERENCES)}; {wrong.sum()} of {len(table)} are not: "
+            f"{listed(table['preference'][wrong].unique())}"
+        )
+    table["preference"] = said
+    same = table["clip_a"] == table["clip_b"]
+    if same.any() or table.empty:
+        what = (
+            f"clips are compared with themselves: {listed(table['clip_a'][same])}"
+            if same.any()
+            else "there are no pairs"
+        )
+        raise ClipsTableError(f"{source}{what}")
+    return table if clips is None else _with_clips(table, clips)
+
+
+def _with_clips(table: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
+    """Give pairs the systems and the prompt of a clips table."""
+    places = {name: match_ids(table[name], clips.index) for name in ("clip_a", "clip_b")}
+    known = (places["clip_a"] >= 0) & (places["clip_b"] >= 0)
+    if not known.all():
+        named = pd.concat([table[name][place < 0] for name, place in places.items()]).unique()
+        near = near_misses(named, clips.index)
+        if not known.any():
+            raise ClipsTableError(
+                f"{readers.source_of(table)}no pair is of clips of the clips table; pairs name {listed(named)}, clips are "
+                f"{listed(clips.index)}{near}"
+            )
+        warn_of_skipped(
+            f"left out {counted((~known).sum(), 'pair')} of unknown clips", named, near, stacklevel=4
+        )
+    table = table[known].copy()
+    for side in ("a", "b"):
+        place = places[f"clip_{side}"][known]
+        table[f"clip_{side}"] = clips.index[place]
+        if "system" in clips:
+            table[f"system_{side}"] = clips["system"].to_numpy()[place]
+    if "prompt" in clips:
+        table["prompt"] = clips["prompt"].to_numpy()[places["clip_a"][known]]
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class PairStrengths:
+    """Strengths of systems or clips in a preference test.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Indexed by system or clip, the strongest first: ``strength`` with ``low`` and ``high``, ``wins``, ``losses``, ``ties``.
+    tie : float
+        How ties weigh in Davidson's model (nu): two equals tie with the probability nu / (2 + nu). 0 in Bradley and Terry's.
+    note : str
+        What the intervals speak of.
+    elo : bool
+        Whether strengths are on Elo's scale (mean 1000, odds of 10 for 400 points); else natural logarithms around 0.
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    tie: float
+    note: str
+    elo: bool = False
+
+    def win_probability(self) -> pd.DataFrame:
+        """Work out how often each wins against each other, a tie being half a win.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The row's expected share against the column's, in the order of the table.
+        """
+        strength = self.table["strength"].to_numpy() / (_ELO if self.elo else 1)
+        half = (strength[:, None] - strength) / 2
+        share = (np.exp(half) + self.tie / 2) / (np.exp(half) + np.exp(-half) + self.tie)
+        return pd.DataFrame(share, self.table.index, self.table.index)
+
+    def __str__(self) -> str:
+        """Give the table and what stands behind it."""
+        shown = self.table.round(dict.fromkeys(("strength", "low", "high"), 0 if self.elo else 3))
+        model = f"Davidson's model, nu = {self.tie:.3f}" if self.tie else "Bradley and Terry's model"
+        return f"{shown.rename_axis(None).to_string(na_rep='-')}\n{model}; {self.note}"
+
+
+def pair_strengths(
+    pairs: str | Path | pd.DataFrame,
+    *,
+    clips: pd.DataFrame | None = None,
+    level: str = "system",
+    ties: str = "davidson",
+    prior: float = 0.0,
+    elo: bool = False,
+    confidence: float = 0.95,
+    n_bootstrap: int = 1000,
+    random_state: int | None = 0,
+) -> PairStrengths:
+    """Estimate how strong systems or clips are from comparisons of pairs.
+
+    Parameters
+    ----------
+    pairs : str, Path or pandas.DataFrame
+        As of `read_pairs`; systems are its columns ``system_a`` and ``system_b`` where no clips are given.
+    clips : pandas.DataFrame, default=None
+        Clips table with ``system`` and, for intervals that speak of other prompts, ``prompt``.
+    level : {"system", "clip"}, default="system"
+        Whose strengths. At "system", pairs of one system are left aside.
+    ties : {"davidson", "half"}, default="davidson"
+        Whether ties have a probability of their own or are half a win for both. "both_bad" counts as a tie.
+    prior : float, default=0.0
+        Number of ties of everyone with an imagined average one; shrinks strengths, and keeps them finite.
+    elo : bool, default=False
+        Give strengths on Elo's scale, with a mean of 1000 and 400 points for odds of 10.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage of the intervals.
+    n_bootstrap : int, default=1000
+        Number of bootstrap draws; 0 gives no intervals.
+    random_state : int or None, default=0
+        Seed of the draws.
+
+    Returns
+    -------
+    PairStrengths
+        Strengths with intervals: percentiles over draws of raters and of prompts, each with replacement and both at once, as far as
+        three or more are known; comparisons are drawn where neither is.
+
+    Raises
+    ------
+    ClipsTableError
+        If the table cannot be read, or systems are unknown.
+    RatingDesignError
+        If groups were never compared with one another, or somebody won or lost against all others and `prior` is 0.
+    ValueError
+        If an option is unknown or out of range.
+
+    Notes
+    -----
+    A strength is the logarithm of how often one wins; 0 is the mean of all. Draws in which somebody lost to nobody get a prior of 0.1.
+
+    References
+    ----------
+    R. R. Davidson, JASA 65 (1970). A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007).
+
+    Examples
+    --------
+    >>> pairs = pd.DataFrame({"clip_a": list("xxxx"), "clip_b": list("yyyy"), "preference": ["a", "a", "a", "b"]})
+    >>> pair_strengths(pairs, level="clip", n_bootstrap=0).table["strength"].round(3).to_dict()  # odds of 3
+    {'x': 0.549, 'y': -0.549}
+    """
+    if level not in LEVELS or ties not in ("davidson", "half") or not prior >= 0:
+        raise ValueError(
+            f"level must be system or clip, ties davidson or half, and prior at least 0; got {level!r}, {ties!r} and {prior}"
+        )
+    require_confidence(confidence)
+    table = read_pairs(pairs, clips)
+    columns = [f"{level}_a", f"{level}_b"]
+    if level == "system":
+        readers.require_columns(table, columns)
+        for name, clip in zip(columns, ("clip_a", "clip_b"), strict=True):
+            table[name] = require_names(table[name], "system", pd.Index(table[clip]), error=ClipsTableError)
+        table = table[table["system_a"] != table["system_b"]]
+        if table.empty:
+            raise RatingDesignError(
+                "all pairs are of clips of one system, so nothing tells systems apart; take level clip"
+            )
+    codes, names = pd.factorize(pd.concat([table[name] for name in columns]))
+    comparisons = _Comparisons(
+        codes[: len(table)], codes[len(table) :], table["preference"].to_numpy(), len(names)
+    )
+    won = comparisons.won(np.ones(len(table)))
+    davidson = ties == "davidson" and bool(comparisons.tied.any())
+    if not prior:
+        _require_links(comparisons, names, level, davidson)
+    fit = fit_strengths(won, comparisons.tied.sum(), davidson=davidson, prior=prior)
+    found = comparisons.counts(names).assign(strength=fit.values, low=np.nan, high=np.nan)
+    note = "no intervals"
+    if n_bootstrap:
+        weights, note = _drawn_weights(table, n_bootstrap, random_state)
+        blocks = np.array_split(weights, -(-weights.shape[0] * len(names) ** 2 // _CELLS_AT_ONCE))
+        draws = np.concatenate([comparisons.strengths(some, davidson, prior) for some in blocks])
+        tails = (1 - confidence) / 2, (1 + confidence) / 2
+        found["low"], found["high"] = np.quantile(draws, tails, axis=0)
+    if elo:
+        shown = ["strength", "low", "high"]
+        found[shown] = _ELO_LEVEL + _ELO * found[shown]
+    found = found[["strength", "low", "high", "wins", "losses", "ties"]]
+    found = found.rename_axis(level).sort_values("strength", ascending=False, kind="stable")
+    return PairStrengths(found, float(fit.tie), note, elo)
+
+
+class _Comparisons:
+    """Who met whom, by numbers, and how it ended."""
+
+    def __init__(self, first: np.ndarray, second: np.ndarray, preference: np.ndarray, n: int):
+        self.first, self.second, self.n = first, second, n
+        self.share = np.select([preference == "a", preference == "b"], [1.0, 0.0], 0.5)
+        self.tied = self.share == 0.5
+
+    def won(self, weights: np.ndarray) -> np.ndarray:
+        """Sum up how often each won against each, a tie being half."""
+        ends = ((self.first, self.second, self.share), (self.second, self.first, 1 - self.share))
+        cells = [np.bincount(i * self.n + j, weights * part, self.n**2) for i, j, part in ends]
+        return (cells[0] + cells[1]).reshape(self.n, self.n)
+
+    def strengths(self, weights: np.ndarray, davidson: bool, prior: float) -> np.ndarray:
+        """Fit strengths in each draw, [shape=(draws, n)]."""
+        won = np.stack([self.won(some) for some in weights])
+        endless = np.array([not prior and not self.bounded(some, davidson) for some in weights])
+        priors = np.where(endless, _LEAST_PRIOR, prior)
+        return fit_strengths(won, weights @ self.tied, davidson=davidson, prior=priors).values
+
+    def bounded(self, weights: np.ndarray, davidson: bool) -> bool:
+        """Whether strengths have an end: everyone lost or tied, however indirectly, against everyone.
+
+        With ties of a probability of their own, wins must also go round in a circle somewhere: else distances of strengths and the
+        weight of ties can grow together.
+        """
+        if linked_groups(self.won(weights), both_ways=True).any():
+            return False
+        return not davidson or not (weights @ self.tied) or self.circular(weights)
+
+    def circular(self, weights: np.ndarray) -> bool:
+        """Whether some wins go round in a circle."""
+        return linked_groups(self.won(weights * ~self.tied), both_ways=True).max() < self.n - 1
+
+    def counts(self, names: pd.Index) -> pd.DataFrame:
+        """Wins, losses and ties of each."""
+        ends = pd.DataFrame(
+            {"who": np.append(self.first, self.second), "share": np.append(self.share, 1 - self.share)}
+        )
+        table = pd.crosstab(ends["who"], ends["share"]).reindex(columns=[1.0, 0.0, 0.5], fill_value=0)
+        return table.set_axis(["wins", "losses", "ties"], axis=1).set_axis(names)
+
+
+def _require_links(comparisons: _Comparisons, names: pd.Index, level: str, davidson: bool) -> None:
+    """Refuse comparisons that leave strengths open."""
+    each = np.ones(len(comparisons.share))
+    for both_ways in (False, True):
+        groups = linked_groups(comparisons.won(each), both_ways=both_ways)
+        if not groups.any():
+            continue
+        shown = listed((f"[{listed(names[groups == group], most=3)}]" for group in np.unique(groups)), most=3)
+        found = f"the {level}s fall into {groups.max() + 1} groups"
+        if not both_ways:
+            raise RatingDesignError(
+                f"{found} that were never compared with one another: {shown}. Compare some across, or give a prior, such as 1, with which "
+                "each group has about the same mean"
+            )
+        raise RatingDesignError(
+            f"{found}, of two of which one won all comparisons: {shown}. Strengths then have no end; collect more pairs, or give a prior, "
+            "such as 1, that shrinks them"
+        )
+    if davidson and not comparisons.circular(each):
+        raise RatingDesignError(
+            f"no win of a {level} goes against the order that the others give, so distances of strengths and the weight of ties have no "
+            "end; count ties as half a win, or give a prior, such as 1"
+        )
+
+
+def _drawn_weights(table: pd.DataFrame, n_draws: int, random_state: int | None) -> tuple[np.ndarray, str]:
+    """How often each comparison counts in each draw, [shape=(n_draws, n)], and what is drawn."""
+    require_whole(1, n_bootstrap=n_draws)
+    random = np.random.default_rng(random_state)
+    weights, units = np.ones((n_draws, len(table))), []
+    for name in ("rater", "prompt"):
+        known = name in table and table[name].notna().all() and table[name].nunique() >= _LEAST_UNITS
+        if known:
+            codes, values = pd.factorize(table[name])
+            weights *= np.concatenate(list(draw_counts(len(values), n_draws, n_draws, random)))[:, codes]
+            units.append(f"{name}s")
+    if not units:
+        weights = np.concatenate(list(draw_counts(len(table), n_draws, n_draws, random)))
+    empty = ~weights.any(axis=1)
+    weights[empty] = 1
+    return weights, f"intervals over {' and '.join(units) or 'comparisons, as if they were independent'}"
+
+
+def pairwise_agreement(
+    scores: pd.Series,
+    pairs: str | Path | pd.DataFrame,
+    *,
+    clips: pd.DataFrame | None = None,
+    slope: float | None = None,
+    n_bins: int = 10,
+    confidence: float = 0.95,
+    n_bootstrap: int = 1000,
+    random_state: int | None = 0,
+) -> pd.DataFrame:
+    """Judge scores of clips, of any predictor, by whether raters preferred the clip with the higher one.
+
+    Parameters
+    ----------
+    scores : pandas.Series
+        Scores by clip id.
+    pairs : str, Path or pandas.DataFrame
+        As of `read_pairs`. Ties tell nothing here and are left aside.
+    clips : pandas.DataFrame, default=None
+        Clips table with ``prompt``, for intervals that speak of other prompts.
+    slope : float or None, default=None
+        Of the link ``P(a preferred) = 1 / (1 + exp(-slope (score_a - score_b)))``; by default the one of least log loss on these
+        pairs, not below 0. Give one that was fitted elsewhere for figures that owe nothing to these pairs.
+    n_bins : int, default=10
+        Bins of the calibration error, equally wide from 0.5 to 1.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage of the intervals.
+    n_bootstrap : int, default=1000
+        Number of draws of raters and prompts, as of `pair_strengths`; 0 gives no intervals.
+    random_state : int or None, default=0
+        Seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by figure, ``value``, ``low``, ``high`` and ``n``, the number of decided pairs: "accuracy" (equal scores count half),
+        "log loss" (natural logarithms, log 2 for guessing), "calibration error" (expected calibration error of the preferred side's
+        probability; without interval, as resamples exceed it) and "slope".
+
+    Raises
+    ------
+    ClipsTableError
+        If pairs name clips without a score, or none was decided.
+
+    Examples
+    --------
+    >>> scores = pd.Series({"x": 4.0, "y": 3.0, "z": 1.0})
+    >>> pairs = pd.DataFrame({"clip_a": list("xyz"), "clip_b": list("yzx"), "preference": ["a", "a", "a"]})
+    >>> pairwise_agreement(scores, pairs, n_bootstrap=0)["value"].round(2).to_dict()
+    {'accuracy': 0.67, 'log loss': 0.69, 'calibration error': 0.17, 'slope': 0.0}
+    """
+    require_confidence(confidence)
+    table = read_pairs(pairs, clips)
+    table = table[table["preference"].isin(["a", "b"])]
+    if table.empty:
+        raise ClipsTableError("no pair was decided for one of its clips")
+    places = [match_ids(table[name], scores.index) for name in ("clip_a", "clip_b")]
+    unscored = [table[name][place < 0] for name, place in zip(("clip_a", "clip_b"), places, strict=True)]
+    lacking = pd.concat(unscored).unique()
+    if len(lacking):
+        raise ClipsTableError(
+            f"{counted(len(lacking), 'clip')} of the pairs have no score: {listed(lacking)}{near_misses(lacking, scores.index)}"
+        )
+    values = scores.to_numpy(dtype=float)
+    # Of the preferred clip over the other.
+    lead = (values[places[0]] - values[places[1]]) * np.where(table["preference"] == "a", 1, -1)
+    of_one = np.ones((1, len(lead)))
+    slope = _slope_of(lead) if slope is None else slope
+    right, losses = (np.sign(lead) + 1) / 2, np.logaddexp(0, -slope * lead)
+    figures: dict[str, Callable[[np.ndarray], Any]] = {
+        "accuracy": lambda weights: weights @ right / weights.sum(axis=1),
+        "log loss": lambda weights: weights @ losses / weights.sum(axis=1),
+    }
+    rows = {name: [figure(of_one)[0], np.nan, np.nan] for name, figure in figures.items()}
+    if n_bootstrap:
+        weights, _ = _drawn_weights(table, n_bootstrap, random_state)
+        for name, figure in figures.items():
+            rows[name][1:] = np.quantile(figure(weights), [(1 - confidence) / 2, (1 + confidence) / 2])
+    rows["calibration error"] = [
+        _calibration_error(expit(slope * np.abs(lead)), right, n_bins),
+        np.nan,
+        np.nan,
+    ]
+    rows["slope"] = [slope, np.nan, np.nan]
+    found = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+    return found.assign(n=len(lead)).rename_axis("figure")
+
+
+def _slope_of(lead: np.ndarray) -> float:
+    """Find the slope of least log loss, not below 0; for scores that are always right, the steepest looked at."""
+    unit = np.abs(lead).mean()
+    if unit == 0:
+        return 0.0
+    found = minimize_scalar(
+        lambda slope: np.logaddexp(0, -slope * lead / unit).mean(),
+        bounds=(0, 50),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    return 0.0 if np.mean(lead) <= 0 else float(found.x / unit)
+
+
+def _calibration_error(probability: np.ndarray, right: np.ndarray, n_bins: int) -> float:
+    """Mean distance of probability and frequency over equally wide bins, weighted by their numbers."""
+    bins = np.minimum((2 * (probability - 0.5) * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(bins, probability - right, n_bins)
+    return float(np.abs(gaps).sum() / len(right))
