@@ -4,6 +4,7 @@ Columns are ``path``, ``prompt`` (may be empty), ``system`` (may be absent) and 
 index is the clip id, ``y = clips["impression"]`` carries the ids through every scikit-learn splitter.
 """
 
+import logging
 import os
 import re
 import warnings
@@ -27,10 +28,13 @@ from musiceval_sk._ids import (
 from musiceval_sk._text import counted, listed, printable
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.readers import TARGETS
+from musiceval_sk.datasets.tools import read_listing
 from musiceval_sk.exceptions import ClipsTableError
 
 TIMES = ("start_time", "end_time")
 _OTHER_TIMES = ("start", "end", "offset", "onset", "begin", "start_s", "end_s")
+_METADATA = ("metadata.csv", "metadata.jsonl")
+_LOGGER = logging.getLogger(__name__)
 _PLACEHOLDERS = ("system", "prompt", "prompt_id")
 _warn = partial(warn_of_skipped, stacklevel=3)  # of who called `load_clips`
 
@@ -51,7 +55,8 @@ def load_clips(
     source : str or Path
         A ``.csv``, ``.tsv`` or ``.jsonl`` file, also ``.gz``, with a column ``path`` (relative to the file) and optionally
         ``clip_id`` (by default the path without its suffix), ``prompt``, ``system`` and scores, and ``start_time`` and
-        ``end_time`` (seconds; empty for none) where a clip is a part of its file; or a folder, searched with those linked in it
+        ``end_time`` (seconds; empty for none) where a clip is a part of its file; or a list as other tools write it (see Notes);
+        or a folder, searched with those linked in it
         for WAV, W64, FLAC, MP3, OGG, Opus, AIFF, AU and CAF.
     targets : sequence of str, default=None
         Score columns that must be there. By default those of ``impression`` and ``alignment`` that are.
@@ -89,6 +94,9 @@ def load_clips(
 
     Notes
     -----
+    Lists of other tools are Kaldi's ``wav.scp``, VERSA's result lines (``key`` is the clip's id; they have no paths) and audiocraft's
+    manifests. A table may be a spreadsheet, ``.xlsx`` (extra ``xlsx``).
+
     Delimiters may be commas, semicolons (then also decimal commas) or tabs; the text UTF-8, or UTF-16 with its mark. Names of
     columns may differ in case, spaces and dashes; ``file_name`` (and beside it ``text``) of Hugging Face's AudioFolder are path
     and prompt. An empty cell, ``NA``, ``nan``, ``null`` or ``-`` is a missing number, id, path, rater or system; a prompt is
@@ -188,7 +196,7 @@ def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 
 def _read_clips(path: Path, targets: Sequence[str] | None, require_path: bool) -> pd.DataFrame:
-    table = readers.read_table(path, targets)
+    table = read_listing(path, targets)
     unnamed = "clip_id" not in table
     required = ["path"] if unnamed else ["path", "clip_id"] if require_path else ["clip_id"]
     readers.require_columns(table, required)
@@ -229,6 +237,11 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
             kinds,
             most=12,
         )
+    for name in _METADATA:
+        if (folder / name).is_file():
+            _LOGGER.info(
+                "%s: %s of an AudioFolder is not read; give it in the folder's place", printable(folder), name
+            )
     if not files:
         raise ClipsTableError(
             f"{printable(folder)}: no sound files below it (looked for {' '.join(SOUND_SUFFIXES)})"

@@ -1,13 +1,15 @@
-"""Scores as other tools write them: VERSA, audiobox-aesthetics and SongEval.
+"""Scores and lists of clips as other tools write them: VERSA, audiobox-aesthetics, SongEval and Kaldi.
 
 - VERSA: a line a clip, ``{"key": "a.wav", "utmos": 3.5, ...}``, JSON or, in older versions, Python's own form; some cells are texts or lists.
 - audiobox-aesthetics: ``{"CE": 5.1, "CU": 5.8, "PC": 2.1, "PQ": 7.2}``, a line a clip and without its name, in the order of the
   list that was given to it; some versions write a line about precision first.
 - SongEval: one object, ``{"a": {"Coherence": 3.1, "Musicality": 3.0, ...}, ...}``, by the file's name up to its first dot.
+- Kaldi's ``wav.scp``, which VERSA takes as well: a line a clip, its name, a blank and its path.
 """
 
 import ast
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +17,12 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk.datasets.readers import listed_clips, with_known_names
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.readers import listed_clips, read_table, with_known_names
 from musiceval_sk.datasets.text import read_text
 from musiceval_sk.exceptions import ClipsTableError
 
+_LOGGER = logging.getLogger(__name__)
 _PREAMBLE = re.compile(r"using precision .*\n")
 _NUMPY = re.compile(r"np\.float(?:16|32|64)\(([^()]*)\)")
 _NO_NUMBER = re.compile(r"(?<=: )-?(?:nan|inf)(?=[,}])")
@@ -56,6 +60,11 @@ def read_tool(
     """
     path = Path(path)
     rows = _rows(path, _without_preamble(read_text(path)))
+    nested = dict.fromkeys(
+        name for row in rows.values() for name, cell in row.items() if isinstance(cell, list | dict | tuple)
+    )
+    if nested:
+        _LOGGER.info("%s: columns are not read, for they hold lists or objects: %s", path, listed(nested))
     table = pd.DataFrame([_flat(row) for row in rows.values()], index=list(rows), dtype=object).rename_axis(
         "line"
     )
@@ -71,6 +80,53 @@ def read_tool(
             "the tool as listing= (--listing)"
         )
     return table.assign(clip_id=listed_clips(listing, len(table)))
+
+
+def read_listing(path: Path, targets: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a list of clips: a table, Kaldi's ``scp``, or the lines that VERSA wrote about them.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    targets : sequence of str, default=None
+        Columns that are wanted.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by line.
+
+    Raises
+    ------
+    ClipsTableError
+        If it cannot be read, or an ``scp`` has a line without a path or with a command.
+    """
+    if path.suffix.lower() == ".scp":
+        return _read_scp(path)
+    text = _without_preamble(read_text(path))
+    first = _object(text.partition("\n")[0]) if text.startswith("{") else None
+    if first and "key" in first and not {"path", "clip_id", "file_name"} & {*first}:
+        return read_tool(path, targets)
+    return read_table(path, targets)
+
+
+def _read_scp(path: Path) -> pd.DataFrame:
+    rows = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            name, _, sound = line.strip().partition(" " if "\t" not in line else "\t")
+            if not sound.strip() or sound.rstrip().endswith("|"):
+                what = "holds a command" if sound else "holds no path"
+                raise ClipsTableError(
+                    f"{path}: line {number} {what}; an scp has a clip's name, a blank and the path of its sound: {line.strip()[:60]!r}"
+                )
+            rows[number] = {"clip_id": name, "path": sound.strip()}
+    if not rows:
+        raise ClipsTableError(f"{path}: the list is empty")
+    table = pd.DataFrame.from_dict(rows, orient="index", dtype=object).rename_axis("line")
+    table.attrs["path"] = str(path)
+    return table
 
 
 def _without_preamble(text: str) -> str:

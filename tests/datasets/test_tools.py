@@ -1,8 +1,12 @@
 """What VERSA, audiobox-aesthetics and SongEval write, as their code writes it."""
 
+import gzip
+import json
+import logging
+
 import pytest
 
-from musiceval_sk import ClipsTableError, read_answers
+from musiceval_sk import ClipsTableError, load_clips, read_answers
 from musiceval_sk.ratings.answers import match_answers
 
 TRUTH = "clip_id,system,impression\nS1/a,S1,1\nS2/b,S2,3\nS1/c.d,S1,5\n"
@@ -81,3 +85,46 @@ def test_two_paths_with_one_end_are_refused(write):
 def test_what_cannot_be_read_is_told(write, text, message):
     with pytest.raises(ClipsTableError, match=message):
         read_answers(write("p.jsonl", text), targets=["impression"], columns={"impression": "mos"})
+
+
+def test_an_scp_is_a_clips_table(write, tmp_path):
+    clips = load_clips(write("wav.scp", "a /x/a.wav\nb\tsub/b c.wav\n\n"))
+    assert clips["path"].to_dict() == {"a": "/x/a.wav", "b": str(tmp_path / "sub" / "b c.wav")}
+    for line, words in (("a sox a.wav -t wav - |", "line 1 holds a command"), ("a", "line 1 holds no path")):
+        with pytest.raises(ClipsTableError, match=words):
+            load_clips(write("wav.scp", line))
+    with pytest.raises(ClipsTableError, match="the list is empty"):
+        load_clips(write("wav.scp", "\n"))
+
+
+@pytest.mark.parametrize("text", VERSA)
+def test_result_lines_of_versa_are_a_clips_table(write, text, caplog):
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        clips = load_clips(write("utt_result.txt", text), targets=["utmos"], require_path=False)
+    assert clips.index.tolist() == ["a.wav", "b.wav"] and clips.loc["a.wav", "utmos"] == 3.5
+    assert "columns are not read, for they hold lists or objects: vad_info" in caplog.text
+    with pytest.raises(ClipsTableError, match="path"):
+        load_clips(write("utt_result.txt", text))
+
+
+def test_a_manifest_of_audiocraft_is_a_clips_table(tmp_path):
+    line = {
+        "path": "/x/a.mp3",
+        "duration": 4.2,
+        "sample_rate": 44100,
+        "amplitude": None,
+        "weight": None,
+        "info_path": None,
+    }
+    (tmp_path / "data.jsonl.gz").write_bytes(gzip.compress((json.dumps(line) + "\n").encode()))
+    clips = load_clips(tmp_path / "data.jsonl.gz", scale=None)
+    assert clips.index.tolist() == ["/x/a"] and clips["path"].tolist() == ["/x/a.mp3"]
+
+
+def test_the_table_of_an_audiofolder_is_pointed_out(tmp_path, caplog):
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.wav,calm\n")
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        assert load_clips(tmp_path)["prompt"].tolist() == [""]
+    assert "metadata.csv of an AudioFolder is not read; give it in the folder's place" in caplog.text
+    assert load_clips(tmp_path / "metadata.csv")["prompt"].tolist() == ["calm"]
