@@ -23,7 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 _DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t", ".xlsx": ","}
 _NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
 _FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
-KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "slot", "start_time", "end_time")
+KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "position", "slot", "start_time", "end_time")
 _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
 _COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
 
