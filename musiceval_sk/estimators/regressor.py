@@ -69,10 +69,10 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     scale : tuple of (float, float) or None, default=(1, 5)
         Lowest and highest score that raters can give. "soft_bins" lays its bins over it; `fit` warns of scores that
         leave it. None: no scale is known.
-    standardize : bool, default=True
+    standardize : bool or "scores", default=True
         Whether training sees the columns of X with zero mean and unit deviation, and scores (but for "soft_bins") as
         distances from their median in units of the mean one, so that heads begin at the median and step sizes depend
-        on no scale. Fitted weights are for X as it is.
+        on no scale. "scores" leaves X as it is. Fitted weights are for X as it is.
     linear : {"ridge"} or None, default="ridge"
         Whether a ridge regression stands beside the networks. Its penalty is the best for the rows that are held out;
         every other member (none with "soft_bins") learns what it leaves over, the rest the scores themselves. The share
@@ -225,6 +225,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         "device": [str],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
+        "standardize": ["boolean", StrOptions({"scores"})],
         "linear": [StrOptions({"ridge"}), None],
         "hold_out": [StrOptions({"folds", "random"})],
         "validation_fraction": [Real],
@@ -232,7 +233,6 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         "rank_quality": [Interval(Real, 1, None, closed="left")],
         **dict.fromkeys(
             [
-                "standardize",
                 "nesterovs_momentum",
                 "shuffle",
                 "early_stopping",

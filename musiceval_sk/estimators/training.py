@@ -65,6 +65,10 @@ class Training:
         self.standardization = Standardization.none(*X.shape[1:], *Y.shape[1:])
         if regressor.standardize:
             self.standardization = Standardization.of(X[rows], Y[rows], weights[rows])
+            if regressor.standardize == "scores":
+                self.standardization = self.standardization._replace(
+                    mean=np.zeros(X.shape[1]), deviation=np.ones(X.shape[1])
+                )
             self.inputs = self.standardization.inputs(X)
             self.scores = Y if self.classifies else self.standardization.targets(Y)
         self.lines = [] if regressor.linear is None else [self._ridge(head) for head in self._heads()]
@@ -210,6 +214,7 @@ def _drawn(rows: np.ndarray, seed: int) -> np.ndarray:
 def schedule_of(regressor: Any) -> Schedule:
     """Translate parameters into the engine's words."""
     found = {field.name: getattr(regressor, _NAMES.get(field.name, field.name)) for field in fields(Schedule)}
+    found["zero_output"] = bool(regressor.standardize)
     found["hidden_layer_sizes"] = tuple(int(width) for width in np.atleast_1d(regressor.hidden_layer_sizes))
     if regressor.loss == "soft_bins":
         found["scale"] = tuple(float(end) for end in regressor.scale)

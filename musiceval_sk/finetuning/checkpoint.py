@@ -134,7 +134,9 @@ def load_finetuned(
     arrays = divided(tensors)
     try:
         parameters = persistence.parameters_from_json(content["parameters"])
-        regressor = kind(encoder, encoder_options=encoder_options, **parameters)
+        parameters |= {"encoder": encoder, "encoder_options": encoder_options}
+        # Files from before name no parameter that came later.
+        regressor = kind.from_protocol("paper", **parameters)  # type: ignore[attr-defined]
         heads = persistence.unpacked(MOSRegressor, content["heads"], arrays["heads"])
         described, towers = content["description_"], tuple(content["towers_"])
     except (KeyError, TypeError, ValueError) as error:

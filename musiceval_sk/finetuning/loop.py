@@ -28,7 +28,7 @@ class Training:
     Parameters
     ----------
     job : Job
-        What `MOSRegressor` would train on the vectors before training; here the heads stop together.
+        What `MOSRegressor` would train on the vectors before training; here heads and members stop together.
     source : ClipBatches
         The clips, and the towers that they go through.
     tuned : dict of str to torch.nn.Parameter
@@ -52,7 +52,8 @@ class Training:
         self.best: dict[str, torch.Tensor] = {}
         self.results = [Trained() for _ in job.tasks]
         self._progress = Progress([replace(one, stops_with=0) for one in job.tasks], job.schedule)
-        self._targets = torch.from_numpy(job.targets).float()
+        self._targets = torch.from_numpy(job.targets[:, [one.target for one in job.tasks]]).float()
+        self._n_members = len(job.tasks) // job.targets.shape[1]
         even = np.ones(len(job.targets))
         self._row_weights = torch.from_numpy(even if task.row_weights is None else task.row_weights).float()
         self._generator = torch.Generator().manual_seed(task.order_seed)
@@ -163,6 +164,11 @@ class Training:
             for places, vectors in self.source.parts(rows, micro_batch_size, dtype):
                 truth = self._targets[rows[places]].to(vectors.device)
                 weight = self._row_weights[rows[places]].to(vectors.device)
+                if (
+                    self._n_members > 1
+                ):  # the towers follow the mean of the members' losses, each member its own
+                    still = vectors.detach()
+                    vectors = still + (vectors - still) / self._n_members
                 errors = (self.heads(vectors) - truth).abs() * weight[:, None]
                 if training:
                     self.scaler.scale(errors.sum() / self._weight_of(rows)).backward()
@@ -194,12 +200,14 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def _initial_heads(job: Job) -> MOSModule:
-    """Heads with the weights that `MOSRegressor` would begin with, in float32."""
+    """Heads with the weights that `MOSRegressor` would begin with, in float32; each member is a head."""
     everything = np.arange(job.inputs.shape[1])
     columns = [everything if task.columns is None else task.columns for task in job.tasks]
     layers = []
     for task, seen in zip(job.tasks, columns, strict=True):
-        drawn = draw_layers(task.init_seed, layer_sizes(len(seen), job.schedule), torch.empty(0))
+        drawn = draw_layers(
+            task.init_seed, layer_sizes(len(seen), job.schedule), torch.empty(0), job.schedule.zero_output
+        )
         arrays = [part.numpy() for part in drawn]
         layers.append([list(zip(arrays[::2], arrays[1::2], strict=True))])
     return MOSModule(layers, columns, job.schedule.activation).float()

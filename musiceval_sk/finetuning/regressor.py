@@ -30,8 +30,10 @@ from musiceval_sk.finetuning.checkpoint import Checkpoint, load_finetuned, save_
 class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
     """Predict mean opinion scores from sounds and prompts, training CLAP's towers together with the heads.
 
-    This is the paper's protocol [1]_: three-layer perceptrons on CLAP's vectors, one for each target, and everything
-    trained by SGD on the sum of the heads' L1 losses. `MOSRegressor` trains the heads alone, on vectors that are kept.
+    These are the paper's networks [1]_: three-layer perceptrons on CLAP's vectors, one for each target, and everything
+    trained by SGD on the sum of the heads' L1 losses. By default heads begin at the median score, several of a target stand
+    on the same towers, and a fifth of the groups is held out; `from_protocol` makes what the paper trained. `MOSRegressor`
+    trains heads alone, on vectors that are kept.
 
     Parameters
     ----------
@@ -57,6 +59,13 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         What stands between the heads' layers. The paper says "MLP"; its released code has nothing there ("identity").
     scale : tuple of (float, float) or None, default=(1, 5)
         Lowest and highest score that raters can give; `fit` warns of scores beyond.
+    standardize : bool, default=True
+        Whether training sees scores as distances from their weighted median in units of the mean one and last layers begin at
+        zero, so that heads begin at the median and steps depend on no scale; losses are in these units. Vectors stay as they
+        are, for they move while towers are trained.
+    n_ensemble : int, default=5
+        Heads of each target that differ in their initial weights; the prediction is their mean. They share the towers, which
+        follow the mean of their losses, the clips held out and the order of clips.
     batch_size : int, default=64
         Clips a step of SGD, however few of them memory holds at once.
     learning_rate_init : float, default=5e-4
@@ -71,8 +80,9 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         Whether to hold out a part of the clips, or take ``clips_val``, stop when the sum of the heads' losses on it improves
         no more, and keep the weights of the best epoch. Otherwise the training loss decides when to stop and the last
         weights are kept.
-    validation_fraction : float in (0, 1), default=0.1
-        Share held out; with ``groups`` in `fit`, a share of the groups, each kept whole.
+    validation_fraction : float in (0, 1), default=0.2
+        Share held out, as each member of `MOSRegressor` leaves out a fifth; with ``groups`` in `fit`, a share of the groups, each
+        kept whole, and `fit` warns of fewer than three.
     n_iter_no_change : int, default=20
         Patience in epochs.
     tol : float, default=0.0
@@ -128,7 +138,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
 
     The head of a target named ``impression`` sees the audio vector, all others audio and text; give y as a DataFrame or
     Series with such names. Held-out clips, initial weights and the order of clips are drawn as `MOSRegressor` draws them
-    from the vectors before training, so that ``train="frozen"`` is `MOSRegressor` with ``stop_together=True``.
+    from the vectors before training, so that ``train="frozen"`` is its ``from_protocol("paper")`` with ``stop_together=True`` and, but
+    for ``standardize="scores"``, the same parameters.
 
     References
     ----------
@@ -147,6 +158,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "encoder": [str, HasMethods(["trainable", "describe"])],
         "encoder_options": [dict, None],
+        "standardize": ["boolean"],
         "train": [StrOptions({"frozen", "last_blocks", "full", "lora"})],
         "n_blocks": [Interval(Integral, 1, None, closed="left")],
         "lora_rank": [Interval(Integral, 1, None, closed="left")],
@@ -171,13 +183,15 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         hidden_layer_sizes: tuple[int, ...] = (256, 64),
         activation: str = "relu",
         scale: tuple[float, float] | None = (1, 5),
+        standardize: bool = True,
+        n_ensemble: int = 5,
         batch_size: int = 64,
         learning_rate_init: float = 5e-4,
         momentum: float = 0.9,
         alpha: float = 0.0,
         max_iter: int = 1000,
         early_stopping: bool = True,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.2,
         n_iter_no_change: int = 20,
         tol: float = 0.0,
         clip: tuple[float, float] | None = None,
@@ -197,6 +211,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.scale = scale
+        self.standardize = standardize
+        self.n_ensemble = n_ensemble
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.momentum = momentum
@@ -308,28 +324,32 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
             self.network_ = network
         return self
 
-    def predict(self, clips: pd.DataFrame) -> np.ndarray:
+    def predict(self, clips: pd.DataFrame, return_std: bool = False) -> Any:
         """Predict mean opinion scores.
 
         Parameters
         ----------
         clips : pandas.DataFrame
             Clips table, as for `fit`.
+        return_std : bool, default=False
+            Whether to return the spread of the heads of a target, too.
 
         Returns
         -------
-        np.ndarray [shape=(n,) or (n, n_targets)], float64
-            Columns as in the y of `fit`, within `clip` if that is set.
+        np.ndarray [shape=(n,) or (n, n_targets)], float64, or two
+            Columns as in the y of `fit`, within `clip` if that is set; and their spread, as of `MOSRegressor`.
 
         Raises
         ------
+        ValueError
+            If `return_std` is asked of a single head.
         AudioError
             If clips cannot be read.
         ClipsTableError
             If the table lacks a column or a value.
         """
         check_is_fitted(self, "heads_")
-        return self.heads_.predict(self.embed(clips))
+        return self.heads_.predict(self.embed(clips), return_std)
 
     def embed(self, clips: pd.DataFrame) -> pd.DataFrame:
         """Embed clips with the trained towers; windows are averaged.
@@ -374,6 +394,35 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         tuned = {name: torch.from_numpy(array) for name, array in self.tuned_parameters_.items()}
         network.load_state_dict(network.state_dict() | tuned)
         return network
+
+    @classmethod
+    def from_protocol(cls, name: str = "paper", **parameters: Any) -> "CLAPFineTuneRegressor":
+        """Make a regressor with the parameters that a publication fixes.
+
+        Parameters
+        ----------
+        name : {"paper", "released"}, default="paper"
+            As of `MOSRegressor.from_protocol`; either way one head a target, and both stop together, for they share the towers.
+        **parameters
+            What shall differ.
+
+        Returns
+        -------
+        CLAPFineTuneRegressor
+            Not fitted.
+
+        Raises
+        ------
+        ValueError
+            If there is no such protocol.
+
+        Examples
+        --------
+        >>> CLAPFineTuneRegressor.from_protocol("paper", encoder="hf-clap").n_ensemble
+        1
+        """
+        fixed = MOSRegressor.from_protocol(name).get_params()
+        return cls(**{key: fixed[key] for key in set(fixed) & set(cls().get_params())} | parameters)
 
     def save(self, path: str | Path, *, about: dict[str, Any] | None = None) -> Path:
         """Write the heads and the trained weights of the towers to one safetensors file.
@@ -441,6 +490,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         """`MOSRegressor` of the same parameters, which lays out the training and takes in its result."""
         shared = set(MOSRegressor().get_params()) & set(self.get_params(deep=False))
         parameters = {name: getattr(self, name) for name in shared - {"random_state", "verbose"}}
+        parameters["standardize"] = "scores" if self.standardize else False
         return MOSRegressor.from_protocol(
             "paper", **parameters, stop_together=True, random_state=seed, device=device
         )
@@ -449,6 +499,10 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         if isinstance(self.random_state, int | np.integer):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles from before name no parameter that came later.
+        super().__setstate__(vars(type(self).from_protocol("paper")) | state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "network_"}

@@ -200,7 +200,8 @@ class TunedTowers(FrozenHeads):
             name = re.sub(r"\W+", "-", self.protocol.name)
             given["checkpoint"] = Path(self._checkpoints) / f"{name}-seed-{seed}.safetensors"
         given |= self.protocol.parameters()
-        return CLAPFineTuneRegressor(self._encoders[0], train=self._mode, random_state=seed, **given)
+        given |= {"encoder": self._encoders[0], "train": self._mode, "random_state": seed}
+        return CLAPFineTuneRegressor.from_protocol("paper", **given)
 
     def _predict(self, regressor: Any, seed: int) -> np.ndarray:
         """Predict, and say what was trained and how, as JSON values."""

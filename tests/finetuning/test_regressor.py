@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_predict
 
 from musiceval_sk import CLAPFineTuneRegressor, ClipEmbedder, MOSRegressor, load_model
+from musiceval_sk.estimators import regressor as heads_module
 from musiceval_sk.estimators import training as _training
 from musiceval_sk.exceptions import AudioError, ClipsTableError, ModelFileError
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
@@ -86,7 +88,8 @@ def sounds(tmp_path_factory):
 @pytest.fixture
 def make(encoder, sounds):
     def make(train="full", **parameters):
-        return CLAPFineTuneRegressor(encoder, train=train, sounds_dir=sounds, **SMALL | parameters)
+        options = {"encoder": encoder, "train": train, "sounds_dir": sounds}
+        return CLAPFineTuneRegressor.from_protocol("paper", **options, **SMALL | parameters)
 
     return make
 
@@ -95,7 +98,8 @@ def make(encoder, sounds):
 def full(encoder, sounds, data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return CLAPFineTuneRegressor(encoder, sounds_dir=sounds, **SMALL).fit(*data)
+        options = {"encoder": encoder, "sounds_dir": sounds}
+        return CLAPFineTuneRegressor.from_protocol("paper", **options, **SMALL).fit(*data)
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +211,79 @@ class TestFrozen:
         np.testing.assert_allclose(embedded, X, rtol=0, atol=1e-5)
         # Towers that are trained for scores need share no space of sound and text.
         assert embedded.attrs == {"encoder_fingerprint": X.attrs["encoder_fingerprint"]}
+
+
+class TestStartAndMembers:
+    """What `MOSRegressor` has by default and the paper has not, on towers that all heads share."""
+
+    NEW: ClassVar = {"standardize": True, "validation_fraction": 0.2}
+
+    def test_heads_begin_at_the_weighted_median(self, make, data):
+        clips, y = data
+        weights = np.array(
+            [1, 1, 5, 1, 1, 5, 1, 1, 5.0]
+        )  # clips of the highest impression, the lowest alignment
+        still = {"learning_rate_init": 1e-12, "max_iter": 1, "early_stopping": False, "n_ensemble": 2}
+        mean, spread = make(**self.NEW, **still).fit(clips, y, weights).predict(clips, return_std=True)
+        # Half of the weight, 10.5 of 21, is reached at 3.5 (3, 3, 15 at 1.5, 2.5, 3.5) and at 2.5 (5 each at 2.3, 2.4 and 2.5).
+        np.testing.assert_allclose(mean, np.tile([3.5, 2.5], (9, 1)), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(spread, 0, atol=1e-6)
+
+    @pytest.mark.filterwarnings("ignore:early stopping goes by")
+    def test_frozen_is_mosregressor_with_the_same_start_hold_out_and_members(self, make, data, X):
+        clips, y = data
+        ours = make("frozen", n_ensemble=3, **self.NEW).fit(clips, y, groups=clips["system"])
+        options = SMALL | self.NEW | {"standardize": "scores", "n_ensemble": 3, "stop_together": True}
+        heads = MOSRegressor.from_protocol("paper", **options).fit(X, y, groups=clips["system"])
+        for found, expected in zip(ours.predict(clips, True), heads.predict(X, True), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+    def test_the_loop_through_the_towers_trains_each_member_as_if_alone(self, make, data, monkeypatch):
+        """Towers that stand still: the first of two members is the one of one, which is that of the heads alone."""
+        options = self.NEW | {"early_stopping": False}
+        alone = weights_of(make("frozen", **options).fit(*data))
+        monkeypatch.setattr(modes, "choose_weights", lambda *_: {})
+        one, two = (weights_of(make(n_ensemble=n, **options).fit(*data)) for n in (1, 2))
+        for name, array in one.items():
+            np.testing.assert_allclose(array, alone[name], rtol=0, atol=1e-4)
+            np.testing.assert_allclose(two[name][:1], array, rtol=0, atol=1e-6)
+            assert len(two[name]) == 2
+
+    def test_towers_follow_the_mean_of_the_members(self, make, data, monkeypatch):
+        """Three members of equal seeds move the towers as one does, and stay equal."""
+        drawn = heads_module.draw_seeds
+        monkeypatch.setattr(heads_module, "draw_seeds", lambda *given: np.tile(drawn(*given)[:1], (3, 1)))
+        three = make(n_ensemble=3, **self.NEW).fit(*data)
+        monkeypatch.undo()
+        one = make(**self.NEW).fit(*data)
+        for name, array in one.tuned_parameters_.items():
+            np.testing.assert_allclose(three.tuned_parameters_[name], array, rtol=0, atol=1e-5, err_msg=name)
+        mean, spread = three.predict(data[0], return_std=True)
+        np.testing.assert_allclose(mean, one.predict(data[0]), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(spread, 0, atol=1e-6)
+
+    def test_protocols_are_what_the_papers_fix(self, encoder):
+        paper = CLAPFineTuneRegressor.from_protocol("paper", encoder=encoder, train="lora").get_params()
+        fixed = MOSRegressor.from_protocol("paper").get_params()
+        assert {name: paper[name] for name in set(fixed) & set(paper)} == {
+            name: fixed[name] for name in set(fixed) & set(paper)
+        }
+        assert (paper["encoder"], paper["train"], paper["standardize"], paper["n_ensemble"]) == (
+            encoder,
+            "lora",
+            False,
+            1,
+        )
+        assert CLAPFineTuneRegressor.from_protocol("released").activation == "identity"
+        with pytest.raises(ValueError, match="no protocol is called 'page'"):
+            CLAPFineTuneRegressor.from_protocol("page")
+
+    def test_members_are_saved(self, make, data, folder, encoder, tmp_path):
+        fitted = make("last_blocks", n_blocks=1, n_ensemble=2, **self.NEW).fit(*data)
+        loaded = CLAPFineTuneRegressor.load(fitted.save(tmp_path / "m.safetensors"), make_encoder(folder))
+        for found, expected in zip(loaded.predict(data[0], True), fitted.predict(data[0], True), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+        assert fitted.predict(data[0], True)[1].min() > 0
 
 
 class TestModes:
@@ -417,7 +494,7 @@ from tests.finetuning.test_regressor import make_encoder
 given = json.loads(sys.argv[1])
 clips, y = pd.read_json(given["clips"]), pd.read_json(given["y"])
 given["parameters"]["hidden_layer_sizes"] = tuple(given["parameters"]["hidden_layer_sizes"])
-CLAPFineTuneRegressor(make_encoder(given["folder"]), **given["parameters"]).fit(clips, y)
+CLAPFineTuneRegressor.from_protocol("paper", encoder=make_encoder(given["folder"]), **given["parameters"]).fit(clips, y)
 """
 
 

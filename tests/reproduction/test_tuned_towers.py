@@ -65,9 +65,10 @@ def undisturbed(made, encoder):
 def test_it_predicts_what_the_estimator_does(undisturbed, made, encoder):
     clips = load_musiceval(made.folder, counts=None).sort_index()
     train, dev, test = (clips[clips["split"] == name] for name in ("train", "dev", "test"))
-    by_hand = CLAPFineTuneRegressor(
-        *(encoder,),
+    by_hand = CLAPFineTuneRegressor.from_protocol(
+        "paper",
         **{
+            "encoder": encoder,
             "train": "last_blocks",
             "hidden_layer_sizes": (8,),
             "batch_size": 4,
@@ -186,8 +187,9 @@ def test_released_hears_test_clips_in_their_own_way(made, folder, monkeypatch):
     assert heard == ["16k-padded", "16k-repeated"]
     clips = load_musiceval(made.folder, counts=None).sort_index()
     train, dev, test = (clips[clips["split"] == name] for name in ("train", "dev", "test"))
-    by_hand = CLAPFineTuneRegressor(
-        get_encoder("hf-clap", sound="16k-padded", **options),
+    by_hand = CLAPFineTuneRegressor.from_protocol(
+        "paper",
+        encoder=get_encoder("hf-clap", sound="16k-padded", **options),
         **{"train": "last_blocks", "n_blocks": 1, "activation": "identity", "max_iter": 1, "random_state": 0},
     )
     with pytest.warns(UserWarning, match="epochs"):
