@@ -5,7 +5,7 @@ import re
 import pandas as pd
 
 from musiceval_sk._text import counted, listed
-from musiceval_sk.ratings.formats.export import Export
+from musiceval_sk.ratings.formats.export import Export, is_of_numbers
 from musiceval_sk.ratings.formats.registry import reader
 
 _SOURCE = "https://github.com/microsoft/P.808/blob/master/src/result_parser.py"
@@ -34,11 +34,12 @@ def read_p808(export: Export) -> pd.DataFrame:
     others = answers.drop(columns=of_questions)
     parts = []
     for question in questions:
-        named = {name: name[len(f"answer.{question}") :].strip("_") or export.score for name in of_questions}
         own = [name for name in of_questions if re.fullmatch(rf"answer\.{question}(_\w+)?", name, re.I)]
+        named = {name: name[len(f"answer.{question}") :].strip("_").lower() or export.score for name in own}
         parts.append(others.join(answers[own].rename(columns=named)))
-    cells = export.use(pd.concat(parts).sort_index(kind="stable"))
-    scores = [name for name in cells.table if name not in others and name != "url"]
+    cells = export.use(pd.concat(parts).fillna("").sort_index(kind="stable"))
+    asked = [name for name in cells.table if name not in others and name not in ("url", "order")]
+    scores = [name for name in asked if is_of_numbers(cells.table[name])]
     control = [name for name in cells.table if _CONTROL.fullmatch(str(name))]
     is_control = cells.table[control].eq(cells["url"], axis=0).any(axis=1) & cells["url"].ne("")
     status = lower.get("assignmentstatus")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.ratings.formats.export import Export
+from musiceval_sk.ratings.formats.export import Export, is_of_numbers
 from musiceval_sk.ratings.formats.registry import reader
 from musiceval_sk.ratings.formats.tables import CLIP_COLUMNS, RATER_COLUMNS
 
@@ -107,7 +107,7 @@ def _scales(export: Export) -> dict[str, str]:
     found = {
         str(name).rpartition(".")[0]: name
         for name in export.cells.table
-        if re.search(r"\.(response|rating)$", str(name)) and _is_of_numbers(export.cells.table[name])
+        if re.search(r"\.(response|rating)$", str(name)) and is_of_numbers(export.cells.table[name])
     }
     by_name = {name: found[name] for name in (*readers.TARGETS, *(export.targets or ())) if name in found}
     if said or by_name:
@@ -118,8 +118,3 @@ def _scales(export: Export) -> dict[str, str]:
             "columns= (--column), such as impression=slider.response"
         )
     return {export.score: next(iter(found.values()))}
-
-
-def _is_of_numbers(cells: pd.Series) -> bool:
-    given = cells[cells.ne("")]
-    return len(given) > 0 and pd.to_numeric(given, errors="coerce").notna().all()

@@ -26,6 +26,12 @@ def is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
 
+def is_of_numbers(cells: pd.Series) -> bool:
+    """Tell whether a column holds numbers, and nothing else but empty cells."""
+    given = cells[cells.ne("")]
+    return len(given) > 0 and bool(pd.to_numeric(given, errors="coerce").notna().all())
+
+
 class Cells:
     """Columns of a table that know which of them were taken.
 

@@ -64,5 +64,7 @@ def format_of(export: Export, name: str) -> Format:
         raise export.refusal(
             f"may be of the formats {listed(names)}; say which with format= (--format), such as {names[0]}"
         )
+    if not found and export.path.suffix.lower() == ".json":
+        raise export.refusal(f"is JSON of no format that is read; these are {listed(FORMATS, most=50)}")
     general = (one for one in FORMATS.values() if one.general and one.recognises(export))
     return found[0] if found else next(general)

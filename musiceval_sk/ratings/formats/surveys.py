@@ -8,7 +8,7 @@ import pandas as pd
 from musiceval_sk._ids import id_texts
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.ratings.formats.export import Export
+from musiceval_sk.ratings.formats.export import Export, is_of_numbers
 from musiceval_sk.ratings.formats.privacy import is_personal
 from musiceval_sk.ratings.formats.registry import reader
 
@@ -73,18 +73,13 @@ def _asked(export: Export, of_program: re.Pattern[str]) -> list[str]:
         if name != "rater"
         and not of_program.fullmatch(str(name))
         and not is_personal(name)
-        and _is_of_numbers(cells[name])
+        and is_of_numbers(cells[name])
     ]
     if not asked:
         raise export.refusal(
             "no question has numbers for answers; export numeric values, not the texts of choices"
         )
     return asked
-
-
-def _is_of_numbers(cells: pd.Series) -> bool:
-    given = cells[cells.ne("")]
-    return len(given) > 0 and bool(pd.to_numeric(given, errors="coerce").notna().all())
 
 
 def _stacked(export: Export, rater: str, asked: Sequence[str]) -> pd.DataFrame:

@@ -69,7 +69,7 @@ h1,A31AETR,Approved,https://x.y/tp.wav,https://x.y/g.wav,https://x.y/a.wav,https
 h1,A9QRS,Submitted,https://x.y/tp.wav,https://x.y/g.wav,https://x.y/b.wav,https://x.y/g.wav,https://x.y/a.wav,-3,5,3,1
 h2,A9QRS,Rejected,https://x.y/tp.wav,https://x.y/g.wav,https://x.y/b.wav,https://x.y/c.wav,https://x.y/a.wav,1,1,1,1
 """
-P835 = """HITId,WorkerId,Answer.q1_url,Answer.q2_url,Answer.q1_sig,Answer.q1_bak,Answer.q1_ovrl,Answer.q2_sig,Answer.q2_bak,Answer.q2_ovrl
+P835 = """HITId,WorkerId,Answer.Q1_URL,Answer.Q2_URL,Answer.q1_sig,Answer.q1_bak,Answer.q1_ovrl,Answer.q2_sig,Answer.q2_bak,Answer.q2_ovrl
 h1,A31AETR,https://x.y/a.wav,https://x.y/b.wav,4,5,3,2,1,1
 """
 P808_VOTES = """HITId,workerid,assignment_id,assignmentstatus,file,short_file_name,vote,question_type,condition

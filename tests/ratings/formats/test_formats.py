@@ -325,3 +325,10 @@ def test_questions_about_a_clip_need_names(write):
     assert lines(read_ratings(said), ["rater", "clip_id", *two]) == ["7 S1_P1 4 2", "7 S2_P1 1 "]
     with pytest.raises(ClipsTableError, match="no question has numbers for answers"):
         read_ratings(write("t.tsv", survey(("Q1", "good"))))
+
+
+def test_json_of_no_format_is_refused_with_those_that_are_read(write):
+    with pytest.raises(
+        ClipsTableError, match=r"x\.json: is JSON of no format that is read; these are .*sureal"
+    ):
+        read_ratings(write("x.json", '{"a": 1}'))
