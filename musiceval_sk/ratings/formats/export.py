@@ -125,7 +125,9 @@ class Export:
 
     @cached_property
     def head(self) -> list[list[str]]:
-        """Cells of the first four rows, wherever they end."""
+        """Cells of the first four rows, wherever they end; none of JSON."""
+        if self.text.lstrip()[:1] in ("{", "["):
+            return []
         delimiter, text = delimiter_of(self.text, ",")
         try:
             rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)

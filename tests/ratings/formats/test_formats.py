@@ -1,5 +1,6 @@
 """Every format is recognised by its file alone, and read to the table that stands beside it."""
 
+import json
 import logging
 import warnings
 
@@ -332,3 +333,8 @@ def test_json_of_no_format_is_refused_with_those_that_are_read(write):
         ClipsTableError, match=r"x\.json: is JSON of no format that is read; these are .*sureal"
     ):
         read_ratings(write("x.json", '{"a": 1}'))
+
+
+def test_json_on_one_long_line_is_read(write):
+    videos = [{"path": f"{number}.wav", "os": {"R1": 3}} for number in range(9000)]
+    assert len(read_ratings(write("set.json", json.dumps({"dis_videos": videos})))) == 9000
