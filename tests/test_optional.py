@@ -2,7 +2,7 @@
 
 import pytest
 
-from musiceval_sk._optional import import_optional
+from musiceval_sk._optional import import_optional, pip_install
 
 
 def test_what_is_not_installed_is_told_with_its_extra():
@@ -10,6 +10,11 @@ def test_what_is_not_installed_is_told_with_its_extra():
         ImportError, match=r'Reading X needs .*not installed.*pip install "musiceval_sk\[x\]"'
     ):
         import_optional("no_such_package", extra="x", purpose="Reading X")
+
+
+def test_the_packages_of_an_extra_are_named():
+    assert pip_install("hf") == 'pip install "transformers>=4.40"'
+    assert pip_install("report") == 'pip install "jinja2>=3.1" "matplotlib>=3.8"'
 
 
 def test_what_is_installed_and_does_not_load_says_why(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from musiceval_sk._optional import pip_install
 from musiceval_sk.cli import options
 
 _CAUTION = """\
@@ -13,25 +14,16 @@ SIMULATED: the sounds are synthetic tunes with built-in defects, the raters are 
 encoder is 'spectral' (hand-made statistics), not CLAP. The figures show that it works, nothing about music."""
 
 _REAL = """\
-The real thing, on your clips and ratings, with CLAP (pip install "musiceval_sk[clap]"):
+The real thing, on your clips and ratings, with CLAP ({install}):
   musiceval study clips.csv --ratings ratings.csv --encoder laion-clap \\
     --checkpoint music_audioset_epoch_15_esc_90.14.pt --cv system --out study"""
 
-_CONTENTS = {
-    "listening-test": "sounds, clips.csv, ratings.csv",
-    "cache": "embeddings (HDF5)",
-    "study-by-system.csv": "scores, also as .json with every prediction",
-    "study-by-prompt.csv": "the same for prompts never met in training",
-    "model.skops": "the fitted model, for musiceval predict",
-    "predictions.csv": "its scores of the clips it was fitted on",
-    "scores-per-system.png": "figure",
-    "predicted-system-means.png": "figure",
-    "report.html": "the study by system as a page, with the clips to listen to",
-}
+_CONTENTS = "listening-test/, cache/, study-by-*.csv and .json, model.skops, predictions.csv (of the training clips), *.png"
 
 
 def demo(
     out: Path = Path("demo-out"),
+    details: options.Details = False,
     random_state: options.Seed = 0,
 ) -> None:
     """Run everything, end to end, on a made-up listening test: no data, no network, under a minute.
@@ -54,6 +46,7 @@ def demo(
         run_study,
         write_report,
     )
+    from musiceval_sk.reporting.summary import summarize
 
     started = time.perf_counter()
     typer.echo(_CAUTION)
@@ -61,10 +54,12 @@ def demo(
     clips = load_clips(test.folder / "clips.csv")
     clips = clips.join(aggregate_ratings(test.folder / "ratings.csv", clips=clips))
     counts = f"{len(clips)} clips of {clips['system'].nunique()} systems, {len(test.ratings)} ratings"
-    typer.echo(f"\n== Listening test: {counts}")
+    typer.echo(f"Listening test: {counts}")
 
     store = str(out / "cache" / "embeddings.h5")
-    typer.echo(extract(clips, "spectral", store))
+    extracted = extract(clips, "spectral", store)
+    if details:
+        typer.echo(extracted)
     embedder = ClipEmbedder("spectral", cache=store).set_output(transform="pandas")
     X = embedder.fit_transform(clips)
 
@@ -72,28 +67,28 @@ def demo(
     described = "spectral, mean over windows (simulated)"
     for cv in ("system", "prompt"):
         studies[cv] = run_study(clips, X, cv=cv, random_state=random_state, features=described)
-        typer.echo(f"\n== Study: by {cv}\n{studies[cv]}")
+        typer.echo(f"\n{studies[cv] if details else summarize(studies[cv], tables=cv == 'system')}")
         studies[cv].to_csv(out / f"study-by-{cv}.csv")
         studies[cv].to_json(out / f"study-by-{cv}.json")
 
-    _fit_and_reload(clips, embedder, out, random_state)
+    fitted = _fit_and_reload(clips, embedder, out, random_state)
+    if details:
+        typer.echo(f"\nModel: {fitted}")
     lacking = None
     try:
         _draw(clips, studies["system"], out)
         write_report(studies["system"], out / "report.html", clips=clips, note=" ".join(_CAUTION.split()))
     except ImportError as error:
         lacking = error
-    typer.echo(f"\n== Where everything is: {out}/ ({time.perf_counter() - started:.0f} s)")
-    for name, what in _CONTENTS.items():
-        if (out / name).exists():
-            typer.echo(f"  {out / name}  {what}")
-    typer.echo(f"\n== Next\n{_REAL}")
+    typer.echo(f"{out / 'report.html'}: the study by system, with the clips to listen to")
+    typer.echo(f"Beside it, after {time.perf_counter() - started:.0f} s: {_CONTENTS}")
+    typer.echo(f"\n{_REAL.format(install=pip_install('clap'))}")
     if lacking is not None:
         typer.echo(f"\nno figures or no report: {lacking}", err=True)
         raise typer.Exit(1)
 
 
-def _fit_and_reload(clips: Any, embedder: Any, out: Path, random_state: int) -> None:
+def _fit_and_reload(clips: Any, embedder: Any, out: Path, random_state: int) -> Any:
     import pandas as pd
 
     from musiceval_sk import MOSRegressor, load_model, save_model
@@ -101,12 +96,12 @@ def _fit_and_reload(clips: Any, embedder: Any, out: Path, random_state: int) -> 
 
     targets = ["impression", "alignment"]
     fitted = fit_model(embedder, MOSRegressor(random_state=random_state), clips, targets)
-    typer.echo(fitted)
     about = {**fitted.about, "clips": "simulated listening test"}
     scores = load_model(save_model(fitted.model, out / "model.skops", about=about)).predict(clips)
     pd.DataFrame(scores, index=clips.index, columns=targets).round(4).to_csv(out / "predictions.csv")
     same = "equal" if (scores == fitted.model.predict(clips)).all() else "NOT equal"
-    typer.echo(f"\n== Model: fitted, saved, reloaded; predictions of the reloaded model are {same}")
+    typer.echo(f"Fitted MOSRegressor on all clips; predictions of the file read back are {same}")
+    return fitted
 
 
 def _draw(clips: Any, study: Any, out: Path) -> None:

@@ -52,6 +52,9 @@ Folds = Annotated[
     Option("--folds", min=2, help="Number of folds. Default: 5, or one a group where there are fewer."),
 ]
 Jobs = Annotated[int | None, Option("--jobs", "-j", help="Processes to use. Default: 1.")]
+Details = Annotated[
+    bool, Option("--details", help="Print all figures and notes, not a screen of those that decide.")
+]
 Seed = Annotated[int, Option("--seed", min=0, max=2**32 - 1, help="Seed of splits and models.")]
 MusicEval = Annotated[Path, Argument(help="MusicEval-full, MusicEval-phase1, or Parquet (file or folder).")]
 AnySize = Annotated[bool, Option("--any-size", help="Do not expect the 2,748 clips of the true data set.")]

@@ -9,7 +9,7 @@ from typer import Option
 
 from musiceval_sk.cli import options
 
-_BESIDE_A_FILE = ("clips", "out", "n_jobs", "memory")
+_BESIDE_A_FILE = ("clips", "out", "n_jobs", "memory", "details")
 
 
 def study(
@@ -24,18 +24,19 @@ def study(
     n_resamples: Annotated[int, Option("--resamples", min=0)] = 1000,
     random_state: options.Seed = 0,
     memory: Path | None = None,
+    details: options.Details = False,
     out: Path | None = None,
 ) -> None:
-    """Cross-validate look-ups, ridge, SVR and MOSRegressor under named splits: all eight metrics, intervals, tests.
+    """Cross-validate ridge, SVR, MOSRegressor and baselines without audio under named splits: metrics, intervals, tests.
 
-    A study file (.toml, .yaml) in the place of the clips says what to do; beside it only --out, --jobs and --memory are options.
+    A study file (.toml, .yaml) in the place of the clips says what to do; beside it only --out, --jobs, --memory and --details are options.
 
     Parameters
     ----------
     cv
         system, prompt, system+prompt, random, 85/15 or official; repeat for several. Default: system.
     models
-        ridge, SVR or MOSRegressor; repeat for several. Default: all. Look-ups are always there.
+        ridge, SVR or MOSRegressor; repeat for several. Default: all. Baselines without audio are always there.
     encoder
         spectral, laion-clap, hf-clap, hf-audio, muq, or one that a package registers; with options of its own as in
         'hf-audio:checkpoint=models/mert,layer=7'; repeat for several. Default: spectral.
@@ -52,6 +53,7 @@ def study(
     --------
     musiceval study clips.csv --ratings ratings.csv --cv system --cv prompt --out study
     """
+    from musiceval_sk.reporting.summary import summarize
     from musiceval_sk.studies.plan import STUDY_FILES, StudyPlan
 
     if source.clips.suffix.lower() in STUDY_FILES:
@@ -78,7 +80,7 @@ def study(
         )
     kept = memory or plan.memory or (out and out / "fits")
     result = replace(plan, memory=kept, n_jobs=machine.n_jobs or plan.n_jobs).run()
-    typer.echo(result)
+    typer.echo(result if details else summarize(result))
     options.write_files(out, {"study.csv": result.to_csv, "study.json": result.to_json})
 
 
@@ -91,7 +93,7 @@ def _refuse_beside_a_file(context: typer.Context) -> None:
     ]
     if given:
         raise ValueError(
-            f"{', '.join(given)}: with a study file only --out, --jobs and --memory are options; all else is said in the file"
+            f"{', '.join(given)}: with a study file only --out, --jobs, --memory and --details are options; all else is said in the file"
         )
 
 

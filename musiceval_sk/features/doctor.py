@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from musiceval_sk._optional import pip_install
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders import Encoder, get_encoder, list_encoders
 from musiceval_sk.features.encoders.base import Modality
@@ -97,8 +98,7 @@ def _with_towers(name: str, **options: Any) -> Encoder:
 def _packages(extra: str, modules: tuple[str, ...]) -> str:
     missing = [module for module in modules if not _installed(module)]
     if missing:
-        fix = f'pip install "musiceval_sk[{extra}]"'
-        raise ImportError(f"not installed: {', '.join(missing)}. Install with: {fix}")
+        raise ImportError(f"not installed: {', '.join(missing)}. Install with: {pip_install(extra)}")
     return f"installed: {', '.join(modules)}"
 
 

@@ -130,7 +130,7 @@ def test_study_of_several_splits_and_poolings_keeps_its_fits(folder, tmp_path):
     command += ["--resamples", 20, "--out", tmp_path]
     result = run(*command)
     assert result.exit_code == 0, result.output
-    assert "Split 'system'" in result.stdout and "Split 'prompt'" in result.stdout
+    assert "Systems never heard in training" in result.stdout and "Prompts never met" in result.stdout
     assert "ridge (spectral, max)" in result.stdout
     assert "human ceiling" in result.stdout
     kept = sorted(path.parent.name for path in (tmp_path / "fits").rglob("output.pkl"))
@@ -188,12 +188,14 @@ def test_study_from_a_file(folder, tmp_path):
     )
     result = run("study", tmp_path / "study.toml", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "alignment: 16 clips of 4 systems" in result.stdout
+    assert "16 clips of 4 systems" in result.stdout
+    assert "alignment: 4 systems are too few to tell which predictor is best." in result.stdout
     assert (tmp_path / "out" / "study.json").exists()
     refused = run("study", tmp_path / "study.toml", "--cv", "prompt", "--seed", 1)
     assert refused.exit_code == 2
     assert (
-        "error: --cv, --seed: with a study file only --out, --jobs and --memory are options" in refused.stderr
+        "error: --cv, --seed: with a study file only --out, --jobs, --memory and --details are"
+        in refused.stderr
     )
     (tmp_path / "wrong.toml").write_text("clip = 'clips.csv'")
     refused = run("study", tmp_path / "wrong.toml")
@@ -204,7 +206,17 @@ def test_study_from_a_file(folder, tmp_path):
 @pytest.mark.slow
 def test_study_prints_tables_and_writes_files(folder, tmp_path, torch):
     result = run(
-        "study", *data(folder), "--cv", "system", "--folds", 2, "--target", "impression", "--out", tmp_path
+        "study",
+        *data(folder),
+        "--cv",
+        "system",
+        "--folds",
+        2,
+        "--target",
+        "impression",
+        "--out",
+        tmp_path,
+        "--details",
     )
     assert result.exit_code == 0, result.output
     for model in (

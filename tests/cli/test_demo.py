@@ -1,10 +1,13 @@
 """`musiceval demo`: what it writes, says and shows."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
 from musiceval_sk import MOSRegressor, aggregate_ratings, load_clips, predict_clips, run_study
 from musiceval_sk.cli.app import app
+from musiceval_sk.cli.demo import _CONTENTS
 from musiceval_sk.statistics.metrics import s_mse
 from musiceval_sk.studies.result import StudyResult
 
@@ -32,10 +35,16 @@ def test_says_what_is_simulated_and_how_to_do_the_real_thing(demo):
 
 def test_says_where_everything_is(demo):
     out, printed = demo
-    named = [line.split()[0] for line in printed.splitlines() if line.startswith(f"  {out}")]
-    assert len(named) == 9
-    for path in named:
-        assert (out / path).exists(), path
+    assert f"{out / 'report.html'}: the study by system" in printed
+    for name in re.findall(r"[\w.*-]+[./]\w*", _CONTENTS):
+        assert [*out.glob(name)], name
+
+
+def test_closes_on_one_screen_with_figures_only_where_training_heard_no_system(demo):
+    lines = demo[1].splitlines()
+    assert len(lines) <= 25 and max(map(len, lines)) <= 130
+    assert sum(line.startswith("MOSRegressor ") for line in lines) == 1
+    assert sum(line.startswith("alignment: ") for line in lines) == 2
 
 
 def test_figures_are_png(demo):
@@ -59,7 +68,7 @@ def test_sound_ranks_systems_that_training_never_heard_and_lookups_cannot(demo):
 
 
 def test_reloaded_model_predicts_the_same(demo):
-    assert "predictions of the reloaded model are equal" in demo[1]
+    assert "predictions of the file read back are equal" in demo[1]
 
 
 @pytest.mark.filterwarnings("ignore:.*lie outside the scores of training:UserWarning")

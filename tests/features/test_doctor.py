@@ -32,7 +32,10 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(store, bare, monkeypatch)
     assert finding(found, "spectral", "audio")[:2] == (True, False)
     ok, asked, text = finding(found, "laion-clap", "packages")
     assert (ok, asked) == (False, False)
-    assert text == 'not installed: laion_clap. Install with: pip install "musiceval_sk[clap]"'
+    assert (
+        text
+        == 'not installed: laion_clap. Install with: pip install "laion-clap==1.1.7" "transformers>=4.40"'
+    )
     ok, asked, text = finding(found, "laion-clap", "audio")
     assert (ok, asked) == (False, False)
     assert "hf download lukewys/laion_clap" in text and "--checkpoint" in text

@@ -21,8 +21,8 @@ class Section:
 
     Attributes
     ----------
-    target, title, heading : str
-        What was predicted: its name, the same with the split where there are several, and in words.
+    target, split, title, heading : str
+        What was predicted: its name, the split's, both where there are several splits, and in words.
     kind : str
         The kind of score that the split makes worth reading: pooled, or mean of folds.
     metric : str
@@ -55,7 +55,7 @@ class Section:
     def __init__(self, study: StudyResult, target: str, split: str, systems: pd.Series):
         described = study.about["splits"][split]
         several = len(study.splits) > 1
-        self.target = target
+        self.target, self.split = target, split
         self.title = f"{target}, split {split}" if several else target
         self.heading = _SUBJECTS.get(target, target) + (f", split {split!r}" if several else "")
         self.kind = study.reading_kind(split)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from musiceval_sk._optional import pip_install
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.base import Modality
@@ -121,7 +122,7 @@ def import_htsat() -> ModuleType:
     if spec is None or spec.origin is None:
         raise ImportError(
             "the encoder 'laion-clap' needs the package 'laion_clap', which is not installed. "
-            'Install it with: pip install "musiceval_sk[clap]"'
+            f"Install it with: {pip_install('clap')}"
         )
     with audio_tower_alone(Path(spec.origin).parent / "clap_module"):
         return importlib.import_module("clap_module.htsat")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musiceval_sk._optional import pip_install
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.clap.checkpoint import fill
 from musiceval_sk.features.encoders.local import mean_over_positions, standing_in, undisturbed_random_numbers
@@ -70,7 +71,7 @@ def import_muq() -> SimpleNamespace:
     if importlib.util.find_spec("muq") is None:
         raise ImportError(
             "the encoder 'muq' needs the package 'muq', which is not installed. Install it with: "
-            'pip install "musiceval_sk[muq]", or, where that finds no torchaudio for your torch, '
+            f"{pip_install('muq')}, or, where that finds no torchaudio for your torch, "
             "pip install einops easydict transformers && pip install --no-deps muq"
         )
     layers = ("Spectrogram", "TimeStretch", "FrequencyMasking", "TimeMasking")
