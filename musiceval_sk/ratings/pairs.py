@@ -14,11 +14,12 @@ from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names, w
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
+from musiceval_sk.ratings.formats import read_ratings
+from musiceval_sk.ratings.formats.pairs import as_preferences
 from musiceval_sk.ratings.strengths import fit_strengths, linked_groups
 from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.intervals import draw_counts
 
-PREFERENCES = ("a", "b", "tie", "both_bad")
 LEVELS = ("system", "clip")
 # For draws in which somebody lost to nobody, whose strength would have no end.
 _LEAST_PRIOR = 0.1
@@ -34,7 +35,7 @@ def read_pairs(pairs: str | Path | pd.DataFrame, clips: pd.DataFrame | None = No
     ----------
     pairs : str, Path or pandas.DataFrame
         Table with ``clip_a``, ``clip_b`` and ``preference`` ("a", "b", "tie" or "both_bad"), one row a comparison, and, where known,
-        ``rater``; a file is CSV, TSV or JSON Lines.
+        ``rater``; or a file of such or of another program, see `read_ratings`.
     clips : pandas.DataFrame, default=None
         Clips table, for ``system`` and ``prompt``; pairs with other clips are left out with a warning.
 
@@ -48,20 +49,13 @@ def read_pairs(pairs: str | Path | pd.DataFrame, clips: pd.DataFrame | None = No
     ClipsTableError
         If a column is missing, a preference is none of the four, a clip is compared with itself, or no pair is left.
     """
-    table = pairs.copy() if isinstance(pairs, pd.DataFrame) else readers.read_table(pairs)
+    table = pairs.copy() if isinstance(pairs, pd.DataFrame) else read_ratings(pairs)
     source = readers.source_of(table)
     readers.require_columns(table, ["clip_a", "clip_b", "preference"])
     for name in ("clip_a", "clip_b"):
         readers.require_filled(table, name)
         table[name] = id_texts(table[name])
-    said = table["preference"].astype(str).str.strip().str.lower().str.replace(r"[\s-]+", "_", regex=True)
-    wrong = ~said.isin(PREFERENCES)
-    if wrong.any():
-        raise ClipsTableError(
-            f"{source}preference must be one of {listed(PREFERENCES)}; {wrong.sum()} of {len(table)} are not: "
-            f"{listed(table['preference'][wrong].unique())}"
-        )
-    table["preference"] = said
+    table["preference"] = as_preferences(table["preference"], source)
     same = table["clip_a"] == table["clip_b"]
     if same.any() or table.empty:
         what = (

@@ -197,7 +197,7 @@ def read_beaqlejs(export: Export) -> pd.DataFrame:
     cells.taken |= {"TestID", "Runtime", "rating", "filename", "Preference", "PresentationOrder"}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("line")
     if "preference" in table:
-        table["preference"] = as_preferences(export, table["preference"])
+        table["preference"] = as_preferences(table["preference"], f"{export.path}: ")
     # The file's name, which holds the rater's, is all that tells sessions apart.
     return table.assign(rater=export.rater_ids([export.path.name], personal=True)[0])
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets import readers
+from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.export import Export
 from musiceval_sk.ratings.formats.registry import reader
 from musiceval_sk.ratings.formats.tables import RATER_COLUMNS
@@ -14,13 +15,13 @@ PREFERENCES = ("a", "b", "tie", "both_bad")
 _PAIR = {"clipa", "clipb", "preference"}
 
 
-def as_preferences(export: Export, answers: pd.Series) -> pd.Series:
+def as_preferences(answers: pd.Series, source: str) -> pd.Series:
     """Write preferences in small letters, and refuse others than the four."""
-    found = answers.astype(str).str.strip().str.casefold().str.replace(r"[\s-]+", "_", regex=True)
-    strange = sorted({*found} - {*PREFERENCES})
-    if strange:
-        raise export.refusal(
-            f"a preference is one of {listed(PREFERENCES)}; found: {listed(map(repr, strange))}"
+    found = answers.astype(str).str.strip().str.lower().str.replace(r"[\s-]+", "_", regex=True)
+    wrong = ~found.isin(PREFERENCES)
+    if wrong.any():
+        raise ClipsTableError(
+            f"{source}preference must be one of {listed(PREFERENCES)}; {wrong.sum()} of {len(found)} are not: {listed(answers[wrong].unique())}"
         )
     return found
 
@@ -45,7 +46,7 @@ def read_pairs(export: Export) -> pd.DataFrame:
         table = table.rename(columns={rater: "rater"}).assign(rater=export.raters(rater))
     known = {*readers.KNOWN, "clip_a", "clip_b", "preference", "position", "system_a", "system_b"}
     cells.taken |= {name for name in cells.table if plain[name] in known}
-    return table.assign(preference=as_preferences(export, table["preference"]))
+    return table.assign(preference=as_preferences(table["preference"], f"{export.path}: "))
 
 
 _OF_BATTLES = {
@@ -82,7 +83,7 @@ def read_music_arena(export: Export) -> pd.DataFrame:
     cells.taken |= _OF_BATTLES
     table = pd.DataFrame.from_dict(voted, orient="index").rename_axis("line")
     table["rater"] = export.rater_ids(table["rater"], personal=True)
-    return table.assign(preference=as_preferences(export, table["preference"]))
+    return table.assign(preference=as_preferences(table["preference"], f"{export.path}: "))
 
 
 def _battle(one: dict[str, Any]) -> dict[str, Any]:

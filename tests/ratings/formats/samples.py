@@ -108,7 +108,7 @@ Name,Date,"calm piano rating",,"Comment?"
 Anna,2021-03-01 10:00:00,100,35,good
 Anna,2021-03-02 10:00:00,90,20,
 """
-_BATTLE = {
+BATTLE = {
     "uuid": "b1",
     "prompt": {"prompt": "calm piano"},
     "a_audio_url": "https://s.org/1.mp3?token=x",
@@ -119,7 +119,7 @@ _BATTLE = {
     "vote_user": {"salted_ip": "5f0c"},
     "vote_session": {"uuid": "s"},
 }
-ARENA = "\n".join(map(json.dumps, [_BATTLE, _BATTLE | {"uuid": "b2", "vote": None}]))
+ARENA = "\n".join(map(json.dumps, [BATTLE, BATTLE | {"uuid": "b2", "vote": None}]))
 ARENA_SET = json.dumps(
     {
         "battle_uuid": "b1",

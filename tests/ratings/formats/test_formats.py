@@ -11,6 +11,7 @@ from musiceval_sk import ClipsTableError, aggregate_ratings
 from musiceval_sk.ratings.formats import FORMATS, read_ratings
 from musiceval_sk.ratings.formats.export import Export
 from musiceval_sk.ratings.formats.privacy import is_personal
+from musiceval_sk.ratings.pairs import read_pairs
 from tests.ratings.formats import samples
 from tests.ratings.formats.samples import OTHERS, SAMPLES
 
@@ -222,7 +223,7 @@ def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
         ("[true, false]", "ABX test of BeaqleJS says whether X was found"),
         ('[{"TestID": "id1"}]', "holds no rating and no preference"),
         ("Tags,,\nName,Date,Which?\nAnna,2021,A\n", "no column is a rating of Go Listen"),
-        ("rater,clip_a,clip_b,preference\nA,x,y,left\n", "one of a, b, tie, both_bad; found: 'left'"),
+        ("rater,clip_a,clip_b,preference\nA,x,y,left\n", "one of a, b, tie, both_bad; 1 of 1 are not: left"),
         (samples.ARENA.splitlines()[1], "holds no battle with a vote"),
         (
             '{"data_path": "a", "Q": [1, 2], "E": [1]}',
@@ -338,3 +339,13 @@ def test_json_of_no_format_is_refused_with_those_that_are_read(write):
 def test_json_on_one_long_line_is_read(write):
     videos = [{"path": f"{number}.wav", "os": {"R1": 3}} for number in range(9000)]
     assert len(read_ratings(write("set.json", json.dumps({"dis_videos": videos})))) == 9000
+
+
+def test_pairs_of_any_format_give_strengths(write):
+    battles = [
+        samples.BATTLE | {"uuid": f"b{n}", "vote": {"preference": "A" if n < 3 else "B"}} for n in range(4)
+    ]
+    table = read_pairs(write("log.jsonl", "\n".join(map(json.dumps, battles))))
+    assert table["preference"].tolist() == ["a", "a", "a", "b"] and table["system_a"].unique().tolist() == [
+        "musicgen"
+    ]
