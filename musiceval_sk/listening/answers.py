@@ -1,19 +1,17 @@
 """Answers of a listening test as they arrive: one SQLite file, in which what was acknowledged stays."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
-import queue
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 EXPERIMENTER = ""  # no rater bears this name
-_MOST_IN_A_COMMIT = 1000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tokens (rater TEXT PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID;
@@ -46,11 +44,7 @@ class AnswerStore:
 
     def __init__(self, path: str | Path, test: str):
         self.path = Path(path)
-        # One connection, used by one thread at a time.
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            self.path, timeout=30, isolation_level=None, check_same_thread=False
-        )
+        self._connection = self._connect()
         try:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
@@ -65,6 +59,8 @@ class AnswerStore:
             raise ValueError(
                 f"{self.path}: holds answers of another test ({held}, not {test}); name another file"
             )
+        # A connection of its own sees only what was committed; it may read from another thread.
+        self._reader, self._lock = self._connect(), threading.Lock()
 
     def new_tokens(self, raters: Iterable[str]) -> dict[str, str]:
         """Make a token for each rater, and for the experimenter, in place of those there were.
@@ -81,17 +77,19 @@ class AnswerStore:
         """
         tokens = {rater: secrets.token_urlsafe(32) for rater in raters}
         rows = [(rater, digest_of_token(token)) for rater, token in tokens.items()]
-        with self._transaction():
+        with self._rolled_back_on_error():
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("INSERT OR REPLACE INTO tokens VALUES (?, ?)", rows)
+            self._connection.execute("COMMIT")
         return tokens
 
     def token_digests(self) -> dict[str, bytes]:
         """Give the SHA-256 of each rater's token."""
         with self._lock:
-            return dict(self._connection.execute("SELECT rater, digest FROM tokens"))
+            return dict(self._reader.execute("SELECT rater, digest FROM tokens"))
 
-    def add(self, answers: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
-        """Store answers in one transaction; they are on the disk when this returns.
+    def insert(self, answers: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        """Put answers into a transaction; they are stored once `commit` has returned, and neither is if one fails.
 
         Parameters
         ----------
@@ -101,36 +99,44 @@ class AnswerStore:
         Returns
         -------
         list of dict or None
-            For each answer None if it is stored, now or before; else the answer that came first and stays.
+            For each answer None if it is the one to be stored, now or before; else the answer that came first and stays.
         """
         rows = [(*_key(answer), json.dumps(answer, ensure_ascii=False)) for answer in answers]
         insert = (
             "INSERT INTO answers (rater, batch, position, answer) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
         )
-        with self._transaction():
+        with self._rolled_back_on_error():
+            self._connection.execute("BEGIN IMMEDIATE")
             return [
                 None if self._connection.execute(insert, row).rowcount else self._conflict(answer)
                 for answer, row in zip(answers, rows, strict=True)
             ]
+
+    def commit(self) -> None:
+        """Store what was put in; it is on the disk when this returns."""
+        with self._rolled_back_on_error():
+            self._connection.execute("COMMIT")
 
     def answers(self, rater: str | None = None) -> list[dict[str, Any]]:
         """Give the answers of one rater, or of all, by rater, batch and position."""
         where, values = ("", []) if rater is None else (" WHERE rater = ?", [rater])
         select = f"SELECT answer FROM answers{where} ORDER BY rater, batch, position"
         with self._lock:
-            return [json.loads(text) for (text,) in self._connection.execute(select, values)]
+            return [json.loads(text) for (text,) in self._reader.execute(select, values)]
 
     def arrivals(self) -> list[tuple[str, int, int, str]]:
         """Give rater, batch, position and time of arrival of every answer."""
         with self._lock:
-            return self._connection.execute(
-                "SELECT rater, batch, position, received_at FROM answers"
-            ).fetchall()
+            return self._reader.execute("SELECT rater, batch, position, received_at FROM answers").fetchall()
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._connection.close()
+            self._reader.close()
+        self._connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
 
     def _conflict(self, answer: dict[str, Any]) -> dict[str, Any] | None:
         select = "SELECT answer FROM answers WHERE rater = ? AND batch = ? AND position = ?"
@@ -139,61 +145,54 @@ class AnswerStore:
         return None if _same(first, answer) else first
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+    def _rolled_back_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
 
 class GroupCommit:
-    """Store what many send at once: all answers that wait go into one transaction, so that they share its sync to disk."""
+    """Store what many send at once: all answers that wait go into one transaction, so that they share its sync to disk.
+
+    Only the sync runs in a thread: one that ran every statement there would wait for the interpreter's lock at each of them.
+    """
 
     def __init__(self, store: AnswerStore):
         self._store = store
-        self._waiting: queue.SimpleQueue[tuple[list[dict[str, Any]], Future] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
-        self._thread.start()
+        self._waiting: list[tuple[list[dict[str, Any]], asyncio.Future]] = []
+        self._work: asyncio.Task | None = None
 
-    def add(self, answers: list[dict[str, Any]]) -> Future:
-        """Hand in answers; the future gives what `AnswerStore.add` returns, once they are on the disk."""
-        future: Future = Future()
-        future.set_running_or_notify_cancel()  # what is handed in is stored, also if nobody waits for it any more
-        self._waiting.put((answers, future))
-        return future
+    async def add(self, answers: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        """Store answers; give what `AnswerStore.insert` does, once they are on the disk."""
+        stored: asyncio.Future = asyncio.get_running_loop().create_future()
+        self._waiting.append((answers, stored))
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._store_waiting())
+        return await stored
 
-    def close(self) -> None:
-        """Store what waits, and stop."""
-        self._waiting.put(None)
-        self._thread.join()
+    async def finish(self) -> None:
+        """Wait until all is stored that was handed in."""
+        if self._work is not None:
+            await self._work
 
-    def _work(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            group, is_last = [first], False
-            while len(group) < _MOST_IN_A_COMMIT and not self._waiting.empty():
-                one = self._waiting.get()
-                if one is None:
-                    is_last = True
-                    break
-                group.append(one)
-            self._store_group(group)
-            if is_last:
-                return
-
-    def _store_group(self, group: list[tuple[list[dict[str, Any]], Future]]) -> None:
-        try:
-            results = iter(self._store.add([answer for answers, _ in group for answer in answers]))
-        except Exception as error:
-            for _, future in group:
-                future.set_exception(error)
-            return
-        for answers, future in group:
-            future.set_result([next(results) for _ in answers])
+    async def _store_waiting(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            try:
+                results = iter(self._store.insert([answer for answers, _ in group for answer in answers]))
+                await asyncio.to_thread(self._store.commit)
+            except Exception as error:
+                for _, stored in group:
+                    if not stored.done():
+                        stored.set_exception(error)
+                continue
+            for answers, stored in group:
+                own = [next(results) for _ in answers]
+                if not stored.done():  # as it is where the one who waited has gone
+                    stored.set_result(own)
 
 
 def digest_of_token(token: str) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_DATA_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
 }
 _OVERVIEW_FILES = ("overview.html", "overview.js", "overview.css")
 
@@ -85,7 +90,7 @@ class _Endpoints:
         """Store answers while the server runs."""
         self._commits = GroupCommit(self._served.store)
         yield
-        self._commits.close()
+        await self._commits.finish()
         self._served.store.close()
 
     async def own_test(self, request: Any) -> Any:
@@ -104,7 +109,7 @@ class _Endpoints:
                 check_answer(answer, rater, self._served.trials[rater], self._served.test)
         except ValueError as error:
             raise self._error(422, str(error)) from error
-        first = await asyncio.wrap_future(self._commits.add(answers))
+        first = await self._commits.add(answers)
         stored = [
             [answer["batch"], answer["position"]]
             for answer, other in zip(answers, first, strict=True)
@@ -170,17 +175,18 @@ class _Endpoints:
 
 def _with_headers(app: Any) -> Any:
     """Put the security headers on every response."""
-    shared = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
-
-    def headers(path: str) -> Iterator[tuple[bytes, bytes]]:
-        yield from shared
-        if path.startswith("/api/"):
-            yield b"cache-control", b"no-store"
+    shared, data = (
+        [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        for headers in (_HEADERS, _DATA_HEADERS)
+    )
 
     async def run(scope: Any, receive: Any, send: Any) -> None:
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers(scope["path"])]
+                message["headers"] = [
+                    *message["headers"],
+                    *(data if scope["path"].startswith("/api/") else shared),
+                ]
             await send(message)
 
         await app(scope, receive, send_with_headers)

@@ -1,5 +1,6 @@
 """The file of answers: what was acknowledged stays, the first answer stays, and many share a commit."""
 
+import asyncio
 import sqlite3
 
 import pytest
@@ -17,6 +18,12 @@ def answer(rater="R01", position=1, score=4):
     }
 
 
+def add(store, answers):
+    found = store.insert(answers)
+    store.commit()
+    return found
+
+
 @pytest.fixture
 def store(tmp_path):
     store = AnswerStore(tmp_path / "a.sqlite", "test-1")
@@ -25,9 +32,9 @@ def store(tmp_path):
 
 
 def test_the_first_answer_stays(store):
-    assert store.add([answer(), answer(position=2)]) == [None, None]
-    assert store.add([answer() | {"seconds": 9}]) == [None]
-    assert store.add([answer(score=1), answer(position=3)]) == [answer(), None]
+    assert add(store, [answer(), answer(position=2)]) == [None, None]
+    assert add(store, [answer() | {"seconds": 9}]) == [None]
+    assert add(store, [answer(score=1), answer(position=3)]) == [answer(), None]
     assert store.answers("R01") == [answer(), answer(position=2), answer(position=3)]
     assert store.answers("R02") == []
 
@@ -42,31 +49,42 @@ def test_every_commit_is_synced(store):
 
 def test_a_failed_transaction_leaves_nothing_and_the_next_goes_on(store):
     with pytest.raises(sqlite3.Error):
-        store.add([answer(), answer(position=2) | {"batch": {}}])
+        add(store, [answer(), answer(position=2) | {"batch": {}}])
     assert store.answers() == []
-    store.add([answer()])
+    add(store, [answer()])
     assert store.answers() == [answer()]
 
 
-def test_what_waits_goes_in_together(tmp_path):
-    store = AnswerStore(tmp_path / "a.sqlite", "test-1")
-    commits = GroupCommit(store)
-    futures = [commits.add([answer(f"R{i:03d}"), answer(f"R{i:03d}", 2)]) for i in range(300)]
-    clash = commits.add([answer("R000", score=1)])
-    commits.close()
-    assert all(future.result() == [None, None] for future in futures)
-    assert clash.result() == [answer("R000")]
-    assert len(store.answers()) == 600
-    store.close()
+def test_before_the_commit_nobody_sees_an_answer(store):
+    store.insert([answer()])
+    assert store.answers() == []
+    store.commit()
+    assert store.answers() == [answer()]
 
 
-def test_who_waits_hears_of_a_failure(store):
-    commits = GroupCommit(store)
-    failed = commits.add([answer() | {"batch": {}}])
-    with pytest.raises(sqlite3.Error):
-        failed.result(10)
-    assert commits.add([answer()]).result(10) == [None]
-    commits.close()
+def test_what_waits_goes_in_together(store, monkeypatch):
+    commits = []
+    monkeypatch.setattr(store, "commit", lambda commit=store.commit: commits.append(commit()))
+
+    async def all_at_once():
+        group = GroupCommit(store)
+        sent = [group.add([answer(f"R{i:03d}"), answer(f"R{i:03d}", 2)]) for i in range(300)]
+        return await asyncio.gather(*sent, group.add([answer("R000", score=1)]))
+
+    *found, clash = asyncio.run(all_at_once())
+    assert found == [[None, None]] * 300 and clash == [answer("R000")]
+    assert len(store.answers()) == 600 and len(commits) == 1
+
+
+def test_who_waits_hears_of_a_failure_and_the_next_is_stored(store):
+    async def one_after_another():
+        group = GroupCommit(store)
+        with pytest.raises(sqlite3.Error):
+            await group.add([answer() | {"batch": {}}])
+        return await group.add([answer()])
+
+    assert asyncio.run(one_after_another()) == [None]
+    assert store.answers() == [answer()]
 
 
 def test_another_tests_file_is_refused(store, tmp_path):
