@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from musiceval_sk.cli.app import app
 from musiceval_sk.listening import build_page, design_test, load_test
 from tests.listening.browsers import NEEDS_CHROMIUM, RATER, open_chromium
 
@@ -36,22 +38,22 @@ SCALES = ("impression", "alignment")
 
 @pytest.fixture(scope="module")
 def test_folder(tmp_path_factory):
-    """60 tones of 0.3 s, four more as real music, in a design for ten raters, five a clip, and its page."""
+    """60 tones of 0.3 s, six more as real music, in a design for ten raters, five a clip, and its page."""
     folder = tmp_path_factory.mktemp("proof")
     times = np.arange(2400) / 8000
-    for name in [*range(SYSTEMS * PROMPTS), *(f"real{i}" for i in range(4))]:
+    for name in [*range(SYSTEMS * PROMPTS), *(f"real{i}" for i in range(6))]:
         soundfile.write(folder / f"{name}.wav", np.sin(2 * np.pi * 440 * times) / 4, 8000)
     clips = pd.DataFrame({"system": np.repeat([f"S{i}" for i in range(SYSTEMS)], PROMPTS)})
     clips["prompt"] = [f"prompt {i}" for i in range(PROMPTS)] * SYSTEMS
     clips["path"] = [str(folder / f"{i}.wav") for i in clips.index]
     clips.index = [f"C{i:02d}" for i in clips.index]
     real = pd.DataFrame(
-        {"path": [str(folder / f"real{i}.wav") for i in range(4)], "prompt": "", "system": "real"}
+        {"path": [str(folder / f"real{i}.wav") for i in range(6)], "prompt": "", "system": "real"}
     )
     real.index = [f"real{i}" for i in real.index]
-    design = design_test(
-        clips, n_raters=10, per_clip=5, batch_size=15, probes=real, n_duplicates=1, training=2
-    )
+    practice = real.iloc[:1].set_axis(["practice"])
+    demands = {"n_raters": 10, "per_clip": 5, "batch_size": 18, "n_batches": 2, "n_probes": 3}
+    design = design_test(clips, **demands, probes=real, n_duplicates=1, training=practice)
     design.save(folder / "design.json")
     build_page(design, folder / "test")
     return folder
@@ -179,3 +181,52 @@ def test_no_answer_is_lost_doubled_or_changed(held):
     for rater in design.raters:
         orders = [one["order"] for one in answers if one["rater"] == rater]
         assert sorted(orders) == list(range(1, len(orders) + 1))
+
+
+def test_the_export_gives_both_bad_raters_and_the_others_means(held, tmp_path):
+    design, server = held
+    run = CliRunner().invoke
+    exported = run(
+        app,
+        [
+            "listen",
+            "export",
+            str(server.folder / "a.sqlite"),
+            "--design",
+            str(server.folder / "design.json"),
+            "--out",
+            str(tmp_path / "ratings.csv"),
+        ],
+    )
+    assert exported.exit_code == 0, exported.output
+    screened = run(
+        app,
+        [
+            "ratings",
+            str(tmp_path / "ratings.csv"),
+            "--design",
+            str(server.folder / "design.json"),
+            "--out",
+            str(tmp_path / "mos"),
+        ],
+    )
+    assert screened.exit_code == 0, screened.output
+    left_out = pd.read_csv(tmp_path / "mos" / "left-out.csv")
+    assert set(zip(left_out["rater"], left_out["batch"], strict=True)) == {
+        (rater, batch) for rater in (CARELESS, ALWAYS_THE_SAME) for batch in (1, 2)
+    }
+    given = pd.DataFrame(
+        [
+            (trial["clip_id"], *(opinion(rater, trial["clip_id"], scale, position) for scale in SCALES))
+            for rater, _, position, trial in design.trials()
+            if rater not in (CARELESS, ALWAYS_THE_SAME) and "repeat" not in trial
+        ],
+        columns=["clip_id", *SCALES],
+    )
+    expected = given.groupby("clip_id").mean()
+    scores = pd.read_csv(tmp_path / "mos" / "mos.csv", index_col="clip_id")
+    tested = [clip for clip in expected.index if clip.startswith("C")]
+    pd.testing.assert_frame_equal(
+        scores.loc[tested, list(SCALES)], expected.loc[tested], check_exact=False, rtol=1e-12
+    )
+    assert len(tested) == SYSTEMS * PROMPTS
