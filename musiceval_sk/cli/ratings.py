@@ -13,7 +13,6 @@ from musiceval_sk.cli import options
 from musiceval_sk.exceptions import ClipsTableError
 
 _KINDS = ("real", "copy", "high", "low")
-_MOST_RATERS = 30
 
 
 @dataclass(frozen=True)
@@ -178,6 +177,9 @@ def ratings(
     halves: str = ("rating"),
     rescale: Annotated[tuple[float, float] | None, Option()] = None,
     random_state: options.Seed = 0,
+    details: Annotated[bool, Option("--details")] = False,
+    report: Path | None = None,
+    audio: str = "link",
     out: Path | None = None,
 ) -> None:
     """Screen raters, say how far they agree, and average their ratings into opinion scores.
@@ -195,6 +197,12 @@ def ratings(
         Halve each clip's ratings (rating) or the raters (rater).
     rescale
         Ends of another scale to bring the scores to, such as 1 5. Default: they stay on --scale.
+    details
+        Print everything; by default what fits on a screen.
+    report
+        HTML page to write: raters, agreement, what was left out and why, clips that divide raters.
+    audio
+        link, embed or none: how that page holds sounds.
     out
         Folder for mos.csv, ratings.csv, left-out.csv, reliability.csv, ...
 
@@ -206,6 +214,7 @@ def ratings(
     import pandas as pd
 
     from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
+    from musiceval_sk.cli import summary
     from musiceval_sk.listening import load_test
     from musiceval_sk.ratings.bias import FITS
     from musiceval_sk.ratings.read import with_systems
@@ -221,26 +230,30 @@ def ratings(
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
     if known is None and test is not None:
         known = test.rated_clips()
+    found = None
     if rules:
         judged = kept if "system" in kept else with_systems(kept, known)
         found = screen_ratings(judged, rules, batch=screening.batch, **settings)
-        typer.echo(f"{found}\n")
         kept, tables = found.kept, {"left-out": found.left_out, "screening": found.units}
     settings |= {"clips": known, "rater": None if anonymous else "rater"}
     scores = aggregate_ratings(kept, method=method, rescale=rescale, **settings)
     model = method if method in FITS else "bias"
     ceiling = human_ceiling(kept, by=halves, model=model, random_state=random_state, **settings)
-    typer.echo(ceiling)
-    for name, raters in ceiling.raters.items():
-        typer.echo(f"\n{_words_on_raters(name, raters)}")
     means = [f"{name} {scores[name].mean():.3f}" for name in scores if f"{name}_count" in scores]
-    typer.echo(f"\n{counted(len(scores), 'clip')} by {method}; mean of all: {', '.join(means)}")
+    last = f"{counted(len(scores), 'clip')} by {method}; mean of all: {', '.join(means)}"
+    typer.echo((summary.details if details else summary.summary)(found, ceiling, last))
     tables = {"mos": scores.reset_index(), "ratings": kept, "reliability": ceiling.table} | tables
     if ceiling.raters:
         tables["raters"] = pd.concat(ceiling.raters, names=["target", "rater"]).reset_index()
     options.write_files(
         out, {f"{name}.csv": partial(made.to_csv, index=False) for name, made in tables.items()}
     )
+    if report is not None:
+        from musiceval_sk.reporting.page.raters import write_rating_report
+
+        settings = {"targets": targets, "scale": scale, "audio": audio}
+        write_rating_report(kept, ceiling, report, screening=found, clips=known, **settings)
+        typer.echo(f"wrote {report}", err=True)
 
 
 def pairs(
@@ -323,13 +336,3 @@ def _read_probes(path: Path) -> dict[str, list[Any]]:
             )
         found[kind].append((original, clip) if kind == "copy" else clip)
     return found
-
-
-def _words_on_raters(target: str, raters: Any) -> str:
-    """Lay out the raters, those who agree least first; of many only these."""
-    shown = raters.sort_values("agreement").head(_MOST_RATERS)
-    which = f", the {len(shown)} who agree least" if len(shown) < len(raters) else ""
-    lines = [f"{target}: {counted(len(raters), 'rater')}{which}", shown.round(2).to_string(na_rep="-")]
-    if "bias_refused" in raters.attrs:
-        lines.append(f"no bias: {raters.attrs['bias_refused']}")
-    return "\n".join(lines)

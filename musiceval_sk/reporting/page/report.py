@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from musiceval_sk.reporting.page.sections import Section, gather, verdict
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.result import KINDS, NO_FEATURES, StudyResult
 
-_SCRIPTS = ("page.js", "tables.js", "player.js", "clips.js", "systems.js", "router.js")
+_SCRIPTS = ("elements.js", "page.js", "tables.js", "player.js", "clips.js", "systems.js", "router.js")
 _TEMPLATES = "musiceval_sk.reporting.page"
 
 
@@ -74,17 +75,25 @@ def write_report(
         raise ValueError(
             f"audio must be one of {', '.join(MODES)} and max_audio_mb at least 0; got {audio!r} and {max_audio_mb}"
         )
-    jinja2 = import_optional("jinja2", extra="report", purpose="A report")
     page = Path(os.path.abspath(out))
     study = study if isinstance(study, StudyResult) else StudyResult.from_json(study)
     sections, table = gather(study, clips, ratings)
     sounds = collect_sounds(table, _by_difference(sections, table), page, audio, max_audio_mb)
+    values = _values(sections, table, sounds) | {"note": note, "about": study.about, "audio": audio}
+    return write_page(page, "report.html", values, _SCRIPTS)
+
+
+def write_page(page: Path, template: str, values: dict[str, Any], scripts: Sequence[str]) -> Path:
+    """Fill in a template with values, the style and the scripts, and write the page; its folder is made if need be."""
+    jinja2 = import_optional("jinja2", extra="report", purpose="A report")
     options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     loader = jinja2.PackageLoader(_TEMPLATES)
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **options)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    values = _values(sections, table, sounds) | {"note": note, "about": study.about, "audio": audio}
-    text = environment.get_template("report.html").render(values)
+    style = _template("report.css")
+    script = "(() => {\n'use strict';\n" + "\n".join(_template(name) for name in scripts) + "\n})();"
+    values |= {"style": style, "style_hash": _hash(style), "script": script, "script_hash": _hash(script)}
+    text = environment.get_template(template).render(values)
     page.parent.mkdir(parents=True, exist_ok=True)
     # File names may hold bytes that are no text.
     page.write_bytes(text.encode("utf-8", "replace"))
@@ -92,8 +101,6 @@ def write_report(
 
 
 def _values(sections: list[Section], clips: pd.DataFrame, sounds: Sounds) -> dict[str, Any]:
-    style = _template("report.css")
-    script = "(() => {\n'use strict';\n" + "\n".join(_template(name) for name in _SCRIPTS) + "\n})();"
     return {
         "sections": [(section, verdict(section), draw_pictures(section)) for section in sections],
         "metrics": METRICS,
@@ -104,10 +111,6 @@ def _values(sections: list[Section], clips: pd.DataFrame, sounds: Sounds) -> dic
         "n_systems": clips["system"].loc[lambda names: names != ""].nunique(),
         "audio_notes": sounds.sentences(),
         "embedded": [(clips.index.get_loc(clip_id), *sound) for clip_id, sound in sounds.embedded.items()],
-        "style": style,
-        "style_hash": _hash(style),
-        "script": script,
-        "script_hash": _hash(script),
         "payload": payload(sections, clips, sounds),
     }
 

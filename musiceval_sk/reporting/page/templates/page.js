@@ -1,20 +1,8 @@
-// What all views share: the data, what is chosen, and how elements are made. Texts only ever become text nodes.
+// What all views share: the data, and what is chosen.
 const data = JSON.parse(document.getElementById('data').textContent);
-const byId = (id) => document.getElementById(id);
 const state = {section: 0, predictor: data.sections[0].best};
 const signed = (value) => (value < 0 ? '−' : '+') + Math.abs(value).toFixed(2);
 const figure = (value) => (value === null || Number.isNaN(value) ? '–' : value.toFixed(2));
-
-function element(name, attributes, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes || {})) {
-    if (key.startsWith('on')) made.addEventListener(key.slice(2), value);
-    else if (value === true) made.setAttribute(key, '');
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, value);
-  }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
-}
 
 function shape(name, attributes, text) {
   const made = document.createElementNS('http://www.w3.org/2000/svg', name);

@@ -1,0 +1,70 @@
+"""What ``musiceval ratings`` prints: the whole, or what fits on a screen."""
+
+from typing import Any
+
+import pandas as pd
+
+from musiceval_sk._text import counted, listed
+
+MOST_LINES = 25
+_MOST_RATERS = 30
+_FIGURES = ["Krippendorff's alpha", "ICC(1,k)", "leave one rater out"]
+_FIGURES += [
+    f"{metric}, {who}" for metric in ("U_SRCC", "S_SRCC") for who in ("another panel", "perfect predictor")
+]
+
+
+def details(screening: Any, ceiling: Any, last: str) -> str:
+    """Lay out everything that is known."""
+    parts = [] if screening is None else [f"{screening}\n"]
+    parts.append(str(ceiling))
+    parts += [f"\n{_raters_of(name, raters)}" for name, raters in ceiling.raters.items()]
+    return "\n".join([*parts, f"\n{last}"])
+
+
+def summary(screening: Any, ceiling: Any, last: str) -> str:
+    """Lay out what fits into `MOST_LINES` lines: the evidence as far as there is room, the most telling figures, and the raters in brief."""
+    head = [] if screening is None else str(screening).splitlines()
+    kept = len(head)
+    if screening is not None and len(screening.left_out):
+        kept -= len(screening.left_out) + 1
+    table = ceiling.table[ceiling.table["figure"].isin(_FIGURES)]
+    words = table.assign(text=[_with_range(row) for row in table.itertuples()])
+    wide = words.pivot(index="figure", columns="target", values="text")[list(dict.fromkeys(table["target"]))]
+    told = table.loc[table["value"].notna(), "figure"]
+    shown = wide.reindex([name for name in _FIGURES if name in set(told)]).fillna("-")
+    tail = ["", f"Agreement of raters; intervals at {ceiling.confidence:.0%}"]
+    if len(shown):
+        tail += shown.rename_axis(index=None, columns=None).to_string().splitlines()
+    tail += [line for line in str(ceiling).splitlines() if line.startswith("no ")]
+    tail += [_least_agreeing(name, raters) for name, raters in ceiling.raters.items()]
+    room = MOST_LINES - 2 - kept - len(tail)
+    if len(head) - kept > max(room, 0):
+        hidden = len(head) - kept - max(room - 1, 0)
+        head = head[: kept + max(room - 1, 0)] + [f"(+{hidden} more lines of evidence)"]
+    lines = [*head, *tail]
+    if len(lines) > MOST_LINES - 2:
+        lines = lines[: MOST_LINES - 3] + [f"(+{len(lines) - MOST_LINES + 3} more lines)"]
+    return "\n".join([*lines, last, "all figures, raters and evidence: --details"])
+
+
+def _with_range(row: Any) -> str:
+    return f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" if row.low == row.low else f"{row.value:.3f}"
+
+
+def _least_agreeing(target: str, raters: pd.DataFrame) -> str:
+    order = raters["agreement"].dropna().sort_values()
+    least = listed((f"{name} {value:.2f}" for name, value in order.items()), most=3)
+    return (
+        f"{target}: {counted(len(raters), 'rater')}; agreement with the others, least first: {least or '-'}"
+    )
+
+
+def _raters_of(target: str, raters: Any) -> str:
+    """Lay out the raters, those who agree least first; of many only these."""
+    shown = raters.sort_values("agreement").head(_MOST_RATERS)
+    which = f", the {len(shown)} who agree least" if len(shown) < len(raters) else ""
+    lines = [f"{target}: {counted(len(raters), 'rater')}{which}", shown.round(2).to_string(na_rep="-")]
+    if "bias_refused" in raters.attrs:
+        lines.append(f"no bias: {raters.attrs['bias_refused']}")
+    return "\n".join(lines)
