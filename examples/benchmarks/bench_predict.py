@@ -3,7 +3,7 @@
     python examples/benchmarks/bench_predict.py [--sizes 1000 10000]
 
 Clips are tiny (0.3 s, all different), and the encoder is 'spectral' with windows of 0.5 s instead of 10 s, so that this
-measures the road and not the encoder. Rows go to a CSV file batch by batch, as from `musiceval predict`.
+measures the pipeline and not the encoder. Rows go to a CSV file batch by batch, as from `musiceval predict`.
 
 Measured on two shared cores, in two runs; the time includes the start of the process:
 

@@ -1,4 +1,4 @@
-"""What a predictor that hears nothing scores when folds hold out whole systems: below 0, not at 0.
+"""What a predictor that uses no audio scores when folds hold out whole systems: below 0, not at 0.
 
     python examples/benchmarks/null_of_pooled_scores.py
 

@@ -1,4 +1,4 @@
-"""What every predictor must beat: look-ups that hear nothing, and the models that a study compares by default.
+"""What every predictor must beat: baselines without audio, and the models that a study compares by default.
 
 A look-up of the clip's system scores well on any split that shares systems between training and test. That is
 leakage, not listening, so these are rows of every table.

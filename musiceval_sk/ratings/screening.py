@@ -268,7 +268,7 @@ class TooFast(Rule):
 
 @dataclass(frozen=True)
 class Disagreement(Rule):
-    """A rater whose scores do not go with those of the others does not hear what they hear.
+    """A rater whose scores do not go with those of the others does not judge what they judge.
 
     The others are those whom no earlier rule has left out, so this one should come last.
 

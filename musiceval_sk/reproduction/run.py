@@ -333,7 +333,7 @@ def _describe(
         notes.append("clips name no systems: there are no S metrics and no look-up by system")
     elif shared.get("system", 0) == 1:
         notes.append(
-            "training holds every tested system: the look-up of the system mean hears nothing, and a predictor that does "
+            "training holds every tested system: the system mean uses no audio, and a predictor that does "
             "not beat it need not have heard anything either"
         )
     return split, notes

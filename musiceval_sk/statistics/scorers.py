@@ -41,7 +41,7 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
     Raises
     ------
     ValueError
-        If the metric is unknown, or an S metric is asked for with neither road open; by the scorer, if X and y have indices
+        If the metric is unknown, or an S metric is asked for with neither way open; by the scorer, if X and y have indices
         that do not agree.
 
     Examples

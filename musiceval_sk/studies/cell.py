@@ -56,7 +56,7 @@ def feature_tables(X: Any, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:
     if not named:
         raise ValueError("X is an empty mapping; give at least one table of features")
     if NO_FEATURES in named:
-        raise ValueError(f"features cannot be called {NO_FEATURES!r}: it stands for models that hear nothing")
+        raise ValueError(f"features cannot be called {NO_FEATURES!r}: it stands for models that use no audio")
     tables = {}
     for name, table in named.items():
         if not isinstance(table, pd.DataFrame):

@@ -70,7 +70,7 @@ def score_learning_curve(
     X : pandas.DataFrame, array-like [shape=(n_clips, n_features)] or callable
         Features, as for `run_study`; or what makes them, without arguments, called when all else has been checked.
     models : estimator or dict of str to estimator, default=None
-        One line each; by default the look-ups, which hear nothing, and ridge. Every model is fitted
+        One line each; by default the baselines without audio and ridge. Every model is fitted
         ``n_repeats * n_splits`` times a size.
     cv : str or splitter, default="system"
         See `make_split`.

@@ -24,7 +24,7 @@ _CAUTIONS = """\
   raised: the interval of the gain lies above 0; lowered: below; open: neither, which does not show that more would not help.
   A step within its interval may still be a gain: look at its upper end. Of twenty steps that gain nothing, one may seem to.
   Parts come from one training set, so near its full size they overlap; another set of that size would vary more than this shows."""
-_POOLED_NULL = "  Pooled, a predictor that hears nothing scores below 0, the more so the more it is trained on: gains are rather understated."
+_POOLED_NULL = "  Pooled, a predictor that uses no audio scores below 0, the more so the more it is trained on: gains are rather understated."
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,7 +128,7 @@ def _bounds(
 def _compare(
     truth: np.ndarray, predicted: dict[Row, np.ndarray], scores: Scores, kind: str, **options: Any
 ) -> list[dict[str, Any]]:
-    """Test the best row against those that follow, and against the best of what hears nothing."""
+    """Test the best row against those that follow, and against the best baseline without audio."""
     metric = "U_SRCC" if options["systems"] is None else "S_SRCC"
     figures = pd.Series({" on ".join(reversed(row)): scores[row, kind][metric] for row in predicted})
     rows = dict(zip(figures.index, predicted, strict=True))

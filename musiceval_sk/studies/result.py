@@ -40,8 +40,8 @@ class StudyResult:
     ----------
     scores : pandas.DataFrame
         One row per split, target, features, model and kind ("pooled" or "mean of folds"): the eight metrics, and
-        ``<metric>_low`` and ``<metric>_high``, 95 % intervals as those of `bootstrap_metrics`. Models that hear
-        nothing have the features "none".
+        ``<metric>_low`` and ``<metric>_high``, 95 % intervals as those of `bootstrap_metrics`. Models without
+        audio have the features "none".
     predictions : pandas.DataFrame
         One row per split, target, features, model and tested clip: ``fold``, ``truth``, ``prediction``.
     notes : pandas.DataFrame
@@ -364,7 +364,7 @@ def _cautions(split: dict[str, Any], counts: dict[str, int]) -> list[str]:
         "S metrics, pooled: over the folds all clips of a system have been in training, so a look-up of the "
         "system mean scores 1 by construction. Read the mean of folds, or split by system."
         if reading_kind(split) == MEAN_OF_FOLDS
-        else "Correlations, pooled: a predictor that hears nothing scores below 0, not at 0 (S_SRCC about -0.9 at 5 "
+        else "Correlations, pooled: a predictor that uses no audio scores below 0, not at 0 (S_SRCC about -0.9 at 5 "
         "systems, -0.4 at 12, -0.2 at 31 in simulation), because the mean of the training scores is low where "
         "the test systems are good; intervals leave that out."
     )

@@ -51,7 +51,7 @@ def run_study(
       other targets see all columns.
     - Under a split by group, a model whose ``fit`` takes ``groups`` is given those of its training part, such as `MOSRegressor`
       for early stopping.
-    - Look-ups and constants, which hear nothing, are fitted once whatever the features.
+    - Baselines without audio are fitted once whatever the features.
     - A CLAP score is a row of targets that see the text, for features whose sound and text share a space. It ranks and has no errors.
 
     Parameters
@@ -234,7 +234,7 @@ def _cells(
     tables: dict[str, pd.DataFrame],
     models: Mapping[str, Any],
 ) -> Iterator[cell.Cell]:
-    """List the fits; models that hear nothing are fitted once, whatever the features."""
+    """List the fits; models that use no audio are fitted once, whatever the features."""
     inputs = {
         (target, name): cell.one_matrix(table.loc[part.index, cell.columns_for(target, table)])
         for target, part in parts.items()

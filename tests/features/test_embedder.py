@@ -26,7 +26,7 @@ def clips(write_sounds):
 
 
 @pytest.fixture
-def deaf(monkeypatch):
+def without_audio(monkeypatch):
     """From here on no sound may be opened."""
 
     def open_nothing(*_, **__):
@@ -133,8 +133,8 @@ def test_rows_follow_the_table_whatever_is_cached(clips, cache):
     )
 
 
-def test_fit_computes_nothing_and_describes_the_encoder(clips, cache, deaf):
-    deaf()
+def test_fit_computes_nothing_and_describes_the_encoder(clips, cache, without_audio):
+    without_audio()
     encoder = ToyEncoder()
     embedder = ClipEmbedder(encoder, modality="audio", cache=cache)
     assert embedder.fit(clips) is embedder
@@ -153,9 +153,9 @@ def test_an_encoder_by_name_takes_options(clips, cache):
         ClipEmbedder("spectral", encoder_options={"checkpoint": "clap.pt"}).fit(clips)
 
 
-def test_pooling_is_searched_without_touching_audio(clips, cache, deaf):
+def test_pooling_is_searched_without_touching_audio(clips, cache, without_audio):
     ClipEmbedder(ToyEncoder(), cache=cache).fit_transform(clips)
-    deaf()
+    without_audio()
     model = make_pipeline(ClipEmbedder(ToyEncoder(), cache=cache), Ridge())
     poolings = ["mean", "mean+std", "max", "first"]
     search = GridSearchCV(model, {"clipembedder__pooling": poolings}, cv=2, scoring="neg_mean_absolute_error")
@@ -191,10 +191,10 @@ def test_clone_and_parameters(clips, cache):
         copy.transform(clips)
 
 
-def test_a_pickled_embedder_goes_on(clips, cache, deaf):
+def test_a_pickled_embedder_goes_on(clips, cache, without_audio):
     embedder = ClipEmbedder(ToyEncoder(), cache=cache)
     X = embedder.fit_transform(clips)
-    deaf()
+    without_audio()
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(embedder)).transform(clips), X)
 
 

@@ -104,7 +104,7 @@ def full(encoder, sounds, data):
 
 @pytest.fixture(scope="module")
 def X(encoder, data, tmp_path_factory):
-    """The clips as `ClipEmbedder` embeds them, by its own road."""
+    """The clips as `ClipEmbedder` embeds them, by its own way."""
     embedder = ClipEmbedder(encoder, cache=tmp_path_factory.mktemp("cache") / "embeddings.h5")
     return embedder.set_output(transform="pandas").fit_transform(data[0])
 

@@ -33,7 +33,7 @@ def made_study(
 ):
     """Make a study of predictors: name to predictions, an array, or None for one that cannot be judged.
 
-    What has "mean" in its name hears nothing.
+    What has "mean" in its name uses no audio.
     """
     rng = np.random.default_rng(seed)
     named = "system" in clips

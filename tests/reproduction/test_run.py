@@ -1,4 +1,4 @@
-"""The whole road: a made data set in MusicEval's layout, a small CLAP, `reproduce`, and the same by other means."""
+"""The whole pipeline: a made data set in MusicEval's layout, a small CLAP, `reproduce`, and the same by other means."""
 
 import dataclasses
 import functools

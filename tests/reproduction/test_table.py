@@ -57,7 +57,7 @@ def test_one_seed_has_one_interval(made, tmp_path):
         assert (has_interval[correlations] == (target == "impression")).all()
     assert "range over seeds" not in str(found)
     assert str(found).startswith("MusicEval, protocol 'frozen': FROZEN SPECTRAL, NOT THE PAPER'S")
-    assert "the look-up of the system mean hears nothing" in str(found)
+    assert "the system mean uses no audio" in str(found)
 
 
 def test_intervals_of_systems_follow_the_truth_of_systems(made, tmp_path):

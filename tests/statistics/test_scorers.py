@@ -133,13 +133,13 @@ def test_grid_search_by_routing(clips, X, y, routing):
     assert search.cv_results_["mean_test_score"][0] == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("road", ["index", "routing"])
-def test_nested_search(clips, X, y, road):
-    with sklearn.config_context(enable_metadata_routing=road == "routing"):
-        scorer = mos_scorer("S_MSE", systems=clips["system"] if road == "index" else None)
+@pytest.mark.parametrize("way", ["index", "routing"])
+def test_nested_search(clips, X, y, way):
+    with sklearn.config_context(enable_metadata_routing=way == "routing"):
+        scorer = mos_scorer("S_MSE", systems=clips["system"] if way == "index" else None)
         model = make_pipeline(StandardScaler(), Ridge())
         search = GridSearchCV(model, {"ridge__alpha": [1.0, 1e6]}, cv=FOLDS, scoring=scorer)
-        params = {"systems": clips["system"]} if road == "routing" else None
+        params = {"systems": clips["system"]} if way == "routing" else None
         found = cross_validate(search, X, y, cv=FOLDS, scoring=scorer, params=params, return_estimator=True)
     for (train, test), chosen, score in zip(
         FOLDS.split(X), found["estimator"], found["test_score"], strict=True

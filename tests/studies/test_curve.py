@@ -219,7 +219,7 @@ def test_look_ups_are_lines_where_folds_share_their_labels(clips, X):
 def test_kind_to_read(curve, clips, X):
     assert curve.kind == "pooled"
     assert set(curve.line("impression", "U_SRCC")["kind"]) == {"pooled"}
-    assert "Pooled, a predictor that hears nothing scores below 0" in str(curve)
+    assert "Pooled, a predictor that uses no audio scores below 0" in str(curve)
     one = score_learning_curve(clips, X, Ridge(), "85/15", sizes=[1.0], n_resamples=10, progress=False)
     assert one.kind == "pooled"  # of one fold both kinds are the same
     assert "What to collect next: no line has two sizes" in str(one)

@@ -1,4 +1,4 @@
-"""What a table must not pretend: rankings by predictors that hear nothing, systems without a name, rows out of order."""
+"""What a table must not pretend: rankings by predictors that use no audio, systems without a name, rows out of order."""
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ def test_pooled_correlations_of_noise_lie_below_zero_and_the_table_says_so(clips
         study = run_study(clips, noise, {"ridge": Ridge()}, "system", n_splits=3, random_state=seed)
         found.append(study.table("impression")["S_SRCC"].item())
     assert np.mean(found) < -0.2
-    assert "a predictor that hears nothing scores below 0, not at 0" in str(study)
+    assert "a predictor that uses no audio scores below 0, not at 0" in str(study)
     assert "S metrics rest on 6 systems: too few to tell predictors apart." in str(study)
 
 

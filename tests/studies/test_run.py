@@ -325,7 +325,7 @@ def test_several_features_and_splits(several, by_system, at_random):
             found = several.table("alignment", kind, split=split)
             expected = alone.table("alignment", kind)
             np.testing.assert_allclose(found[:4], expected, rtol=1e-12)
-    # Look-ups hear nothing, so they are there once.
+    # Baselines use no audio, so they are there once.
     assert (several.scores[several.scores["features"] == "none"]["model"].nunique()) == 3
     best = several.comparisons.groupby(["split", "target"]).first()
     assert best.loc[("system", "impression"), "features_a"] == "heard"

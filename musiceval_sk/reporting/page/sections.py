@@ -176,7 +176,7 @@ class Verdict(NamedTuple):
     Attributes
     ----------
     outcome : {"ahead", "open", "behind", "unknown"}
-        Whether a predictor that hears is ahead of what hears nothing by more than chance, perhaps, or not, or cannot be told.
+        Whether a predictor that uses audio is ahead of baselines without it by more than chance, perhaps, or not, or cannot be told.
     sentence : str
         The verdict.
     evidence : str
@@ -189,7 +189,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(section: Section) -> Verdict:
-    """Judge the best predictor that hears against the best that does not.
+    """Judge the best predictor that uses audio against the best baseline without it.
 
     Parameters
     ----------
@@ -199,14 +199,14 @@ def verdict(section: Section) -> Verdict:
     Returns
     -------
     Verdict
-        Cautious where there are few systems, or where a paired test does not tell the two apart; where nothing that does not
-        hear can be ranked, where the interval reaches down to 0.
+        Cautious where there are few systems, or where a paired test does not tell the two apart; where no baseline can
+        be ranked, where the interval reaches down to 0.
     """
     if section.best is None:
         notes = section.tables[section.kind]["note"]
         evidence = ". ".join(f"{name}: {note}" for name, note in notes.items() if note)
-        evidence = evidence or "The study holds no finite score of a predictor that hears."
-        return Verdict("unknown", "No predictor that hears the clips could be judged.", evidence)
+        evidence = evidence or "The study holds no finite score of a predictor that uses audio."
+        return Verdict("unknown", "No predictor that uses audio could be judged.", evidence)
     return Verdict(*_judge(section, section.best), _evidence(section, section.best))
 
 
@@ -262,14 +262,14 @@ def _judge(section: Section, best: pd.Series) -> tuple[str, str]:
     if lookup is not None and score <= level:
         closeness, than = ("comes as close", "as") if score == level else ("still comes closer", "than")
         return "behind", (
-            f"No predictor beats the look-up: {lookup.name} hears nothing and {closeness} to the raters' order of "
-            f"{things} {than} {best.name}, the best that listens."
+            f"No predictor beats the baseline without audio: {lookup.name} {closeness} to the raters' order of "
+            f"{things} {than} {best.name}, the best that uses audio."
         )
     if things == "systems":
         things += " it knows from other clips" if section.shares_systems else " it has never heard"
     beside, chance = "guessing", 0.5
     if lookup is not None:
-        beside = f"the look-up {lookup.name}, which hears nothing,"
+        beside = f"the baseline {lookup.name}, which uses no audio,"
         chance = pair_agreement(section, lookup.name)
     sentence = (
         f"Of two {things}, {best.name} picks the one that raters scored higher {_times(agreement)} times in 100, "
@@ -293,7 +293,7 @@ def _evidence(section: Section, best: pd.Series) -> str:
     bounds = ", no interval"
     if metric == "S_SRCC" and np.isfinite(best["low"]):
         bounds = f", 95 % interval {best['low']:.2f} to {best['high']:.2f}"
-    unranked = "no look-up can rank anything here"
+    unranked = "baselines without audio rank nothing here"
     beside = unranked if lookup is None else f"{lookup.name} {lookup[metric]:.2f}"
     if test is not None:
         beside += (
