@@ -18,7 +18,7 @@ from musiceval_sk.datasets.musiceval.parquet import parquet_files
 from musiceval_sk.datasets.readers import source_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.bias import FITS, scale_to_panel
-from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, of_known_clips, read_ratings
+from musiceval_sk.ratings.read import checked_ratings, codes_of, columns_of, name_raters, of_known_clips
 
 METHODS = ("mean", "median", "trimmed", "zscore", *FITS)
 _OF_RATERS = {"zscore": "normalising each rater"} | dict.fromkeys(FITS, "a model of raters")
@@ -160,7 +160,7 @@ def aggregate_ratings(
     items = columns_of(items)
     if clips is not None and "clip_id" not in items:
         raise ValueError(f"clips= needs 'clip_id' among the items; they are {listed(items)}")
-    table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
+    table, chosen = checked_ratings(ratings, targets, scale, rater=rater, items=items)
     table = of_known_clips(table, clips)
     repeats = 0 if rater is None else int(table.duplicated([rater, *items]).sum())
     if repeats:

@@ -14,7 +14,7 @@ from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings.bias import rater_table
-from musiceval_sk.ratings.read import RESAMPLED, columns_of, of_known_clips, read_ratings, with_systems
+from musiceval_sk.ratings.read import RESAMPLED, checked_ratings, columns_of, of_known_clips, with_systems
 from musiceval_sk.ratings.reliability import (
     Figure,
     intraclass_correlation,
@@ -214,7 +214,7 @@ def human_ceiling(
     """
     require_confidence(confidence)
     items = columns_of(items)
-    table, chosen = read_ratings(ratings, targets, scale, rater=rater, items=items)
+    table, chosen = checked_ratings(ratings, targets, scale, rater=rater, items=items)
     table = with_systems(of_known_clips(table, clips, quiet=True), clips)
     if systems_if_named(table.drop_duplicates(items).set_index(items), RESAMPLED) is None:
         table = table.drop(columns="system", errors="ignore")  # warned of once, and not by each figure

@@ -18,7 +18,7 @@ from musiceval_sk.ratings import formats
 RESAMPLED = "clips are resampled as if they were independent, and intervals say nothing of other systems"
 
 
-def read_ratings(
+def checked_ratings(
     ratings: str | Path | pd.DataFrame,
     targets: Sequence[str] | None,
     scale: tuple[float, float] | None,
@@ -34,7 +34,8 @@ def read_ratings(
     if isinstance(ratings, pd.DataFrame):
         table = readers.with_known_names(ratings.copy(), targets)
     else:
-        table = formats.read_ratings(ratings, targets=targets)
+        own = {name: name for name in (rater, *items) if name not in (None, *readers.KNOWN)}
+        table = formats.read_ratings(ratings, targets=targets, columns=own)
     if rater is not None and rater not in table and "slot" in table:
         raise ClipsTableError(
             f"{readers.source_of(table)}there is no column {rater!r}, and 'slot' numbers the ratings of a clip, not "
@@ -164,7 +165,7 @@ def sample_of(
 ) -> RatingSample:
     """Take the ratings of one target; raters are looked at only where they have a ``purpose``."""
     columns = columns_of(items)
-    table, _ = read_ratings(ratings, [target], None, rater=rater if purpose else None, items=columns)
+    table, _ = checked_ratings(ratings, [target], None, rater=rater if purpose else None, items=columns)
     names = name_raters(table, rater, purpose) if purpose else pd.Series("", index=table.index)
     given = table[target].notna()
     table, names = with_systems(table[given], clips), names[given]

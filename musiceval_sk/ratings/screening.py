@@ -15,7 +15,7 @@ from musiceval_sk._text import listed
 from musiceval_sk.datasets.readers import require_columns, source_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.bias import correlate_with_others
-from musiceval_sk.ratings.read import codes_of, columns_of, name_raters, read_ratings
+from musiceval_sk.ratings.read import checked_ratings, codes_of, columns_of, name_raters
 
 UNIT = ["rater", "batch"]
 
@@ -420,7 +420,7 @@ def screen_ratings(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"rules must be one or more, each name once; they are {names}")
     columns = columns_of(items)
-    table, chosen = read_ratings(
+    table, chosen = checked_ratings(
         ratings,
         targets,
         scale,

@@ -21,7 +21,7 @@ from musiceval_sk.estimators.lookup import look_ups, scaled, uses_features
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.ratings.ceiling import human_ceiling
-from musiceval_sk.ratings.read import of_known_clips, read_ratings
+from musiceval_sk.ratings.read import checked_ratings, of_known_clips
 from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.intervals import interval
 from musiceval_sk.statistics.metrics import METRICS
@@ -241,7 +241,7 @@ def _with_scores(
             raise RatingDesignError("grows='ratings' draws among the single ratings: give ratings=")
         return clips, None, cell.targets_of(clips, targets)
     targets = [targets] if isinstance(targets, str) else targets
-    table, names = read_ratings(ratings, targets, scale, rater=rater)
+    table, names = checked_ratings(ratings, targets, scale, rater=rater)
     means = aggregate_ratings(table, clips=clips, targets=names, scale=scale, rater=rater)
     clips = clips.drop(columns=means.columns, errors="ignore").join(means)
     return clips, of_known_clips(table, clips, quiet=True), names

@@ -169,7 +169,8 @@ class Export:
         if name in self.cells:
             return name
         plain = {readers.plain_name(candidate) for candidate in candidates}
-        found = [column for column in self.cells.table if readers.plain_name(column) in plain]
+        others = [column for column in self.cells.table if column not in self.columns]
+        found = [column for column in others if readers.plain_name(column) in plain]
         if len(found) > 1:
             raise self.refusal(
                 f"columns {listed(map(repr, found))} may all be the {name}; say which with columns= (--column), such as "

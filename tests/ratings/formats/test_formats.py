@@ -349,3 +349,10 @@ def test_pairs_of_any_format_give_strengths(write):
     assert table["preference"].tolist() == ["a", "a", "a", "b"] and table["system_a"].unique().tolist() == [
         "musicgen"
     ]
+
+
+def test_columns_that_a_caller_names_keep_their_names(write):
+    path = write("r.csv", "subject,stimulus,impression\nA,x,3\nB,x,4\n")
+    scores = aggregate_ratings(path, rater="subject", items=["stimulus"])
+    assert scores["impression"].to_dict() == {"x": 3.5} and scores.index.name == "stimulus"
+    assert lines(read_ratings(path)) == ["A x 3", "B x 4"]
