@@ -23,7 +23,7 @@ NEED_TORCH := tests/features/encoders tests/finetuning \
 	$(addprefix tests/,cli/test_app.py cli/test_predict.py test_import.py test_optional.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs lint test-core test-newest test-lowest environments format clean
+.PHONY: help demo test check docs dist lint test-core test-newest test-lowest environments format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,8 +34,20 @@ demo: $(FULL)/.installed  ## run everything, end to end, on a simulated listenin
 test: $(FULL)/.installed lint  ## run linters and tests
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadgroup
 
+check: lint  ## linters, and the tests of what one touches most: statistics, estimators, ratings, under two minutes
+	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q -m "not slow" tests/statistics tests/ratings tests/test_import.py tests/test_layout.py
+
 docs: $(FULL)/.installed  ## build the site into docs/_build, gallery included; any warning is an error
 	$(FULL)/bin/python -m sphinx -q -W --keep-going docs docs/_build
+
+dist: $(FULL)/.installed  ## build wheel and sdist into dist/, check them, and install the wheel into an empty environment
+	rm -rf dist
+	$(FULL)/bin/python -m build --quiet
+	$(FULL)/bin/python -m twine check --strict dist/*
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/full.txt dist/*.whl
+	cd dist && venv/bin/musiceval --version && venv/bin/python -c "import musiceval_sk; print(musiceval_sk.list_encoders())"
+	rm -rf dist/venv
 
 lint: $(FULL)/.installed  ## ruff, mypy, import-linter
 	$(FULL)/bin/ruff check .

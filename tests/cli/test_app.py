@@ -89,6 +89,12 @@ def test_console_script_reports_its_version():
     assert re.fullmatch(r"musiceval \d+\.\d+\.\d+\S*\n", found.stdout)
 
 
+def test_python_m_is_the_same_command():
+    command = [sys.executable, "-m", "musiceval_sk", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"musiceval \d+\.\d+\.\d+\S*\n", found.stdout)
+
+
 def test_extract_twice_reuses_everything(folder):
     result = run("extract", folder / "test" / "clips.csv", "--cache", folder / "e.h5")
     assert result.exit_code == 0
