@@ -39,7 +39,7 @@ def test_musiceval_becomes_a_clips_table(tmp_path, monkeypatch):
     assert sorted(names["clips"].index) == sorted(made.clips.index)
 
 
-@pytest.mark.parametrize("name", ["first_study", "clap_on_a_folder"])
+@pytest.mark.parametrize("name", ["first_study", "clap_on_a_folder", "listening_test"])
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:training reached max_iter")
 def test_examples_run_as_they_stand(name, tmp_path, monkeypatch, small_examples):
@@ -47,8 +47,10 @@ def test_examples_run_as_they_stand(name, tmp_path, monkeypatch, small_examples)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(script)])
     runpy.run_path(str(script), run_name="__main__")
-    written = next(tmp_path.rglob("study.csv" if name == "first_study" else "embeddings.csv"))
-    assert len(pd.read_csv(written)) == (16 if name == "first_study" else 12)
+    table, rows = {"first_study": ("study.csv", 16), "listening_test": ("study.csv", 14)}.get(
+        name, ("embeddings.csv", 12)
+    )
+    assert len(pd.read_csv(next(tmp_path.rglob(table)))) == rows
 
 
 def test_readme_links_lead_somewhere():

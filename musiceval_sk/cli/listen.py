@@ -77,6 +77,7 @@ def build(
     loudness: Annotated[float | None, Option(min=-70, max=0)] = None,
     heard_share: Annotated[float, Option("--heard", min=0, max=1)] = 0.9,
     texts: Path | None = None,
+    format: str = "page",
 ) -> None:
     """Write the page of a listening test: a folder for a web host, the command serve, or a memory stick.
 
@@ -92,13 +93,24 @@ def build(
         Share of a clip that has to be heard before the scores open.
     texts
         JSON file of texts in the place of the page's own, as for a translation: any part of texts.json.
+    format
+        page, or webmushra: configurations and sounds for webMUSHRA's folder.
 
     Examples
     --------
     musiceval listen build design.json --out test --loudness -23
     """
-    from musiceval_sk.listening import build_page
+    from musiceval_sk.listening import build_page, build_webmushra
 
+    if format not in ("page", "webmushra"):
+        raise ValueError(f"unknown format {format!r}; choose from page, webmushra")
+    if format == "webmushra":
+        configs = build_webmushra(design, out, loudness=loudness, texts=texts)
+        typer.echo(
+            f"wrote {len(configs)} configurations to {out / 'configs'}: put that folder into webMUSHRA's, and open "
+            f"?config={configs[0].name} and so on after its address"
+        )
+        return
     folder = build_page(design, out, loudness=loudness, heard_share=heard_share, texts=texts)
     sounds = len(list((folder / "audio").iterdir()))
     typer.echo(f"wrote {folder}: the page, and {sounds} sounds; open {folder / 'index.html'}")

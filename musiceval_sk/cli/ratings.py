@@ -216,6 +216,7 @@ def ratings(
     from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
     from musiceval_sk.cli import summary
     from musiceval_sk.listening import load_test
+    from musiceval_sk.listening.export import with_batches
     from musiceval_sk.ratings.bias import FITS
     from musiceval_sk.ratings.read import with_systems
 
@@ -228,8 +229,8 @@ def ratings(
         )
     settings: dict[str, Any] = {"targets": targets, "scale": scale}
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
-    if known is None and test is not None:
-        known = test.rated_clips()
+    if test is not None:
+        kept, known = with_batches(kept, test), test.rated_clips() if known is None else known
     found = None
     if rules:
         judged = kept if "system" in kept else with_systems(kept, known)

@@ -57,6 +57,7 @@ def measure(
         "clips_two_raters_share": _ends(
             len(one.keys() & other.keys()) for one, other in combinations(heard.values(), 2)
         ),
+        "panels": _n_panels([set(clips) for clips in heard.values()]),
         "probes_in_a_batch": _ends(hidden[unit] for unit in sizes),
         "repeats": len(apart),
         "least_distance_of_a_repeat": min(apart, default=None),
@@ -78,6 +79,15 @@ def clips_of(trial: dict[str, Any]) -> list[str]:
         One clip, or the two of a pair.
     """
     return [trial[name] for name in ("clip_id", "clip_a", "clip_b") if name in trial]
+
+
+def _n_panels(heard: list[set[str]]) -> int:
+    """Count groups of raters that share no clip with those of another group."""
+    panels: list[set[str]] = []
+    for clips in heard:
+        apart = [panel for panel in panels if not panel & clips]
+        panels = [*apart, clips.union(*(panel for panel in panels if panel & clips))]
+    return len(panels)
 
 
 def _spread(dealt: np.ndarray, held: np.ndarray) -> dict[str, int]:
@@ -122,6 +132,10 @@ def in_words(balance: dict[str, Any], trial: str) -> str:
         f"{ends('clips_in_a_batch')} {trial}s and {ends('probes_in_a_batch')} probes; {balance['trials']} trials in all",
         f"any two raters share {ends('clips_two_raters_share')} clips",
     ]
+    if balance["panels"] > 1:
+        lines[-1] += (
+            f"; they are {balance['panels']} panels that share none, so that nothing tells raters' bias from their clips"
+        )
     for name, unit in (("systems", trial), ("prompts", "group")):
         if spread := balance.get(f"{name}_in_a_batch"):
             lines.append(

@@ -104,8 +104,8 @@ def deal_evenly(
             f"{product} do not fit {room}, where nobody hears a clip twice and prompts stay whole; "
             f"give {' or '.join(found)}"
         )
-    if per_trial == 1:
-        exchange(dealt, groups, kinds, size["n_batches"], batch_size, rng)
+    exchange(dealt, groups, kinds, size["n_batches"], batch_size * per_trial, rng)
+    mix(dealt, groups, kinds, size["n_batches"], rng)
     return dealt, size["n_batches"]
 
 
@@ -196,8 +196,7 @@ def exchange(
     group, batch = np.repeat(np.arange(len(groups)), dealt.shape[1]), dealt.ravel()
     counts = np.zeros((batch.max() + 1, counted.shape[1]), int)
     np.add.at(counts, batch, counted[group])
-    holds = np.zeros((batch.max() // n_batches + 1, len(groups)), bool)
-    holds[batch // n_batches, group] = True
+    heard, taken = _heard(dealt, groups, n_batches)
     off = _off(counts, counted, group, batch)
     for _ in range(tries):
         one = off.argmax()
@@ -210,7 +209,7 @@ def exchange(
         growth = change[:, -1]
         barred = (counts[own, -1] + growth > most) | (counts[their, -1] - growth > most)
         rater, theirs = own // n_batches, their // n_batches
-        barred |= (theirs != rater) & (holds[theirs, group[one]] | holds[rater, group[others]])
+        barred |= (theirs != rater) & (taken[theirs, group[one]] | taken[rater, group[others]])
         best = np.where(barred, 0, gain).argmin()
         if barred[best] or gain[best] >= 0:
             off[one] = 0
@@ -218,12 +217,78 @@ def exchange(
         other = others[best]
         counts[own] += change[best]
         counts[their[best]] -= change[best]
-        holds[[rater, theirs[best]], group[[one, other]]] = False
-        holds[[rater, theirs[best]], group[[other, one]]] = True
+        _swap(heard, taken, groups, (rater, theirs[best]), (group[one], group[other]))
         batch[one], batch[other] = batch[other], batch[one]
         moved = np.isin(batch, batch[[one, other]])
         off[moved] = _off(counts, counted, group[moved], batch[moved])
     dealt[:] = batch.reshape(dealt.shape)
+
+
+def mix(
+    dealt: np.ndarray,
+    groups: Sequence[np.ndarray],
+    kinds: np.ndarray,
+    n_batches: int,
+    rng: np.random.Generator,
+) -> None:
+    """Let raters swap groups of the same kinds, in place, for any two of them to share about as many clips.
+
+    So no part of the panel stands apart from the rest, as a model of raters' bias needs it.
+
+    Parameters
+    ----------
+    dealt, groups, kinds, n_batches, rng
+        As `deal` returns and takes them.
+    """
+    group, batch = np.repeat(np.arange(len(groups)), dealt.shape[1]), dealt.ravel()
+    heard, taken = _heard(dealt, groups, n_batches)
+    shared = heard.astype(int) @ heard.T
+    alike = np.unique(np.column_stack([kinds, list(map(len, groups))]), axis=0, return_inverse=True)[
+        1
+    ].ravel()
+    for one, other in rng.integers(len(group), size=(min(20 * len(group), 20_000), 2)):
+        ours, theirs = group[one], group[other]
+        rater, mate = batch[one] // n_batches, batch[other] // n_batches
+        if rater == mate or alike[ours] != alike[theirs] or taken[mate, ours] or taken[rater, theirs]:
+            continue
+        change = heard[:, groups[theirs]].sum(axis=1) - heard[:, groups[ours]].sum(axis=1)
+        change[[rater, mate]] = 0
+        # Of the sum of squares of what two raters share.
+        if (change * (shared[rater] - shared[mate] + change)).sum() < 0:
+            for who, sign in ((rater, 1), (mate, -1)):
+                shared[who] += sign * change
+                shared[:, who] += sign * change
+            _swap(heard, taken, groups, (rater, mate), (ours, theirs))
+            batch[one], batch[other] = batch[other], batch[one]
+    dealt[:] = batch.reshape(dealt.shape)
+
+
+def _heard(dealt: np.ndarray, groups: Sequence[np.ndarray], n_batches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Say which clips each rater gets, and of which groups he gets any."""
+    heard = np.zeros((dealt.max() // n_batches + 1, 1 + max(group.max() for group in groups)), bool)
+    for group, batches in zip(groups, dealt, strict=True):
+        heard[np.ix_(batches // n_batches, group)] = True
+    return heard, np.array([_taken(row, groups) for row in heard])
+
+
+def _taken(heard: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    starts = np.cumsum([0, *map(len, groups[:-1])])
+    return np.logical_or.reduceat(heard[np.concatenate(groups)], starts)
+
+
+def _swap(
+    heard: np.ndarray,
+    taken: np.ndarray,
+    groups: Sequence[np.ndarray],
+    raters: tuple[int, int],
+    swapped: tuple[int, int],
+) -> None:
+    """Take note that two raters swap a group each."""
+    for rater, gone, come in ((*raters[:1], *swapped), (*raters[1:], *swapped[::-1])):
+        heard[rater, groups[gone]] = False
+        heard[rater, groups[come]] = True
+    for rater in raters:
+        taken[rater] = _taken(heard[rater], groups)
 
 
 def _off(counts: np.ndarray, counted: np.ndarray, group: np.ndarray, batch: np.ndarray) -> np.ndarray:

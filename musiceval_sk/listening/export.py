@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._ids import warn_of_skipped
+from musiceval_sk._ids import id_texts, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.listening.design import ListeningTest, load_test
@@ -134,6 +134,32 @@ def probes_of(test: ListeningTest, rated: Iterable[str]) -> dict[str, list[Any]]
         "real": [name for name, clip in test.clips.items() if clip["probe"] and name in names],
         "copy": [(clip, copy) for copy, clip in copies_of(test).items() if {clip, copy} <= names],
     }
+
+
+def with_batches(ratings: pd.DataFrame, test: ListeningTest) -> pd.DataFrame:
+    """Give ratings that another program collected the batches of their design.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        Columns ``rater`` and ``clip_id``.
+    test : ListeningTest
+        The test.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows with ``batch``; as they are if they have that column, or ratings that the design does not ask for.
+    """
+    if "batch" in ratings or not {"rater", "clip_id"} <= set(ratings):
+        return ratings
+    copies = {clip: copy for copy, clip in copies_of(test).items()}
+    batches = {
+        (rater, _names_in(trial, copies).get("clip_id")): batch for rater, batch, _, trial in test.trials()
+    }
+    keys = zip(id_texts(ratings["rater"]), id_texts(ratings["clip_id"]), strict=True)
+    found = [batches.get(key) for key in keys]
+    return ratings if None in found else ratings.assign(batch=found)
 
 
 def _files_of(answers: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -65,7 +65,7 @@ def _pairs_of(
     places: np.ndarray, systems: np.ndarray, per_clip: int, met: Counter, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
     """Pair the clips of one prompt: a tree first, then whoever lacks most with whom it and its system met least."""
-    degree = dict.fromkeys(map(int, rng.permutation(places)), 0)
+    degree = dict.fromkeys(map(int, places), 0)
     pairs: Counter[frozenset] = Counter()
     edges = []
 
@@ -89,8 +89,13 @@ def _pairs_of(
         met[frozenset((systems[one], systems[other]))] += 1
         edges.append((one, other))
 
-    # In the tree a clip keeps room for one more, so that the next finds a place.
-    order = _systems_in_turn(list(degree), systems)
+    def met_in(order: list[int]) -> int:
+        ring = zip(order, order[1:] + order[:1], strict=True)
+        return sum(met[frozenset((systems[one], systems[other]))] ** 2 for one, other in ring)
+
+    # With two comparisons each, the tree can only be a chain, and the rest is to close it.
+    orders = [_systems_in_turn([int(clip) for clip in rng.permutation(places)], systems) for _ in range(20)]
+    order = min(orders, key=met_in)
     for count in range(1, len(order)):
         join(order[count], order[:count][-1:] if per_clip == 2 else order[:count])
     while (one := min(degree, key=lambda clip: degree[clip])) is not None and degree[one] < per_clip:

@@ -192,3 +192,64 @@ def test_a_probe_is_no_clip_of_the_test():
 def test_probes_without_a_prompt_are_given_one():
     test = design_test(grid(3, 20), n_raters=8, probes=real(4))
     assert all(clip["prompt"].startswith("P") for clip in test.clips.values())
+
+
+@pytest.mark.parametrize(
+    ("systems", "prompts", "per_clip", "n_raters"),
+    [(2, 9, 5, 6), (3, 20, 5, 14), (4, 6, 3, 8), (5, 20, 2, 6), (7, 11, 4, 12), (12, 5, 5, 13)],
+)
+def test_what_holds_of_every_design_of_pairs(systems, prompts, per_clip, n_raters):
+    clips = grid(systems, prompts)
+    test = design_test(clips, n_raters=n_raters, per_clip=per_clip, method="pairs", batch_size=30)
+    pairs = [(rater, t["clip_a"], t["clip_b"]) for rater, _, _, t in test.trials() if "repeat" not in t]
+    again = [(rater, t["clip_b"], t["clip_a"]) for rater, _, _, t in test.trials() if "repeat" in t]
+    assert set(again) <= set(pairs)
+    assert len(again) == len(batches_of(test))
+    table = pd.DataFrame(pairs, columns=["rater", "a", "b"])
+    assert (clips["prompt"][table["a"]].to_numpy() == clips["prompt"][table["b"]].to_numpy()).all()
+    for _, own in table.groupby("rater"):
+        assert not pd.concat([own["a"], own["b"]]).duplicated().any()
+    left, right = (table[side].value_counts().reindex(clips.index, fill_value=0) for side in "ab")
+    more = left + right - per_clip
+    assert more.isin([0, 1]).all()
+    is_odd = systems * per_clip % 2
+    assert (more.groupby(clips["prompt"]).sum() == is_odd).all()
+    assert (left - right).abs().max() <= 1
+    assert (left - right).groupby(clips["system"]).sum().abs().max() <= 1
+    for _, own in table.groupby(clips["prompt"][table["a"]].to_numpy()):
+        reached = {own["a"].iloc[0]}
+        for _ in range(systems):
+            reached |= {*own["a"][own["b"].isin(reached)], *own["b"][own["a"].isin(reached)]}
+        assert len(reached) == systems
+    met = Counter(frozenset((clips["system"][a], clips["system"][b])) for _, a, b in pairs)
+    assert len(met) == systems * (systems - 1) // 2
+    assert max(met.values()) - min(met.values()) <= max(2, prompts // 4)
+
+
+@pytest.mark.parametrize(
+    ("clips", "demands", "words"),
+    [
+        (grid(3, 4), {"per_clip": 1}, "give per_clip=2 or more"),
+        (grid(3, 4)[:-2], {}, "the only one of a prompt: S0_P3_0"),
+        (pd.concat([grid(2, 2), grid(2, 2).assign(prompt="Q", system=["X", "Y"] * 2).add_prefix("", axis=1).set_axis(list("abcd"))]),
+         {}, "no chain of prompts connects the systems S0, S1 with X, Y"),
+        (grid(3, 20), {"n_raters": 5}, "do not fit 5 raters.*give n_raters="),
+        (grid(3, 4), {"probes": real(2)}, "method='pairs' takes no probes="),
+    ],
+)  # fmt: skip
+def test_pairs_that_cannot_be_are_refused(clips, demands, words):
+    with pytest.raises(ValueError, match=words):
+        design_test(clips, **({"n_raters": 12, "method": "pairs"} | demands))
+
+
+def test_any_two_raters_share_about_as_much():
+    test = design_test(grid(6, 30).assign(prompt=""), n_raters=10)
+    least, most = test.balance["clips_two_raters_share"]
+    # 180 clips x 10 pairs of their raters, over 45 pairs: 40 each.
+    assert 36 <= least <= 40 <= most <= 44
+    assert test.balance["panels"] == 1
+
+
+def test_panels_that_share_no_clip_are_reported():
+    test = design_test(grid(2, 2), n_raters=4, per_clip=1, n_duplicates=0)
+    assert test.balance["panels"] == 2 or "panels that share none" in test.report()

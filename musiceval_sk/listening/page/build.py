@@ -70,7 +70,7 @@ def build_page(
     if not 0 <= heard_share <= 1:
         raise ValueError(f"heard_share is a share of a clip, from 0 to 1; got {heard_share}")
     design = load_test(test) if isinstance(test, str | Path) else test
-    words = _page_texts(texts)
+    words = page_texts(texts)
     page = PageLayout(design, ".flac" if loudness is not None else None)
     content = page.content() | {"heard_share": heard_share}
     out = Path(out)
@@ -189,7 +189,8 @@ def _training(test: ListeningTest) -> list[dict[str, str]]:
     return [{"clip_id": clip} for clip in test.training]
 
 
-def _page_texts(path: str | Path | None) -> dict[str, Any]:
+def page_texts(path: str | Path | None = None) -> dict[str, Any]:
+    """Read the page's texts, those of a file in the place of its own."""
     known = json.loads(_asset("texts.json"))
     return known if path is None else _replaced(known, json.loads(Path(path).read_text(encoding="utf-8")), "")
 
