@@ -123,14 +123,14 @@ def in_words(balance: dict[str, Any], trial: str) -> str:
         The lines.
     """
 
-    def ends(name: str) -> str:
+    def ends(name: str, noun: str, several: str = "") -> str:
         least, most = balance[name]
-        return f"{least}" if least == most else f"{least} to {most}"
+        return counted(most, noun, several) if least == most else f"{least} to {counted(most, noun, several)}"
 
     lines = [
-        f"{ends('raters_of_a_clip')} raters a clip; {ends('batches_of_a_rater')} batches a rater, of "
-        f"{ends('clips_in_a_batch')} {trial}s and {ends('probes_in_a_batch')} probes; {balance['trials']} trials in all",
-        f"any two raters share {ends('clips_two_raters_share')} clips",
+        f"{ends('raters_of_a_clip', 'rater')} a clip; {ends('batches_of_a_rater', 'batch', 'batches')} a rater, of "
+        f"{ends('clips_in_a_batch', trial)} and {ends('probes_in_a_batch', 'probe')}; {balance['trials']} trials in all",
+        f"any two raters share {ends('clips_two_raters_share', 'clip')}",
     ]
     if balance["panels"] > 1:
         lines[-1] += (
@@ -139,8 +139,8 @@ def in_words(balance: dict[str, Any], trial: str) -> str:
     for name, unit in (("systems", trial), ("prompts", "group")):
         if spread := balance.get(f"{name}_in_a_batch"):
             lines.append(
-                f"{counted(spread['kinds'], name[:-1])}: two batches differ by {counted(spread['largest_difference'], unit)} of one "
-                f"at most; the least possible is {spread['least_possible']}"
+                f"{counted(spread['kinds'], name[:-1])}: two batches differ by {counted(spread['largest_difference'], unit)} of a "
+                f"{name[:-1]} at most; the least possible is {spread['least_possible']}"
             )
     if balance["repeats"]:
         lines.append(

@@ -247,9 +247,10 @@ def design_test(
     real = _with_prompts(real, table["prompt"].unique(), rng)
     listed_clips = _list_clips(table, trained, real)
     held: list[list[dict[str, Any]]] = [[] for _ in range(n_raters * n_batches)]
+    names = np.array(table.index, dtype=object)
     for group, places in zip(groups, dealt, strict=True):
         for place in places:
-            held[place] += _trials_of(table.index[group], is_pairs)
+            held[place] += _trials_of(names[group], is_pairs)
     hidden = _hide_probes(real, held, listed_clips, n_batches, n_probes, rng)
     raters = _order_all(held, hidden, listed_clips, n_batches, n_duplicates, rng)
     scales = ["preference"] if is_pairs else [*TARGETS] if table["prompt"].any() else [*TARGETS[:1]]
@@ -321,7 +322,7 @@ def _list_clips(table: pd.DataFrame, trained: pd.DataFrame, real: pd.DataFrame) 
     return everything.to_dict("index")
 
 
-def _trials_of(names: pd.Index, is_pairs: bool) -> list[dict[str, Any]]:
+def _trials_of(names: np.ndarray, is_pairs: bool) -> list[dict[str, Any]]:
     if is_pairs:
         return [{"clip_a": names[0], "clip_b": names[1]}]
     return [{"clip_id": name} for name in names]

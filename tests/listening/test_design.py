@@ -113,7 +113,7 @@ def test_the_balance_says_what_a_count_by_hand_finds():
     assert test.balance["clips_in_a_batch"] == [21, 24]
     assert test.balance["raters_of_a_clip"] == [5, 5]
     assert test.balance["trials"] == 300 + 14 * 2 + 14
-    assert "5 raters a clip; 1 batches a rater, of 21 to 24 clips and 2 probes; 342 trials" in test.report()
+    assert "5 raters a clip; 1 batch a rater, of 21 to 24 clips and 2 probes; 342 trials" in test.report()
 
 
 def test_a_seed_is_a_test_and_raters_have_orders_of_their_own():
