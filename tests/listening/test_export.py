@@ -55,7 +55,8 @@ def test_the_servers_file_gives_the_same_table(test, tmp_path):
     answers = given_answers(test, score)
     store = AnswerStore(tmp_path / "answers.sqlite", id_of(test))
     for given in answers.values():
-        store.add(given)
+        store.insert(given)
+    store.commit()
     # The server may still be running.
     table = read_answers(tmp_path / "answers.sqlite", test)
     store.close()
