@@ -56,7 +56,7 @@ def test_the_servers_file_gives_the_same_table(test, tmp_path):
     store = AnswerStore(tmp_path / "answers.sqlite", id_of(test))
     for given in answers.values():
         store.insert(given)
-    store.commit()
+        store.commit()
     # The server may still be running.
     table = read_answers(tmp_path / "answers.sqlite", test)
     store.close()
