@@ -10,7 +10,7 @@ from musiceval_sk.listening.design import ListeningTest, load_test
 from musiceval_sk.listening.export import copies_of
 from musiceval_sk.listening.page.build import PageLayout, page_texts, test_id, write_sounds
 
-_TOP = {"bufferSize": 2048, "stopOnErrors": True, "showButtonPreviousPage": False}
+_TOP: dict[str, object] = {"bufferSize": 2048, "stopOnErrors": True, "showButtonPreviousPage": False}
 _TOP |= {"remoteService": "service/write.php"}
 # Every other key is a clip id, and is put into quotes: one such as "no" is no text in YAML.
 _KEYS = {
