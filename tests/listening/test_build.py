@@ -1,6 +1,7 @@
 """The folder of a test's page: what is in it, and what must not be."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -128,9 +129,8 @@ def test_what_cannot_be_built_is_refused(tmp_path):
         build_page(tmp_path / "other.json", tmp_path / "test")
 
 
+@pytest.mark.skipif(find_spec("pyloudnorm") is None, reason="one loudness comes with the extra 'listen'")
 class TestLoudness:
-    pytest.importorskip("pyloudnorm", reason="one loudness comes with the extra 'listen'")
-
     @pytest.fixture
     def uneven(self, tmp_path):
         """Noise at levels 20 dB apart, the first mono, the second as two equal channels; one of 0.3 s, one quiet with a peak."""
