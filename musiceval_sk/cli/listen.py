@@ -154,10 +154,8 @@ def serve(
     from musiceval_sk.listening import serve_page
 
     settings: dict[str, Any] = {"links": links, "url": url, "renew": renew, "design": design}
-    try:
-        serve_page(test, answers, host=host, port=port, tell=typer.echo, **settings)
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; the answers are in {answers}")
+    serve_page(test, answers, host=host, port=port, tell=typer.echo, **settings)
+    typer.echo(f"stopped; the answers are in {answers}")
 
 
 def export(
