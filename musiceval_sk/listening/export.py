@@ -22,7 +22,7 @@ _SQLITE = b"SQLite format 3\0"
 
 
 def read_answers(
-    answers: str | Path | Sequence[str | Path], test: str | Path | ListeningTest
+    answers: str | Path | Sequence[str | Path], test: str | Path | ListeningTest, *, repeats: bool = False
 ) -> pd.DataFrame:
     """Read raters' answers: the server's file, files that raters downloaded, or both.
 
@@ -34,13 +34,16 @@ def read_answers(
         SQLite file of the server, JSON files of the page, or folders of such files.
     test : str, Path or ListeningTest
         The test's design.
+    repeats : bool, default=False
+        Of pairs: whether to give comparisons that came again, too, with sides changed, which would count twice as preferences; then
+        there is a column ``repeat``.
 
     Returns
     -------
     pandas.DataFrame
         One row an answer: ``rater``, ``batch``, ``clip_id``, the scores, ``seconds`` (that it took), ``position`` (in the batch, from
-        1). A clip that came again is named as `copies_of` says. Of pairs ``clip_a``, ``clip_b``, ``preference`` (a, b, tie, both_bad)
-        and ``repeat`` (whether the two came before, with sides changed) take the place of clip and scores.
+        1). A clip that came again is named as `copies_of` says. Of pairs ``clip_a``, ``clip_b`` and ``preference`` (a, b, tie,
+        both_bad) take the place of clip and scores.
 
     Raises
     ------
@@ -85,7 +88,10 @@ def read_answers(
             differing,
         )
     _warn_of_unfinished(test, taken)
-    return _table_of(test, taken)
+    table = _table_of(test, taken)
+    if "repeat" in table and not repeats:
+        table = table[~table["repeat"]].drop(columns="repeat").reset_index(drop=True)
+    return table
 
 
 def copies_of(test: ListeningTest) -> dict[str, str]:

@@ -11,6 +11,7 @@ from musiceval_sk.cli.app import app
 from musiceval_sk.listening import design_test, read_answers
 from musiceval_sk.listening.answers import AnswerStore
 from musiceval_sk.listening.page.build import test_id as id_of
+from musiceval_sk.ratings.pairs import pair_strengths
 from tests.listening.designs import download, given_answers
 from tests.listening.test_design import grid, real
 
@@ -184,17 +185,13 @@ def test_preferences_become_a_table_of_pairs(tmp_path):
     test = design_test(grid(3, 8), n_raters=10, method="pairs")
     for given in given_answers(test, lambda rater, a, b: "a" if a[1] > b[1] else "b").values():
         download(tmp_path, test, given)
-    table = read_answers(tmp_path, test)
-    assert list(table) == [
-        "rater",
-        "batch",
-        "clip_a",
-        "clip_b",
-        "repeat",
-        "preference",
-        "seconds",
-        "position",
-    ]
+    table = read_answers(tmp_path, test, repeats=True)
+    once = read_answers(tmp_path, test)
+    assert list(once) == ["rater", "batch", "clip_a", "clip_b", "preference", "seconds", "position"]
+    first = table[~table["repeat"]].drop(columns="repeat").reset_index(drop=True)
+    pd.testing.assert_frame_equal(once, first)
+    strengths = pair_strengths(once, clips=test.rated_clips(), prior=1, n_bootstrap=20).table
+    assert strengths.index.tolist() == ["S2", "S1", "S0"]
     better = table["clip_a"].where(table["preference"] == "a", table["clip_b"])
     assert (better.str[1] == table[["clip_a", "clip_b"]].max(axis=1).str[1]).all()
     assert table["repeat"].sum() == 10
