@@ -1,5 +1,6 @@
 """Wording that several modules share."""
 
+import html
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,3 +34,14 @@ def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
         f"{len(beyond)} of {len(scores)} predictions lie off the raters' scale, {scale[0]:g} to {scale[1]:g}, "
         f"by up to {beyond.max():.2f}: {listed(beyond.index)}"
     )
+
+
+class Shown:
+    """A result that shows as its text: the first line where a console asks for it, all of it in a notebook."""
+
+    def __repr__(self) -> str:
+        first = next((line.strip() for line in str(self).splitlines() if line.strip()), "")
+        return f"<{type(self).__name__}: {first}>"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"

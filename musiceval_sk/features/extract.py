@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import counted, listed, printable
+from musiceval_sk._text import Shown, counted, listed, printable
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 from musiceval_sk.features.differences import describe_difference
@@ -30,8 +30,8 @@ _GROWTH = 0.25
 COLUMNS: dict[Modality, str] = {"audio": "path", "text": "prompt"}
 
 
-@dataclass
-class ExtractionReport:
+@dataclass(repr=False)
+class ExtractionReport(Shown):
     """What `extract` did.
 
     Attributes

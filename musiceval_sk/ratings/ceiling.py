@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import systems_if_named
-from musiceval_sk._text import listed
+from musiceval_sk._text import Shown, listed
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings.bias import rater_table
 from musiceval_sk.ratings.read import RESAMPLED, checked_ratings, columns_of, of_known_clips, with_systems
@@ -37,8 +37,8 @@ _BOUNDS = ["value", "low", "high"]
 _COLUMNS = ["target", "figure", *_BOUNDS, "n", "note", "lowest", "highest"]
 
 
-@dataclass(frozen=True, eq=False)
-class HumanCeiling:
+@dataclass(frozen=True, eq=False, repr=False)
+class HumanCeiling(Shown):
     """Reliability of ratings, and what it lets a predictor reach.
 
     Attributes

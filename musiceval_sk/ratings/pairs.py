@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names, warn_of_skipped
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.ratings.formats import read_ratings
@@ -93,8 +93,8 @@ def _with_clips(table: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-@dataclass(frozen=True, eq=False)
-class PairStrengths:
+@dataclass(frozen=True, eq=False, repr=False)
+class PairStrengths(Shown):
     """Strengths of systems or clips in a preference test.
 
     Attributes

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import id_text, id_texts, match_ids, near_misses
-from musiceval_sk._text import listed
+from musiceval_sk._text import Shown, listed
 from musiceval_sk.datasets.readers import require_columns, source_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.bias import correlate_with_others
@@ -308,8 +308,8 @@ class Disagreement(Rule):
         return found.assign(failed=found["correlation"] < self.least)
 
 
-@dataclass(frozen=True, eq=False)
-class Screening:
+@dataclass(frozen=True, eq=False, repr=False)
+class Screening(Shown):
     """Ratings that stood the rules, and the evidence against those that did not.
 
     Attributes

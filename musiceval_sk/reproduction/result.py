@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from musiceval_sk._text import Shown
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.result import read_result, write_result
 
@@ -41,8 +42,8 @@ def published_results(target: str | None = None) -> pd.DataFrame:
     return table if target is None else table[table["target"] == target].reset_index(drop=True)
 
 
-@dataclass(frozen=True)
-class ReproductionResult:
+@dataclass(frozen=True, repr=False)
+class ReproductionResult(Shown):
     """What `reproduce` found.
 
     Attributes

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.dummy import DummyRegressor
 
 from musiceval_sk._ids import systems_if_named
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.estimators.lookup import scaled, tuned_baselines
 from musiceval_sk.exceptions import FewSystemsWarning
 from musiceval_sk.scoring.per_target import RegressorPerTarget
@@ -22,8 +22,8 @@ _METRIC, _LEVEL = "U_MSE", 0.05
 _FEWEST_SYSTEMS = 3
 
 
-@dataclass(frozen=True)
-class Choice:
+@dataclass(frozen=True, repr=False)
+class Choice(Shown):
     """The regressor that `choose_regressor` chose, and why; ``print`` it.
 
     Attributes

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from musiceval_sk._ids import systems_if_named
-from musiceval_sk._text import counted
+from musiceval_sk._text import Shown, counted
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.lookup import scaled
 from musiceval_sk.scoring.error import FEWEST_SYSTEMS, assess_error
@@ -16,8 +16,8 @@ from musiceval_sk.scoring.per_target import RegressorPerTarget
 from musiceval_sk.studies.cell import group_parameters
 
 
-@dataclass(frozen=True)
-class FittedModel:
+@dataclass(frozen=True, repr=False)
+class FittedModel(Shown):
     """A model for use, as `fit_model` made it.
 
     Attributes

@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import Pipeline
 
 from musiceval_sk._ids import systems_if_named, under_ids_of
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.datasets.readers import check_scale, take_scores
 from musiceval_sk.estimators.persistence import save_model
@@ -31,8 +31,8 @@ _MOST_FOLDS = 10
 _BEFORE, _AFTER = "as it was", "recalibrated"
 
 
-@dataclass(frozen=True)
-class Recalibration:
+@dataclass(frozen=True, repr=False)
+class Recalibration(Shown):
     """What `recalibrate` found; ``print`` it.
 
     Attributes

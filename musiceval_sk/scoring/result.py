@@ -10,7 +10,7 @@ from scipy.stats import binom
 from scipy.stats import t as student_t
 
 from musiceval_sk._ids import id_texts
-from musiceval_sk._text import listed, off_scale
+from musiceval_sk._text import Shown, listed, off_scale
 from musiceval_sk.scoring.error import error_margin
 
 CONFIDENCE = 0.95
@@ -18,8 +18,8 @@ _ALARM = 0.05
 _ALL = "all clips"
 
 
-@dataclass(frozen=True)
-class ClipPredictions:
+@dataclass(frozen=True, repr=False)
+class ClipPredictions(Shown):
     """Predicted scores of clips and systems.
 
     Attributes

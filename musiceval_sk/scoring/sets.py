@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.statistics import intervals
 from musiceval_sk.statistics.bootstrap import HOW, bootstrap_metrics
 
@@ -40,8 +40,8 @@ class Judged(NamedTuple):
     scale: tuple[float, float] | None = (1, 5)
 
 
-@dataclass(frozen=True)
-class SetScores:
+@dataclass(frozen=True, repr=False)
+class SetScores(Shown):
     """What `score_sets` found; ``print`` it.
 
     Attributes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.statistics import align, intervals, resampling
 from musiceval_sk.statistics.metrics import METRICS
 
@@ -123,8 +123,8 @@ def bootstrap_metrics(
     )
 
 
-@dataclass(frozen=True)
-class MetricBootstrap:
+@dataclass(frozen=True, repr=False)
+class MetricBootstrap(Shown):
     """What `bootstrap_metrics` found.
 
     Attributes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import Shown, listed
 from musiceval_sk.ratings.ceiling import HumanCeiling
 from musiceval_sk.studies.result import POOLED, reading_kind
 
@@ -27,8 +27,8 @@ _CAUTIONS = """\
 _POOLED_NULL = "  Pooled, a predictor that uses no audio scores below 0, the more so the more it is trained on: gains are rather understated."
 
 
-@dataclass(frozen=True, eq=False)
-class ScoreLearningCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoreLearningCurve(Shown):
     """What `score_learning_curve` found.
 
     Attributes

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import bare, id_texts, systems_if_named
-from musiceval_sk._text import listed
+from musiceval_sk._text import Shown, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore, default_store_path
@@ -17,8 +17,8 @@ _LABELS = ("system", "prompt")
 _COLUMNS = ["in_train", "in_test", "shared", "test_clips", "share", "examples"]
 
 
-@dataclass(frozen=True)
-class LeakageReport:
+@dataclass(frozen=True, repr=False)
+class LeakageReport(Shown):
     """What a test set has in common with its training set, as `leakage_report` found it.
 
     Attributes
@@ -47,8 +47,6 @@ class LeakageReport:
                 f"({100 * row['share']:.0f} %){examples}"
             )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
-
-    __repr__ = __str__
 
 
 def leakage(clips: pd.DataFrame, folds: list[Fold]) -> dict[str, float]:

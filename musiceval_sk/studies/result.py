@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import counted, listed, off_scale
+from musiceval_sk._text import Shown, counted, listed, off_scale
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
 
@@ -32,8 +32,8 @@ _TABLES = {
 _PACKAGES = ("musiceval_sk", "scikit-learn", "torch", "numpy", "scipy", "pandas")
 
 
-@dataclass(frozen=True)
-class StudyResult:
+@dataclass(frozen=True, repr=False)
+class StudyResult(Shown):
     """What `run_study` found.
 
     Attributes

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, StoreError
 from musiceval_sk.features.extract import text_key
@@ -21,8 +21,8 @@ from musiceval_sk.features.store.store import EmbeddingStore, GroupIndex, Keep, 
 _COPY_BYTES = 1 << 26
 
 
-@dataclass(frozen=True)
-class StoreInfo:
+@dataclass(frozen=True, repr=False)
+class StoreInfo(Shown):
     """What a store holds and what that takes, see `store_info`.
 
     Attributes
@@ -126,8 +126,8 @@ def _written_at(file: StoreFile) -> float:
     return int(named[1] if named else file.stamp[2]) / 1e9
 
 
-@dataclass(frozen=True)
-class VerifyReport:
+@dataclass(frozen=True, repr=False)
+class VerifyReport(Shown):
     """What `verify_store` found.
 
     Attributes
