@@ -289,7 +289,7 @@ def _in_options(message: str, flags: dict[str, str]) -> str:
         value = found[3] or found[2].strip("'")
         return flag if found[1] in _SWITCHES or value in ("None", "True", "") else f"{flag} {value}"
 
-    return _PARAMETER.sub(option, message)
+    return re.sub(r"(--[a-z-]+) \(\1\)", r"\1", _PARAMETER.sub(option, message))
 
 
 _COMMANDS: list[Any] = [demo.demo, cache.extract, study.study, study.curve, study.report]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from musiceval_sk import aggregate_ratings
 from musiceval_sk.cli.app import app
 from musiceval_sk.datasets.synthetic import make_listening_test
+from tests.ratings.formats import samples
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +188,32 @@ def test_mushra_scores_stay_on_their_scale_unless_asked(tmp_path):
     assert scores.loc["low", "impression_se"] == pytest.approx(5 * 4 / 100)
     refused = run(tmp_path / "r.csv", "--scale", 0, 100, "--rescale", 5, 1)
     assert refused.exit_code == 2 and "rescale=(5.0, 1.0)" in refused.stderr
+
+
+def test_an_export_is_read_and_said_in_one_line(tmp_path):
+    path = tmp_path / "mushra.csv"
+    path.write_text(samples.MUSHRA)
+    result = run(path, "--scale", 0, 100, "--salt", "sea", "--out", tmp_path / "mos")
+    assert result.exit_code == 0, result.output
+    note = f"note: {path}: read as results of webMUSHRA: 4 ratings of 3 clips by 2 raters; not used: session_test_id, rating_comment; personal"
+    assert result.stderr.count("note: ") == 1 and note in result.stderr
+    written = "".join(file.read_text() for file in (tmp_path / "mos").iterdir())
+    assert "example.org" not in written and "u-1" not in written
+    mos = pd.read_csv(tmp_path / "mos" / "mos.csv").set_index("clip_id")["impression"]
+    assert mos.to_dict() == {"item1/C1": 70, "item1/reference": 100, "item2/C1": 20}
+
+
+def test_what_an_export_leaves_open_is_asked_for_by_options(tmp_path):
+    path = tmp_path / "lss.csv"
+    path.write_text(samples.LSS)
+    refused = run(path)
+    assert (
+        refused.exit_code == 2
+        and "with --target, or say which are wanted with --column" in refused.stderr
+    )
+    assert run(path, "--target", "impression", "--target", "alignment").exit_code == 0
+    assert run(path, "--column", "impression=stimuli_rating1").exit_code == 0
+    wrong = run(path, "--column", "impression")
+    assert wrong.exit_code == 2 and "--column 'impression' must be TARGET=COLUMN" in wrong.stderr
+    unknown = run(path, "--format", "csv")
+    assert unknown.exit_code == 2 and "unknown format 'csv'; choose from auto, " in unknown.stderr

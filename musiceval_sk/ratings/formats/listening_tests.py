@@ -72,7 +72,6 @@ def _webmushra_rows(export: Export) -> tuple[dict[int, dict[str, str]], list[str
 
 def _webmushra_part(export: Export, stimulus: str, scores: dict[str, str]) -> pd.DataFrame:
     cells = export.cells
-    cells.taken.add("session_test_id")
     table = pd.DataFrame({"trial": cells["trial_id"], "stimulus": cells[stimulus]})
     for name, column in scores.items():
         table[name] = cells[column]
@@ -190,12 +189,11 @@ def read_beaqlejs(export: Export) -> pd.DataFrame:
             sides = dict(re.findall(r"([AB])=([^,]*)", one["PresentationOrder"]))
             pair = {f"clip_{side.lower()}": f"{one['TestID']}/{name.strip()}" for side, name in sides.items()}
             rows[len(rows) + 1] = pair | {"preference": one["Preference"]} | about
-    if not rows:
-        raise export.refusal("the session holds no rating and no preference")
     fields = dict.fromkeys(key for one in export.document for key in one)
     cells = export.use(pd.DataFrame(columns=list(fields)))
     cells.taken |= {"TestID", "Runtime", "rating", "filename", "Preference", "PresentationOrder"}
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("line")
+    columns = list(next(iter(rows.values()), {"clip_id": "", export.score: ""}))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("line")
     if "preference" in table:
         table["preference"] = as_preferences(table["preference"], f"{export.path}: ")
     # The file's name, which holds the rater's, is all that tells sessions apart.

@@ -50,8 +50,9 @@ def read_pairs(export: Export) -> pd.DataFrame:
 
 
 _OF_BATTLES = {
-    *("uuid", "vote", "prompt", "prompt_detailed", "a_metadata", "b_metadata", "vote_user", "a_audio_url"),
-    *("b_audio_url", "battle_uuid", "preference", "system_a", "system_b", "audio_a", "audio_b"),
+    *("uuid", "vote.preference", "prompt", "prompt.prompt", "a_metadata.system_key", "b_metadata.system_key"),
+    *("vote_user.salted_ip", "a_audio_url", "b_audio_url"),
+    *("battle_uuid", "user_pseudonym", "preference", "system_a", "system_b", "audio_a", "audio_b"),
 }
 
 
@@ -75,15 +76,22 @@ def read_music_arena(export: Export) -> pd.DataFrame:
     voted = {line: row for line, row in rows.items() if row["preference"]}
     if len(voted) < len(rows):
         export.notes.append(f"left out {len(rows) - len(voted)} of {len(rows)} battles without a vote")
-    if not voted:
-        raise export.refusal("holds no battle with a vote")
-    cells = export.use(
-        pd.DataFrame(columns=list(dict.fromkeys(key for one in export.objects.values() for key in one)))
-    )
+    fields = dict.fromkeys(field for one in export.objects.values() for field in _fields(one))
+    cells = export.use(pd.DataFrame(columns=list(fields)))
     cells.taken |= _OF_BATTLES
-    table = pd.DataFrame.from_dict(voted, orient="index").rename_axis("line")
+    columns = list(next(iter(rows.values())))
+    table = pd.DataFrame.from_dict(voted, orient="index", columns=columns).rename_axis("line")
     table["rater"] = export.rater_ids(table["rater"], personal=True)
     return table.assign(preference=as_preferences(table["preference"], f"{export.path}: "))
+
+
+def _fields(one: dict[str, Any]) -> list[str]:
+    """Name the fields of an object, and those of the objects in it."""
+    return [
+        name
+        for key, value in one.items()
+        for name in ([f"{key}.{inner}" for inner in value] if isinstance(value, dict) else [key])
+    ]
 
 
 def _battle(one: dict[str, Any]) -> dict[str, Any]:

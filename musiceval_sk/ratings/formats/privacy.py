@@ -69,7 +69,7 @@ def is_personal(column: object) -> bool:
     """
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", str(column))
     words = re.findall(r"[a-z]+", parted.casefold())
-    named = "name" in words and (len(words) == 1 or bool(_PERSONS & {*words}))
+    named = words in (["name"], ["user"]) or ("name" in words and bool(_PERSONS & {*words}))
     return named or bool(_WORDS & {*words}) or "".join(words) in _WORDS
 
 

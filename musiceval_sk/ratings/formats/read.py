@@ -1,6 +1,7 @@
 """`read_ratings`: a file or folder of ratings in whichever format, as one table."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -105,7 +106,12 @@ def read_ratings(
     personal = [name for name in left if is_personal(name)]
     unused = [name for name in left if name not in personal]
     table.attrs |= {"path": str(path), "format": chosen.name, "unused": unused, "personal": personal}
-    notes = dict.fromkeys(note for export in exports for note in export.notes)
+    counts = Counter(note for export in exports for note in export.notes)
+    notes = [note if count == 1 else f"{note} (in each of {count} files)" for note, count in counts.items()]
+    if table.empty:
+        raise ClipsTableError(
+            f"{path}: {chosen.what} without any rating{''.join(f'; {note}' for note in notes)}"
+        )
     _LOGGER.info("%s: %s", path, "; ".join([*notes, _summary(chosen, table)]))
     return table
 
@@ -130,7 +136,8 @@ def _joined(parts: list[pd.DataFrame], exports: list[Export]) -> pd.DataFrame:
         part.set_axis([f"{export.path.name}:{line}" for line in part.index])
         for part, export in zip(parts, exports, strict=True)
     ]
-    return pd.concat(named).rename_axis("line")
+    filled = [part for part in named if len(part)] or named[:1]
+    return pd.concat(filled).rename_axis("line")
 
 
 def _summary(chosen: Format, table: pd.DataFrame) -> str:

@@ -68,10 +68,13 @@ def test_one_line_says_what_was_recognised_and_what_is_not_used(write, caplog):
     with caplog.at_level(logging.INFO, "musiceval_sk"):
         table = read_ratings(path)
     assert caplog.messages == [
-        f"{path}: read as results of webMUSHRA: 4 ratings of 3 clips by 2 raters; not used: rating_comment; "
+        f"{path}: read as results of webMUSHRA: 4 ratings of 3 clips by 2 raters; not used: session_test_id, rating_comment; "
         "personal and left out: email, age"
     ]
-    assert table.attrs["unused"] == ["rating_comment"] and table.attrs["personal"] == ["email", "age"]
+    assert table.attrs["unused"] == ["session_test_id", "rating_comment"] and table.attrs["personal"] == [
+        "email",
+        "age",
+    ]
     assert "example.org" not in table.to_csv()
     assert table["seconds"].tolist() == [12.345, 12.345, 8.0, 5.0]
     assert table.index.tolist() == [2, 3, 4, 6]
@@ -99,7 +102,10 @@ def test_questions_of_a_likert_page_are_named(write):
     both = read_ratings(path, targets=["impression", "alignment"])
     assert lines(both, ["clip_id", "impression", "alignment"]) == ["S1_P1 4 5", "S2_P1 2 1"]
     one = read_ratings(path, columns={"alignment": "stimuli_rating2"})
-    assert one["alignment"].tolist() == ["5", "1"] and one.attrs["unused"] == ["stimuli_rating1"]
+    assert one["alignment"].tolist() == ["5", "1"] and one.attrs["unused"] == [
+        "session_test_id",
+        "stimuli_rating1",
+    ]
 
 
 def test_a_folder_is_read_as_one(tmp_path, write):
@@ -134,7 +140,7 @@ def test_a_worker_id_is_numbered_and_other_columns_of_persons_are_left_out(write
 
 
 @pytest.mark.parametrize("name", ["Age", "age_group", "participant_email", "RecipientFirstName", "IPAddress", "X-Real-IP",
-                                  "LocationLatitude", "PROLIFIC_PID", "Name", "user name", "workerid"])  # fmt: skip
+                                  "LocationLatitude", "PROLIFIC_PID", "Name", "user name", "user", "workerid"])  # fmt: skip
 def test_columns_of_persons(name):
     assert is_personal(name)
 
@@ -221,10 +227,10 @@ def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
             "votes on 2 questions, MOS, CMOS; give a file of one",
         ),
         ("[true, false]", "ABX test of BeaqleJS says whether X was found"),
-        ('[{"TestID": "id1"}]', "holds no rating and no preference"),
+        ('[{"TestID": "id1"}]', "results of BeaqleJS without any rating"),
         ("Tags,,\nName,Date,Which?\nAnna,2021,A\n", "no column is a rating of Go Listen"),
         ("rater,clip_a,clip_b,preference\nA,x,y,left\n", "one of a, b, tie, both_bad; 1 of 1 are not: left"),
-        (samples.ARENA.splitlines()[1], "holds no battle with a vote"),
+        (samples.ARENA.splitlines()[1], "without any rating; left out 1 of 1 battles without a vote"),
         (
             '{"data_path": "a", "Q": [1, 2], "E": [1]}',
             "line 1: axes need equally many scores; they are q 2, e 1",
@@ -356,3 +362,15 @@ def test_columns_that_a_caller_names_keep_their_names(write):
     scores = aggregate_ratings(path, rater="subject", items=["stimulus"])
     assert scores["impression"].to_dict() == {"x": 3.5} and scores.index.name == "stimulus"
     assert lines(read_ratings(path)) == ["A x 3", "B x 4"]
+
+
+def test_a_folder_of_battles_has_some_without_a_vote(tmp_path, write, caplog):
+    for number, vote in enumerate([{"preference": "TIE", "feedback": "so so"}, None, None]):
+        write(f"{number}.json", json.dumps(samples.BATTLE | {"uuid": f"b{number}", "vote": vote}))
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        assert read_ratings(tmp_path)["preference"].tolist() == ["tie"]
+    assert "left out 1 of 1 battles without a vote (in each of 2 files); read as battles" in caplog.text
+    assert (
+        "1 judgement of a pair of 2 clips by 1 rater; not used: vote.feedback, vote_session.uuid, vote"
+        in caplog.text
+    )
