@@ -207,10 +207,7 @@ def test_what_an_export_leaves_open_is_asked_for_by_options(tmp_path):
     path = tmp_path / "lss.csv"
     path.write_text(samples.LSS)
     refused = run(path)
-    assert (
-        refused.exit_code == 2
-        and "with --target, or say which are wanted with --column" in refused.stderr
-    )
+    assert refused.exit_code == 2 and "with --target, or say which are wanted with --column" in refused.stderr
     assert run(path, "--target", "impression", "--target", "alignment").exit_code == 0
     assert run(path, "--column", "impression=stimuli_rating1").exit_code == 0
     wrong = run(path, "--column", "impression")

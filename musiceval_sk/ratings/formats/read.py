@@ -41,7 +41,8 @@ def read_ratings(
     Parameters
     ----------
     path : str or Path
-        A file, also ``.gz`` or ``.xlsx``; or a folder of files of one format, such as one a rater.
+        A file, also ``.gz`` or ``.xlsx``; or a folder of files of one format, such as one a rater; of plain
+        tables only where `format` says so.
     format : str, default="auto"
         Name of the format, see `FORMATS`; by default the one that recognises the file.
     targets : sequence of str, default=None
@@ -72,7 +73,7 @@ def read_ratings(
     Notes
     -----
     What was recognised, how much was read and which columns were not used is told to the logger ``musiceval_sk``, level INFO, in one
-    line. Raters that are known by a personal column, such as a worker's id or a name, are numbered in order of appearance, if
+    line; of a plain long table that is used as it is, level DEBUG. Raters that are known by a personal column, such as a worker's id or a name, are numbered in order of appearance, if
     there is no salt.
 
     Examples
@@ -100,6 +101,8 @@ def read_ratings(
             f"{path}: files are of several formats, {listed(kinds)}; read each by itself, or give format= (--format)"
         )
     chosen = next(iter(formats.values()))
+    if path.is_dir() and chosen.general and format == "auto":  # which of its tables are ratings nobody knows
+        raise ClipsTableError(f"{path}: is a folder, not a table")
     parts = [_without_personal(export, chosen.read(export)) for export in exports]
     table = parts[0] if len(parts) == 1 else _joined(parts, exports)
     left = list(dict.fromkeys(name for export in exports for name in export.cells.left()))
@@ -112,7 +115,9 @@ def read_ratings(
         raise ClipsTableError(
             f"{path}: {chosen.what} without any rating{''.join(f'; {note}' for note in notes)}"
         )
-    _LOGGER.info("%s: %s", path, "; ".join([*notes, _summary(chosen, table)]))
+    is_plain = chosen.name == "long" and not (notes or unused or personal)
+    level = logging.DEBUG if is_plain else logging.INFO
+    _LOGGER.log(level, "%s: %s", path, "; ".join([*notes, _summary(chosen, table)]))
     return table
 
 

@@ -374,3 +374,13 @@ def test_a_folder_of_battles_has_some_without_a_vote(tmp_path, write, caplog):
         "1 judgement of a pair of 2 clips by 1 rater; not used: vote.feedback, vote_session.uuid, vote"
         in caplog.text
     )
+
+
+def test_a_folder_of_plain_tables_is_read_if_one_says_so(tmp_path, write, caplog):
+    write("a.csv", "rater,clip_id,impression\nA,x,3\n")
+    with pytest.raises(ClipsTableError, match="is a folder, not a table"):
+        read_ratings(tmp_path)
+    write("b.csv", "rater,clip_id,impression\nB,x,4\n")
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        assert lines(read_ratings(tmp_path, "long")) == ["A x 3", "B x 4"]
+    assert not caplog.messages  # it is used as it stands
