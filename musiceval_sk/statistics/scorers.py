@@ -4,6 +4,7 @@ A scorer of system-level agreement must know each clip's system. There are two r
 the clip ids through every splitter, or scikit-learn's metadata routing.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,14 @@ from sklearn.metrics._scorer import _Scorer
 
 from musiceval_sk._ids import match_ids, near_misses
 from musiceval_sk._text import listed
-from musiceval_sk.statistics.align import clips_of, in_order_of, match_scores, systems_in_order
+from musiceval_sk.exceptions import FewSystemsWarning
+from musiceval_sk.statistics.align import (
+    ENOUGH_SYSTEMS,
+    clips_of,
+    in_order_of,
+    match_scores,
+    systems_in_order,
+)
 from musiceval_sk.statistics.metrics import METRICS
 
 _PREDICT = "predict must give an array, or the index of X"
@@ -43,6 +51,11 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
     ValueError
         If the metric is unknown, or an S metric is asked for with neither way open; by the scorer, if X and y have indices
         that do not agree.
+
+    Warns
+    -----
+    FewSystemsWarning
+        Once a scorer, if an S metric rests on fewer than five systems, as in a fold.
 
     Examples
     --------
@@ -100,6 +113,7 @@ class _Score:
 
     def __init__(self, name: str, systems: Any, target: str | None):
         self.name, self.systems, self.target = name, systems, target
+        self.warned_of_few = False
 
     @property
     def __name__(self) -> str:
@@ -118,11 +132,15 @@ class _Score:
             names = [self.target if named is None else named]
         if self.target not in (None, *names):
             raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
-        found = [
-            metric.function(truth, prediction, *labels)
-            for name, truth, prediction in zip(names, scores.truth, scores.predictions[0], strict=True)
-            if self.target in (None, name)
-        ]
+        with warnings.catch_warnings():
+            if self.warned_of_few:  # in another fold
+                warnings.simplefilter("ignore", FewSystemsWarning)
+            found = [
+                metric.function(truth, prediction, *labels)
+                for name, truth, prediction in zip(names, scores.truth, scores.predictions[0], strict=True)
+                if self.target in (None, name)
+            ]
+        self.warned_of_few |= bool(labels) and len(set(labels[0])) < ENOUGH_SYSTEMS
         return float(np.mean(found))
 
     def _labels(self, y_true: Any, systems: Any) -> np.ndarray:

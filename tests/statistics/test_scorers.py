@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_s
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from musiceval_sk import METRICS, mos_scorer
+from musiceval_sk import METRICS, FewSystemsWarning, mos_scorer
 
 SYSTEM_METRICS = [name for name, metric in METRICS.items() if metric.by_system]
 CLIP_METRICS = [name for name, metric in METRICS.items() if not metric.by_system]
@@ -311,3 +312,11 @@ def test_predicted_columns_are_matched_by_name():
 def test_one_column_of_y_may_be_predicted_as_a_line():
     y = pd.DataFrame({"a": [1.0, 2, 3, 5]}, index=list("wxyz"))
     assert mos_scorer("U_LCC")(Echo(y["a"].to_numpy()), y, y) == pytest.approx(1)
+
+
+def test_few_systems_are_warned_of_once_for_all_folds(clips, X, y):
+    scorer = mos_scorer("S_SRCC", systems=clips["system"])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        cross_val_score(Ridge(), X, y, scoring=scorer, cv=GroupKFold(3), groups=clips["system"])
+    assert len([one for one in warned if one.category is FewSystemsWarning]) == 1
