@@ -9,6 +9,9 @@ import pandas as pd
 from musiceval_sk._text import counted
 from musiceval_sk.exceptions import RatingDesignError
 
+# How much even batches weigh beside even systems: at 1, prompts of few clips of one system would all fill up the smaller batches.
+_WEIGHT_OF_SIZE = 0.2
+
 
 def group_clips(clips: pd.DataFrame, most: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Part clips into groups that a rater hears one after another: one prompt, each system once at most.
@@ -152,7 +155,11 @@ def deal(
     order = np.lexsort([rng.random(len(groups)), *kinds.T, -sizes])
     for group in order:
         held = np.flatnonzero(kinds[group])
-        cost = counts[:, held] @ kinds[group, held] + sizes[group] * load + rng.random(len(load)) / 1e3
+        cost = (
+            counts[:, held] @ kinds[group, held]
+            + _WEIGHT_OF_SIZE * sizes[group] * load
+            + rng.random(len(load)) / 1e3
+        )
         cost[load + sizes[group] > most] = np.inf
         costs = cost.reshape(n_raters, n_batches)
         costs[heard[:, groups[group]].any(axis=1)] = np.inf
