@@ -28,6 +28,7 @@ SWITCHES = (
 # One who is not `listening` hands answers to the page's own function as soon as a trial is there.
 RATER = """
 window.opinions = arguments[0];
+window.most = arguments[2];  // answers, after which the rater has a break
 const isListening = arguments[1];
 const find = (selector) => document.querySelector(selector);
 const opinion = (place) => (place ? window.opinions[place.batch + ':' + place.position] : {impression: 3, alignment: 3});
@@ -48,6 +49,7 @@ function press() {
 function goThrough() {
   const {place, press: isTrial, isDone} = session.view ?? {};
   if (isDone) return clearInterval(window.rating);
+  if (session.answers?.all().length >= window.most) return null;
   if (place && !isListening) return keep(place, {scores: opinion(place), seconds: 5, heard: 1});
   if (isTrial && find('fieldset:disabled')) return listen();
   if (isTrial) return press();
@@ -55,7 +57,7 @@ function goThrough() {
   return find('main .main-button:enabled')?.click();
 }
 
-window.rating = setInterval(goThrough, isListening ? 20 : 100);
+window.rating = setInterval(goThrough, isListening ? 20 : 50);
 """
 
 

@@ -33,6 +33,7 @@ LISTENING = (
     "R01",
     "R02",
 )  # they play every clip and press every button; the others use the page's own functions
+BEFORE_THE_BREAK, GO_ON = 12, "window.most = 1000"
 SCALES = ("impression", "alignment")
 
 
@@ -126,7 +127,7 @@ class Server:
 def take_part(driver, link, opinions, is_listening):
     driver.switch_to.new_window("tab")
     driver.get(link)
-    driver.execute_script(RATER, opinions, is_listening)
+    driver.execute_script(RATER, opinions, is_listening, BEFORE_THE_BREAK)
     return driver.current_window_handle
 
 
@@ -141,20 +142,24 @@ def held(test_folder, tmp_path_factory):
             rater: take_part(driver, links[rater], opinions_of(design, rater), rater in LISTENING)
             for rater in design.raters
         }
-        Wait(driver, 60, 0.1).until(lambda _: len(server.answers()) >= 60)
+        Wait(driver, 240, 0.2).until(lambda _: len(server.answers()) == BEFORE_THE_BREAK * len(tabs))
+        others = [tab for rater, tab in tabs.items() if rater not in LISTENING]
+        for tab in others[:-1]:
+            in_tab(driver, tab, GO_ON)
         server.kill()
-        assert len(server.answers()) < sum(1 for _ in design.trials())
-        waiting = "return session.answers.unsent().length > 0"
-        Wait(driver, 20, 0.2).until(lambda _: any(in_tab(driver, tab, waiting) for tab in tabs.values()))
+        in_tab(driver, others[-1], GO_ON)
+        Wait(driver, 60, 0.1).until(
+            lambda _: in_tab(driver, others[-1], "return session.answers.unsent().length > 5")
+        )
         server.start()
         for rater in LISTENING:
             driver.switch_to.window(tabs[rater])
             driver.refresh()
-            driver.execute_script(RATER, opinions_of(design, rater), True)
-        done = "return session.view.isDone === true && session.answers.unsent().length === 0"
+            driver.execute_script(RATER, opinions_of(design, rater), True, 1000)
+        done = "return session.view?.isDone === true && session.answers.unsent().length === 0"
         for tab in tabs.values():
             Wait(driver, 240, 0.2).until(lambda _, tab=tab: in_tab(driver, tab, done))
-        yield design, server
+        yield design, server, driver
     finally:
         driver.quit()
         server.kill()
@@ -166,7 +171,7 @@ def in_tab(driver, tab, script):
 
 
 def test_no_answer_is_lost_doubled_or_changed(held):
-    design, server = held
+    design, server, _ = held
     expected = {
         (rater, int(batch), int(position)): scores
         for rater in design.raters
@@ -184,7 +189,7 @@ def test_no_answer_is_lost_doubled_or_changed(held):
 
 
 def test_the_export_gives_both_bad_raters_and_the_others_means(held, tmp_path):
-    design, server = held
+    design, server, _ = held
     run = CliRunner().invoke
     exported = run(
         app,
@@ -230,3 +235,17 @@ def test_the_export_gives_both_bad_raters_and_the_others_means(held, tmp_path):
         scores.loc[tested, list(SCALES)], expected.loc[tested], check_exact=False, rtol=1e-12
     )
     assert len(tested) == SYSTEMS * PROMPTS
+
+
+def test_the_overview_says_so_and_no_page_broke_its_rules(held):
+    design, server, driver = held
+    driver.switch_to.new_window("tab")
+    driver.get(server.links()["(overview)"])
+    facts = "return [...document.querySelectorAll('#facts dd')].map((one) => one.textContent)"
+    Wait(driver, 60, 0.2).until(lambda _: driver.execute_script(facts))
+    trials = sum(1 for _ in design.trials())
+    assert driver.execute_script(facts)[:2] == [f"{trials} of {trials}", "10 of 10"]
+    assert len(driver.find_elements("css selector", "#raters tr")) == 10
+    # What the killed server could not give is all that the log may hold.
+    messages = [entry["message"] for entry in driver.get_log("browser")]
+    assert not [message for message in messages if "ERR_" not in message]
