@@ -308,6 +308,70 @@ def distinct_rows(
     return kept[first], merged
 
 
+def take_pairs(
+    pairs: Any, X: Any, inputs: np.ndarray, Y: np.ndarray, groups: np.ndarray | None, rows: np.ndarray
+) -> np.ndarray:
+    """Turn pairs into distinct rows, [shape=(m, 2)], in an order that does not depend on theirs.
+
+    Labels are those of X's index, if it has one, and pairs with others are left out; else they are numbers of rows.
+    """
+    labels = np.asarray(pairs)
+    if labels.ndim != 2 or labels.shape[1] != 2:
+        raise ValueError(f"pairs has shape {labels.shape}; expected (n_pairs, 2), the preferred clip first")
+    index = pd.Index(X.index) if hasattr(X, "index") else pd.RangeIndex(len(inputs))
+    if not index.is_unique:
+        raise ValueError(
+            f"pairs name rows of X by its index, which has {index.duplicated().sum()} labels twice"
+        )
+    places = index.get_indexer(labels.ravel()).reshape(-1, 2)
+    if not hasattr(X, "index") and (places < 0).any():
+        raise ValueError(
+            f"pairs must be numbers of rows of X, 0 to {len(inputs) - 1}; got {listed(labels[places < 0])}"
+        )
+    of_groups = np.zeros(len(inputs)) if groups is None else groups
+    codes = np.unique(_sortable(np.column_stack([inputs, Y, of_groups])), return_inverse=True)[1].ravel()
+    owners = np.full(len(inputs), -1)
+    owners[codes[rows]] = rows
+    found = owners[codes[places[(places >= 0).all(axis=1)]]]
+    found = found[(found >= 0).all(axis=1) & (found[:, 0] != found[:, 1])]
+    if not len(found):
+        raise ValueError("no pair is of two clips of X, so there is nothing to learn from them")
+    rank = np.empty(len(inputs), dtype=int)
+    rank[rows] = np.arange(len(rows))
+    return found[np.lexsort(rank[found].T)]
+
+
+def require_pairs(
+    pairs: np.ndarray | None, Y: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]], scored: bool
+) -> None:
+    """Raise unless the pairs are of one target, and some can be learned from and, without scores, judged by."""
+    if pairs is None:
+        return
+    if Y.shape[1] > 1:
+        raise ValueError(f"pairs tell of one target, but y has {Y.shape[1]}; fit one regressor each")
+    for place, purpose in enumerate(("learn from", "judge by")):
+        rows = [part[place] for part in parts]
+        few = any if place == 0 else all
+        if few(len(some) and not np.isin(pairs, some).all(axis=1).any() for some in rows) and (
+            place == 0 or not scored
+        ):
+            raise ValueError(
+                f"what is held out leaves no whole pair to {purpose}; give groups that keep both clips of a pair together, such as "
+                "prompts, more pairs, or early_stopping=False"
+            )
+
+
+def blank_scores(y: Any, n: int) -> Any:
+    """Give zeros in the place of scores of which there are none, None or all nan; None where there are some."""
+    if y is None:
+        return np.zeros(n)
+    values = np.asarray(y)
+    if values.dtype.kind != "f" or not np.isnan(values).all():
+        return None
+    zeros = np.zeros(values.shape)
+    return pd.Series(zeros, name=y.name) if isinstance(y, pd.Series) else zeros
+
+
 def _sortable(values: np.ndarray) -> np.ndarray:
     """Make each row one value; -0.0 equals 0.0, but its bytes would not."""
     big_endian = np.array(values, dtype=">f8", order="C")

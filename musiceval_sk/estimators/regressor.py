@@ -159,7 +159,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     target_names_ : list of str
         Names of y's columns, or ``target_0`` and so on; predictions keep their order.
     target_range_ : np.ndarray [shape=(n_targets, 2)]
-        Lowest and highest score in training; predictions beyond them are extrapolations.
+        Lowest and highest score in training; predictions beyond them are extrapolations. nan where pairs alone were given.
     head_columns_ : list of np.ndarray of int
         Columns of X that each target's heads see.
     encoder_fingerprint_ : str or None
@@ -341,6 +341,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
+        pairs: Any = None,
     ) -> "MOSRegressor":
         """Train the heads.
 
@@ -365,6 +366,13 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             Their scores.
         sample_weight_val : array-like [shape=(m,)], default=None
             Their weights.
+        pairs : array-like [shape=(n_pairs, 2)], default=None
+            Pairs of clips of which the first was preferred, for one target: labels of X's index, those of other clips being
+            left out, or numbers of rows where X has none. Each epoch then goes through the pairs too, `batch_size` / 2
+            at once, with Bradley and Terry's likelihood of the difference of both predictions (in units of `standardize`),
+            weighted by `rank_weight`, or 1 where that is 0. Pairs across what is held out are not used. With y None or all nan
+            they are all there is: predictions are then strengths in natural logarithms, around no known level. `linear` is left
+            aside with pairs.
 
         Returns
         -------
@@ -390,9 +398,12 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             self._validate_params()
             preparation.check_validation(self, X, X_val, y_val, sample_weight_val)
             goes_on = self.warm_start and hasattr(self, "coefs_")
-            inputs, targets = self._take(X, y, goes_on)
+            blank = None if pairs is None else preparation.blank_scores(y, len(X))
+            inputs, targets = self._take(X, y if blank is None else blank, goes_on, scored=blank is None)
             groups = preparation.check_groups(groups, len(inputs))
             rows, weights = preparation.distinct_rows(inputs, targets, sample_weight, groups)
+            if pairs is not None:
+                pairs = preparation.take_pairs(pairs, X, inputs, targets, groups, rows)
             random_state = check_random_state(self.random_state)
             if X_val is None:
                 parts = preparation.hold_out(self, rows, groups, random_state)
@@ -405,7 +416,8 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
                 inputs = np.concatenate([inputs, inputs_val])
                 targets = np.concatenate([targets, targets_val])
                 weights = np.concatenate([weights, weights_val])
-            fit = Training(self, inputs, targets, rows, parts, weights)
+            preparation.require_pairs(pairs, targets, parts, blank is None)
+            fit = Training(self, inputs, targets, rows, parts, weights, pairs, blank is None)
             job = fit.job(
                 draw_seeds(self, random_state), (self.coefs_, self.intercepts_) if goes_on else None
             )
@@ -547,17 +559,20 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         line = (self.network_weights_, self.linear_coefs_, self.linear_intercepts_)
         return MOSModule(heads, self.head_columns_, self.activation, centres_of(self), self.clip, *line)
 
-    def _take(self, X: Any, y: Any, goes_on: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _take(self, X: Any, y: Any, goes_on: bool, scored: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Check data and keep what is known of them."""
         inputs, targets = preparation.check_data(self, X, y, reset=not goes_on)
         names = preparation.names_of(y) or [f"target_{i}" for i in range(targets.shape[1])]
-        preparation.warn_of_scores(targets, names, self.scale, stacklevel=4)
+        if scored:
+            preparation.warn_of_scores(targets, names, self.scale, stacklevel=4)
         of_columns = getattr(self, "feature_names_in_", None)
         columns = preparation.head_columns(self.head_inputs, names, of_columns, inputs.shape[1])
         if goes_on:
             training.check_heads(self, columns)
         self.target_names_, self.head_columns_ = names, columns
         self.target_range_, self._one_column = preparation.range_of(targets), np.asarray(y).ndim == 1
+        if not scored:
+            self.target_range_[:] = np.nan
         self.encoder_fingerprint_ = preparation.fingerprint_of(X)
         return inputs, targets
 

@@ -47,6 +47,10 @@ class Training:
         For each member the rows to learn from and to judge by.
     weights : np.ndarray [shape=(n,)]
         Weight of every row.
+    pairs : np.ndarray of int [shape=(m, 2)], default=None
+        Pairs of rows, the preferred first; there is no ridge regression then, which would learn nothing of them.
+    scored : bool, default=True
+        Whether Y holds scores; else pairs alone train.
     """
 
     def __init__(
@@ -57,7 +61,10 @@ class Training:
         rows: np.ndarray,
         parts: Sequence[Part],
         weights: np.ndarray,
+        pairs: np.ndarray | None = None,
+        scored: bool = True,
     ):
+        self.pairs, self.scored = pairs, scored
         self.regressor, self.X, self.Y, self.rows, self.parts = regressor, X, Y, rows, parts
         self.weights = weights / weights.max() if regressor.standardize else weights
         self.classifies = regressor.loss == "soft_bins"
@@ -71,7 +78,11 @@ class Training:
                 )
             self.inputs = self.standardization.inputs(X)
             self.scores = Y if self.classifies else self.standardization.targets(Y)
-        self.lines = [] if regressor.linear is None else [self._ridge(head) for head in self._heads()]
+        self.lines = (
+            []
+            if regressor.linear is None or pairs is not None
+            else [self._ridge(head) for head in self._heads()]
+        )
 
     def _heads(self) -> range:
         return range(len(self.regressor.head_columns_))
@@ -121,11 +132,19 @@ class Training:
                             self.standardization.done, layers_of(stack, head, member), head, member
                         ),
                         stops_with=self._stops_with(head, member) if len(held) else None,
+                        pairs=self._pairs_within(rows),
+                        held_pairs=self._pairs_within(held),
+                        scored=self.scored,
+                        pair_weight=regressor.rank_weight or 1.0,
                     )
                 )
         device = str(resolve_device(regressor.device))
         targets = np.column_stack(columns)
         return Job(self.inputs, targets, tasks, schedule_of(regressor), device, regressor.dtype)
+
+    def _pairs_within(self, rows: np.ndarray) -> np.ndarray | None:
+        """Pairs of which both are among some rows."""
+        return None if self.pairs is None else self.pairs[np.isin(self.pairs, rows).all(axis=1)]
 
     def _stops_with(self, head: int, member: int) -> Any:
         """Name those that stop together: by all hold-outs where members have their own, else the heads of a member."""

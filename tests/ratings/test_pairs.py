@@ -170,7 +170,10 @@ def test_ties_alone_say_that_all_are_equal():
 
 def test_the_docs_run(capsys):
     text = (Path(__file__).parents[2] / "docs" / "pairs.md").read_text()
-    exec(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], {})
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(block, names)
+    assert names["regressor"].predict(names["X"]).shape == (40,)
     assert "accuracy" in capsys.readouterr().out
 
 

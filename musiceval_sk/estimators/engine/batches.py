@@ -179,6 +179,8 @@ def _moved(task: Task, begin: int, n_rows: int, fit: int) -> Task:
         weights[begin : begin + len(given)] = given
     return replace(
         task,
+        pairs=None if task.pairs is None else begin + task.pairs,
+        held_pairs=None if task.held_pairs is None else begin + task.held_pairs,
         rows=begin + task.rows,
         validation_rows=begin + task.validation_rows,
         row_weights=weights,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from musiceval_sk.estimators.engine.losses import ACTIVATIONS, Loss, rank_slope
+from musiceval_sk.estimators.engine.pairs import PairSteps
 from musiceval_sk.estimators.engine.store import Matrices, Store, WorkSpace, side_by_side
 from musiceval_sk.estimators.engine.task import VALIDATED_AT_ONCE, Schedule, Task, layer_sizes
 
@@ -55,6 +56,7 @@ class Group:
         self.averaged = self.parameters.chosen(everyone) if self.averages else self.parameters
         self.best = self.averaged.chosen(everyone) if len(self.validation_rows) else self.averaged
         self.generator = torch.Generator().manual_seed(tasks[0].order_seed)
+        self.pairs = None if tasks[0].pairs is None else PairSteps(self, tasks[0])
         self._settle()
 
     def _settle(self) -> None:
@@ -108,7 +110,18 @@ class Group:
         self.stuck: dict[int, Tensor] = {}
 
     def epoch(self) -> Tensor:
-        """Step once through all rows; mean training loss of each task, [shape=(k,)], float64."""
+        """Step once through all rows, and pairs; mean training loss of each task, [shape=(k,)], float64."""
+        if self.pairs is None:
+            self._step_through_rows()
+            self._average()
+            return self._training_loss()
+        if self.pairs.scored:
+            self._step_through_rows()
+        of_pairs = self.pairs.epoch()
+        self._average()
+        return self._training_loss() if self.pairs.scored else of_pairs
+
+    def _step_through_rows(self) -> None:
         rows = self.rows
         if self.schedule.shuffle:
             rows = rows[torch.randperm(len(rows), generator=self.generator)]
@@ -125,8 +138,6 @@ class Group:
             self._step(*minibatch)
             for store, kept in zip(stores, before, strict=True):
                 store.put(self.stuck[i], kept)
-        self._average()
-        return self._training_loss()
 
     def _average(self) -> None:
         """Take the weights after this epoch into their mean."""
@@ -165,16 +176,16 @@ class Group:
         """One SGD step on a minibatch; leaves the outputs in their place."""
         schedule = self.schedule
         torch.index_select(self.X, 0, rows, out=space.inputs)
-        self._forward(self.parameters, space, out)
+        self.forward(self.parameters, space, out)
         slope = self.loss.slope(out.whole, targets).mul_(scale)
         if schedule.rank_weight:
             scores = self.loss.scores(out.whole)
             ranked = rank_slope(scores, targets, weights, schedule.rank_margin, schedule.rank_quality)
             slope.add_(self.loss.chained(ranked, out.whole, scores), alpha=schedule.rank_weight)
-        self._backward(space, slope)
-        self._descend()
+        self.backward(space, slope)
+        self.descend()
 
-    def _forward(self, parameters: Store, space: WorkSpace, out: Matrices) -> None:
+    def forward(self, parameters: Store, space: WorkSpace, out: Matrices) -> None:
         """Fill in all values from the inputs to the outputs."""
         torch.addmm(parameters.offset, space.inputs, parameters.matrix, out=space.incoming[0])
         if not parameters.weights:
@@ -183,7 +194,8 @@ class Group:
             self.activation.forward(space.incoming[i], space.outgoing[i])
             parameters.pass_through(i, space.active[i], [*space.raw, out][i + 1])
 
-    def _backward(self, space: WorkSpace, slope: Tensor) -> None:
+    def backward(self, space: WorkSpace, slope: Tensor) -> None:
+        """Take the gradient into the momenta."""
         gradient, beta = self.gradient, self.beta
         if self.fades:
             self._fade()
@@ -201,7 +213,8 @@ class Group:
         for momentum, factor in zip(self.momenta.parts, self.rates["momentum"], strict=True):
             momentum.mul_(factor)
 
-    def _descend(self) -> None:
+    def descend(self) -> None:
+        """Step along the momenta."""
         parts = list(zip(self.parameters.parts, self.gradient.parts, self.momenta.parts, strict=True))
         if self.decays:
             for (parameter, gradient, _), decay in zip(parts, self.rates["weight_decay"], strict=True):
@@ -214,12 +227,14 @@ class Group:
             parameter.addcmul_(gradient, rate, value=-1)
 
     def validate(self) -> Tensor:
-        """Mean loss of each task on the validation rows, [shape=(k,)], float64."""
+        """Mean loss of each task on the validation rows, or pairs, [shape=(k,)], float64."""
+        if self.pairs is not None and not self.pairs.scored:
+            return self.pairs.validate()
         k = len(self.tasks)
         total = torch.zeros(k, dtype=torch.float64, device=self.X.device)
         whole = torch.zeros_like(total)
         for rows in self.validation_rows.split(VALIDATED_AT_ONCE):
-            losses = self.loss.value(self._predict(self.X[rows]), side_by_side(self.targets[rows], k))
+            losses = self.loss.value(self.predict(self.X[rows]), side_by_side(self.targets[rows], k))
             if self.row_weights is None:
                 whole += len(rows)
             else:
@@ -228,11 +243,12 @@ class Group:
             total += losses.double().sum(dim=(1, 2))
         return total / whole
 
-    def _predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Give the outputs of the weights that are validated and kept, [shape=(k, n, o)]."""
         space = WorkSpace(len(inputs), inputs.shape[1], self.parameters, self.activation.in_place)
         space.inputs.copy_(inputs)
         out = Matrices(inputs.new_empty(len(self.tasks), len(inputs), self.parameters.sizes[-1]))
-        self._forward(self.averaged, space, out)
+        self.forward(self.averaged, space, out)
         return out.whole
 
     def keep(self, improved: np.ndarray) -> None:

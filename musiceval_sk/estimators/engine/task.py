@@ -36,6 +36,12 @@ class Task:
     stops_with : hashable or None
         Tasks with the same value stop together, and keep the weights of the epoch at which the sum of their validation
         losses was lowest, as the heads of one network do.
+    pairs, held_pairs : np.ndarray of int [shape=(m, 2)] or None
+        Pairs of rows of X, the preferred first, to learn from after the rows of an epoch, and to validate by where scores are not.
+    pair_weight : float
+        Weight of the pairs' term in their steps.
+    scored : bool
+        Whether scores are learned from as well; else pairs alone train and validate.
     """
 
     target: int
@@ -50,6 +56,10 @@ class Task:
     row_weights: np.ndarray | None = None
     initial: Layers | None = None
     stops_with: Hashable | None = None
+    pairs: np.ndarray | None = None
+    held_pairs: np.ndarray | None = None
+    pair_weight: float = 1.0
+    scored: bool = True
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,9 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
             seen[columns] = X[:, torch.from_numpy(task.columns).to(X.device)].contiguous()
         # On a CPU, passes over the weights that not all need cost more than groups; elsewhere launches cost more.
         passes = (task.momentum, task.weight_decay != 0) if on_cpu else None
+        pairs = [None if part is None else part.tobytes() for part in (task.pairs, task.held_pairs)]
         key = (task.order_seed, task.rows.tobytes(), task.validation_rows.tobytes(), columns, passes)
-        alike.setdefault(key, []).append(i)
+        alike.setdefault((*key, *pairs, task.scored, task.pair_weight), []).append(i)
     drawn = cache(lambda seed, sizes: draw_layers(seed, sizes, X, schedule.zero_output))
     groups = []
     for key, indices in alike.items():
