@@ -17,6 +17,7 @@ import pandas as pd
 
 from musiceval_sk import (
     ClipEmbedder,
+    Disagreement,
     DuplicateProbe,
     RealMusicProbe,
     StraightLining,
@@ -95,7 +96,8 @@ def main(folder: Path) -> None:
     ratings.to_csv(folder / "ratings.csv", index=False)
 
     probes = probes_of(test, ratings["clip_id"])
-    rules = [RealMusicProbe(probes["real"]), DuplicateProbe(probes["copy"], most=2), StraightLining()]
+    rules = [RealMusicProbe(probes["real"]), DuplicateProbe(probes["copy"]), StraightLining()]
+    rules.append(Disagreement(least=0.3))
     screening = screen_ratings(ratings, rules)
     print(f"\n{screening}\n")
     print(human_ceiling(screening.kept, clips=test.rated_clips(), random_state=0))
