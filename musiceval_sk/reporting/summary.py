@@ -85,14 +85,15 @@ def _sentence(section: Section) -> str:
     unclear = [
         row.behind for row in tests.itertuples() if row.p_holm >= 0.05 and features[row.behind] != NO_FEATURES
     ]
+    beaten = section.lookup is not None and best[section.metric] <= section.lookup[section.metric]
     if section.lookup is None:
         words += "; baselines without audio rank nothing here"
-    elif best[section.metric] <= section.lookup[section.metric]:
+    elif beaten:
         words += f" of those that use audio, and NOT ahead of {section.lookup.name}, which uses none"
     elif section.test is not None:
         sure = "ahead" if section.test["p_holm"] < 0.05 else "not clearly ahead"
         words += f", {sure} of {section.lookup.name} (no audio; p = {section.test['p_holm']:.3f})"
-    if tests.empty:
+    if tests.empty and not beaten:
         words += "; differences were not tested"
     elif unclear:
         words += f"; not told apart from {', '.join(unclear)}"
