@@ -210,14 +210,14 @@ def report(
     audio: str = "link",
     max_audio_mb: Annotated[float, Option("--max-audio-mb", min=0)] = 20.0,
     note: str = "",
-    out: Path = Path("report.html"),
+    out: Path | None = None,
 ) -> None:
     """Write a study as one HTML page: verdict, tables, figures, and the clips to listen to.
 
     Parameters
     ----------
     study
-        study.json, as musiceval study --out wrote it.
+        Folder that musiceval study --out wrote, or a study.json.
     clips
         Clips table or folder of the study; without it no systems, prompts and sounds.
     audio
@@ -227,15 +227,17 @@ def report(
     note
         A sentence above everything else.
     out
-        Page to write.
+        Page to write. Default: report.html, beside the study.
 
     Examples
     --------
-    musiceval report study/study.json --clips clips.csv --ratings ratings.csv
+    musiceval report study --clips clips.csv --ratings ratings.csv
     """
     from musiceval_sk import load_clips, write_report
 
     table = None if clips is None else load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
     settings: dict[str, Any] = {"audio": audio, "max_audio_mb": max_audio_mb, "note": note}
+    study = study / "study.json" if study.is_dir() else study
+    out = out or study.with_name("report.html")
     page = write_report(study, out, clips=table, ratings=ratings, **settings)
     typer.echo(f"wrote {out} ({page.stat().st_size / 1e6:.1f} MB)")

@@ -39,7 +39,8 @@ def _title(study: StudyResult, split: str, section: Section) -> str:
     described, counts = study.about["splits"][split], section.counts
     of = f" of {counted(counts['systems'], 'system')}" if counts["systems"] else ""
     tested = f"{counted(counts['clips'], 'clip')}{of}, {counted(described['folds'], 'fold')}"
-    return f"{described['meaning'].capitalize()}: {tested}, {section.kind}"
+    meaning = described["meaning"]
+    return f"{meaning[:1].upper()}{meaning[1:]}: {tested}, {section.kind}"
 
 
 def _table(sections: list[Section]) -> str:
@@ -54,9 +55,9 @@ def _table(sections: list[Section]) -> str:
 def _shown(section: Section) -> list[str]:
     """Name the best predictors by the metric that decides, and the best baseline without audio."""
     ranked = section.tables[section.kind].sort_values(section.metric, ascending=False, na_position="last")
-    heard = ranked.index[ranked["features"] != NO_FEATURES][: _MOST_ROWS - 1]
-    silent = ranked[ranked["features"] == NO_FEATURES].sort_values("U_MSE").index[:1]
-    return [*heard, *silent]
+    without_audio = ranked["features"] == NO_FEATURES
+    baselines = ranked[without_audio].sort_values("U_MSE")
+    return [*ranked.index[~without_audio][: _MOST_ROWS - 1], *baselines.index[:1]]
 
 
 def _figures(section: Section) -> pd.DataFrame:

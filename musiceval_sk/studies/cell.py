@@ -44,7 +44,8 @@ def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list
     check_clips(clips, columns=chosen)
     if not chosen:
         raise ClipsTableError(
-            f"the clips table has no scores; looked for {listed(TARGETS)}. Join the ratings first"
+            f"the clips table has no scores; looked for {listed(TARGETS)}. Give ratings=, or join their means: "
+            f"clips.join(aggregate_ratings(ratings))"
             f"{how_to_name(unused_scores(clips, []))}"
         )
     return chosen

@@ -31,7 +31,7 @@ def run(*arguments):
 def test_help_has_an_example():
     result = run("--help")
     assert result.exit_code == 0
-    assert "Example:  musiceval report study/study.json" in result.stdout
+    assert "Example:  musiceval report study --clips" in result.stdout
 
 
 def test_writes_a_page_with_linked_sounds(folder):
@@ -42,6 +42,12 @@ def test_writes_a_page_with_linked_sounds(folder):
     text = (folder / "pages" / "r.html").read_text()
     assert '"../S00_P0.wav"' in text and "All made up." in text
     assert "1 clip has no sound here, for the file is not there: S02_P2." in text
+
+
+def test_a_folder_gets_its_page_beside_the_study(folder, without_figures):
+    result = run(folder)
+    assert result.exit_code == 0, result.output
+    assert "<html" in (folder / "report.html").read_text()
 
 
 @pytest.fixture
