@@ -383,6 +383,11 @@ def pairwise_agreement(
     table = table[table["preference"].isin(["a", "b"])]
     if table.empty:
         raise ClipsTableError("no pair was decided for one of its clips")
+    if slope is not None and not slope >= 0:
+        raise ValueError(
+            f"slope={slope!r} must not be below 0: a higher score must not make a clip less preferred"
+        )
+    scores = scores.dropna()
     places = [match_ids(table[name], scores.index) for name in ("clip_a", "clip_b")]
     unscored = [table[name][place < 0] for name, place in zip(("clip_a", "clip_b"), places, strict=True)]
     lacking = pd.concat(unscored).unique()

@@ -179,6 +179,11 @@ def _judged(
             f"the study has no features as these, {features!r}; it has {listed(map(repr, described.values()))}: give the same "
             "encoder and pooling, or choose without that study"
         )
+    if len(same) > 1:
+        raise ValueError(
+            f"the study calls several features {features!r}: {listed(same)}; describe them by features= of run_study, each in "
+            "words of its own"
+        )
     rows = study.part("predictions", target, split)
     rows = rows[rows["features"].isin(same) & rows["model"].isin(candidates) | (rows["model"] == _NOTHING)]
     answers = rows.pivot(index="clip_id", columns="model", values="prediction")[list(rows["model"].unique())]

@@ -336,7 +336,7 @@ class TestModes:
     def test_lora_without_peft_says_what_to_install(self, make, data, monkeypatch):
         monkeypatch.setitem(sys.modules, "peft", None)
         with pytest.raises(
-            ImportError, match=r"train='lora' needs the package 'peft'.*musiceval_sk\[finetune\]"
+            ImportError, match=r"train='lora' needs the package 'peft'.*pip install .*peft>=0.21"
         ):
             make("lora").fit(*data)
 
@@ -450,7 +450,9 @@ class TestTraining:
     def test_a_gpu_without_accelerate_says_what_to_install_or_to_set(self, make, data, monkeypatch):
         monkeypatch.setitem(sys.modules, "accelerate", None)
         monkeypatch.setattr(ClipBatches, "as_memory_allows", as_if_on_a_gpu)
-        with pytest.raises(ImportError, match=r"micro_batch_size=None\) needs .*musiceval_sk\[finetune\]"):
+        with pytest.raises(
+            ImportError, match=r"micro_batch_size=None\) needs .*pip install .accelerate>=1.8"
+        ):
             make().fit(*data)
         make(micro_batch_size=2, max_iter=1).fit(*data)
 

@@ -219,6 +219,15 @@ def test_agreement_by_hand():
     assert found["calibration error"] == pytest.approx(2 / 3 * (expit(2) - 0.5))
 
 
+def test_what_has_no_score_and_a_slope_below_0_are_refused():
+    scores = pd.Series({"x": 4.0, "y": np.nan})
+    pairs = pd.DataFrame({"clip_a": ["x"], "clip_b": ["y"], "preference": ["a"]})
+    with pytest.raises(ClipsTableError, match="1 clip of the pairs have no score: y"):
+        pairwise_agreement(scores, pairs)
+    with pytest.raises(ValueError, match="slope=-1 must not be below 0"):
+        pairwise_agreement(scores.fillna(3.0), pairs, slope=-1)
+
+
 def test_the_link_has_the_least_log_loss(rng):
     lead = rng.normal(size=400)
     scores = pd.Series(np.append(lead, 0), index=[f"c{i}" for i in range(401)])

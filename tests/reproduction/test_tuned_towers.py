@@ -241,7 +241,7 @@ def test_what_cannot_go_together_is_refused_before_anything_is_read(options, wor
 @pytest.mark.skipif(importlib.util.find_spec("peft") is not None, reason="peft is installed")
 def test_lora_without_peft_says_what_to_install():
     with pytest.raises(
-        ImportError, match=r"finetune='lora' needs the package 'peft'.*musiceval_sk\[finetune\]"
+        ImportError, match=r"finetune='lora' needs the package 'peft'.*pip install .*peft>=0.21"
     ):
         reproduce("no such folder", OFFICIAL, encoder="hf-clap", finetune="lora")
 

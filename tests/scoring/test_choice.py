@@ -154,6 +154,9 @@ def test_errors_of_a_given_study(clips, X, study):
     other = run_study(clips, X, {"third": LinearRegression()}, "system", n_resamples=0)
     with pytest.raises(ValueError, match=r"compares none of ridge, SVR, MOSRegressor .* it has third"):
         choose_regressor(MOSRegressor(), X, clips, TARGETS, study=other)
+    alike = run_study(clips, {"one": X, "two": X}, {"ridge": Ridge()}, "system", n_resamples=0)
+    with pytest.raises(ValueError, match="the study calls several features 'as given': one, two"):
+        choose_regressor(MOSRegressor(), X, clips, TARGETS, study=alike)
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["systems", "no systems"])

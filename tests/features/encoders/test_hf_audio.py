@@ -327,4 +327,8 @@ class TestRefusals:
 
     def test_without_the_extra_names_it(self, copied, monkeypatch):
         monkeypatch.setitem(sys.modules, "transformers", None)
-        self.refused(copied, r"'hf-audio' needs the package 'transformers'.*musiceval_sk\[hf\]", ImportError)
+        self.refused(
+            copied,
+            r"'hf-audio' needs the package 'transformers'.*pip install .transformers>=4.40",
+            ImportError,
+        )

@@ -506,7 +506,9 @@ class TestRefusals:
     def test_without_the_extra_names_it(self, folder, monkeypatch):
         monkeypatch.setitem(sys.modules, "transformers", None)
         self.refused(
-            folder, r"'hf-clap' needs the package 'transformers'.*musiceval_sk\[hf\]", error=ImportError
+            folder,
+            r"'hf-clap' needs the package 'transformers'.*pip install .transformers>=4.40",
+            error=ImportError,
         )
 
     def test_of_a_batch_of_none(self):

@@ -144,7 +144,9 @@ class TestBuilding:
     def test_says_which_extra_is_missing(self, encoder, checkpoint, windows, monkeypatch):
         module.import_htsat.cache_clear()
         monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(ImportError, match=r"'laion_clap', which is not installed.*musiceval_sk\[clap\]"):
+        with pytest.raises(
+            ImportError, match=r"'laion_clap', which is not installed.*pip install .laion-clap==1.1.7"
+        ):
             LaionClapEncoder(checkpoint, amodel="HTSAT-tiny").encode_audio(windows[:1])
 
     def test_names_the_weights_that_do_not_fit(self, checkpoint, tmp_path, windows):
