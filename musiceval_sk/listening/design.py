@@ -217,7 +217,7 @@ def design_test(
     >>> clips = pd.DataFrame({"path": "x.wav", "prompt": list("aabb"), "system": list("STST")}, index=list("1234"))
     >>> test = design_test(clips, n_raters=3, per_clip=2, n_duplicates=0)
     >>> [trial["clip_id"] for trial in test.raters["R01"][0]["trials"]]
-    ['4', '3', '2', '1']
+    ['2', '1']
     """
     _check_numbers(
         {"n_raters": n_raters, "per_clip": per_clip, "batch_size": batch_size, "n_batches": n_batches},
