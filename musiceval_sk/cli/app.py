@@ -47,6 +47,7 @@ _CHOICES = {
 # Switches for what is None in the library.
 _SWITCHES = {"counts": "any_size", "rater": "anonymous"}
 _PARAMETER = re.compile(r"(?<![^\s(])([a-z_]+)=(None|True|'[^']*'|\['([^']*)'\]|\w+|)(?=[\s,;:)]|$)")
+_HOW_TO_READ = re.compile(r"(?:columns|format)= \((--column|--format)\)")
 
 app = typer.Typer(
     add_completion=False,
@@ -289,6 +290,10 @@ def _in_options(message: str, flags: dict[str, str]) -> str:
         value = found[3] or found[2].strip("'")
         return flag if found[1] in _SWITCHES or value in ("None", "True", "") else f"{flag} {value}"
 
+    if "format" not in flags:  # the command reads ratings as they are recognised
+        message = _HOW_TO_READ.sub(
+            r"\1 of musiceval ratings --out, whose ratings.csv this command reads", message
+        )
     return re.sub(r"(--[a-z-]+) \(\1\)", r"\1", _PARAMETER.sub(option, message))
 
 

@@ -183,5 +183,5 @@ def export(
 
     table = read_answers(answers, design)
     with atomic_write(out) as aside:
-        table.to_csv(aside, index=False)
+        options.write_csv(table, aside)
     typer.echo(f"wrote {out}: {len(table)} answers of {table['rater'].nunique()} raters")

@@ -143,7 +143,7 @@ class ExportOptions:
     columns
         A column of the file that stands for rater, clip_id or a target; repeat for several.
     listing
-        For files that number their clips: the list of them (clip_id or path), line by line.
+        For files that number their clips: the list of them (clip_id or path), line by line. Of wide tables: which columns are clips.
     salt
         Make pseudonyms of the raters by this key; one key gives a rater one pseudonym in every file.
     """
@@ -247,7 +247,7 @@ def ratings(
     if ceiling.raters:
         tables["raters"] = pd.concat(ceiling.raters, names=["target", "rater"]).reset_index()
     options.write_files(
-        out, {f"{name}.csv": partial(made.to_csv, index=False) for name, made in tables.items()}
+        out, {f"{name}.csv": partial(options.write_csv, made) for name, made in tables.items()}
     )
     if report is not None:
         from musiceval_sk.reporting.page.raters import write_rating_report
@@ -259,6 +259,7 @@ def ratings(
 
 def pairs(
     table: Annotated[Path, Argument(metavar="PAIRS")],
+    export: ExportOptions,
     clips: Path | None = None,
     level: str = "system",
     ties: str = "davidson",
@@ -274,7 +275,7 @@ def pairs(
     Parameters
     ----------
     table
-        Pairs table (rater, clip_a, clip_b, preference: a, b, tie or both_bad).
+        Pairs table (rater, clip_a, clip_b, preference: a, b, tie or both_bad), or the export of another program.
     clips
         Clips table (clip_id, system, prompt) or folder of sounds.
     level
@@ -300,23 +301,24 @@ def pairs(
     from musiceval_sk.ratings.pairs import pair_strengths, pairwise_agreement
 
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
+    judged = export.load(table, None)
     strengths = pair_strengths(
-        table, clips=known, level=level, ties=ties, prior=prior, elo=elo, random_state=random_state
+        judged, clips=known, level=level, ties=ties, prior=prior, elo=elo, random_state=random_state
     )
     typer.echo(strengths)
-    files = {"strengths.csv": strengths.table.to_csv}
+    files = {"strengths.csv": partial(options.write_csv, strengths.table, index=True)}
     if predictions is not None:
         scores = read_answers(predictions, targets=targets)
         chosen = targets or [name for name in TARGETS if name in scores]
         found = {
-            name: pairwise_agreement(scores[name], table, clips=known, random_state=random_state)
+            name: pairwise_agreement(scores[name], judged, clips=known, random_state=random_state)
             for name in chosen
         }
         import pandas as pd
 
         agreement = pd.concat(found, names=["target"])
         typer.echo(f"\n{agreement.round(3).to_string(na_rep='-')}")
-        files["agreement.csv"] = agreement.to_csv
+        files["agreement.csv"] = partial(options.write_csv, agreement, index=True)
     options.write_files(out, files)
 
 

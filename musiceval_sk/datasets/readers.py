@@ -25,6 +25,9 @@ _NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
 _FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
 KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "position", "slot", "start_time", "end_time")
 _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
+_GUARD = re.compile(
+    r"^'(?=[=+@\t\r-])"
+)  # which the command line writes before what a spreadsheet would compute
 _COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
 
 
@@ -89,16 +92,22 @@ def read_headerless(
     return table, broken
 
 
-def listed_clips(listing: str | Path, n: int) -> list[Any]:
-    """Read the names of ``n`` clips, one a line, for a file that holds none."""
+def clips_of_list(listing: str | Path) -> list[Any]:
+    """Read the names of clips, one a line."""
     names = read_table(listing)
     column = "clip_id" if "clip_id" in names else "path"
     require_columns(names, [column])
+    return list(names[column])
+
+
+def listed_clips(listing: str | Path, n: int) -> list[Any]:
+    """Read the names of ``n`` clips, one a line, for a file that holds none."""
+    names = clips_of_list(listing)
     if len(names) != n:
         raise ClipsTableError(
             f"{listing}: lists {counted(len(names), 'clip')} for {counted(n, 'line')} of scores; it must be one each"
         )
-    return list(names[column])
+    return names
 
 
 def has_header(path: str | Path) -> bool:
@@ -253,6 +262,7 @@ def _delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
                 rows[reader.line_num] = cells
     except csv.Error as error:
         raise ClipsTableError(f"{path}: line {max(rows, default=0) + 1} cannot be read: {error}") from error
+    rows = {line: [_GUARD.sub("", cell) for cell in cells] for line, cells in rows.items()}
     header = [name.strip() for name in rows.pop(min(rows, default=0), [])]
     named = _width(header)
     for line, cells in rows.items():

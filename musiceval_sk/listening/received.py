@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-PREFERENCES = ("a", "b", "tie", "both_bad")
+from musiceval_sk.ratings.formats.pairs import PREFERENCES
+
 _FIELDS = {
     "rater",
     "batch",

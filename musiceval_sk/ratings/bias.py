@@ -267,8 +267,8 @@ def rater_table(
     -------
     pandas.DataFrame
         Indexed by rater, in order of appearance: ``count``, ``mean``, ``sd``; ``bias`` with ``bias_low`` and
-        ``bias_high``, how much more than the average rater he gives to the same item, nan where the design cannot tell (``attrs["bias_refused"]`` then says why);
-        ``shared``, how many of his ratings are of items that others rated; ``agreement`` with ``agreement_low``
+        ``bias_high``, how much more than the average rater he gives to the same item, nan where the design cannot
+        tell (``attrs["bias_refused"]`` then says why); ``shared``, how many of his ratings are of items that others rated; ``agreement`` with ``agreement_low``
         and ``agreement_high``, the Pearson correlation of those with the mean of the others. Intervals are normal for
         the bias and by Fisher's transformation for the agreement. With "mle", ``inconsistency``, the standard deviation of the
         rater's own noise.

@@ -214,3 +214,50 @@ def test_what_an_export_leaves_open_is_asked_for_by_options(tmp_path):
     assert wrong.exit_code == 2 and "--column 'impression' must be TARGET=COLUMN" in wrong.stderr
     unknown = run(path, "--format", "csv")
     assert unknown.exit_code == 2 and "unknown format 'csv'; choose from auto, " in unknown.stderr
+
+
+def test_texts_that_a_spreadsheet_would_compute_are_guarded_and_read_back(tmp_path):
+    clips = ["=a", "-b", "@c", "+d"]
+    rows = [
+        f"{rater},{clip},{score},-1,=HYPERLINK(1)"
+        for rater in ("@x", "y")
+        for clip, score in zip(clips, (1, 2, 3, 4), strict=True)
+    ]
+    (tmp_path / "r.csv").write_text("\n".join(["rater,clip_id,impression,shift,comment", *rows]) + "\n")
+    result = run(tmp_path / "r.csv", "--out", tmp_path / "mos")
+    assert result.exit_code == 0, result.output
+    for name in ("ratings", "mos", "raters"):
+        cells = (
+            pd.read_csv(tmp_path / "mos" / f"{name}.csv", dtype=str, keep_default_na=False).to_numpy().ravel()
+        )
+        assert not [cell for cell in cells if re.match(r"[=+@-](?!\d)", cell)], name
+    kept = pd.read_csv(tmp_path / "mos" / "ratings.csv")
+    assert kept["comment"].unique().tolist() == ["'=HYPERLINK(1)"] and kept["shift"].unique().tolist() == [-1]
+    again = aggregate_ratings(tmp_path / "mos" / "ratings.csv")
+    assert again["impression"].to_dict() == {"=a": 1, "-b": 2, "@c": 3, "+d": 4}
+
+
+def test_pairs_of_other_columns_are_read(tmp_path):
+    rows = ["who,left,right,preference"] + [
+        f"{who},a,b,{one}" for who, one in zip("xyz", ["a", "a", "b"], strict=True)
+    ]
+    (tmp_path / "p.csv").write_text("\n".join(rows) + "\n")
+    columns = ["--column", "rater=who", "--column", "clip_a=left", "--column", "clip_b=right"]
+    command = ["pairs", str(tmp_path / "p.csv"), "--level", "clip", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, [*command, *columns])
+    assert result.exit_code == 0, result.output
+    strengths = pd.read_csv(tmp_path / "strengths.csv", index_col=0)
+    assert strengths["wins"].to_dict() == {"a": 2, "b": 1}
+
+
+def test_a_command_without_these_options_sends_to_the_one_that_has_them(tmp_path):
+    (tmp_path / "r.csv").write_text("listener,subject,clip_id,impression\nA,B,x,3\n")
+    (tmp_path / "clips.csv").write_text("clip_id,path\nx,x.wav\n")
+    for command in (["study", "clips.csv"], ["score", "clips.csv", "--truth", "clips.csv"]):
+        names = [str(tmp_path / name) if name.endswith("csv") else name for name in command]
+        result = CliRunner().invoke(app, [*names, "--ratings", str(tmp_path / "r.csv")])
+        assert result.exit_code == 2
+        assert (
+            "--column of musiceval ratings --out, whose ratings.csv this command reads, such as rater=listener"
+            in result.stderr
+        )

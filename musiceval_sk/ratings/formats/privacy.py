@@ -8,49 +8,37 @@ from typing import Any
 from musiceval_sk._ids import id_texts
 
 _WORDS = {
+    *("email", "mail", "phone", "telephone", "gender", "birth", "birthday", "birthdate", "birthyear", "dob"),
+    *("nationality", "ethnicity", "postcode", "latitude", "longitude", "ip", "ipaddress", "ipaddr"),
     *(
-        "email",
-        "mail",
-        "phone",
-        "telephone",
-        "mobile",
-        "gender",
-        "sex",
-        "age",
-        "birth",
-        "birthday",
-        "birthdate",
+        "initials",
+        "surname",
+        "lastname",
+        "firstname",
+        "username",
+        "nickname",
+        "prolific",
+        "mturk",
+        "workerid",
     ),
-    *(
-        "birthyear",
-        "dob",
-        "nationality",
-        "ethnicity",
-        "country",
-        "city",
-        "zip",
-        "postcode",
-        "geo",
-        "latitude",
-    ),
-    *("longitude", "ip", "ipaddress", "ipaddr", "initials", "surname", "lastname", "firstname", "username"),
-    *("nickname", "prolific", "mturk", "workerid", "worker"),
 }
+# Of persons when alone or near a word of the second list; country is a genre, too.
+_AMBIGUOUS = {"mobile", "sex", "age", "country", "city", "zip", "geo", "worker"}
 _PERSONS = {
-    *(
-        "first",
-        "last",
-        "full",
-        "given",
-        "family",
-        "middle",
-        "user",
-        "your",
-        "participant",
-        "subject",
-        "rater",
-    ),
-    *("listener", "recipient", "assessor", "respondent", "person", "worker"),
+    *("first", "last", "full", "given", "family", "middle", "user", "your", "you", "participant", "subject"),
+    *("rater", "listener", "recipient", "assessor", "respondent", "person", "worker"),
+}
+_BESIDE = _PERSONS | {
+    "group",
+    "range",
+    "years",
+    "code",
+    "number",
+    "residence",
+    "origin",
+    "location",
+    "id",
+    "info",
 }
 
 
@@ -65,12 +53,27 @@ def is_personal(column: object) -> bool:
     Returns
     -------
     bool
-        True as of ``participant_email``, ``RecipientFirstName``, ``Age``, ``WorkerId``; not of ``file_name`` or ``page``.
+        True as of ``participant_email``, ``RecipientFirstName``, ``Age``, ``WorkerId``; not of ``file_name``, ``page`` or
+        ``country_1``, which may be clips of a genre.
     """
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", str(column))
+    text = re.sub(r"^[Qq]\d+[\s_.-]+", "", str(column))
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
     words = re.findall(r"[a-z]+", parted.casefold())
     named = words in (["name"], ["user"]) or ("name" in words and bool(_PERSONS & {*words}))
-    return named or bool(_WORDS & {*words}) or "".join(words) in _WORDS
+    named |= words[:2] == ["how", "old"]
+    return named or bool(_WORDS & {*words}) or "".join(words) in _WORDS or _is_of_person(words, text)
+
+
+def _is_of_person(words: list[str], text: str) -> bool:
+    """Tell whether an ambiguous word is meant of a person: alone, without a number, or at most two words from one that is."""
+    if len(words) == 1:
+        return words[0] in _AMBIGUOUS and not re.search(r"\d", text)
+    near = (
+        [*words[max(at - 2, 0) : at], *words[at + 1 : at + 3]]
+        for at, word in enumerate(words)
+        if word in _AMBIGUOUS
+    )
+    return any(_BESIDE & {*others} for others in near)
 
 
 class RaterIds:

@@ -52,7 +52,8 @@ def read_ratings(
     salt : str, default=None
         Key by which raters become pseudonyms, the same rater the same one in every file.
     listing : str or Path, default=None
-        For files that number their clips: the list of them, a table with ``clip_id`` or ``path``, line by line.
+        For files that number their clips: the list of them, a table with ``clip_id`` or ``path``, line by line. Of a wide table
+        with a column a clip: which of its columns are clips.
 
     Returns
     -------
@@ -73,8 +74,8 @@ def read_ratings(
     Notes
     -----
     What was recognised, how much was read and which columns were not used is told to the logger ``musiceval_sk``, level INFO, in one
-    line; of a plain long table that is used as it is, level DEBUG. Raters that are known by a personal column, such as a worker's id or a name, are numbered in order of appearance, if
-    there is no salt.
+    line; of a plain long table that is used as it is, level DEBUG. Raters that are known by a personal column, such as a worker's id
+    or a name, are numbered in order of appearance, if there is no salt.
 
     Examples
     --------

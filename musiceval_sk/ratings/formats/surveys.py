@@ -32,14 +32,14 @@ _OF_SOSCI = re.compile(
 )
 def read_qualtrics(export: Export) -> pd.DataFrame:
     """Read numbers below the three rows of names, questions and ImportIds; previews of the survey are left out."""
-    table = export.cells.table.iloc[2:]
+    labels, table = export.cells.table.iloc[0], export.cells.table.iloc[2:]
     preview = table.get("Status", pd.Series("", table.index)).isin(["Survey Preview", "1"])
     if preview.any():
         export.notes.append(f"left out {counted(preview.sum(), 'preview')} of the survey")
     cells = export.use(table[~preview])
     rater = "rater" if "rater" in cells else "ResponseId"
     readers.require_columns(cells.table, [rater])
-    return _stacked(export, rater, _asked(export, _OF_QUALTRICS))
+    return _stacked(export, rater, _asked(export, _OF_QUALTRICS, labels))
 
 
 @reader(
@@ -50,11 +50,11 @@ def read_qualtrics(export: Export) -> pd.DataFrame:
 )
 def read_sosci(export: Export) -> pd.DataFrame:
     """Read numbers, below a row of labels where there is one; codes below 0 say why an answer is missing."""
-    table = export.cells.table
+    table, labels = export.cells.table, pd.Series(dtype=str)
     if pd.isna(pd.to_numeric(table["CASE"].iloc[0], errors="coerce")):
-        table = table.iloc[1:]
+        labels, table = table.iloc[0], table.iloc[1:]
     cells = export.use(table)
-    asked = _asked(export, _OF_SOSCI)
+    asked = _asked(export, _OF_SOSCI, labels)
     coded = cells.table[asked].apply(pd.to_numeric, errors="coerce").lt(0)
     if coded.to_numpy().any():
         export.notes.append(
@@ -64,22 +64,31 @@ def read_sosci(export: Export) -> pd.DataFrame:
     return _stacked(export, "rater" if "rater" in cells else "CASE", asked)
 
 
-def _asked(export: Export, of_program: re.Pattern[str]) -> list[str]:
-    """Name the columns of numbers that are neither the program's own nor personal."""
+def _asked(export: Export, of_program: re.Pattern[str], labels: pd.Series) -> list[str]:
+    """Name the columns of numbers that end in a target; if none does, those that are neither the program's own nor personal."""
     cells = export.cells.table
-    asked = [
+    numbers = [
         name
         for name in cells
-        if name != "rater"
-        and not of_program.fullmatch(str(name))
-        and not is_personal(name)
-        and is_of_numbers(cells[name])
+        if name != "rater" and not of_program.fullmatch(str(name)) and is_of_numbers(cells[name])
     ]
+    asked = [*_ending_in_targets(export, numbers)]
+    if not asked:
+        asked = [name for name in numbers if not (is_personal(name) or is_personal(labels.get(name, "")))]
+        export.notes.append(f"{counted(len(asked), 'column')} taken as clips: {listed(asked, most=12)}")
     if not asked:
         raise export.refusal(
             "no question has numbers for answers; export numeric values, not the texts of choices"
         )
     return asked
+
+
+def _ending_in_targets(export: Export, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """By column its clip and its target, of those that are named CLIP_TARGET."""
+    targets = {target.casefold(): target for target in export.targets or readers.TARGETS}
+    pattern = re.compile(rf"(.+?)[\s_.-]+({'|'.join(map(re.escape, targets.values()))})", re.I)
+    ends = {name: pattern.fullmatch(str(name)) for name in names}
+    return {name: (found[1], targets[found[2].casefold()]) for name, found in ends.items() if found}
 
 
 def _stacked(export: Export, rater: str, asked: Sequence[str]) -> pd.DataFrame:
@@ -99,14 +108,8 @@ def _stacked(export: Export, rater: str, asked: Sequence[str]) -> pd.DataFrame:
 
 def _places(export: Export, asked: Sequence[str]) -> dict[str, tuple[str, str]]:
     """By column its clip and its target: from the names' ends, else from their numbers, which must leave no choice."""
-    targets = [*(export.targets or readers.TARGETS)]
-    ends = {
-        name: re.fullmatch(rf"(.+?)[\s_.-]+({'|'.join(map(re.escape, targets))})", str(name), re.I)
-        for name in asked
-    }
-    if all(ends.values()):
-        by_name = {target.casefold(): target for target in targets}
-        return {name: (found[1], by_name[found[2].casefold()]) for name, found in ends.items() if found}
+    if ending := _ending_in_targets(export, asked):
+        return ending
     parted: dict[str, tuple[str, str]] = {}
     for name in asked:
         numbered = re.fullmatch(r"(.+)_(\d+)", str(name))

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._ids import id_texts, match_ids
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.text import delimiter_of
 from musiceval_sk.ratings.formats.export import Export, is_number
@@ -118,6 +119,9 @@ def read_wide(export: Export) -> pd.DataFrame:
         )
     known = [name for name in readers.KNOWN if name in cells and name not in (rater, clip)]
     across = [name for name in cells.without([*known, rater, clip]) if _holds_scores(cells.table[name])]
+    across = _listed_clips(export, across) if clip is None else across
+    role = "raters" if rater is None else "clips"
+    export.notes.append(f"{counted(len(across), 'column')} taken as {role}: {listed(across)}")
     along, other = ("clip_id", "rater") if rater is None else ("rater", "clip_id")
     kept = pd.DataFrame({name: cells[name] for name in known})
     parts = [
@@ -128,6 +132,19 @@ def read_wide(export: Export) -> pd.DataFrame:
     given = table[export.score].notna() & table[export.score].astype(str).str.strip().ne("")
     table = table[given]
     return table.assign(rater=export.raters(rater or "rater", table["rater"]))
+
+
+def _listed_clips(export: Export, columns: list[str]) -> list[str]:
+    """Keep the columns that the list of clips names, where there is one."""
+    if export.listing is None:
+        return columns
+    names = id_texts(readers.clips_of_list(export.listing))
+    found = [name for name, place in zip(columns, match_ids(columns, names), strict=True) if place >= 0]
+    if not found:
+        raise export.refusal(
+            f"no column bears the name of a clip of {export.listing}: columns are {listed(columns)}, clips {listed(names)}"
+        )
+    return found
 
 
 @reader(

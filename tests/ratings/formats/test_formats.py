@@ -140,13 +140,19 @@ def test_a_worker_id_is_numbered_and_other_columns_of_persons_are_left_out(write
 
 
 @pytest.mark.parametrize("name", ["Age", "age_group", "participant_email", "RecipientFirstName", "IPAddress", "X-Real-IP",
-                                  "LocationLatitude", "PROLIFIC_PID", "Name", "user name", "user", "workerid"])  # fmt: skip
+                                  "LocationLatitude", "PROLIFIC_PID", "Name", "user name", "user", "workerid",
+                                  "Country", "rater_country", "Q3_age", "zip_code", "worker", "What is your age?", "Sex",
+                                  "How old are you?", "In which country do you live?"])  # fmt: skip
 def test_columns_of_persons(name):
     assert is_personal(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["file_name", "page", "system_name", "rater", "image", "usage", "clip_id", "stage", "condition"]
+    "name",
+    [
+        *("file_name", "page", "system_name", "rater", "image", "usage", "clip_id", "stage", "condition"),
+        *("country_1", "city pop", "city_pop_1", "mobile_2", "How good is this country song?"),
+    ],
 )
 def test_columns_of_things(name):
     assert not is_personal(name)
@@ -384,3 +390,56 @@ def test_a_folder_of_plain_tables_is_read_if_one_says_so(tmp_path, write, caplog
     with caplog.at_level(logging.INFO, "musiceval_sk"):
         assert lines(read_ratings(tmp_path, "long")) == ["A x 3", "B x 4"]
     assert not caplog.messages  # it is used as it stands
+
+
+def qualtrics(names, labels, *rows):
+    ids = [f'"{{""ImportId"":""{name}""}}"' for name in ("_recordId", *names)]
+    lines = [["ResponseId", *names], ["Response ID", *labels], ids, *rows]
+    return "\n".join(",".join(map(str, line)) for line in lines) + "\n"
+
+
+def test_questions_about_the_person_are_no_clips_of_qualtrics(write):
+    labels = ["How good?", "How well?", "What is your gender?"]
+    text = qualtrics(["A_impression", "A_alignment", "Q1"], labels, ["R_1", 4, 2, 1], ["R_2", 5, 3, 2])
+    found = read_ratings(write("q.csv", text))
+    both = ["rater", "clip_id", "impression", "alignment"]
+    assert lines(found, both) == ["R_1 A 4 2", "R_2 A 5 3"]
+    assert found.attrs["unused"] == ["Q1"]
+
+
+def test_questions_that_do_not_end_in_a_target_are_named_as_clips(write, caplog):
+    text = qualtrics(["Q1", "Q2", "Q3"], ["Clip one", "Clip two", "How old are you?"], ["R_1", 4, 2, 33])
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        found = read_ratings(write("q.csv", text))
+    assert lines(found) == ["R_1 Q1 4", "R_1 Q2 2"] and found.attrs["unused"] == ["Q3"]
+    assert "2 columns taken as clips: Q1, Q2; read as answers of Qualtrics" in caplog.text
+
+
+def test_the_gender_of_a_person_is_no_clip_of_sosci(write, caplog):
+    text = "CASE\tQUESTNNR\tA101\tA102\tSD01\nNumber\tName\tFirst\tSecond\tGender\n7\tbase\t4\t-9\t2\n8\tbase\t3\t5\t1\n"
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        found = read_ratings(write("s.tsv", text))
+    assert lines(found) == ["7 A101 4", "8 A101 3", "8 A102 5"] and "SD01" in found.attrs["unused"]
+    assert "2 columns taken as clips: A101, A102" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "clips", [["jazz_1", "jazz_2", "country_1", "country_2"], ["jazz_1", "country_1", "city_pop_1"]]
+)
+def test_clips_of_a_genre_are_kept(write, clips):
+    path = write("w.csv", f"rater,{','.join(clips)}\nA,{','.join('4' * len(clips))}\n")
+    found = read_ratings(path)
+    assert found.attrs["format"] == "wide" and found["clip_id"].tolist() == clips
+    assert found.attrs["personal"] == []
+
+
+def test_a_wide_table_names_its_clips_or_takes_those_of_a_list(write, caplog):
+    path = write("w.csv", "rater,a,b,years_of_training\nA,4,2,3\nB,5,1,5\n")
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        assert read_ratings(path)["clip_id"].nunique() == 3
+    assert "3 columns taken as clips: a, b, years_of_training; read as a wide table" in caplog.text
+    found = read_ratings(path, listing=write("clips.csv", "path\na.wav\nb.wav\nc.wav\n"))
+    assert lines(found) == ["A a 4", "A b 2", "B a 5", "B b 1"]
+    assert found.attrs["unused"] == ["years_of_training"]
+    with pytest.raises(ClipsTableError, match="no column bears the name of a clip of .*: columns are a, b, "):
+        read_ratings(path, listing=write("clips.csv", "path\nx.wav\n"))
