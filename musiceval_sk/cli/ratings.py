@@ -28,9 +28,9 @@ class ScreeningOptions:
     batch
         Column of batches. Default: batch, if there is one.
     real_least
-        Lowest score that real music may get. Default: 3.
+        Lowest score that real music may get. Default: the middle of the scale, 3 from 1 to 5.
     copies_apart
-        Most that scores of two copies may differ. Default: 1.
+        Most that scores of two copies may differ. Default: a quarter of the scale's range, 1 from 1 to 5.
     fastest
         Seconds that a rating takes at least; reads the column --time-column.
     time_column
@@ -171,7 +171,7 @@ def ratings(
     export: ExportOptions,
     clips: Path | None = None,
     targets: options.Targets = None,
-    scale: options.Scale = (1, 5),
+    scale: Annotated[tuple[float, float] | None, Option()] = None,
     anonymous: options.Anonymous = False,
     method: str = "mean",
     halves: str = ("rating"),
@@ -191,6 +191,8 @@ def ratings(
     clips
         Clips table (clip_id, system) or folder of sounds; other clips are left out. Intervals speak of other
         systems where every clip names its system; else clips are resampled as if they were independent.
+    scale
+        Lowest and highest score that raters could give. Default: those of the --design (sliders: 0 100), else 1 5.
     method
         mean, median, trimmed, zscore, bias, random_effects or mle.
     halves
@@ -221,6 +223,7 @@ def ratings(
     from musiceval_sk.ratings.read import with_systems
 
     test = None if screening.design is None else load_test(screening.design)
+    scale = scale or ((1, 5) if test is None else test.score_range)
     kept, tables = export.load(table, targets), {}
     rules = screening.rules(kept.get("clip_id", []), test)
     if rules and anonymous:

@@ -182,22 +182,39 @@ class GroupCommit:
         while self._waiting:
             group, self._waiting = self._waiting, []
             try:
-                results = iter(self._store.insert([answer for answers, _ in group for answer in answers]))
-                await asyncio.to_thread(self._store.commit)
-            except Exception as error:
+                await self._store_group(group)
+            except (
+                sqlite3.OperationalError
+            ) as error:  # the file's fault, such as a full disk, and no answer's
                 for _, stored in group:
-                    if not stored.done():
-                        stored.set_exception(error)
-                continue
-            for answers, stored in group:
-                own = [next(results) for _ in answers]
-                if not stored.done():  # as it is where the one who waited has gone
-                    stored.set_result(own)
+                    _fail(stored, error)
+            except Exception:
+                for answers, stored in group:
+                    await self._store_alone(answers, stored)
+
+    async def _store_group(self, group: list[tuple[list[dict[str, Any]], asyncio.Future]]) -> None:
+        results = iter(self._store.insert([answer for answers, _ in group for answer in answers]))
+        await asyncio.to_thread(self._store.commit)
+        for answers, stored in group:
+            own = [next(results) for _ in answers]
+            if not stored.done():  # as it is where the one who waited has gone
+                stored.set_result(own)
+
+    async def _store_alone(self, answers: list[dict[str, Any]], stored: asyncio.Future) -> None:
+        try:
+            await self._store_group([(answers, stored)])
+        except Exception as error:
+            _fail(stored, error)
 
 
 def digest_of_token(token: str) -> bytes:
     """Digest a token: a token has 256 random bits, so that no slow digest is needed."""
     return hashlib.sha256(token.encode()).digest()
+
+
+def _fail(stored: asyncio.Future, error: Exception) -> None:
+    if not stored.done():
+        stored.set_exception(error)
 
 
 def _key(answer: dict[str, Any]) -> tuple[str, int, int]:

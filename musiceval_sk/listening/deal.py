@@ -80,6 +80,8 @@ def deal_evenly(
         If they do not fit, with the numbers that will do.
     """
     trials = sum(map(len, groups)) * copies // per_trial
+    # Nobody hears a clip twice, so that each of its groups goes to raters of their own.
+    least_raters = copies * int(np.bincount(np.concatenate(groups)).max())
     size = {"n_raters": n_raters, "batch_size": batch_size, "n_batches": n_batches or 1}
 
     def fit(n_raters: int, batch_size: int, n_batches: int) -> np.ndarray | None:
@@ -87,7 +89,10 @@ def deal_evenly(
 
     def enough(name: str) -> int | None:
         """Find the least number that will do in the place of one."""
-        least = max(-(-trials * size[name] // math.prod(size.values())), copies if name == "n_raters" else 1)
+        if name != "n_raters" and n_raters < least_raters:
+            return None
+        least = -(-trials * size[name] // math.prod(size.values()))
+        least = max(least, least_raters if name == "n_raters" else 1)
         numbers = range(least, 2 * least + 2)
         return next((number for number in numbers if fit(**size | {name: number}) is not None), None)
 
@@ -105,7 +110,7 @@ def deal_evenly(
         )
         raise RatingDesignError(
             f"{product} do not fit {room}, where nobody hears a clip twice and prompts stay whole; "
-            f"give {' or '.join(found)}"
+            f"give {' or '.join(found) or 'more raters, larger or more batches, or fewer clips'}"
         )
     exchange(dealt, groups, kinds, size["n_batches"], batch_size * per_trial, rng)
     mix(dealt, groups, kinds, size["n_batches"], rng)

@@ -71,6 +71,11 @@ class ListeningTest:
         with atomic_write(path) as aside:
             aside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """Lowest and highest score that a rater can give."""
+        return (0, 100) if self.method == "slider" else (1, 5)
+
     def trials(self) -> Iterator[tuple[str, int, int, dict[str, Any]]]:
         """Go through all that raters are asked.
 

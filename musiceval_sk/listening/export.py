@@ -204,12 +204,13 @@ def _from_sqlite(path: Path) -> tuple[str, list[dict[str, Any]]]:
 def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClipsTableError(
             f"{path}: is no JSON, perhaps cut off; download the answers again: {error}"
         ) from error
-    needed = {"version", "test", "rater", "answers"}
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not needed <= content.keys():
+    kinds = {"version": int, "test": str, "rater": str, "answers": list}
+    is_ours = isinstance(content, dict) and content.get("format") == FORMAT
+    if not is_ours or not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
         raise ClipsTableError(
             f"{path}: holds no answers of a listening test; give the files that raters downloaded"
         )
@@ -217,8 +218,8 @@ def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
         raise ClipsTableError(
             f"{path}: is of version {content['version']}, and this musiceval_sk reads {VERSION}"
         )
-    named = {answer.get("rater") for answer in content["answers"] if isinstance(answer, dict)}
-    strangers = named - {content["rater"]}
+    named = [answer.get("rater") for answer in content["answers"] if isinstance(answer, dict)]
+    strangers = {name for name in named if isinstance(name, str)} - {content["rater"]}
     if strangers:
         raise ClipsTableError(
             f"{path}: is of rater {content['rater']}, but holds answers of {listed(strangers)}; take the file as it was downloaded"

@@ -98,7 +98,7 @@ def _pairs_of(
     order = min(orders, key=met_in)
     for count in range(1, len(order)):
         join(order[count], order[:count][-1:] if per_clip == 2 else order[:count])
-    while (one := min(degree, key=lambda clip: degree[clip])) is not None and degree[one] < per_clip:
+    while degree[one := min(degree, key=degree.__getitem__)] < per_clip:
         join(one, [clip for clip in degree if clip != one])
     return edges
 

@@ -82,12 +82,15 @@ class ServedTest:
         lacking = [name for name in names if renew or name not in self._digests]
         if not lacking:
             return 0
-        is_new = renew or not Path(path).exists()
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if is_new else os.O_APPEND)
-        tokens = self.store.new_tokens(lacking)
-        with os.fdopen(os.open(path, flags, 0o600), "w", newline="", encoding="utf-8") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with os.fdopen(os.open(path, flags, 0o600), "a", newline="", encoding="utf-8") as file:
+            # The file first: tokens that could not be written down would be nobody's, and void those that were.
+            Path(path).chmod(0o600)
+            tokens = self.store.new_tokens(lacking)
+            if renew:
+                file.truncate(0)
             rows = csv.writer(file)
-            if is_new:
+            if not os.fstat(file.fileno()).st_size:
                 rows.writerow(["rater", "link"])
             for name, token in tokens.items():
                 place = "overview#token=" if name == EXPERIMENTER else "#token="

@@ -4,7 +4,7 @@ Rules are values: all thresholds are their fields. A rule names what was rated b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from musiceval_sk.ratings.bias import correlate_with_others
 from musiceval_sk.ratings.read import checked_ratings, codes_of, columns_of, name_raters
 
 UNIT = ["rater", "batch"]
+_FIVE_POINTS = (1.0, 5.0)
 
 
 class Rule:
@@ -41,6 +42,21 @@ class Rule:
         """Clips that were there only to probe, and are no part of the test."""
         return ()
 
+    def on_scale(self, scale: tuple[float, float]) -> "Rule":
+        """Make the rule for a scale: thresholds that depend on it and were not given get their defaults.
+
+        Parameters
+        ----------
+        scale : (float, float)
+            Lowest and highest score that a rater could give.
+
+        Returns
+        -------
+        Rule
+            The rule itself, if it has no such threshold.
+        """
+        return self
+
     def judge(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         """Judge every rater and batch that the rule can judge.
 
@@ -58,11 +74,11 @@ class Rule:
             One row a rater, batch and piece of evidence: ``rater``, ``batch``, ``target``, ``failed`` (bool) and
             ``evidence`` (words, empty where it did not fail).
         """
-        wanted = getattr(self, "targets", None)
+        rule, wanted = self.on_scale(_FIVE_POINTS), getattr(self, "targets", None)
         # A rule made for a target that this test did not ask for looks at those that it did.
-        found = self._find(ratings, [name for name in targets if wanted is None or name in wanted] or targets)
+        found = rule._find(ratings, [name for name in targets if wanted is None or name in wanted] or targets)
         words = [
-            self.words.format(rule=self, **row) if row["failed"] else "" for row in found.to_dict("records")
+            self.words.format(rule=rule, **row) if row["failed"] else "" for row in found.to_dict("records")
         ]
         return found[[*UNIT, "target", "failed"]].assign(evidence=words)
 
@@ -82,14 +98,14 @@ class RealMusicProbe(Rule):
     ----------
     clips : sequence of str
         Clip ids of the real music.
-    least : float, default=3
-        Lowest score that is accepted; who scores below it fails.
+    least : float or None, default=None
+        Lowest score that is accepted; who scores below it fails. None takes the middle of the scale: 3 from 1 to 5.
     targets : sequence of str or None, default=("impression",)
         Score columns to look at; None for all. Real music is good music, but need not fit the text it is shown with.
     """
 
     clips: Sequence[str]
-    least: float = 3
+    least: float | None = None
     targets: Sequence[str] | None = ("impression",)
     name = "real music"
     words = "scored {score:g} for the real clip {clip_id}, below {rule.least:g}"
@@ -98,6 +114,10 @@ class RealMusicProbe(Rule):
     def probes(self) -> tuple[str, ...]:
         """The real clips."""
         return tuple(map(id_text, self.clips))
+
+    def on_scale(self, scale: tuple[float, float]) -> Rule:
+        """Take the middle of the scale for the lowest score, unless one was given."""
+        return replace(self, least=sum(scale) / 2) if self.least is None else self
 
     def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         given = _scores(_ratings_of(ratings, self.clips, self.name), targets)
@@ -115,14 +135,15 @@ class DuplicateProbe(Rule):
     pairs : sequence of (str, str) or None, default=None
         Clip ids of a clip and of its copy. None takes items that a rater rated more than once in a batch under
         the same name.
-    most : float, default=1
-        Largest difference of scores that is accepted; copies that are further apart fail.
+    most : float or None, default=None
+        Largest difference of scores that is accepted; copies that are further apart fail. None takes a quarter of the scale's
+        range: 1 from 1 to 5.
     targets : sequence of str or None, default=None
         Score columns to look at; None for all.
     """
 
     pairs: Sequence[tuple[str, str]] | None = None
-    most: float = 1
+    most: float | None = None
     targets: Sequence[str] | None = None
     name = "duplicates"
     words = "scored the two copies of {names} {min:g} and {max:g}, more than {rule.most:g} apart"
@@ -131,6 +152,10 @@ class DuplicateProbe(Rule):
     def probes(self) -> tuple[str, ...]:
         """The second copies."""
         return tuple(id_text(copy) for clip, copy in self.pairs or () if id_text(clip) != id_text(copy))
+
+    def on_scale(self, scale: tuple[float, float]) -> Rule:
+        """Take a quarter of the scale's range for the largest difference, unless one was given."""
+        return replace(self, most=(scale[1] - scale[0]) / 4) if self.most is None else self
 
     def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         copies = ratings.assign(pair=ratings["item"], names=ratings["clip_id"])
@@ -164,18 +189,23 @@ class AnchorRule(Rule):
     ----------
     high, low : sequence of str, default=()
         Clip ids of anchors known to be good and known to be bad. They count as part of the test, not as probes.
-    middle : float, default=3
-        The score that parts the sides: a mean of high anchors below it fails, and one of low anchors above it.
+    middle : float or None, default=None
+        The score that parts the sides: a mean of high anchors below it fails, and one of low anchors above it. None takes the
+        middle of the scale: 3 from 1 to 5.
     targets : sequence of str or None, default=("impression",)
         Score columns to look at; None for all.
     """
 
     high: Sequence[str] = ()
     low: Sequence[str] = ()
-    middle: float = 3
+    middle: float | None = None
     targets: Sequence[str] | None = ("impression",)
     name = "anchors"
     words = "mean {mean:.4g} over {size} {side} anchors, {beyond} {rule.middle:g}"
+
+    def on_scale(self, scale: tuple[float, float]) -> Rule:
+        """Take the middle of the scale, unless another was given."""
+        return replace(self, middle=sum(scale) / 2) if self.middle is None else self
 
     def _find(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         parts = []
@@ -373,7 +403,8 @@ def screen_ratings(
     targets : sequence of str, default=None
         Score columns; by default those of ``impression`` and ``alignment`` that are there.
     scale : (float, float) or None, default=(1, 5)
-        Lowest and highest score that a rater could give; None accepts any number.
+        Lowest and highest score that a rater could give, on which default thresholds of rules depend; None accepts any number
+        and takes the thresholds of 1 to 5.
     rater : str, default="rater"
         Column of raters.
     batch : str or None, default=None
@@ -432,7 +463,7 @@ def screen_ratings(
     unit, units = codes_of(judged, UNIT)
     verdicts = units.to_frame(index=False).assign(ratings=np.bincount(unit), kept=True)
     evidence = []
-    for rule in rules:
+    for rule in rules if scale is None else [rule.on_scale(scale) for rule in rules]:
         found = rule.judge(judged, chosen).assign(rule=rule.name)
         failed = found.groupby(UNIT)["failed"].any().reindex(units)
         verdicts[rule.name] = failed.map({True: "failed", False: "passed"}).fillna("not judged").to_numpy()

@@ -87,6 +87,34 @@ def test_who_waits_hears_of_a_failure_and_the_next_is_stored(store):
     assert store.answers() == [answer()]
 
 
+@pytest.mark.parametrize("bad", [{"seconds": "\ud800"}, {"batch": {}}, {"position": 2**70}])
+def test_what_cannot_be_stored_fails_alone(store, bad):
+    async def all_at_once():
+        group = GroupCommit(store)
+        sent = [group.add([answer(f"R{i}") | (bad if i == 3 else {})]) for i in range(6)]
+        return await asyncio.gather(*sent, return_exceptions=True)
+
+    found = asyncio.run(all_at_once())
+    assert isinstance(found.pop(3), Exception) and found == [[None]] * 5
+    assert [one["rater"] for one in store.answers()] == ["R0", "R1", "R2", "R4", "R5"]
+
+
+def test_a_full_disk_fails_all_at_once(store, monkeypatch):
+    tries = []
+
+    def full(answers):
+        tries.append(len(answers))
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def all_at_once():
+        group = GroupCommit(store)
+        return await asyncio.gather(*[group.add([answer(f"R{i}")]) for i in range(6)], return_exceptions=True)
+
+    monkeypatch.setattr(store, "insert", full)
+    assert [str(error) for error in asyncio.run(all_at_once())] == ["database or disk is full"] * 6
+    assert tries == [6]
+
+
 def test_another_tests_file_is_refused(store, tmp_path):
     with pytest.raises(ValueError, match="answers of another test"):
         AnswerStore(store.path, "test-2")

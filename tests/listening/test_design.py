@@ -175,6 +175,18 @@ def test_the_numbers_of_a_refusal_do():
     design_test(clips, n_raters=8, n_batches=1)
     design_test(clips, n_raters=7, n_batches=1, batch_size=45)
     design_test(clips, n_raters=7, n_batches=2)
+    for demands in ({"n_raters": 2, "batch_size": 200}, {"n_raters": 4, "n_batches": 2}):
+        with pytest.raises(ValueError) as error:
+            design_test(clips, method="pairs", **demands)
+        enough = int(str(error.value).rpartition("n_raters=")[2])
+        test = design_test(clips, method="pairs", **demands | {"n_raters": enough})
+        assert len(test.raters) == enough
+
+
+def test_where_no_number_will_do_it_is_said(monkeypatch):
+    monkeypatch.setattr("musiceval_sk.listening.deal.deal", lambda *demands: None)
+    with pytest.raises(ValueError, match="give more raters, larger or more batches, or fewer clips"):
+        design_test(grid(3, 20), n_raters=8)
 
 
 def test_a_prompt_of_more_clips_than_a_batch_is_parted():
@@ -234,6 +246,8 @@ def test_what_holds_of_every_design_of_pairs(systems, prompts, per_clip, n_rater
         (pd.concat([grid(2, 2), grid(2, 2).assign(prompt="Q", system=["X", "Y"] * 2).add_prefix("", axis=1).set_axis(list("abcd"))]),
          {}, "no chain of prompts connects the systems S0, S1 with X, Y"),
         (grid(3, 20), {"n_raters": 5}, "do not fit 5 raters.*give n_raters="),
+        (grid(3, 20), {"n_raters": 2, "batch_size": 200}, "do not fit 2 raters of 1 batch of 200.*give n_raters=[5-9]$"),
+        (grid(3, 20), {"n_raters": 4, "n_batches": 2}, "give n_raters=[5-9]$"),
         (grid(3, 4), {"probes": real(2)}, "method='pairs' takes no probes="),
     ],
 )  # fmt: skip

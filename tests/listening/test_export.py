@@ -1,5 +1,6 @@
 """`read_answers`: what raters answered is what the table says, and files that cannot be true are refused."""
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -11,6 +12,7 @@ from musiceval_sk.cli.app import app
 from musiceval_sk.listening import design_test, read_answers
 from musiceval_sk.listening.answers import AnswerStore
 from musiceval_sk.listening.page.build import test_id as id_of
+from musiceval_sk.listening.page.build import trial_names
 from musiceval_sk.ratings.pairs import pair_strengths
 from tests.listening.designs import download, given_answers
 from tests.listening.test_design import grid, real
@@ -102,6 +104,31 @@ def test_an_export_goes_through_the_command_ratings_without_an_edit(test, tmp_pa
     assert "give one of them" in both.output
 
 
+def test_sliders_are_screened_on_their_scale(test, tmp_path):
+    sliders = dataclasses.replace(test, method="slider")
+    sliders.save(tmp_path / "design.json")
+    for rater, given in given_answers(sliders, lambda *asked: 25 * (score(*asked) - 1)).items():
+        # Copies 24 apart are near enough; R01 hears the second as 40 worse than the first.
+        for answer in [one for one in given if one["trial"] in repeats_of(sliders, rater)]:
+            answer["scores"] = {
+                name: abs(value - (40 if rater == "R01" else 24)) for name, value in answer["scores"].items()
+            }
+        download(tmp_path / "json", sliders, given)
+    read_answers(tmp_path / "json", sliders).to_csv(tmp_path / "r.csv", index=False)
+    asked = ("ratings", tmp_path / "r.csv", "--design", tmp_path / "design.json", "--out", tmp_path)
+    for scale in ((), ("--scale", 0, 100)):
+        result = run(*asked, *scale)
+        assert result.exit_code == 0, result.output
+        assert set(pd.read_csv(tmp_path / "left-out.csv")["rater"]) == {"R01", "R06"}
+    refused = run(*asked, "--scale", 1, 5)
+    assert refused.exit_code == 2 and "1 to 5" in refused.stderr
+
+
+def repeats_of(test, rater):
+    names = trial_names(test)[rater]
+    return {names[trial[1:3]] for trial in test.trials() if trial[0] == rater and trial[3].get("repeat")}
+
+
 def test_files_of_one_rater_are_merged(test, tmp_path):
     answers = given_answers(test, score)["R01"]
     download(tmp_path, test, answers[:9], "first")
@@ -153,6 +180,9 @@ def test_answers_of_another_test_are_refused(test, tmp_path):
         ({"trial": "t_0"}, "is another than 't_0'"),
         ({"rater": "R02"}, "is of rater R01, but holds answers of R02"),
         ({"note": 1}, "exactly the fields"),
+        ({"seconds": 10**400}, "seconds must be 0 or more"),
+        ({"rater": []}, "unhashable"),
+        ({"answered_at": "yesterday"}, "answered_at must be a time such as"),
     ],
 )
 def test_edited_files_are_refused(test, tmp_path, edit, words):
@@ -169,6 +199,14 @@ def test_files_without_answers_are_refused(test, tmp_path):
     (tmp_path / "design.json").write_text(json.dumps({"format": "musiceval-listening-test"}))
     with pytest.raises(ClipsTableError, match="give the files that raters downloaded"):
         read_answers(tmp_path / "design.json", test)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ClipsTableError, match="is no JSON"):
+        read_answers(tmp_path / "deep.json", test)
+    for strange in ({"version": "1"}, {"rater": []}, {"answers": 1}):
+        content = {"format": "musiceval-answers", "version": 1, "test": "", "rater": "R01", "answers": []}
+        (tmp_path / "design.json").write_text(json.dumps(content | strange))
+        with pytest.raises(ClipsTableError, match="give the files that raters downloaded"):
+            read_answers(tmp_path / "design.json", test)
     (tmp_path / "other.sqlite").write_bytes(b"SQLite format 3\0 and no more")
     with pytest.raises(ClipsTableError, match="is no file of answers"):
         read_answers(tmp_path / "other.sqlite", test)

@@ -174,6 +174,38 @@ def test_pause_reload_and_download(rater, tmp_path):
     assert content["answers"] == one.run(ANSWERS) and len(content["answers"]) == 1
 
 
+def test_the_server_refuses_one_answer_and_takes_the_others(rater):
+    one = rater()
+    one.run(REFUSING)
+    one.begin()
+    one.run(ALL_BUT_SENT)
+    one.says("Thank you")
+    Wait(one.driver, 20, 0.05).until(lambda _: one.run("return session.answers.unsent().length") == 0)
+    assert [answer["order"] for answer in one.run("return session.answers.refused()")] == [2]
+    assert one.run("return window.requests") == [5, 1, 1, 1, 1, 1]
+    assert "download your answers" in one.one("main").text and "arrived" not in one.one("main").text
+    assert "second" not in one.one("main button").get_attribute("class")
+    assert "The server refused 1" in one.one("#status").text
+
+
+# A server that stores all answers that are sent together, or none of them.
+REFUSING = """
+window.requests = [];
+window.fetch = async (path, {body}) => {
+  const sent = JSON.parse(body);
+  window.requests.push(sent.length);
+  const stored = sent.map(({batch, position}) => [batch, position]);
+  const status = sent.some(({order}) => order === 2) ? 422 : 200;
+  return new Response(JSON.stringify({stored, conflicts: []}), {status});
+};
+"""
+ALL_BUT_SENT = """
+for (let place = firstOpen(); place; place = firstOpen()) keep(place, {scores: {impression: 1, alignment: 2}, seconds: 1, heard: 1});
+session.send = openSender(session.answers, 'token', sent);
+session.send();
+"""
+
+
 def test_two_tabs_and_double_clicks_give_one_answer(rater):
     one = rater()
     one.begin()

@@ -123,13 +123,28 @@ WRONG = [
     {"heard": "1"},
     {"order": 0},
     {"answered_at": "x" * 99},
+    {"answered_at": "\ud800"},
+    {"answered_at": "2026-13-30T03:50:00Z"},
+    {"answered_at": "٢026-11-30T03:50:00Z"},
+    {"answered_at": "2026-11-30T03:50:00Z\n"},
+    {"seconds": 10**400},
+    {"heard": float("nan")},
+    {"heard": True},
+    {"order": 10**400},
+    {"batch": 10**400},
+    {"trial": "\ud800"},
+    {"rater": ["\ud800"]},
+    {"scores": {"impression": 10**400, "alignment": 2}},
+    {"scores": {"\ud800": 4, "alignment": 2}},
     {"system": "A"},
 ]
 
 
-@pytest.mark.parametrize("change", WRONG, ids=json.dumps)
+@pytest.mark.parametrize("change", WRONG, ids=lambda change: json.dumps(change)[:60])
 def test_what_no_page_sends_is_refused_whole(site, change):
-    assert site.post([site.answer(2), site.answer() | change]).status_code == 422
+    body = json.dumps([site.answer(2), site.answer() | change])
+    headers = {"Authorization": f"Bearer {site.token('R01')}"}
+    assert site.client.post("/api/answers", content=body, headers=headers).status_code == 422
     assert site.served.store.answers() == []
 
 
@@ -140,6 +155,15 @@ def test_scores_are_those_of_the_method(site):
     bad = {"preference": "c"} if is_pairs else {"impression": 101, "alignment": 0}
     assert site.post([site.answer(scores=good)]).status_code == 200
     assert site.post([site.answer(2, scores=bad)]).status_code == 422
+
+
+@pytest.mark.parametrize("depth", [10, 500, 900, 980])
+def test_answers_of_any_depth_are_refused(site, depth):
+    deep = "[" * depth + "]" * depth
+    headers = {"Authorization": f"Bearer {site.token('R01')}"}
+    for name in site.answer():
+        body = json.dumps([site.answer() | {name: "DEEP"}]).replace('"DEEP"', deep)
+        assert site.client.post("/api/answers", content=body, headers=headers).status_code in (400, 422)
 
 
 BODIES = [
@@ -225,6 +249,34 @@ def test_links_are_private_stay_and_can_be_renewed(site):
     old = site.token("R01")
     assert site.served.write_links(site.links, "http://x", renew=True) == 3
     assert site.served.whose(old) is None and site.served.whose(site.token("R01")) == "R01"
+
+
+def test_links_that_cannot_be_written_void_none(site, tmp_path):
+    old = site.token("R01")
+    with pytest.raises(OSError):
+        site.served.write_links(tmp_path / "nowhere" / "links.csv", "http://x", renew=True)
+    again = ServedTest(site.folder, tmp_path / "answers.sqlite")
+    assert again.whose(old) == "R01"
+    again.store.close()
+    new = ServedTest(site.folder, tmp_path / "b.sqlite")
+    with pytest.raises(OSError):
+        new.write_links(tmp_path, "http://x")
+    assert new.store.token_digests() == {}
+    new.store.close()
+
+
+def test_links_in_a_file_that_others_could_read_are_private(site, tmp_path):
+    path = tmp_path / "open.csv"
+    path.write_text("rater,link\nR00,http://x\n")
+    path.chmod(0o644)
+    new = ServedTest(site.folder, tmp_path / "b.sqlite")
+    assert new.write_links(path, "http://x") == 3
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text().startswith("rater,link\nR00,http://x\n(overview),http://x/overview#")
+    assert new.write_links(path, "http://x", renew=True) == 3
+    with path.open() as file:
+        assert [row["rater"] for row in csv.DictReader(file)] == ["(overview)", "R01", "R02"]
+    new.store.close()
 
 
 def test_what_cannot_be_served_is_refused(site, tmp_path):

@@ -91,6 +91,23 @@ def test_thresholds_are_inclusive_as_the_paper_says(ratings):
     assert screen_ratings(ratings, [DuplicateProbe([("x", "x2")], most=3)]).left_out.empty
 
 
+@pytest.mark.parametrize("scale", [(0, 100), (0, 10), (-3, 3)])
+def test_thresholds_go_with_the_scale(ratings, scale):
+    low, high = scale
+    stretched = ratings.assign(impression=low + (ratings["impression"] - 1) * (high - low) / 4)
+    rules = [*PAPER, AnchorRule(high=["x"], low=["y"])]
+    ours, theirs = screen_ratings(stretched, rules, scale=scale), screen_ratings(ratings, rules)
+    assert set(theirs.left_out["rule"]) == {"real music", "duplicates", "anchors"}
+    pd.testing.assert_frame_equal(ours.units, theirs.units)
+    middle, quarter = (low + high) / 2, (high - low) / 4
+    given = [
+        RealMusicProbe(["real"], middle),
+        DuplicateProbe([("x", "x2")], quarter),
+        AnchorRule(["x"], ["y"], middle),
+    ]
+    pd.testing.assert_frame_equal(screen_ratings(stretched, given, scale=scale).left_out, ours.left_out)
+
+
 def test_a_share_that_is_met_exactly_is_not_passed():
     # 0.29 * 100 is 28.999999999999996 in floating point.
     quick = rows("A", 1, {f"c{i}": 1 + i % 5 for i in range(100)}, seconds=[1] * 29 + [9] * 71)

@@ -48,12 +48,17 @@ function requestWith(token, path, body) {
   return fetch(path, {method: 'POST', headers, body: JSON.stringify(body), keepalive: true});
 }
 
-async function settle(answers, sent, response) {
+async function deliver(answers, token, sent) {
+  const response = await requestWith(token, 'api/answers', sent);
+  const isRefused = response.status === 413 || response.status === 422;
   if (response.ok || response.status === 409) {
     const {stored, conflicts} = await response.json();
     stored.forEach(([batch, position]) => answers.markSent({batch, position}));
     conflicts.forEach(answers.adopt);
-  } else if (response.status === 413 || response.status === 422) {
+  } else if (isRefused && sent.length > 1) {
+    // The server takes all or none: one by one, it refuses only what it must.
+    for (const one of sent) await deliver(answers, token, [one]);
+  } else if (isRefused) {
     sent.forEach(answers.markRefused);
   } else {
     throw new Error('status ' + response.status);
@@ -71,7 +76,7 @@ function openSender(answers, token, changed) {
     clearTimeout(timer);
     try {
       for (let some = nextToSend(); some.length; some = nextToSend()) {
-        await settle(answers, some, await requestWith(token, 'api/answers', some));
+        await deliver(answers, token, some);
         wait = FIRST_WAIT;
         changed();
       }

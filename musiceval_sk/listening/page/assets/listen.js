@@ -141,9 +141,11 @@ function showPaused() {
 }
 
 function showDone() {
-  const text = !session.send ? texts.done_download : session.answers.unsent().length ? texts.done_waiting : texts.done_saved;
-  const download = button(texts.download, saveToDisk, {class: session.send ? 'main-button second' : 'main-button'});
-  showAs({isDone: true}, texts.done_title, ...paragraphs([text]), element('div', {class: 'actions'}, download));
+  const waits = session.send && session.answers.unsent().length;
+  const isNeeded = !session.send || session.answers.refused().length;
+  const lines = [...(isNeeded ? [texts.done_download] : []), ...(waits ? [texts.done_waiting] : [])];
+  const download = button(texts.download, saveToDisk, {class: isNeeded ? 'main-button' : 'main-button second'});
+  showAs({isDone: true}, texts.done_title, ...paragraphs(lines.length ? lines : [texts.done_saved]), element('div', {class: 'actions'}, download));
 }
 
 function saveToDisk() {

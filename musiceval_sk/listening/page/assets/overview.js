@@ -4,29 +4,10 @@
 const EVERY = 5000;
 const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
 
-function byId(id) {
-  return document.getElementById(id);
-}
-
-function cell(tag, content, attributes = {}) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(content);
-  return made;
-}
-
-function bar(done, total, label) {
-  const made = cell('progress', '', {'aria-label': label});
-  made.max = total;
-  made.value = done;
-  return made;
-}
-
 function row(name, {done, total}, ...others) {
-  const made = document.createElement('tr');
   const counts = done + ' of ' + total;
-  made.append(cell('th', name, {scope: 'row'}), cell('td', counts), cell('td', bar(done, total, counts), {class: 'bar'}), ...others);
-  return made;
+  const bar = element('progress', {'aria-label': counts, max: total, value: done});
+  return element('tr', {}, element('th', {scope: 'row'}, name), element('td', {}, counts), element('td', {class: 'bar'}, bar), ...others);
 }
 
 function ago(time) {
@@ -38,9 +19,7 @@ function ago(time) {
 }
 
 function fact(label, value) {
-  const made = document.createElement('div');
-  made.append(cell('dt', label), cell('dd', value));
-  return made;
+  return element('div', {}, element('dt', {}, label), element('dd', {}, value));
 }
 
 function sum(rows, name) {
@@ -54,7 +33,7 @@ function showOverview({raters, clips}) {
     fact('Answers', sum(raters, 'done') + ' of ' + sum(raters, 'total')),
     fact('Raters who finished', finished + ' of ' + raters.length),
     fact('Clips with all ratings', full + ' of ' + clips.length));
-  byId('raters').replaceChildren(...raters.map((one) => row(one.rater, one, cell('td', ago(one.last)))));
+  byId('raters').replaceChildren(...raters.map((one) => row(one.rater, one, element('td', {}, ago(one.last)))));
   byId('clips').replaceChildren(...clips.map((one) => row(one.clip, one)));
   byId('refreshed').textContent = 'Refreshed ' + new Date().toLocaleTimeString();
 }
