@@ -166,7 +166,7 @@ class DuplicateProbe(Rule):
             ["min", "max", "size"]
         )
         found = both[both["size"] > 1].reset_index()
-        return found.assign(failed=found["max"] - found["min"] > self.most + 1e-9)
+        return found.assign(failed=found["max"] - found["min"] - 1e-9 > self.most)
 
     def _copies(self, ratings: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
         """Ratings of clips that belong to a pair, once for each pair that they belong to."""
