@@ -42,19 +42,8 @@ class Rule:
         """Clips that were there only to probe, and are no part of the test."""
         return ()
 
-    def on_scale(self, scale: tuple[float, float]) -> "Rule":
-        """Make the rule for a scale: thresholds that depend on it and were not given get their defaults.
-
-        Parameters
-        ----------
-        scale : (float, float)
-            Lowest and highest score that a rater could give.
-
-        Returns
-        -------
-        Rule
-            The rule itself, if it has no such threshold.
-        """
+    def _on_scale(self, scale: tuple[float, float]) -> "Rule":
+        """Fill in the thresholds that depend on the scale and were not given."""
         return self
 
     def judge(self, ratings: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
@@ -74,7 +63,7 @@ class Rule:
             One row a rater, batch and piece of evidence: ``rater``, ``batch``, ``target``, ``failed`` (bool) and
             ``evidence`` (words, empty where it did not fail).
         """
-        rule, wanted = self.on_scale(_FIVE_POINTS), getattr(self, "targets", None)
+        rule, wanted = self._on_scale(_FIVE_POINTS), getattr(self, "targets", None)
         # A rule made for a target that this test did not ask for looks at those that it did.
         found = rule._find(ratings, [name for name in targets if wanted is None or name in wanted] or targets)
         words = [
@@ -115,7 +104,7 @@ class RealMusicProbe(Rule):
         """The real clips."""
         return tuple(map(id_text, self.clips))
 
-    def on_scale(self, scale: tuple[float, float]) -> Rule:
+    def _on_scale(self, scale: tuple[float, float]) -> Rule:
         """Take the middle of the scale for the lowest score, unless one was given."""
         return replace(self, least=sum(scale) / 2) if self.least is None else self
 
@@ -153,7 +142,7 @@ class DuplicateProbe(Rule):
         """The second copies."""
         return tuple(id_text(copy) for clip, copy in self.pairs or () if id_text(clip) != id_text(copy))
 
-    def on_scale(self, scale: tuple[float, float]) -> Rule:
+    def _on_scale(self, scale: tuple[float, float]) -> Rule:
         """Take a quarter of the scale's range for the largest difference, unless one was given."""
         return replace(self, most=(scale[1] - scale[0]) / 4) if self.most is None else self
 
@@ -203,7 +192,7 @@ class AnchorRule(Rule):
     name = "anchors"
     words = "mean {mean:.4g} over {size} {side} anchors, {beyond} {rule.middle:g}"
 
-    def on_scale(self, scale: tuple[float, float]) -> Rule:
+    def _on_scale(self, scale: tuple[float, float]) -> Rule:
         """Take the middle of the scale, unless another was given."""
         return replace(self, middle=sum(scale) / 2) if self.middle is None else self
 
@@ -463,7 +452,7 @@ def screen_ratings(
     unit, units = codes_of(judged, UNIT)
     verdicts = units.to_frame(index=False).assign(ratings=np.bincount(unit), kept=True)
     evidence = []
-    for rule in rules if scale is None else [rule.on_scale(scale) for rule in rules]:
+    for rule in rules if scale is None else [rule._on_scale(scale) for rule in rules]:
         found = rule.judge(judged, chosen).assign(rule=rule.name)
         failed = found.groupby(UNIT)["failed"].any().reindex(units)
         verdicts[rule.name] = failed.map({True: "failed", False: "passed"}).fillna("not judged").to_numpy()
