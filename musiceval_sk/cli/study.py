@@ -9,6 +9,7 @@ from typer import Option
 
 from musiceval_sk.cli import options
 
+_REST = "All figures, what the splits share with training, and what S metrics cannot show here: --details"
 _BESIDE_A_FILE = ("clips", "out", "n_jobs", "memory", "details")
 
 
@@ -80,7 +81,7 @@ def study(
         )
     kept = memory or plan.memory or (out and out / "fits")
     result = replace(plan, memory=kept, n_jobs=machine.n_jobs or plan.n_jobs).run()
-    typer.echo(result if details else summarize(result))
+    typer.echo(result if details else f"{summarize(result)}\n\n{_REST}")
     options.write_files(out, {"study.csv": result.to_csv, "study.json": result.to_json})
 
 

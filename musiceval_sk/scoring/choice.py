@@ -48,6 +48,8 @@ class Choice(Shown):
                 one["model"] for one in found["others"] if one["p_holm"] is None or one["p_holm"] >= _LEVEL
             ]
             lead = f"not clearly ahead of {', '.join(close)}" if close else "ahead of all others"
+            if better := [one["model"] for one in found["others"] if one["score"] <= found["score"]]:
+                lead = f"NOT ahead of {', '.join(better)}, which uses no audio"
             others = [_compared(one) for one in found["others"]]
             lines += [
                 f"{target}: {found['model']} is best by {where}, {counted(found['clips'], 'clip')}; {lead}",

@@ -225,11 +225,13 @@ class StudyPlan:
         if isinstance(self.models, Mapping):
             made = {name: _model(name, given, self.random_state) for name, given in self.models.items()}
             return models | made
-        for name in [self.models] if isinstance(self.models, str) else self.models:
-            if name not in known:
+        in_any_case = {name.lower(): name for name in known}
+        for given in [self.models] if isinstance(self.models, str) else self.models:
+            name = in_any_case.get(given.lower())
+            if name is None:
                 choice = ", ".join(one for one in known if one not in look_ups(clips))
                 raise ValueError(
-                    f"unknown model {name!r}; choose from {choice}, or describe it by its estimator"
+                    f"unknown model {given!r}; choose from {choice}, or describe it by its estimator in a study file"
                 )
             models[name] = known[name]
         return models

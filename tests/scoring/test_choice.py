@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.svm import SVR
@@ -139,6 +140,15 @@ def test_a_lead_that_a_test_does_not_tell_is_said_to_be_none(clips, X):
     choice = choose_regressor(MOSRegressor(), X, clips, ["alignment"], study=found)
     assert "alignment: ridge is best by" in str(choice) and "; not clearly ahead of SVR\n" in str(choice)
     assert "p = 1)" in str(choice)
+
+
+def test_a_choice_that_is_not_ahead_of_the_mean_says_so(clips, X):
+    rng = np.random.default_rng(0)
+    noise = clips.assign(impression=rng.permutation(clips["impression"].to_numpy()))
+    models = {"global mean": DummyRegressor(), "ridge": Ridge(0.01)}
+    study = run_study(noise, X, models, "system", targets=["impression"], n_resamples=0)
+    choice = choose_regressor(MOSRegressor(), X, noise, ["impression"], study=study)
+    assert "60 clips; NOT ahead of global mean, which uses no audio\n" in str(choice)
 
 
 def test_errors_of_a_given_study(clips, X, study):
