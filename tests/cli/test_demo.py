@@ -44,7 +44,7 @@ def test_closes_on_one_screen_with_figures_only_where_training_heard_no_system(d
     lines = demo[1].splitlines()
     assert len(lines) <= 25
     assert max(len(line.replace(str(demo[0]), "demo-out")) for line in lines) <= 140
-    assert sum(line.startswith("MOSRegressor ") for line in lines) == 1
+    assert sum(line.startswith("ridge ") for line in lines) == 1
     assert sum(line.startswith("alignment: ") for line in lines) == 2
 
 
