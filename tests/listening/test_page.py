@@ -50,7 +50,7 @@ class Rater:
         )
 
     def says(self, text):
-        Wait(self.driver, 20, 0.05).until(lambda _: text in self.one("main h1").text)
+        Wait(self.driver, 90, 0.05).until(lambda _: text in self.one("main h1").text)
 
     def press(self, label):
         found = self.driver.find_elements(By.CSS_SELECTOR, "button")
@@ -74,8 +74,8 @@ class Rater:
         for player in self.driver.find_elements(By.CSS_SELECTOR, ".play"):
             player.click()
             ended = "return [...document.querySelectorAll('audio')].every((one) => one.paused)"
-            Wait(self.driver, 20, 0.05).until(lambda _, ended=ended: self.run(ended))
-        Wait(self.driver, 20, 0.05).until(lambda _: self.run(OPEN))
+            Wait(self.driver, 90, 0.05).until(lambda _, ended=ended: self.run(ended))
+        Wait(self.driver, 90, 0.05).until(lambda _: self.run(OPEN))
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_by_keyboard_alone(rater):
     one.type("3")
     assert one.run("return session.view.scales[0].value()") is None
     one.type(Keys.SPACE)
-    Wait(one.driver, 20, 0.05).until(lambda _: one.run(OPEN))
+    Wait(one.driver, 90, 0.05).until(lambda _: one.run(OPEN))
     one.type("4")
     one.type("2")
     assert one.run("return session.view.scales.map((scale) => scale.value())") == [4, 2]
@@ -148,11 +148,11 @@ def test_seeking_is_not_hearing(rater):
     one.begin()
     one.run("session.view.players[0].audio.currentTime = 0.48")
     one.one(".play").click()
-    Wait(one.driver, 20, 0.05).until(lambda _: one.run("return session.view.players[0].audio.ended"))
+    Wait(one.driver, 90, 0.05).until(lambda _: one.run("return session.view.players[0].audio.ended"))
     assert one.run("return session.view.players[0].heard()") < 0.2
     assert not one.run(OPEN) and not one.one(".main-button").is_enabled()
     one.one(".replay").click()
-    Wait(one.driver, 20, 0.05).until(lambda _: one.run(OPEN))
+    Wait(one.driver, 90, 0.05).until(lambda _: one.run(OPEN))
 
 
 def test_pause_reload_and_download(rater, tmp_path):
@@ -167,7 +167,7 @@ def test_pause_reload_and_download(rater, tmp_path):
     setting = {"behavior": "allow", "downloadPath": str(tmp_path)}
     one.driver.execute_cdp_cmd("Browser.setDownloadBehavior", setting)
     one.press("Download my answers")
-    Wait(one.driver, 20, 0.05).until(lambda _: list(tmp_path.glob("answers-*.json")))
+    Wait(one.driver, 90, 0.05).until(lambda _: list(tmp_path.glob("answers-*.json")))
     (file,) = tmp_path.glob("answers-*.json")
     content = json.loads(file.read_text())
     assert (content["format"], content["version"]) == ("musiceval-answers", 1)
@@ -180,7 +180,7 @@ def test_the_server_refuses_one_answer_and_takes_the_others(rater):
     one.begin()
     one.run(ALL_BUT_SENT)
     one.says("Thank you")
-    Wait(one.driver, 20, 0.05).until(lambda _: one.run("return session.answers.unsent().length") == 0)
+    Wait(one.driver, 90, 0.05).until(lambda _: one.run("return session.answers.unsent().length") == 0)
     assert [answer["order"] for answer in one.run("return session.answers.refused()")] == [2]
     assert one.run("return window.requests") == [5, 1, 1, 1, 1, 1]
     assert "download your answers" in one.one("main").text and "arrived" not in one.one("main").text
@@ -219,7 +219,7 @@ def test_two_tabs_and_double_clicks_give_one_answer(rater):
     one.run(keep, 2)
     one.driver.close()
     one.driver.switch_to.window(first)
-    Wait(one.driver, 20, 0.05).until(lambda _: one.run("return session.view.place.position") == 2)
+    Wait(one.driver, 90, 0.05).until(lambda _: one.run("return session.view.place.position") == 2)
     again = "const {place} = session.view; for (const score of [5, 1]) " + keep.replace(
         "session.view.place", "place"
     )
@@ -232,10 +232,10 @@ def test_pairs_ask_for_a_preference_once_both_were_heard(rater):
     one.begin()
     assert "better" in one.one(".scales").text
     one.type("a")
-    Wait(one.driver, 20, 0.05).until(lambda _: one.run("return session.view.players[0].heard()") > 0.9)
+    Wait(one.driver, 90, 0.05).until(lambda _: one.run("return session.view.players[0].heard()") > 0.9)
     assert not one.run(OPEN)
     one.type(Keys.SPACE)
-    Wait(one.driver, 20, 0.05).until(lambda _: one.run(OPEN))
+    Wait(one.driver, 90, 0.05).until(lambda _: one.run(OPEN))
     one.type("4")
     one.type(Keys.ENTER)
     assert [answer["scores"] for answer in one.run(ANSWERS)] == [{"preference": "both_bad"}]

@@ -104,7 +104,7 @@ class Server:
         )
         for _ in range(600):
             try:
-                urllib.request.urlopen(self.url, timeout=5)
+                urllib.request.urlopen(self.url, timeout=30)
                 return
             except OSError:
                 assert self.process.poll() is None
@@ -142,13 +142,13 @@ def held(test_folder, tmp_path_factory):
             rater: take_part(driver, links[rater], opinions_of(design, rater), rater in LISTENING)
             for rater in design.raters
         }
-        Wait(driver, 240, 0.2).until(lambda _: len(server.answers()) == BEFORE_THE_BREAK * len(tabs))
+        Wait(driver, 600, 0.2).until(lambda _: len(server.answers()) == BEFORE_THE_BREAK * len(tabs))
         others = [tab for rater, tab in tabs.items() if rater not in LISTENING]
         for tab in others[:-1]:
             in_tab(driver, tab, GO_ON)
         server.kill()
         in_tab(driver, others[-1], GO_ON)
-        Wait(driver, 60, 0.1).until(
+        Wait(driver, 240, 0.1).until(
             lambda _: in_tab(driver, others[-1], "return session.answers.unsent().length > 5")
         )
         server.start()
@@ -158,7 +158,7 @@ def held(test_folder, tmp_path_factory):
             driver.execute_script(RATER, opinions_of(design, rater), True, 1000)
         done = "return session.view?.isDone === true && session.answers.unsent().length === 0"
         for tab in tabs.values():
-            Wait(driver, 240, 0.2).until(lambda _, tab=tab: in_tab(driver, tab, done))
+            Wait(driver, 600, 0.2).until(lambda _, tab=tab: in_tab(driver, tab, done))
         yield design, server, driver
     finally:
         driver.quit()
@@ -242,7 +242,7 @@ def test_the_overview_says_so_and_no_page_broke_its_rules(held):
     driver.switch_to.new_window("tab")
     driver.get(server.links()["(overview)"])
     facts = "return [...document.querySelectorAll('#facts dd')].map((one) => one.textContent)"
-    Wait(driver, 60, 0.2).until(lambda _: driver.execute_script(facts))
+    Wait(driver, 240, 0.2).until(lambda _: driver.execute_script(facts))
     trials = sum(1 for _ in design.trials())
     assert driver.execute_script(facts)[:2] == [f"{trials} of {trials}", "10 of 10"]
     assert len(driver.find_elements("css selector", "#raters tr")) == 10
