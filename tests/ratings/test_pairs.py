@@ -168,7 +168,7 @@ def test_ties_alone_say_that_all_are_equal():
     assert found.values.tolist() == [0, 0] and found.tie == 0
 
 
-def test_the_docs_run(capsys):
+def test_the_docs_run(capsys, torch):
     text = (Path(__file__).parents[2] / "docs" / "pairs.md").read_text()
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
