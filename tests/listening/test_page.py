@@ -232,7 +232,7 @@ def test_pairs_ask_for_a_preference_once_both_were_heard(rater):
     one.begin()
     assert "better" in one.one(".scales").text
     one.type("a")
-    Wait(one.driver, 90, 0.05).until(lambda _: one.run("return session.view.players[0].heard()") > 0.9)
+    Wait(one.driver, 90, 0.05).until(lambda _: one.run("return session.view.players[0].audio.ended"))
     assert not one.run(OPEN)
     one.type(Keys.SPACE)
     Wait(one.driver, 90, 0.05).until(lambda _: one.run(OPEN))
