@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import musiceval_sk
 
@@ -36,11 +38,18 @@ def test_every_page_has_its_place():
 
 
 def test_nights_are_compared_prompt_by_prompt(tmp_path, monkeypatch, capsys):
-    rows = [(f"2026-11-{day}/P{i:02}", 3 + 0.1 * (day - 27) + i / 10) for day in (27, 28) for i in range(10)]
+    gains = np.arange(20) / 20
+    nights = {27: np.full(20, 3.0), 28: 3 + gains}
+    rows = [
+        (f"2026-11-{day}/P{i:02}", score) for day, scores in nights.items() for i, score in enumerate(scores)
+    ]
     pd.DataFrame(rows, columns=["clip_id", "impression"]).to_csv(tmp_path / "scores.csv", index=False)
     monkeypatch.chdir(tmp_path)
     run_snippets(DOCS / "howto" / "every_night.md")
-    assert capsys.readouterr().out == "+0.10 [+0.10, +0.10] over 10 prompts\n"
+    words = re.fullmatch(r"(.*) \[(.*), (.*)\] over 20 prompts\n", capsys.readouterr().out)
+    half = stats.norm.ppf(0.975) * stats.sem(gains)  # what a bootstrap of a mean comes to
+    expected = [gains.mean(), gains.mean() - half, gains.mean() + half]
+    assert [float(number) for number in words.groups()] == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ def ratings(
     halves: str = ("rating"),
     rescale: Annotated[tuple[float, float] | None, Option()] = None,
     random_state: options.Seed = 0,
-    details: Annotated[bool, Option("--details")] = False,
+    details: options.Details = False,
     report: Path | None = None,
     audio: str = "link",
     out: Path | None = None,
@@ -199,8 +199,6 @@ def ratings(
         Halve each clip's ratings (rating) or the raters (rater).
     rescale
         Ends of another scale to bring the scores to, such as 1 5. Default: they stay on --scale.
-    details
-        Print everything; by default what fits on a screen.
     report
         HTML page to write: raters, agreement, what was left out and why, clips that divide raters.
     audio
