@@ -5,7 +5,7 @@ import json
 import pytest
 
 from musiceval_sk.listening import build_page
-from tests.listening.browsers import NEEDS_CHROMIUM, open_chromium
+from tests.browsers import NEEDS_CHROMIUM, open_chromium
 from tests.listening.designs import made_design
 
 By = pytest.importorskip("selenium.webdriver.common.by").By

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from musiceval_sk.cli.app import app
 from musiceval_sk.listening import build_page, design_test, load_test
-from tests.listening.browsers import NEEDS_CHROMIUM, RATER, open_chromium
+from tests.browsers import NEEDS_CHROMIUM, RATER, open_chromium
 
 Wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 pytest.importorskip("uvicorn", reason="the server comes with the extra 'listen'")

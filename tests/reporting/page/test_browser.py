@@ -1,6 +1,5 @@
 """The report in a real browser, Debian's chromium without a window: what a reader sees, hears and types."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,37 +8,21 @@ import pytest
 import soundfile
 
 from musiceval_sk import write_report
+from tests.browsers import NEEDS_CHROMIUM, open_chromium
 from tests.reporting.studies import HOSTILE, made_clips, made_study
 
-webdriver = pytest.importorskip(
-    "selenium.webdriver", reason="the browser is driven by selenium, of the extra 'dev'"
-)
 pytest.importorskip("jinja2", reason="reports come with the extra 'report'")
 pytest.importorskip("matplotlib", reason="reports come with the extra 'report'")
 By = pytest.importorskip("selenium.webdriver.common.by").By
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 Wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="no chromium: apt-get install chromium chromium-driver"
-    ),
-]
-SWITCHES = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking")
+pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 ODD = HOSTILE + " system"
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # With the path given, selenium does not look for a driver on the network.
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_page_load_timeout(60)
+    driver = open_chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
