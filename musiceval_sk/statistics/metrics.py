@@ -95,7 +95,7 @@ def _metric(level: str, kind: str) -> Metric:
         >>> round(METRICS["{name}"].function([1, 2, 4], [1, 4, 3]), 4)
         {found}
         """
-        return _agreement(name, *align.validate(y_true, y_pred))
+        return agreement_of(name, *align.validate(y_true, y_pred))
 
     def of_systems(y_true: Any, y_pred: Any, systems: Any) -> float:
         """{words} over systems.
@@ -130,7 +130,7 @@ def _metric(level: str, kind: str) -> Metric:
         clips = align.clips_of(y_true=y_true, y_pred=y_pred, systems=systems)
         labels = align.systems_in_order(clips, systems, len(truth))
         align.warn_of_few(labels, stacklevel=2)
-        return _agreement(
+        return agreement_of(
             name, *(align.system_means(values, labels).to_numpy() for values in (truth, prediction))
         )
 
@@ -219,12 +219,12 @@ def evaluate(
                 true = _system_truth(system_truth, target, predicted.index)
             levels["S"] = true.to_numpy(), predicted.to_numpy()
         rows[target] = pd.Series(
-            {name: _agreement(name, *levels[name[0]]) if name[0] in levels else np.nan for name in METRICS}
+            {name: agreement_of(name, *levels[name[0]]) if name[0] in levels else np.nan for name in METRICS}
         )
     return rows[None] if None in rows else pd.DataFrame(rows).T
 
 
-def _agreement(name: str, truth: np.ndarray, prediction: np.ndarray) -> float:
+def agreement_of(name: str, truth: np.ndarray, prediction: np.ndarray) -> float:
     """Compute a metric of clips' scores or systems' means."""
     level, kind = name.split("_")
     if kind == "MSE":

@@ -1,10 +1,9 @@
 """The eight metrics as scikit-learn scorers.
 
-A scorer of system-level agreement must know each clip's system. There are two roads: the index of y, which carries
+A scorer of system-level agreement must know each clip's system. There are two ways: the index of y, which carries
 the clip ids through every splitter, or scikit-learn's metadata routing.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,8 @@ from sklearn.metrics._scorer import _Scorer
 
 from musiceval_sk._ids import match_ids, near_misses
 from musiceval_sk._text import listed
-from musiceval_sk.exceptions import FewSystemsWarning
-from musiceval_sk.statistics.align import (
-    ENOUGH_SYSTEMS,
-    clips_of,
-    in_order_of,
-    match_scores,
-    systems_in_order,
-)
-from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.statistics import align
+from musiceval_sk.statistics.metrics import METRICS, agreement_of
 
 _PREDICT = "predict must give an array, or the index of X"
 
@@ -120,33 +112,39 @@ class _Score:
         return self.name if self.target is None else f"{self.name}[{self.target}]"
 
     def __call__(self, y_true: Any, y_pred: Any, systems: Any = None) -> float:
-        metric = METRICS[self.name]
-        labels = [self._labels(y_true, systems)] if metric.by_system else []
+        by_system = METRICS[self.name].by_system
         if np.ndim(y_pred) != np.ndim(y_true) and np.size(y_pred) == np.size(y_true):
-            y_pred = in_order_of(clips_of(y=y_true), y_pred, "the predictions", otherwise=_PREDICT)
+            y_pred = align.in_order_of(
+                align.clips_of(y=y_true), y_pred, "the predictions", otherwise=_PREDICT
+            )
             y_pred = np.reshape(np.asarray(y_pred), np.shape(y_true))
-        scores = match_scores(y_true, {"y_pred": y_pred})
+        scores = align.match_scores(y_true, {"y_pred": y_pred})
         names = scores.targets
         if names == [None]:
             named = getattr(y_true, "name", None)
             names = [self.target if named is None else named]
         if self.target not in (None, *names):
             raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
-        with warnings.catch_warnings():
-            if self.warned_of_few:  # in another fold
-                warnings.simplefilter("ignore", FewSystemsWarning)
-            found = [
-                metric.function(truth, prediction, *labels)
-                for name, truth, prediction in zip(names, scores.truth, scores.predictions[0], strict=True)
-                if self.target in (None, name)
+        pairs = [
+            (truth, prediction)
+            for name, truth, prediction in zip(names, scores.truth, scores.predictions[0], strict=True)
+            if self.target in (None, name)
+        ]
+        if by_system:
+            labels = self._labels(y_true, systems)
+            pairs = [
+                tuple(align.system_means(values, labels).to_numpy() for values in pair) for pair in pairs
             ]
-        self.warned_of_few |= bool(labels) and len(set(labels[0])) < ENOUGH_SYSTEMS
+            if not self.warned_of_few:
+                align.warn_of_few(labels, stacklevel=2)
+                self.warned_of_few = len(set(labels)) < align.ENOUGH_SYSTEMS
+        found = [agreement_of(self.name, *pair) for pair in pairs]
         return float(np.mean(found))
 
     def _labels(self, y_true: Any, systems: Any) -> np.ndarray:
         """Find the system of each clip, by position where they come by routing, else by the index of y."""
         if systems is not None:
-            return systems_in_order(clips_of(y=y_true), systems, len(y_true))
+            return align.systems_in_order(align.clips_of(y=y_true), systems, len(y_true))
         if self.systems is None:
             raise ValueError(
                 f"{self.name} was not given the systems: pass params={{'systems': clips['system']}}"
@@ -157,5 +155,7 @@ class _Score:
                 "pandas Series indexed by clip id"
             )
         advice = "Index y and the systems by the same clip ids"
-        systems = in_order_of(clips_of(y=y_true), self.systems, "systems", more=True, otherwise=advice)
-        return systems_in_order(clips_of(y=y_true), systems, len(y_true))
+        systems = align.in_order_of(
+            align.clips_of(y=y_true), self.systems, "systems", more=True, otherwise=advice
+        )
+        return align.systems_in_order(align.clips_of(y=y_true), systems, len(y_true))
