@@ -10,6 +10,12 @@ WORKERS ?= 2
 NEWEST_PYTHON ?= $(shell for minor in 14 13 12; do \
 	ls $(HOME)/.pyenv/versions/3.$$minor.*/bin/python3.$$minor 2>/dev/null || command -v python3.$$minor; done | head -1)
 
+# Compiled modules are kept: dozens of processes import torch and the tests.
+unexport PYTHONDONTWRITEBYTECODE
+# uv reads none of pip's settings: where pip is told to look, it looks too.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export UV_DEFAULT_INDEX ?= $(or $(PIP_INDEX_URL),https://pypi.org/simple)
+
 FULL := .venv
 CORE := .venv-core
 NEWEST := .venv-newest
@@ -103,15 +109,18 @@ export REQUIREMENTS
 $(NEWEST)/.installed: pyproject.toml
 	$(NEWEST_PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -c "$$REQUIREMENTS" > $(NEWEST)/requirements.txt
-	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --requirement $(NEWEST)/requirements.txt
-	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(call uv,$(NEWEST)) --requirement $(NEWEST)/requirements.txt
+	$(call uv,$(NEWEST)) --no-deps --editable .
 	@touch $(NEWEST)/.installed
 
 comma := ,
+uv = $(1)/bin/uv pip install --quiet --python $(1)/bin/python
 define install
 	@test -n "$(PYTHON)" || { echo "no python3 found; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(1)
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/$(3).txt --editable '.[$(2)]'
-	$(if $(4),$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/$(3).txt --no-deps $(4))
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(call uv,$(1)) --constraint constraints/$(3).txt --editable '.[$(2)]'
+	$(if $(4),$(call uv,$(1)) --constraint constraints/$(3).txt --no-deps $(4))
 	@touch $(1)/.installed
 endef
