@@ -268,7 +268,6 @@ def pairs(
     elo: Annotated[bool, Option("--elo")] = False,
     predictions: Path | None = None,
     targets: options.Targets = None,
-    random_state: options.Seed = 0,
     out: Path | None = None,
 ) -> None:
     """Turn preferences between pairs of clips into strengths, and judge predictions by them.
@@ -290,7 +289,7 @@ def pairs(
     predictions
         Predictions (clip_id, one column per target), to be judged by these pairs.
     out
-        Folder for strengths.csv and agreement.csv.
+        Folder for strengths.csv, differences.csv (of systems) and agreement.csv.
 
     Examples
     --------
@@ -303,18 +302,15 @@ def pairs(
 
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
     judged = export.load(table, None)
-    strengths = pair_strengths(
-        judged, clips=known, level=level, ties=ties, prior=prior, elo=elo, random_state=random_state
-    )
+    strengths = pair_strengths(judged, clips=known, level=level, ties=ties, prior=prior, elo=elo)
     typer.echo(strengths)
     files = {"strengths.csv": partial(options.write_csv, strengths.table, index=True)}
+    if level == "system":  # of clips there are very many
+        files["differences.csv"] = partial(options.write_csv, strengths.differences)
     if predictions is not None:
         scores = read_answers(predictions, targets=targets)
         chosen = targets or [name for name in TARGETS if name in scores]
-        found = {
-            name: pairwise_agreement(scores[name], judged, clips=known, random_state=random_state)
-            for name in chosen
-        }
+        found = {name: pairwise_agreement(scores[name], judged, clips=known) for name in chosen}
         import pandas as pd
 
         agreement = pd.concat(found, names=["target"])

@@ -1,9 +1,8 @@
 """Preference tests: pairs of clips, which of the two a rater liked better, and the strengths of systems and clips behind it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,18 +13,15 @@ from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names, w
 from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
+from musiceval_sk.ratings.clusters import ClusterCovariance
 from musiceval_sk.ratings.formats import read_ratings
 from musiceval_sk.ratings.formats.pairs import as_preferences
-from musiceval_sk.ratings.strengths import fit_strengths, linked_groups
-from musiceval_sk.statistics.align import require_confidence, require_whole
-from musiceval_sk.statistics.intervals import draw_counts
+from musiceval_sk.ratings.strengths import fit_strengths, influence_of_comparisons, linked_groups
+from musiceval_sk.statistics.align import require_confidence
 
 LEVELS = ("system", "clip")
-# For draws in which somebody lost to nobody, whose strength would have no end.
-_LEAST_PRIOR = 0.1
 _ELO, _ELO_LEVEL = 400 / np.log(10), 1000
 _LEAST_UNITS = 3
-_CELLS_AT_ONCE = 500_000
 
 
 def read_pairs(pairs: str | Path | pd.DataFrame, clips: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -101,6 +97,9 @@ class PairStrengths(Shown):
     ----------
     table : pandas.DataFrame
         Indexed by system or clip, the strongest first: ``strength`` with ``low`` and ``high``, ``wins``, ``losses``, ``ties``.
+    differences : pandas.DataFrame
+        One row a pair, ``a`` the stronger: ``a, b, difference, low, high``. An interval without 0 tells them apart; of many pairs
+        some do so by chance.
     tie : float
         How ties weigh in Davidson's model (nu): two equals tie with the probability nu / (2 + nu). 0 in Bradley and Terry's.
     note : str
@@ -110,6 +109,7 @@ class PairStrengths(Shown):
     """
 
     table: pd.DataFrame = field(repr=False)
+    differences: pd.DataFrame = field(repr=False)
     tie: float
     note: str
     elo: bool = False
@@ -143,8 +143,6 @@ def pair_strengths(
     prior: float = 0.0,
     elo: bool = False,
     confidence: float = 0.95,
-    n_bootstrap: int = 1000,
-    random_state: int | None = 0,
 ) -> PairStrengths:
     """Estimate how strong systems or clips are from comparisons of pairs.
 
@@ -164,16 +162,12 @@ def pair_strengths(
         Give strengths on Elo's scale, with a mean of 1000 and 400 points for odds of 10.
     confidence : float in (0, 1), default=0.95
         Nominal coverage of the intervals.
-    n_bootstrap : int, default=1000
-        Number of bootstrap draws; 0 gives no intervals.
-    random_state : int or None, default=0
-        Seed of the draws.
 
     Returns
     -------
     PairStrengths
-        Strengths with intervals: percentiles over draws of raters and of prompts, each with replacement and both at once, as far as
-        three or more are known; comparisons are drawn where neither is.
+        Strengths and their differences with intervals that speak of other raters and other prompts, as far as three or more are
+        known (of clips: of other raters); where neither is, comparisons are taken for independent.
 
     Raises
     ------
@@ -186,16 +180,18 @@ def pair_strengths(
 
     Notes
     -----
-    A strength is the logarithm of how often one wins; 0 is the mean of all. Draws in which somebody lost to nobody get a prior of 0.1.
+    A strength is the logarithm of how often one wins; 0 is the mean of all. Standard errors are two-way cluster-robust (sandwich), intervals
+    Student's t with Satterthwaite's degrees of freedom; their coverage is told in docs/pairs.md.
 
     References
     ----------
-    R. R. Davidson, JASA 65 (1970). A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007).
+    R. R. Davidson, JASA 65 (1970). A. C. Cameron, J. B. Gelbach and D. L. Miller, "Robust inference with multiway clustering", Journal of
+    Business and Economic Statistics 29 (2011).
 
     Examples
     --------
     >>> pairs = pd.DataFrame({"clip_a": list("xxxx"), "clip_b": list("yyyy"), "preference": ["a", "a", "a", "b"]})
-    >>> pair_strengths(pairs, level="clip", n_bootstrap=0).table["strength"].round(3).to_dict()  # odds of 3
+    >>> pair_strengths(pairs, level="clip").table["strength"].round(3).to_dict()  # odds of 3
     {'x': 0.549, 'y': -0.549}
     """
     if level not in LEVELS or ties not in ("davidson", "half") or not prior >= 0:
@@ -218,25 +214,30 @@ def pair_strengths(
     comparisons = _Comparisons(
         codes[: len(table)], codes[len(table) :], table["preference"].to_numpy(), len(names)
     )
-    won = comparisons.won(np.ones(len(table)))
+    won = comparisons.won()
     davidson = ties == "davidson" and bool(comparisons.tied.any())
     if not prior:
         _require_links(comparisons, names, level, davidson)
     fit = fit_strengths(won, comparisons.tied.sum(), davidson=davidson, prior=prior)
-    found = comparisons.counts(names).assign(strength=fit.values, low=np.nan, high=np.nan)
-    note = "no intervals"
-    if n_bootstrap:
-        weights, note = _drawn_weights(table, n_bootstrap, random_state)
-        blocks = np.array_split(weights, -(-weights.shape[0] * len(names) ** 2 // _CELLS_AT_ONCE))
-        draws = np.concatenate([comparisons.strengths(some, davidson, prior) for some in blocks])
-        tails = (1 - confidence) / 2, (1 + confidence) / 2
-        found["low"], found["high"] = np.quantile(draws, tails, axis=0)
+    influence = influence_of_comparisons(comparisons.first, comparisons.second, comparisons.share, fit)
+    ways, note = _clusters(table, ("rater", "prompt") if level == "system" else ("rater",))
+    covariance = ClusterCovariance(influence, ways)
+    found = comparisons.counts(names).assign(
+        strength=fit.values,
+        low=fit.values - covariance.half_widths(confidence),
+        high=fit.values + covariance.half_widths(confidence),
+    )
+    order = np.argsort(-fit.values, kind="stable")
+    a, b = order[np.stack(np.triu_indices(len(order), 1))]
+    lead, half = fit.values[a] - fit.values[b], covariance.half_widths_of_differences(confidence)[a, b]
+    differences = pd.DataFrame(
+        {"a": names[a], "b": names[b], "difference": lead, "low": lead - half, "high": lead + half}
+    )
     if elo:
-        shown = ["strength", "low", "high"]
-        found[shown] = _ELO_LEVEL + _ELO * found[shown]
+        found[["strength", "low", "high"]] = _ELO_LEVEL + _ELO * found[["strength", "low", "high"]]
+        differences[["difference", "low", "high"]] *= _ELO
     found = found[["strength", "low", "high", "wins", "losses", "ties"]]
-    found = found.rename_axis(level).sort_values("strength", ascending=False, kind="stable")
-    return PairStrengths(found, float(fit.tie), note, elo)
+    return PairStrengths(found.iloc[order].rename_axis(level), differences, float(fit.tie), note, elo)
 
 
 class _Comparisons:
@@ -247,32 +248,15 @@ class _Comparisons:
         self.share = np.select([preference == "a", preference == "b"], [1.0, 0.0], 0.5)
         self.tied = self.share == 0.5
 
-    def won(self, weights: np.ndarray) -> np.ndarray:
+    def won(self, which: np.ndarray | float = 1.0) -> np.ndarray:
         """Sum up how often each won against each, a tie being half."""
         ends = ((self.first, self.second, self.share), (self.second, self.first, 1 - self.share))
-        cells = [np.bincount(i * self.n + j, weights * part, self.n**2) for i, j, part in ends]
+        cells = [np.bincount(i * self.n + j, which * part, self.n**2) for i, j, part in ends]
         return (cells[0] + cells[1]).reshape(self.n, self.n)
 
-    def strengths(self, weights: np.ndarray, davidson: bool, prior: float) -> np.ndarray:
-        """Fit strengths in each draw, [shape=(draws, n)]."""
-        won = np.stack([self.won(some) for some in weights])
-        endless = np.array([not prior and not self.bounded(some, davidson) for some in weights])
-        priors = np.where(endless, _LEAST_PRIOR, prior)
-        return fit_strengths(won, weights @ self.tied, davidson=davidson, prior=priors).values
-
-    def bounded(self, weights: np.ndarray, davidson: bool) -> bool:
-        """Whether strengths have an end: everyone lost or tied, however indirectly, against everyone.
-
-        With ties of a probability of their own, wins must also go round in a circle somewhere: else distances of strengths and the
-        weight of ties can grow together.
-        """
-        if linked_groups(self.won(weights), both_ways=True).any():
-            return False
-        return not davidson or not (weights @ self.tied) or self.circular(weights)
-
-    def circular(self, weights: np.ndarray) -> bool:
-        """Whether some wins go round in a circle."""
-        return linked_groups(self.won(weights * ~self.tied), both_ways=True).max() < self.n - 1
+    def circular(self) -> bool:
+        """Whether some wins go round in a circle: else distances of strengths and the weight of ties can grow together."""
+        return linked_groups(self.won(~self.tied), both_ways=True).max() < self.n - 1
 
     def counts(self, names: pd.Index) -> pd.DataFrame:
         """Wins, losses and ties of each."""
@@ -285,9 +269,8 @@ class _Comparisons:
 
 def _require_links(comparisons: _Comparisons, names: pd.Index, level: str, davidson: bool) -> None:
     """Refuse comparisons that leave strengths open."""
-    each = np.ones(len(comparisons.share))
     for both_ways in (False, True):
-        groups = linked_groups(comparisons.won(each), both_ways=both_ways)
+        groups = linked_groups(comparisons.won(), both_ways=both_ways)
         if not groups.any():
             continue
         shown = listed((f"[{listed(names[groups == group], most=3)}]" for group in np.unique(groups)), most=3)
@@ -301,29 +284,22 @@ def _require_links(comparisons: _Comparisons, names: pd.Index, level: str, david
             f"{found}, of two of which one won all comparisons: {shown}. Strengths then have no end; collect more pairs, or give a prior, "
             "such as 1, that shrinks them"
         )
-    if davidson and not comparisons.circular(each):
+    if davidson and not comparisons.circular():
         raise RatingDesignError(
             f"no win of a {level} goes against the order that the others give, so distances of strengths and the weight of ties have no "
             "end; count ties as half a win, or give a prior, such as 1"
         )
 
 
-def _drawn_weights(table: pd.DataFrame, n_draws: int, random_state: int | None) -> tuple[np.ndarray, str]:
-    """How often each comparison counts in each draw, [shape=(n_draws, n)], and what is drawn."""
-    require_whole(1, n_bootstrap=n_draws)
-    random = np.random.default_rng(random_state)
-    weights, units = np.ones((n_draws, len(table))), []
-    for name in ("rater", "prompt"):
-        known = name in table and table[name].notna().all() and table[name].nunique() >= _LEAST_UNITS
-        if known:
-            codes, values = pd.factorize(table[name])
-            weights *= np.concatenate(list(draw_counts(len(values), n_draws, n_draws, random)))[:, codes]
-            units.append(f"{name}s")
-    if not units:
-        weights = np.concatenate(list(draw_counts(len(table), n_draws, n_draws, random)))
-    empty = ~weights.any(axis=1)
-    weights[empty] = 1
-    return weights, f"intervals over {' and '.join(units) or 'comparisons, as if they were independent'}"
+def _clusters(table: pd.DataFrame, columns: Sequence[str]) -> tuple[list[np.ndarray], str]:
+    """Give each comparison the number of its rater and of its prompt, as far as they are known, and say so."""
+    ways = {
+        f"{name}s": pd.factorize(table[name])[0]
+        for name in columns
+        if name in table and table[name].notna().all() and table[name].nunique() >= _LEAST_UNITS
+    }
+    drawn = " and ".join(ways) or "comparisons, as if they were independent"
+    return list(ways.values()), f"intervals over {drawn}"
 
 
 def pairwise_agreement(
@@ -334,8 +310,6 @@ def pairwise_agreement(
     slope: float | None = None,
     n_bins: int = 10,
     confidence: float = 0.95,
-    n_bootstrap: int = 1000,
-    random_state: int | None = 0,
 ) -> pd.DataFrame:
     """Judge scores of clips, of any predictor, by whether raters preferred the clip with the higher one.
 
@@ -353,18 +327,14 @@ def pairwise_agreement(
     n_bins : int, default=10
         Bins of the calibration error, equally wide from 0.5 to 1.
     confidence : float in (0, 1), default=0.95
-        Nominal coverage of the intervals.
-    n_bootstrap : int, default=1000
-        Number of draws of raters and prompts, as of `pair_strengths`; 0 gives no intervals.
-    random_state : int or None, default=0
-        Seed.
+        Nominal coverage of the intervals, which are made as those of `pair_strengths`.
 
     Returns
     -------
     pandas.DataFrame
         Indexed by figure, ``value``, ``low``, ``high`` and ``n``, the number of decided pairs: "accuracy" (equal scores count half),
         "log loss" (natural logarithms, log 2 for guessing), "calibration error" (expected calibration error of the preferred side's
-        probability; without interval, as resamples exceed it) and "slope".
+        probability; without interval, as chance adds to it) and "slope".
 
     Raises
     ------
@@ -375,7 +345,7 @@ def pairwise_agreement(
     --------
     >>> scores = pd.Series({"x": 4.0, "y": 3.0, "z": 1.0})
     >>> pairs = pd.DataFrame({"clip_a": list("xyz"), "clip_b": list("yzx"), "preference": ["a", "a", "a"]})
-    >>> pairwise_agreement(scores, pairs, n_bootstrap=0)["value"].round(2).to_dict()
+    >>> pairwise_agreement(scores, pairs)["value"].round(2).to_dict()
     {'accuracy': 0.67, 'log loss': 0.69, 'calibration error': 0.17, 'slope': 0.0}
     """
     require_confidence(confidence)
@@ -398,18 +368,16 @@ def pairwise_agreement(
     values = scores.to_numpy(dtype=float)
     # Of the preferred clip over the other.
     lead = (values[places[0]] - values[places[1]]) * np.where(table["preference"] == "a", 1, -1)
-    of_one = np.ones((1, len(lead)))
     slope = _slope_of(lead) if slope is None else slope
     right, losses = (np.sign(lead) + 1) / 2, np.logaddexp(0, -slope * lead)
-    figures: dict[str, Callable[[np.ndarray], Any]] = {
-        "accuracy": lambda weights: weights @ right / weights.sum(axis=1),
-        "log loss": lambda weights: weights @ losses / weights.sum(axis=1),
-    }
-    rows = {name: [figure(of_one)[0], np.nan, np.nan] for name, figure in figures.items()}
-    if n_bootstrap:
-        weights, _ = _drawn_weights(table, n_bootstrap, random_state)
-        for name, figure in figures.items():
-            rows[name][1:] = np.quantile(figure(weights), [(1 - confidence) / 2, (1 + confidence) / 2])
+    ways, _ = _clusters(table, ("rater", "prompt"))
+    rows = {}
+    for name, of_pairs in {"accuracy": right, "log loss": losses}.items():
+        mean = of_pairs.mean()
+        influence = (of_pairs - mean)[:, np.newaxis] / len(lead)
+        (half,) = ClusterCovariance(influence, ways).half_widths(confidence)
+        rows[name] = [mean, max(0.0, mean - half), mean + half]
+    rows["accuracy"][2] = min(1.0, rows["accuracy"][2])
     rows["calibration error"] = [
         _calibration_error(expit(slope * np.abs(lead)), right, n_bins),
         np.nan,

@@ -10,10 +10,14 @@ _MOST_STEPS, _MOST_HALVES, _SMALLEST_STEP = 100, 20, 1e-10
 
 
 class Strengths(NamedTuple):
-    """Logarithms of the strengths, which sum to zero, and how ties weigh (nu; 0 in Bradley and Terry's model)."""
+    """Logarithms of the strengths, which sum to zero, and how ties weigh (nu; 0 in Bradley and Terry's model).
+
+    The inverse of the information about strengths and the logarithm of nu, the last, tells what a comparison changes.
+    """
 
     values: np.ndarray
     tie: np.ndarray
+    covariance: np.ndarray
 
 
 def fit_strengths(
@@ -40,7 +44,7 @@ def fit_strengths(
     Returns
     -------
     Strengths
-        Natural logarithms, [shape=(..., n)], and nu, [shape=(...,)]. Without `prior` they are finite only if the items are one
+        Natural logarithms, [shape=(..., n)], nu, [shape=(...,)], and covariance, [shape=(..., n + 1, n + 1)]. Without `prior` they are finite only if the items are one
         group, see `linked_groups`.
 
     References
@@ -72,10 +76,40 @@ def fit_strengths(
         before = likelihood.loss(x)
         if np.abs(size * step).max() < _SMALLEST_STEP:
             break
-    values = x[..., :n]
-    return Strengths(
-        values - values.mean(axis=-1, keepdims=True), np.where(likelihood.davidson, np.exp(x[..., n]), 0.0)
-    )
+    values, covariance = x[..., :n], np.linalg.inv(likelihood.slopes(x)[1])
+    tie = np.where(likelihood.davidson, np.exp(x[..., n]), 0.0)
+    return Strengths(values - values.mean(axis=-1, keepdims=True), tie, covariance)
+
+
+def influence_of_comparisons(
+    first: np.ndarray, second: np.ndarray, share: np.ndarray, fit: Strengths
+) -> np.ndarray:
+    """Work out how much strengths owe to each comparison.
+
+    Parameters
+    ----------
+    first, second : np.ndarray [shape=(n_comparisons,)]
+        Numbers of the items that met.
+    share : np.ndarray [shape=(n_comparisons,)]
+        1 where the first won, 0 where the second did, 0.5 for a tie.
+    fit : Strengths
+        Those of all comparisons together.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_comparisons, n)]
+        The derivative of the comparison's log-likelihood by the inverse of the information; rows sum to zero.
+    """
+    n, each = len(fit.values), np.arange(len(share))
+    half = (fit.values[first] - fit.values[second]) / 2
+    up, down, tie = np.exp(half), np.exp(-half), float(fit.tie)
+    whole = up + down + tie
+    surprise = share - (up + tie / 2) / whole
+    slopes = np.zeros((len(share), n + 1))
+    slopes[each, first], slopes[each, second] = surprise, -surprise
+    slopes[:, n] = (share == 0.5) - tie / whole if tie else 0.0
+    influence = slopes @ fit.covariance[:, :n]
+    return influence - influence.mean(axis=1, keepdims=True)
 
 
 class _Likelihood:

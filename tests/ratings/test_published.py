@@ -104,6 +104,18 @@ def test_means_and_least_squares_are_as_published():
     assert with_shuffled.scores.var() == pytest.approx(1.3559834438740614, abs=5e-5)
 
 
+def screened(scores, bias_removed):
+    """Who is left out, and means of the others."""
+    scores = scores - fit(scores, fit_bias).biases * bias_removed
+    items, raters = np.indices(scores.shape).reshape(2, -1)
+    table = pd.DataFrame(
+        {"rater": [f"R{r:02}" for r in raters], "clip_id": items, "impression": scores.ravel()}
+    )
+    found = screen_ratings(table, [BT500Screening(ddof=0)], scale=None)
+    of_clips = found.kept.groupby(found.kept["clip_id"].astype(int))["impression"].mean()
+    return sorted(found.left_out["rater"].unique()), of_clips.to_numpy()
+
+
 @pytest.mark.parametrize(
     "bias_removed, left_out, mean, variance",
     [(False, ["R00", "R01"], 3.5611814345991566, 1.1049505732699529), (True, ["R01", "R02"], 3.5447906523855885, 1.09500013352561)],
@@ -111,15 +123,37 @@ def test_means_and_least_squares_are_as_published():
 def test_bt500_is_as_published(bias_removed, left_out, mean, variance):
     scores = shuffled(read(NFLX))
     assert scores.mean(axis=1).var() == pytest.approx(0.95893305294535369, abs=1e-8)
-    scores -= fit(scores, fit_bias).biases * bias_removed
-    items, raters = np.indices(scores.shape).reshape(2, -1)
-    table = pd.DataFrame(
-        {"rater": [f"R{r:02}" for r in raters], "clip_id": items, "impression": scores.ravel()}
+    found, means = screened(scores, bias_removed)
+    assert found == left_out
+    assert [means.mean(), means.var()] == pytest.approx([mean, variance], abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "bias_removed, first, last_but_one",
+    [(False, 1.3333333333333333, 4.555555555555555), (True, 1.3430848570089073, 4.454195968120018)],
+)
+def test_bt500_with_four_outliers_is_as_published(bias_removed, first, last_but_one):
+    four = pd.read_csv(PUBLISHED / "last4outliers.csv", index_col="asset_id")
+    found, means = screened(np.column_stack([read(NFLX)[four.index], four]), bias_removed)
+    assert means[[0, -2]] == pytest.approx([first, last_but_one], abs=1e-8), found
+
+
+def test_three_videos_with_names_of_raters_are_as_published(tmp_path):
+    given = [(3, 4, 1), (2, 1, 3), (4, 1, 3)]
+    videos = [
+        {"asset_id": n, "content_id": n % 2, "path": f"baz{n + 1}.png", "os": dict(zip(["Tom", "Jerry", "Pinokio"], os, strict=True))}
+        for n, os in enumerate(given)
+    ]  # fmt: skip
+    references = [
+        {"content_id": n, "content_name": name, "path": f"{name}.png"}
+        for n, name in enumerate(["foo", "bar"])
+    ]
+    (tmp_path / "set.json").write_text(json.dumps({"ref_videos": references, "dis_videos": videos}))
+    with pytest.warns(UserWarning, match="taken for exact"):
+        scores = aggregate_ratings(tmp_path / "set.json", method="mle")["impression"]
+    assert scores[["baz1.png", "baz2.png"]].tolist() == pytest.approx(
+        [2.444444443373016, 1.44444445515873], abs=1e-6
     )
-    found = screen_ratings(table, [BT500Screening(ddof=0)], scale=None)
-    assert sorted(found.left_out["rater"].unique()) == left_out
-    of_clips = found.kept.groupby("clip_id")["impression"].mean()
-    assert [of_clips.mean(), of_clips.var(ddof=0)] == pytest.approx([mean, variance], abs=1e-8)
 
 
 def test_strengths_are_as_published():
