@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clon
 from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from musiceval_sk.estimators.preparation import check_groups
 from musiceval_sk.estimators.regressor import MOSRegressor
@@ -265,6 +265,8 @@ class TunedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         ValueError
             If a row has no group, or scikit-learn's search raises it.
         """
+        # Arrays from here on: the search would have every column of a table checked again for each fit.
+        X, y = validate_data(self, X, y, y_numeric=True)
         labels = check_groups(groups, len(y))
         if labels is None or len(np.unique(labels)) < 2:
             labels = np.arange(len(y))
@@ -288,4 +290,4 @@ class TunedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             Scores.
         """
         check_is_fitted(self)
-        return self.regressor_.predict(X)
+        return self.regressor_.predict(validate_data(self, X, reset=False))

@@ -39,27 +39,19 @@ BINS = {
 # With momentum, steps over so few rows are smaller, lest rounding decide where training ends.
 FEW_ROWS = {"learning_rate_init": 0.005, "early_stopping": False}
 
+# Every value of every option, several at once: what one alone would break, it breaks in company.
 CONFIGURATIONS = [
     {},
-    {"hidden_layer_sizes": (16,)},
     {"hidden_layer_sizes": (16, 16, 8, 8), "loss": "mse", "max_iter": 80},
-    {"activation": "identity", "hidden_layer_sizes": ()},
-    {"activation": "gelu"},
-    {"loss": "mse"},
-    {"loss": "huber", "clip": (-1000, 1000)},
-    BINS,
+    {"activation": "identity", "hidden_layer_sizes": (), "dtype": "float64"},
+    {"activation": "gelu", "hidden_layer_sizes": (16,), "loss": "huber", "clip": (-1000, 1000)},
     BINS | {"activation": "gelu", "early_stopping": False, "rank_weight": 0.1},
-    {"rank_weight": 1.0, "rank_margin": 0.5, "rank_quality": 7.0},
-    {"rank_weight": 0.1, "loss": "mse", "n_ensemble": 2},
-    {"dtype": "float64"},
-    {"early_stopping": False},
-    {"n_ensemble": 3},
-    {"n_ensemble": 3, "bootstrap": True},
+    {"rank_weight": 1.0, "rank_margin": 0.5, "rank_quality": 7.0, "n_ensemble": 3, "bootstrap": True},
+    {"rank_weight": 0.1, "loss": "mse", "n_ensemble": 2, "shuffle": False},
     FEW_ROWS | {"n_ensemble": 2, "bootstrap": True, "batch_size": 7},
-    {"shuffle": False},
     FEW_ROWS | {"shuffle": False, "batch_size": 5},
     CONVEX | {"warm_start": True},
-    {"nesterovs_momentum": True, "alpha": 1e-3},
+    {"nesterovs_momentum": True, "alpha": 1e-3, "early_stopping": False},
 ]
 
 RECOMMENDED = [{}, BINS | {"n_ensemble": 3}, {"linear": None, "n_ensemble": 3}]

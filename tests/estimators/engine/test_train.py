@@ -14,7 +14,7 @@ from tests.estimators.engine.plain_loop import assert_same_layers, build, layers
 LOSSES = ("l1", "mse", "huber", "soft_bins")
 ACTIVATIONS = ("relu", "gelu", "identity")
 EVERY_ROW, NO_ROWS = np.arange(37), np.arange(0)
-SHORT = Schedule((9, 5), batch_size=8, max_iter=50, patience=1000)
+SHORT = Schedule((9, 5), batch_size=8, max_iter=20, patience=1000)
 
 
 WEIGHTS = np.random.default_rng(1).uniform(0, 2, size=37) * (EVERY_ROW % 3 > 0)
@@ -53,14 +53,14 @@ DOUBLE, SINGLE = torch.float64, torch.float32
         ("l1", "relu", SINGLE, DECAYING, True),
     ],
 )
-def test_fifty_epochs_equal_the_plain_loop(data, loss, activation, dtype, changes, nesterov):
+def test_twenty_epochs_equal_the_plain_loop(data, loss, activation, dtype, changes, nesterov):
     X, Y = (part.to(dtype) for part in data)
     schedule = dataclasses.replace(SHORT, activation=activation, loss=loss, nesterov=nesterov)
     wanted = task(**changes)
     (result,) = train(X, Y, [wanted], schedule)
     layers, losses, _, _ = plain_loop(X, Y, wanted, schedule)
     atol = 1e-10 if dtype == torch.float64 else 1e-4
-    assert len(result.loss_curve) == 50
+    assert len(result.loss_curve) == 20
     assert_same_layers(result.layers, layers, atol)
     np.testing.assert_allclose(result.loss_curve, losses, rtol=0, atol=atol)
     # The weights have moved, so that equality means something.
@@ -91,7 +91,7 @@ def test_ranking_term_and_row_weights_equal_the_plain_loop(
     X, Y = (part.to(dtype) for part in data)
     schedule = dataclasses.replace(
         SHORT,
-        max_iter=25,
+        max_iter=12,
         loss=loss,
         rank_weight=rank_weight,
         # In float32 a pair on the very hinge falls to either side by the last bit, and which depends on the processor: with this
@@ -181,7 +181,7 @@ VARIED = [
 @pytest.mark.slow
 def test_many_tasks_at_once_equal_each_alone(data, judged, changes):
     tasks = VARIED if judged else [dataclasses.replace(one, validation_rows=NO_ROWS) for one in VARIED]
-    schedule = dataclasses.replace(SHORT, **{"max_iter": 40, "patience": 6, **changes})
+    schedule = dataclasses.replace(SHORT, **{"max_iter": 15, "patience": 6, **changes})
     together = train(*data, tasks, schedule)
     if schedule.max_iter == 100:
         assert len({len(result.loss_curve) for result in together}) > 2  # they stop at different epochs
