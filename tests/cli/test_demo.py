@@ -1,10 +1,12 @@
 """`musiceval demo`: what it writes, says and shows."""
 
+import functools
 import re
 
 import pytest
 from typer.testing import CliRunner
 
+import musiceval_sk
 from musiceval_sk import MOSRegressor, aggregate_ratings, load_clips, predict_clips, run_study
 from musiceval_sk.cli.app import app
 from musiceval_sk.cli.demo import _CONTENTS
@@ -17,10 +19,12 @@ pytest.importorskip("matplotlib", reason="the demo draws figures; matplotlib com
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """What it wrote and said, with fewer epochs and resamples than users get."""
+    """What it wrote and said, with fewer clips, epochs and resamples than users get."""
     out = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MOSRegressor.__init__.__kwdefaults__, "max_iter", 250)
+        little = functools.partial(musiceval_sk.make_listening_test, n_systems=10, n_prompts=6, seconds=1.0)
+        patch.setattr(musiceval_sk, "make_listening_test", little)
+        patch.setitem(MOSRegressor.__init__.__kwdefaults__, "max_iter", 60)
         patch.setitem(run_study.__kwdefaults__, "n_resamples", 100)
         result = CliRunner().invoke(app, ["demo", "--out", str(out)])
     assert result.exit_code == 0, result.output
