@@ -270,10 +270,9 @@ class TunedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         labels = check_groups(groups, len(y))
         if labels is None or len(np.unique(labels)) < 2:
             labels = np.arange(len(y))
-        splitter = GroupKFold(min(self.n_splits, len(np.unique(labels))))
-        how = {"scoring": "neg_mean_squared_error", "cv": list(splitter.split(X, groups=labels))}
-        search = GridSearchCV(self.regressor, dict(self.grid), **how).fit(X, y)
-        self.regressor_, self.best_params_ = search.best_estimator_, search.best_params_
+        folds = GroupKFold(min(self.n_splits, len(np.unique(labels)))).split(X, groups=labels)
+        search = GridSearchCV(self.regressor, dict(self.grid), scoring="neg_mean_squared_error", cv=folds)
+        self.regressor_, self.best_params_ = search.fit(X, y).best_estimator_, search.best_params_
         return self
 
     def predict(self, X: Any) -> np.ndarray:
