@@ -2,11 +2,14 @@
 
 import csv
 import json
+import socket
 import stat
 
 import pytest
+from typer.testing import CliRunner
 
-from musiceval_sk.listening import build_page
+from musiceval_sk.cli.app import app
+from musiceval_sk.listening import build_page, serve_page
 from musiceval_sk.listening.served import ServedTest
 from musiceval_sk.listening.server import make_app
 from tests.listening.designs import made_design
@@ -277,6 +280,28 @@ def test_links_in_a_file_that_others_could_read_are_private(site, tmp_path):
     with path.open() as file:
         assert [row["rater"] for row in csv.DictReader(file)] == ["(overview)", "R01", "R02"]
     new.store.close()
+
+
+def test_a_port_that_is_taken_is_named_with_the_way_out(built, tmp_path):
+    pytest.importorskip("uvicorn", reason="the server comes with the extra 'listen'")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        arguments = [
+            "listen",
+            "serve",
+            str(built["acr"][1]),
+            "--answers",
+            str(tmp_path / "a.sqlite"),
+            "--port",
+            str(port),
+        ]
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    words = f"error: cannot listen at 127.0.0.1, port {port} (Address already in use); stop the program that has the port"
+    assert words in result.output and "set another --port" in result.output
+    assert not list(tmp_path.glob("*.links.csv"))
+    with pytest.raises(ValueError, match="host= is an address of this machine"):
+        serve_page(built["acr"][1], tmp_path / "a.sqlite", host="no such host")
 
 
 def test_what_cannot_be_served_is_refused(site, tmp_path):
