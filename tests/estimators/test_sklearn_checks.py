@@ -40,8 +40,7 @@ BINS = {
 FEW_ROWS = {"learning_rate_init": 0.005, "early_stopping": False}
 
 # Every value of every option, several at once: what one alone would break, it breaks in company.
-CONFIGURATIONS = [
-    {},
+OPTIONS = [
     {"hidden_layer_sizes": (16, 16, 8, 8), "loss": "mse", "max_iter": 80},
     {"activation": "identity", "hidden_layer_sizes": (), "dtype": "float64"},
     {"activation": "gelu", "hidden_layer_sizes": (16,), "loss": "huber", "clip": (-1000, 1000)},
@@ -54,14 +53,23 @@ CONFIGURATIONS = [
     {"nesterovs_momentum": True, "alpha": 1e-3, "early_stopping": False},
 ]
 
-RECOMMENDED = [{}, BINS | {"n_ensemble": 3}, {"linear": None, "n_ensemble": 3}]
+USUAL = [{}, BINS | {"n_ensemble": 3}, {"linear": None, "n_ensemble": 3}]
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore:y (is constant|leaves the scale)")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:y (is constant|leaves the scale)"),
+]
+
+
 @parametrize_with_checks(
-    [MOSRegressor.from_protocol("paper", **QUICK | configuration) for configuration in CONFIGURATIONS]
-    + [MOSRegressor(**QUICK | configuration) for configuration in RECOMMENDED]
+    [MOSRegressor.from_protocol("paper", **QUICK), *(MOSRegressor(**QUICK | usual) for usual in USUAL)]
 )
 def test_sklearn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([MOSRegressor.from_protocol("paper", **QUICK | options) for options in OPTIONS])
+def test_sklearn_check_with_options(estimator, check):
     check(estimator)

@@ -7,7 +7,7 @@ from torch import nn
 
 from musiceval_sk.estimators.engine.train import Schedule, Task, train
 
-WIDTH, TRAIN, DEV = 512, np.arange(240), np.arange(240, 320)
+WIDTH, TRAIN, DEV = 128, np.arange(240), np.arange(240, 320)
 PATIENCE, EPOCHS = 20, 400
 
 
@@ -28,8 +28,8 @@ class Heads(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.impression = nn.Sequential(nn.Linear(512, 256), nn.Linear(256, 64), nn.Linear(64, 1))
-        self.alignment = nn.Sequential(nn.Linear(1024, 256), nn.Linear(256, 64), nn.Linear(64, 1))
+        self.impression = nn.Sequential(nn.Linear(WIDTH, 256), nn.Linear(256, 64), nn.Linear(64, 1))
+        self.alignment = nn.Sequential(nn.Linear(2 * WIDTH, 256), nn.Linear(256, 64), nn.Linear(64, 1))
 
     def forward(self, audio, text):
         return self.impression(audio), self.alignment(torch.cat([audio, text], dim=1))
