@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve, eigh
 
 PENALTIES = np.logspace(0, 5, 16)
 Part = tuple[np.ndarray, np.ndarray]
@@ -24,48 +25,23 @@ class Line(NamedTuple):
         return X @ self.coef + self.intercept
 
 
-def ridge_path(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> list[Line]:
-    """Fit a ridge regression for each of the penalties by one decomposition, of the smaller of two matrices.
-
-    Parameters
-    ----------
-    X : np.ndarray [shape=(n, d)]
-        Standardized inputs.
-    y : np.ndarray [shape=(n,)]
-        Scores.
-    weights : np.ndarray [shape=(n,)]
-        Weights of rows; only their ratios count.
-
-    Returns
-    -------
-    list of Line
-        In the order of `PENALTIES`.
-    """
-    weights = weights / weights.mean()
-    mean_x, mean_y = np.average(X, axis=0, weights=weights), np.average(y, weights=weights)
-    root = np.sqrt(weights)
-    A, b = (X - mean_x) * root[:, None], (y - mean_y) * root
-    wide = A.shape[1] > A.shape[0]
-    values, vectors = np.linalg.eigh(A @ A.T if wide else A.T @ A)
-    projected = vectors.T @ (b if wide else A.T @ b)
-    solutions = vectors @ (projected[:, None] / (values.clip(min=0)[:, None] + PENALTIES))
-    coefs = (A.T @ solutions if wide else solutions).T
-    return [Line(coef, float(mean_y - mean_x @ coef)) for coef in coefs]
-
-
 def fit_ridge(
     X: np.ndarray, y: np.ndarray, weights: np.ndarray, rows: np.ndarray, parts: Sequence[Part]
 ) -> tuple[Line, list[Line]]:
     """Fit on all rows and without each hold-out, with the penalty that predicts the hold-outs best.
 
+    One decomposition serves all: residuals without some rows are those of all rows, through the inverse of what their block
+    of the hat matrix lacks to one, as in leave-one-out.
+
     Parameters
     ----------
     X, y, weights : np.ndarray [shape=(n, d)], [shape=(n,)], [shape=(n,)]
-        All data.
+        All data: standardized inputs, scores, and weights, of which only the ratios count.
     rows : np.ndarray of int
         Rows to learn from.
     parts : sequence of (np.ndarray of int, np.ndarray of int)
-        Rows learned from and rows held out, one pair a member; equal ones are fitted once.
+        Rows learned from and rows held out, one pair a member; equal ones are fitted once. What is held out is either
+        some of `rows`, the rest of which is learned from, or none of them.
 
     Returns
     -------
@@ -74,16 +50,53 @@ def fit_ridge(
     without : list of Line
         One a part.
     """
-    paths: dict[bytes, list[Line]] = {}
-    errors = np.zeros(len(PENALTIES))
-    for learned, held in parts:
-        if held.tobytes() in paths:
+    weights = weights / weights[rows].mean()
+    mean_x, mean_y = (np.average(part[rows], axis=0, weights=weights[rows]) for part in (X, y))
+    root = np.sqrt(weights[rows])
+    b, (values, axes, turn) = (y[rows] - mean_y) * root, _decomposed((X[rows] - mean_x) * root[:, None])
+    projected = axes.T @ b
+    shrinkage = 1 / (values + PENALTIES[:, None])
+
+    def line(i: int, held: np.ndarray, left: np.ndarray) -> Line:
+        """Take back what rows with these residuals added to the fit."""
+        coef = turn @ ((projected - axes[held].T @ left) * shrinkage[i])
+        return Line(coef, float(mean_y - root[held] @ left / len(rows) - mean_x @ coef))
+
+    errors, residuals = np.zeros(len(PENALTIES)), {}
+    for learned, held in {held.tobytes(): (learned, held) for learned, held in parts}.values():
+        if len(learned) == len(rows):
+            lines = [line(i, rows[:0], b[:0]) for i in range(len(PENALTIES))]
+            errors += [weights[held] @ (one.predict(X[held]) - y[held]) ** 2 for one in lines]
+            residuals[held.tobytes()] = rows[:0], [b[:0]] * len(PENALTIES)
             continue
-        path = paths[held.tobytes()] = ridge_path(X[learned], y[learned], weights[learned])
-        errors += [weights[held] @ (line.predict(X[held]) - y[held]) ** 2 for line in path]
+        here = np.flatnonzero(np.isin(rows, held))
+        own, level = axes[here], root[here] / np.sqrt(len(rows))
+        lefts = [
+            _left_out(own * np.sqrt(factors), level, b[here] - own @ (projected * factors))
+            for factors in shrinkage
+        ]
+        errors += np.square(lefts).sum(axis=1)
+        residuals[held.tobytes()] = here, lefts
     best = int(errors.argmin())
-    whole = ridge_path(X[rows], y[rows], weights[rows])[best]
-    return whole, [paths[held.tobytes()][best] for _, held in parts]
+    without = {key: line(best, here, lefts[best]) for key, (here, lefts) in residuals.items()}
+    return line(best, rows[:0], b[:0]), [without[held.tobytes()] for _, held in parts]
+
+
+def _decomposed(A: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give squared singular values, A along its axes, and the axes themselves, by the smaller of two matrices."""
+    if A.shape[1] <= A.shape[0]:
+        values, turn = eigh(A.T @ A, driver="evd")
+        return values.clip(min=0), A @ turn, turn
+    values, left = eigh(A @ A.T, driver="evd")
+    kept = values > values[-1] * len(A) * np.finfo(float).eps
+    values, left = values[kept], left[:, kept]
+    return values, left * np.sqrt(values), A.T @ (left / np.sqrt(values))
+
+
+def _left_out(axes: np.ndarray, level: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Turn residuals of rows that were learned from into those without these rows."""
+    lacking = np.eye(len(axes)) - axes @ axes.T - np.outer(level, level)
+    return cho_solve(cho_factor(lacking, overwrite_a=True, check_finite=False), residual, check_finite=False)
 
 
 def held_out_means(predictions: Sequence[np.ndarray], parts: Sequence[Part], n: int) -> np.ndarray:

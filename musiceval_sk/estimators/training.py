@@ -105,8 +105,10 @@ class Training:
         regressor, columns = self.regressor, list(self.scores.T)
         used = self.weights[np.concatenate([self.rows, *(held for _, held in self.parts)])]
         row_weights = None if (used == used[0]).all() else self.weights
+        folds = regressor.hold_out == "folds" and not regressor.bootstrap
+        # Members of folds go through all rows together, each passing over its own fold; pairs keep them apart.
+        together = folds and self.pairs is None
         orders = {held.tobytes(): order for (_, held), order in zip(self.parts, seeds[:, 0], strict=True)}
-        apart = regressor.bootstrap or regressor.hold_out == "random"
         tasks = []
         for head, chosen in enumerate(regressor.head_columns_):
             for member, (rows, held) in enumerate(self.parts):
@@ -118,10 +120,16 @@ class Training:
                 tasks.append(
                     Task(
                         target=target,
-                        rows=_drawn(rows, seeds[member, 0]) if regressor.bootstrap else rows,
+                        rows=self.rows
+                        if together
+                        else _drawn(rows, seeds[member, 0])
+                        if regressor.bootstrap
+                        else rows,
                         validation_rows=held,
                         init_seed=int(seeds[member, 1 + head]),
-                        order_seed=int(seeds[member, 0] if apart else orders[held.tobytes()]),
+                        order_seed=int(
+                            seeds[0, 0] if together else orders[held.tobytes()] if folds else seeds[member, 0]
+                        ),
                         learning_rate=regressor.learning_rate_init,
                         momentum=regressor.momentum,
                         weight_decay=regressor.alpha,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from musiceval_sk.estimators.mixture import PENALTIES, fit_ridge, held_out_means, mix, ridge_path
+from musiceval_sk.estimators.mixture import PENALTIES, fit_ridge, held_out_means, mix
 
 
 @pytest.fixture
@@ -10,30 +10,30 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("shape", [(40, 6), (12, 30)], ids=str)
-def test_a_path_is_scikit_learns_ridge_at_every_penalty(rng, shape):
-    X, y, weights = rng.normal(size=shape), rng.normal(size=shape[0]), rng.integers(1, 4, shape[0])
-    path = ridge_path(X, y, weights)
-    for line, alpha in zip(path, PENALTIES, strict=True):
-        expected = Ridge(alpha=alpha).fit(X, y, sample_weight=weights / weights.mean())
-        np.testing.assert_allclose(line.coef, expected.coef_, atol=1e-8)
-        assert line.intercept == pytest.approx(expected.intercept_, abs=1e-8)
+def split_of(rng, shape, apart=False):
+    """Make data of unequal weights, and fold them, or hold out rows that are not among those to learn from."""
+    X, weights = rng.normal(size=shape), rng.uniform(0.5, 3, shape[0])
+    y = X[:, 0] + rng.normal(size=shape[0])
+    rows, outside = np.split(rng.permutation(shape[0]), [shape[0] - 9 * apart])
+    parts = [(rows, outside)] if apart else [(np.setdiff1d(rows, h), h) for h in np.array_split(rows, 4)]
+    return X, y, weights, rows, parts
 
 
-def test_the_penalty_is_that_which_predicts_the_hold_outs_best(rng):
-    X = rng.normal(size=(60, 20))
-    y = X[:, 0] + rng.normal(size=60)
-    rows, weights = np.arange(60), np.ones(60)
-    parts = [(np.setdiff1d(rows, held), held) for held in np.split(rows, 3)]
-    whole, without = fit_ridge(X, y, weights, rows, [*parts, parts[0]])
-    errors = [
-        sum(((Ridge(alpha=a).fit(X[t], y[t]).predict(X[h]) - y[h]) ** 2).sum() for t, h in parts)
-        for a in PENALTIES
-    ]
+@pytest.mark.parametrize("apart", [False, True], ids=["folds", "apart"])
+@pytest.mark.parametrize("shape", [(60, 20), (30, 50)], ids=str)
+def test_the_penalty_is_that_which_predicts_the_hold_outs_best(rng, shape, apart):
+    X, y, weights, rows, parts = split_of(rng, shape, apart)
+    even = weights / weights[rows].mean()
+
+    def refitted(alpha, learned):
+        return Ridge(alpha=alpha).fit(X[learned], y[learned], sample_weight=even[learned])
+
+    errors = [sum(even[h] @ (refitted(a, t).predict(X[h]) - y[h]) ** 2 for t, h in parts) for a in PENALTIES]
     best = PENALTIES[int(np.argmin(errors))]
-    np.testing.assert_allclose(whole.coef, Ridge(alpha=best).fit(X, y).coef_, atol=1e-8)
+    whole, without = fit_ridge(X, y, weights, rows, [*parts, parts[0]])
+    np.testing.assert_allclose(whole.coef, refitted(best, rows).coef_, atol=1e-8)
     for (learned, _), line in zip([*parts, parts[0]], without, strict=True):
-        np.testing.assert_allclose(line.coef, Ridge(alpha=best).fit(X[learned], y[learned]).coef_, atol=1e-8)
+        np.testing.assert_allclose(line.coef, refitted(best, learned).coef_, atol=1e-8)
 
 
 def test_held_out_means_are_over_those_who_hold_a_row_out():

@@ -1,6 +1,7 @@
-"""Perceptrons that learn from the same rows in the same order: one product serves all their first layers."""
+"""Perceptrons that go through the same rows in the same order: one product serves all their first layers."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ _RATES = ("learning_rate", "momentum", "weight_decay")
 
 
 class Group:
-    """Tasks that share rows, order, columns and validation rows: their weights, momenta and best weights so far.
+    """Tasks that share rows, order and columns: their weights, momenta and best weights so far.
 
     Parameters
     ----------
@@ -24,7 +25,7 @@ class Group:
     Y : Tensor [shape=(n, n_targets)]
         Targets.
     tasks : sequence of Task
-        In training together.
+        In training together; those with the same validation rows stand beside each other.
     members : np.ndarray of int
         What the caller calls them.
     schedule : Schedule
@@ -50,11 +51,10 @@ class Group:
         self.parameters, everyone = Store.of(models, sizes), torch.arange(len(tasks), device=X.device)
         self.momenta = self.parameters.zeros()
         self.rows = torch.from_numpy(np.ascontiguousarray(tasks[0].rows)).long()
-        held_out = torch.from_numpy(np.ascontiguousarray(tasks[0].validation_rows))
-        self.validation_rows = held_out.long().to(X.device)
+        self.validates = len(tasks[0].validation_rows) > 0
         self.epochs, self.averages = 0, schedule.averaging > 0
         self.averaged = self.parameters.chosen(everyone) if self.averages else self.parameters
-        self.best = self.averaged.chosen(everyone) if len(self.validation_rows) else self.averaged
+        self.best = self.averaged.chosen(everyone) if self.validates else self.averaged
         self.generator = torch.Generator().manual_seed(tasks[0].order_seed)
         self.pairs = None if tasks[0].pairs is None else PairSteps(self, tasks[0])
         self._settle()
@@ -64,10 +64,11 @@ class Group:
         X, k, n = self.X, len(self.tasks), len(self.rows)
         self.targets = self.Y[:, [task.target for task in self.tasks]]
         weights = [task.row_weights for task in self.tasks]
-        self.row_weights = None
+        self.row_weights = self.learned = None
         if any(weight is not None for weight in weights):
             columns = [np.ones(len(X)) if weight is None else weight for weight in weights]
-            self.row_weights = torch.from_numpy(np.stack(columns, axis=1)).to(X)
+            self.row_weights = self.learned = torch.from_numpy(np.stack(columns, axis=1)).to(X)
+        self._hold_out()
         rates = {name: [getattr(task, name) for task in self.tasks] for name in _RATES}
         self.rates = {name: self._spread(values) for name, values in rates.items()}
         self.decays = any(rates["weight_decay"])
@@ -81,6 +82,21 @@ class Group:
         self.ordered_targets, self.ordered_weights = X.new_empty(n, k), X.new_ones(n, k)
         self.scales, self.outputs = X.new_empty(n, k), X.new_empty(n * k * self.parameters.sizes[-1])
         self._cut()
+
+    def _hold_out(self) -> None:
+        """Sort tasks by what validates them, and give what they hold out no weight in what they learn from."""
+        k, parts = len(self.tasks), []
+        for held, same in groupby(range(k), lambda i: self.tasks[i].validation_rows.tobytes()):
+            some = list(same)
+            rows = np.ascontiguousarray(self.tasks[some[0]].validation_rows)
+            parts.append((slice(some[0], some[-1] + 1), torch.from_numpy(rows).long().to(self.X.device)))
+            if held and np.isin(rows, self.tasks[0].rows).any():
+                if self.learned is None or self.learned is self.row_weights:
+                    self.learned = (
+                        self.X.new_ones(len(self.X), k) if self.learned is None else self.learned.clone()
+                    )
+                self.learned[parts[-1][1], parts[-1][0]] = 0
+        self.held_out = [(some, self.averaged.part(some), rows) for some, rows in parts]
 
     def _spread(self, values: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Give one number a column of the first layers, and one a row of the others."""
@@ -127,8 +143,8 @@ class Group:
             rows = rows[torch.randperm(len(rows), generator=self.generator)]
         self.order.copy_(rows)
         torch.index_select(self.targets, 0, self.order, out=self.ordered_targets)
-        if self.row_weights is not None:
-            self._weigh(self.row_weights[self.order])
+        if self.learned is not None:
+            self._weigh(self.learned[self.order])
         for i, minibatch in enumerate(self.minibatches):
             if i not in self.stuck:
                 self._step(*minibatch)
@@ -230,25 +246,30 @@ class Group:
         """Mean loss of each task on the validation rows, or pairs, [shape=(k,)], float64."""
         if self.pairs is not None and not self.pairs.scored:
             return self.pairs.validate()
-        k = len(self.tasks)
+        found = [self._validated(*part) for part in self.held_out]
+        return torch.cat(found)
+
+    def _validated(self, tasks: slice, averaged: Store, held_out: Tensor) -> Tensor:
+        k = tasks.stop - tasks.start
         total = torch.zeros(k, dtype=torch.float64, device=self.X.device)
         whole = torch.zeros_like(total)
-        for rows in self.validation_rows.split(VALIDATED_AT_ONCE):
-            losses = self.loss.value(self.predict(self.X[rows]), side_by_side(self.targets[rows], k))
+        for rows in held_out.split(VALIDATED_AT_ONCE):
+            targets = side_by_side(self.targets[rows, tasks].contiguous(), k)
+            losses = self.loss.value(self.predict(self.X[rows], averaged), targets)
             if self.row_weights is None:
                 whole += len(rows)
             else:
-                weight = side_by_side(self.row_weights[rows], k)
+                weight = side_by_side(self.row_weights[rows, tasks].contiguous(), k)
                 losses, whole = losses * weight, whole + weight.double().sum(dim=(1, 2))
             total += losses.double().sum(dim=(1, 2))
         return total / whole
 
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Give the outputs of the weights that are validated and kept, [shape=(k, n, o)]."""
-        space = WorkSpace(len(inputs), inputs.shape[1], self.parameters, self.activation.in_place)
+    def predict(self, inputs: Tensor, parameters: Store) -> Tensor:
+        """Give the outputs of some weights, [shape=(k, n, o)]."""
+        space = WorkSpace(len(inputs), inputs.shape[1], parameters, self.activation.in_place)
         space.inputs.copy_(inputs)
-        out = Matrices(inputs.new_empty(len(self.tasks), len(inputs), self.parameters.sizes[-1]))
-        self.forward(self.averaged, space, out)
+        out = Matrices(inputs.new_empty(len(parameters.rest), len(inputs), parameters.sizes[-1]))
+        self.forward(parameters, space, out)
         return out.whole
 
     def keep(self, improved: np.ndarray) -> None:

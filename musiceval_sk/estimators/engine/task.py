@@ -20,8 +20,8 @@ class Task:
     target : int
         Column of Y.
     rows, validation_rows : np.ndarray of int
-        Rows of X to learn from, which may repeat, and to validate by; without the latter, training loss decides when to
-        stop.
+        Rows of X that an epoch goes through, which may repeat, and rows to validate by, which are not learned from where
+        both name them; without the latter, training loss decides when to stop.
     init_seed, order_seed : int
         Seeds of the initial weights and of the order of rows.
     learning_rate, momentum, weight_decay : float

@@ -1,8 +1,8 @@
 """Train K small perceptrons of one shape at once, as few large products of matrices.
 
-Heads, ensemble members, folds and grid candidates differ in what they are given (`Task`), not in shape. Those that learn
-from the same rows in the same order form a `Group`: their first layers are one matrix, so that one product serves them
-all. Forward and backward passes are written out, momenta take gradients in as they arise, the data stay on the device,
+Heads, ensemble members, folds and grid candidates differ in what they are given (`Task`), not in shape. Those that go
+through the same rows in the same order form a `Group`, whatever they hold out of them: their first layers are one matrix, so
+that one product serves them all. Forward and backward passes are written out, momenta take gradients in as they arise, the data stay on the device,
 and a task that has stopped leaves its group. Groups run side by side on the cores of a CPU.
 What is computed is what a sequential loop with `torch.optim.SGD` computes, to float tolerance, for the same seeds.
 """
@@ -23,8 +23,8 @@ from musiceval_sk.estimators.engine.task import Layers, Schedule, Task, Trained,
 __all__ = ["Progress", "Schedule", "Task", "Trained", "bytes_needed", "draw_layers", "train"]
 
 Tensor = torch.Tensor
-# On a CPU a group has so many tasks at most, and fewer where their weights and momenta would leave a core's cache.
-MOST_TOGETHER_ON_CPU, CACHE_ON_CPU = 4, 2.5 * 2**20
+# On a CPU the first layers of a group have so many columns at most, and fewer where their weights and momenta would leave a core's cache.
+MOST_COLUMNS_ON_CPU, CACHE_ON_CPU = 1024, 2.5 * 2**20
 
 
 def train(
@@ -109,7 +109,7 @@ class Progress:
 
 
 def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> list[Group]:
-    """Put tasks together that share their rows, order and columns."""
+    """Put tasks together that share their rows, order and columns, those validated by the same rows side by side."""
     seen: dict[bytes | None, Tensor] = {None: X}
     alike: dict[tuple[Any, ...], list[int]] = {}
     on_cpu = X.device.type == "cpu"
@@ -120,13 +120,14 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
         # On a CPU, passes over the weights that not all need cost more than groups; elsewhere launches cost more.
         passes = (task.momentum, task.weight_decay != 0) if on_cpu else None
         pairs = [None if part is None else part.tobytes() for part in (task.pairs, task.held_pairs)]
-        key = (task.order_seed, task.rows.tobytes(), task.validation_rows.tobytes(), columns, passes)
+        key = (task.order_seed, task.rows.tobytes(), len(task.validation_rows) > 0, columns, passes)
         alike.setdefault((*key, *pairs, task.scored, task.pair_weight), []).append(i)
     drawn = cache(lambda seed, sizes: draw_layers(seed, sizes, X, schedule.zero_output))
     groups = []
     for key, indices in alike.items():
         inputs = seen[key[3]]
         sizes = layer_sizes(inputs.shape[1], schedule)
+        indices.sort(key=lambda i: tasks[i].validation_rows.tobytes())
         most = _most_together(sizes, inputs) if on_cpu else len(indices)
         for members in np.array_split(np.array(indices), -(-len(indices) // most)):
             some = [tasks[i] for i in members]
@@ -137,7 +138,8 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
 
 def _most_together(sizes: Sequence[int], inputs: Tensor) -> int:
     numbers = 2 * sum((below + 1) * above for below, above in pairwise(sizes))
-    return int(np.clip(CACHE_ON_CPU // (numbers * inputs.element_size()), 1, MOST_TOGETHER_ON_CPU))
+    most = MOST_COLUMNS_ON_CPU // sizes[1]
+    return int(np.clip(CACHE_ON_CPU // (numbers * inputs.element_size()), 1, max(most, 1)))
 
 
 def _epoch(groups: list[Group], run: Callable[..., Any], n_tasks: int) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +147,7 @@ def _epoch(groups: list[Group], run: Callable[..., Any], n_tasks: int) -> tuple[
 
     def one(group: Group) -> tuple[Tensor, Tensor]:
         losses = group.epoch()
-        return losses, group.validate() if len(group.validation_rows) else losses
+        return losses, group.validate() if group.validates else losses
 
     found = np.full((2, n_tasks), np.nan)
     for group, (losses, validation) in zip(groups, list(run(one, groups)), strict=True):
