@@ -51,7 +51,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of int, default=(64, 64)
+    hidden_layer_sizes : tuple of int, default=(32, 32)
         Widths of the hidden layers; two of them make the paper's three linear layers.
     activation : {"relu", "gelu", "identity"}, default="relu"
         What stands between the layers. The paper says "MLP"; its released code has nothing there ("identity"). "gelu"
@@ -103,7 +103,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         members, and each head stops by itself. With ``groups`` in `fit` groups are kept whole.
     validation_fraction : float in (0, 1), default=0.1
         For "random": share of the rows held out, or of the groups; `fit` warns of fewer than three.
-    n_iter_no_change : int, default=20
+    n_iter_no_change : int, default=10
         Patience in epochs.
     tol : float, default=0.0
         An improvement must be larger than this to count.
@@ -260,7 +260,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] = (64, 64),
+        hidden_layer_sizes: tuple[int, ...] = (32, 32),
         *,
         activation: str = "relu",
         loss: str = "l1",
@@ -278,7 +278,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         early_stopping: bool = True,
         hold_out: str = "folds",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 20,
+        n_iter_no_change: int = 10,
         tol: float = 0.0,
         stop_together: bool = False,
         averaging: float = 0.9,

@@ -96,6 +96,7 @@ class Group:
                         self.X.new_ones(len(self.X), k) if self.learned is None else self.learned.clone()
                     )
                 self.learned[parts[-1][1], parts[-1][0]] = 0
+        self.spaces: dict[tuple[int, int], tuple[WorkSpace, Matrices]] = {}
         self.held_out = [(some, self.averaged.part(some), rows) for some, rows in parts]
 
     def _spread(self, values: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -246,8 +247,7 @@ class Group:
         """Mean loss of each task on the validation rows, or pairs, [shape=(k,)], float64."""
         if self.pairs is not None and not self.pairs.scored:
             return self.pairs.validate()
-        found = [self._validated(*part) for part in self.held_out]
-        return torch.cat(found)
+        return torch.cat([self._validated(*part) for part in self.held_out])
 
     def _validated(self, tasks: slice, averaged: Store, held_out: Tensor) -> Tensor:
         k = tasks.stop - tasks.start
@@ -266,9 +266,13 @@ class Group:
 
     def predict(self, inputs: Tensor, parameters: Store) -> Tensor:
         """Give the outputs of some weights, [shape=(k, n, o)]."""
-        space = WorkSpace(len(inputs), inputs.shape[1], parameters, self.activation.in_place)
+        key = id(parameters), len(inputs)
+        if key not in self.spaces:
+            space = WorkSpace(len(inputs), inputs.shape[1], parameters, self.activation.in_place)
+            outputs = inputs.new_empty(len(parameters.rest), len(inputs), parameters.sizes[-1])
+            self.spaces[key] = space, Matrices(outputs)
+        space, out = self.spaces[key]
         space.inputs.copy_(inputs)
-        out = Matrices(inputs.new_empty(len(parameters.rest), len(inputs), parameters.sizes[-1]))
         self.forward(parameters, space, out)
         return out.whole
 

@@ -24,7 +24,7 @@ __all__ = ["Progress", "Schedule", "Task", "Trained", "bytes_needed", "draw_laye
 
 Tensor = torch.Tensor
 # On a CPU the first layers of a group have so many columns at most, and fewer where their weights and momenta would leave a core's cache.
-MOST_COLUMNS_ON_CPU, CACHE_ON_CPU = 1024, 2.5 * 2**20
+MOST_COLUMNS_ON_CPU, CACHE_ON_CPU = 1024, 4 * 2**20
 
 
 def train(

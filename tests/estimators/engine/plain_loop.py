@@ -73,23 +73,25 @@ def plain_loop(X, Y, task, schedule):
     weights = torch.ones(len(X), dtype=X.dtype)
     if task.row_weights is not None:
         weights = torch.from_numpy(task.row_weights).to(X.dtype)
+    learned = weights.clone()
+    learned[held_out] = 0  # where an epoch passes over what it is judged by
     losses, judged, best, best_epoch, kept = [], [], np.inf, 0, None
     for epoch in range(1, schedule.max_iter + 1):
         shuffled = rows[torch.randperm(len(rows), generator=order)] if schedule.shuffle else rows
         total = 0.0
         for batch in shuffled.split(schedule.batch_size):
-            if not weights[batch].sum():
+            if not learned[batch].sum():
                 continue
             optimiser.zero_grad()
             outputs = network(X[batch])
-            weighted = (weights[batch] * losses_of(outputs, y[batch], schedule)).sum()
-            loss = weighted / weights[batch].sum()
+            weighted = (learned[batch] * losses_of(outputs, y[batch], schedule)).sum()
+            loss = weighted / learned[batch].sum()
             if schedule.rank_weight:
-                loss = loss + schedule.rank_weight * ranking_term(outputs, y[batch], weights[batch], schedule)
+                loss = loss + schedule.rank_weight * ranking_term(outputs, y[batch], learned[batch], schedule)
             loss.backward()
             optimiser.step()
             total += weighted.item()
-        losses.append(total / weights[rows].sum().item())
+        losses.append(total / learned[rows].sum().item())
         if len(held_out):
             with torch.no_grad():
                 each = losses_of(network(X[held_out]), y[held_out], schedule)

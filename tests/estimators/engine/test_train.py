@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from musiceval_sk.estimators.engine.group import Group
-from musiceval_sk.estimators.engine.train import MOST_TOGETHER_ON_CPU, Schedule, Task, bytes_needed, train
+from musiceval_sk.estimators.engine.train import Schedule, Task, bytes_needed, train
 from tests.estimators.engine.plain_loop import assert_same_layers, build, layers_of, plain_loop
 
 LOSSES = ("l1", "mse", "huber", "soft_bins")
@@ -149,7 +149,17 @@ VARIED = [
         init_seed=8, order_seed=9, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], target=1, momentum=0.5
     ),
     task(init_seed=3, order_seed=4, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], learning_rate=0.2),
-    # More that share their rows and order than one group takes on a CPU, weighted or not, decaying or not.
+    # Folds, which go through all rows and pass over their own.
+    *(
+        task(
+            init_seed=i,
+            order_seed=4,
+            validation_rows=EVERY_ROW[i % 3 :: 3],
+            row_weights=WEIGHTS if i > 3 else None,
+        )
+        for i in range(6)
+    ),
+    # Many that share their rows and order, weighted or not, decaying or not.
     *(
         task(
             init_seed=i,
@@ -160,7 +170,7 @@ VARIED = [
             weight_decay=0.02 * (i % 2),
             row_weights=WEIGHTS if i % 3 == 0 else None,
         )
-        for i in range(MOST_TOGETHER_ON_CPU + 1)
+        for i in range(5)
     ),
     task(order_seed=4, rows=EVERY_ROW[:20], validation_rows=EVERY_ROW[20:], columns=np.array([1, 3])),
 ]
@@ -272,7 +282,7 @@ def test_weights_are_those_of_the_epoch_that_is_kept(data):
 
 
 def test_averaging_keeps_the_mean_of_the_weights_after_each_epoch(data):
-    wanted = task(validation_rows=EVERY_ROW[:5])
+    wanted = task(rows=EVERY_ROW[5:], validation_rows=EVERY_ROW[:5])
     ends = [
         train(
             *data,
