@@ -51,7 +51,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of int, default=(32, 32)
+    hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the hidden layers; two of them make the paper's three linear layers.
     activation : {"relu", "gelu", "identity"}, default="relu"
         What stands between the layers. The paper says "MLP"; its released code has nothing there ("identity"). "gelu"
@@ -79,7 +79,8 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         of the ridge regression and of the networks in the prediction, and its level, are those of least squared error
         on the rows held out.
     batch_size : int, default=64
-        Rows a step; at most all.
+        Rows a step, at most all. With ``hold_out="folds"`` the steps of an epoch have as many, to within one; else the
+        last has what is left, as in torch.
     learning_rate_init : float, default=0.05
         Step size of SGD, constant.
     momentum : float in [0, 1), default=0.9
@@ -260,7 +261,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] = (32, 32),
+        hidden_layer_sizes: tuple[int, ...] = (64, 64),
         *,
         activation: str = "relu",
         loss: str = "l1",

@@ -240,7 +240,9 @@ def _drawn(rows: np.ndarray, seed: int) -> np.ndarray:
 
 def schedule_of(regressor: Any) -> Schedule:
     """Translate parameters into the engine's words."""
-    found = {field.name: getattr(regressor, _NAMES.get(field.name, field.name)) for field in fields(Schedule)}
+    names = [field.name for field in fields(Schedule) if field.name != "even_batches"]
+    found = {name: getattr(regressor, _NAMES.get(name, name)) for name in names}
+    found["even_batches"] = regressor.hold_out == "folds"
     found["zero_output"] = bool(regressor.standardize)
     found["hidden_layer_sizes"] = tuple(int(width) for width in np.atleast_1d(regressor.hidden_layer_sizes))
     if regressor.loss == "soft_bins":

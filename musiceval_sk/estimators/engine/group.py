@@ -105,15 +105,15 @@ class Group:
         return held.repeat_interleave(self.parameters.sizes[1]), held.unsqueeze(1)
 
     def _cut(self) -> None:
-        """Cut the rows of an epoch into minibatches: whole ones, and what is left."""
-        k, n, size, width = (
-            len(self.tasks),
-            len(self.rows),
-            self.schedule.batch_size,
-            self.parameters.sizes[-1],
-        )
-        whole = n // size * size
-        self.runs = [run for run in ((0, whole, size), (whole, n, n - whole)) if run[0] < run[1]]
+        """Cut the rows of an epoch into minibatches: even ones, or whole ones and what is left."""
+        k, n, size = len(self.tasks), len(self.rows), self.schedule.batch_size
+        width = self.parameters.sizes[-1]
+        whole, left = n // size * size, n % size
+        runs = (0, whole, size), (whole, n, left)
+        if self.schedule.even_batches:
+            rows, longer = divmod(n, -(-n // size))
+            runs = (0, longer * (rows + 1), rows + 1), (longer * (rows + 1), n, rows)
+        self.runs = [run for run in runs if run[0] < run[1]]
         self.minibatches: list[tuple[WorkSpace, Tensor, Matrices, Tensor, Tensor, Tensor]] = []
         for first, last, rows in self.runs:
             space = WorkSpace(rows, self.X.shape[1], self.parameters, self.activation.in_place)

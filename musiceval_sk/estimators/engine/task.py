@@ -70,6 +70,8 @@ class Schedule:
     ----------
     hidden_layer_sizes, activation, loss, batch_size, max_iter, patience, tol, shuffle, nesterov
         Shape and course of the training; `patience` epochs without an improvement of more than `tol` end it.
+    even_batches : bool
+        Whether the minibatches of an epoch differ by one row at most, instead of the last having what is left.
     averaging : float
         Where above 0, what is validated and kept is the mean of the weights after each epoch, in which each step back
         counts so many times less.
@@ -91,6 +93,7 @@ class Schedule:
     tol: float = 0.0
     shuffle: bool = True
     nesterov: bool = False
+    even_batches: bool = False
     averaging: float = 0.0
     zero_output: bool = False
     n_bins: int = 20

@@ -79,7 +79,10 @@ def plain_loop(X, Y, task, schedule):
     for epoch in range(1, schedule.max_iter + 1):
         shuffled = rows[torch.randperm(len(rows), generator=order)] if schedule.shuffle else rows
         total = 0.0
-        for batch in shuffled.split(schedule.batch_size):
+        batches = shuffled.split(schedule.batch_size)
+        if schedule.even_batches:
+            batches = shuffled.tensor_split(len(batches))
+        for batch in batches:
             if not learned[batch].sum():
                 continue
             optimiser.zero_grad()

@@ -180,7 +180,7 @@ VARIED = [
     ("judged", "changes"),
     [
         (True, {"max_iter": 100}),
-        (True, {"nesterov": True}),
+        (True, {"nesterov": True, "even_batches": True}),
         (True, {"loss": "soft_bins", "activation": "gelu", "rank_weight": 0.3}),
         (True, {"hidden_layer_sizes": ()}),
         (False, {}),
