@@ -203,7 +203,7 @@ def test_many_tasks_at_once_equal_each_alone(data, judged, changes):
             np.testing.assert_allclose(found.loss_curve, losses, rtol=0, atol=1e-10)
             np.testing.assert_allclose(found.validation_curve, validation, rtol=0, atol=1e-10)
             assert found.best_iteration == best_epoch
-            assert found.stopped == (len(losses) < schedule.max_iter)
+            assert found.stopped == (len(losses) - best_epoch >= schedule.patience)
 
 
 @pytest.mark.parametrize(
