@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import eigh
 
 PENALTIES = np.logspace(0, 5, 16)
 Part = tuple[np.ndarray, np.ndarray]
@@ -30,9 +30,6 @@ def fit_ridge(
 ) -> tuple[Line, list[Line]]:
     """Fit on all rows and without each hold-out, with the penalty that predicts the hold-outs best.
 
-    One decomposition serves all: residuals without some rows are those of all rows, through the inverse of what their block
-    of the hat matrix lacks to one, as in leave-one-out.
-
     Parameters
     ----------
     X, y, weights : np.ndarray [shape=(n, d)], [shape=(n,)], [shape=(n,)]
@@ -50,53 +47,58 @@ def fit_ridge(
     without : list of Line
         One a part.
     """
-    weights = weights / weights[rows].mean()
-    mean_x, mean_y = (np.average(part[rows], axis=0, weights=weights[rows]) for part in (X, y))
-    root = np.sqrt(weights[rows])
-    b, (values, axes, turn) = (y[rows] - mean_y) * root, _decomposed((X[rows] - mean_x) * root[:, None])
-    projected = axes.T @ b
-    shrinkage = 1 / (values + PENALTIES[:, None])
-
-    def line(i: int, held: np.ndarray, left: np.ndarray) -> Line:
-        """Take back what rows with these residuals added to the fit."""
-        coef = turn @ ((projected - axes[held].T @ left) * shrinkage[i])
-        return Line(coef, float(mean_y - root[held] @ left / len(rows) - mean_x @ coef))
-
-    errors, residuals = np.zeros(len(PENALTIES)), {}
-    for learned, held in {held.tobytes(): (learned, held) for learned, held in parts}.values():
-        if len(learned) == len(rows):
-            lines = [line(i, rows[:0], b[:0]) for i in range(len(PENALTIES))]
-            errors += [weights[held] @ (one.predict(X[held]) - y[held]) ** 2 for one in lines]
-            residuals[held.tobytes()] = rows[:0], [b[:0]] * len(PENALTIES)
-            continue
-        here = np.flatnonzero(np.isin(rows, held))
-        own, level = axes[here], root[here] / np.sqrt(len(rows))
-        lefts = [
-            _left_out(own * np.sqrt(factors), level, b[here] - own @ (projected * factors))
-            for factors in shrinkage
-        ]
-        errors += np.square(lefts).sum(axis=1)
-        residuals[held.tobytes()] = here, lefts
+    path = _Path(X[rows], y[rows], weights[rows] / weights[rows].mean())
+    paths: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+    errors = np.zeros(len(PENALTIES))
+    for _, held in parts:
+        if held.tobytes() not in paths:
+            coefs, intercepts = paths[held.tobytes()] = path.without(np.flatnonzero(np.isin(rows, held)))
+            errors += weights[held] @ (X[held] @ coefs + intercepts - y[held, None]) ** 2
     best = int(errors.argmin())
-    without = {key: line(best, here, lefts[best]) for key, (here, lefts) in residuals.items()}
-    return line(best, rows[:0], b[:0]), [without[held.tobytes()] for _, held in parts]
+    lines = {key: Line(coefs[:, best], float(means[best])) for key, (coefs, means) in paths.items()}
+    return path.whole(PENALTIES[best]), [lines[held.tobytes()] for _, held in parts]
 
 
-def _decomposed(A: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give squared singular values, A along its axes, and the axes themselves, by the smaller of two matrices."""
-    if A.shape[1] <= A.shape[0]:
-        values, turn = eigh(A.T @ A, driver="evd")
-        return values.clip(min=0), A @ turn, turn
-    values, left = eigh(A @ A.T, driver="evd")
-    kept = values > values[-1] * len(A) * np.finfo(float).eps
-    values, left = values[kept], left[:, kept]
-    return values, left * np.sqrt(values), A.T @ (left / np.sqrt(values))
+class _Path:
+    """Ridge regressions of all rows, and without some, in the axes of all rows: as many as the fewer of rows and columns.
 
+    Parameters
+    ----------
+    X, y, weights : np.ndarray [shape=(n, d)], [shape=(n,)], [shape=(n,)]
+        Data; weights have a mean of 1.
+    """
 
-def _left_out(axes: np.ndarray, level: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Turn residuals of rows that were learned from into those without these rows."""
-    lacking = np.eye(len(axes)) - axes @ axes.T - np.outer(level, level)
-    return cho_solve(cho_factor(lacking, overwrite_a=True, check_finite=False), residual, check_finite=False)
+    def __init__(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray):
+        self.mean_x, self.mean_y = np.average(X, axis=0, weights=weights), np.average(y, weights=weights)
+        root = np.sqrt(weights)
+        A, self.scores = (X - self.mean_x) * root[:, None], (y - self.mean_y) * root
+        self.level = root / np.sqrt(len(root))
+        if A.shape[1] <= A.shape[0]:
+            self.squares, self.turn = eigh(A.T @ A, driver="evd")
+            self.axes = A @ self.turn
+        else:
+            squares, left = eigh(A @ A.T, driver="evd")
+            kept = squares > squares[-1] * len(A) * np.finfo(float).eps
+            self.squares, left = squares[kept], left[:, kept]
+            self.axes, self.turn = left * np.sqrt(self.squares), A.T @ (left / np.sqrt(self.squares))
+        self.projected = self.axes.T @ self.scores
+
+    def whole(self, penalty: float) -> Line:
+        """Fit all rows."""
+        coef = self.turn @ (self.projected / (self.squares.clip(min=0) + penalty))
+        return Line(coef, float(self.mean_y - self.mean_x @ coef))
+
+    def without(self, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients, [shape=(d, n_penalties)], and intercepts, from the normal equations less what some rows add."""
+        axes, scores, level = self.axes[held], self.scores[held], self.level[held]
+        shift, left = axes.T @ level, 1 - level @ level
+        gram = np.diag(self.squares) - axes.T @ axes - np.outer(shift, shift) / left
+        right = self.projected - axes.T @ scores - shift * (level @ scores) / left
+        values, vectors = eigh(gram, driver="evd")
+        solved = vectors @ ((vectors.T @ right)[:, None] / (values.clip(min=0)[:, None] + PENALTIES))
+        means = self.mean_y + (shift @ solved - level @ scores) / left / np.sqrt(len(self.scores))
+        coefs = self.turn @ solved
+        return coefs, means - self.mean_x @ coefs
 
 
 def held_out_means(predictions: Sequence[np.ndarray], parts: Sequence[Part], n: int) -> np.ndarray:

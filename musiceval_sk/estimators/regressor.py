@@ -51,7 +51,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of int, default=(64, 64)
+    hidden_layer_sizes : tuple of int, default=(32, 32)
         Widths of the hidden layers; two of them make the paper's three linear layers.
     activation : {"relu", "gelu", "identity"}, default="relu"
         What stands between the layers. The paper says "MLP"; its released code has nothing there ("identity"). "gelu"
@@ -261,7 +261,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] = (64, 64),
+        hidden_layer_sizes: tuple[int, ...] = (32, 32),
         *,
         activation: str = "relu",
         loss: str = "l1",
