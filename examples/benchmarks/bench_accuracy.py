@@ -9,7 +9,7 @@ itself where MUSICEVAL_ROOT and MUSICEVAL_CHECKPOINT are set. Made beds are spli
 Each is cross-validated in three folds; what is tuned is tuned within them, by groups. All predictors meet the same folds.
 
 Settings of MOSRegressor were chosen on the beds marked "chosen on". docs/accuracy.md has the table. On one thread of a busy
-core ridge regression took 74 s, SVR 335, MLPRegressor 167, MOSRegressor as in the paper 285, as recommended 241 s; making the sounds comes to it.
+core ridge regression took 74 s, SVR 335, MLPRegressor 167, MOSRegressor as in the paper 295, as recommended 102 s; making the sounds comes to it.
 """
 
 import argparse

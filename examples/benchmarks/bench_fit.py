@@ -22,16 +22,16 @@ runs, between neighbours that came and went). Medians in seconds, and how many t
                  1024       1  0.74 to 0.83  1.38 to 1.45  1.42 to 1.50  1.93 to 2.00         1.18 to 1.20
                  1024       2  0.60 to 0.93  1.50 to 1.70  1.76 to 2.16  2.29 to 2.79         1.44 to 2.03
 
-Again on 30 November 2026, AVX2, `--epochs 10 --repeats 5 --threads 1 --processor-time`, on cores that others used, one run; medians, and
-in brackets the ratios of the least times:
+Again on 30 November 2026, AVX2, `--epochs 30 --repeats 3 --threads 1 --processor-time`, on cores that others used, one run; medians:
 
     columns  MOSRegressor   plain loop  MLPRegressor       skorch  over the bound  as recommended
-        512          0.40  2.28 (1.94)   2.00 (1.59)  3.60 (2.75)     1.88 (1.78)     4.95 (4.79)
-       1024          0.96  1.70 (1.76)   1.48 (1.89)  2.45 (3.07)     1.33 (1.34)     6.63 (8.99)
+        512          1.32         1.79          2.08         3.32            1.60            3.63
+       1024          2.07         1.87          1.92         2.45            1.37            4.96
 
-At equal numbers of epochs the recommended fit so takes 5 to 9 times as long: ten networks of 64 and 64 have 2.5 times the first-layer
-products of one of 256 and 64, and a ridge regression is fitted to each fold. It stops sooner: trained to its own end it
-took .85 of the paper's fit over all beds of bench_accuracy.py, bed by bed .16 to 7.7 times, median 1.5.
+So many epochs of the recommended fit take 3.6 to 5 times as long: ten networks of 32 and 32 have 1.25 times the first-layer products of
+one of 256 and 64, more small ones, and a ridge regression is fitted to each fold, which takes .6 s and 2 s of these. It stops
+sooner: trained to its own end it took .35 of the paper's fit over all beds of bench_accuracy.py, bed by bed .08 to 3.3 times,
+median .62.
 
 The faster a core multiplies, the less there is to save: skorch takes 2.3 to 5.7 times the bound here, the plain loop 1.6 to 3.1
 times, so that five times skorch's speed is close to or beyond what any exact training on one of these cores could reach.

@@ -1,7 +1,6 @@
 """Perceptrons that go through the same rows in the same order: one product serves all their first layers."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ class Group:
     Y : Tensor [shape=(n, n_targets)]
         Targets.
     tasks : sequence of Task
-        In training together; those with the same validation rows stand beside each other.
+        In training together.
     members : np.ndarray of int
         What the caller calls them.
     schedule : Schedule
@@ -69,6 +68,7 @@ class Group:
             columns = [np.ones(len(X)) if weight is None else weight for weight in weights]
             self.row_weights = self.learned = torch.from_numpy(np.stack(columns, axis=1)).to(X)
         self._hold_out()
+        self.spaces: dict[int, tuple[WorkSpace, Matrices]] = {}
         rates = {name: [getattr(task, name) for task in self.tasks] for name in _RATES}
         self.rates = {name: self._spread(values) for name, values in rates.items()}
         self.decays = any(rates["weight_decay"])
@@ -84,20 +84,18 @@ class Group:
         self._cut()
 
     def _hold_out(self) -> None:
-        """Sort tasks by what validates them, and give what they hold out no weight in what they learn from."""
-        k, parts = len(self.tasks), []
-        for held, same in groupby(range(k), lambda i: self.tasks[i].validation_rows.tobytes()):
-            some = list(same)
-            rows = np.ascontiguousarray(self.tasks[some[0]].validation_rows)
-            parts.append((slice(some[0], some[-1] + 1), torch.from_numpy(rows).long().to(self.X.device)))
-            if held and np.isin(rows, self.tasks[0].rows).any():
-                if self.learned is None or self.learned is self.row_weights:
-                    self.learned = (
-                        self.X.new_ones(len(self.X), k) if self.learned is None else self.learned.clone()
-                    )
-                self.learned[parts[-1][1], parts[-1][0]] = 0
-        self.spaces: dict[tuple[int, int], tuple[WorkSpace, Matrices]] = {}
-        self.held_out = [(some, self.averaged.part(some), rows) for some, rows in parts]
+        """Weigh the rows that some task holds out, and give each of them no weight in what that task learns from."""
+        held = [task.validation_rows for task in self.tasks]
+        everything = np.concatenate(held)
+        rows = everything[np.sort(np.unique(everything, return_index=True)[1])]
+        self.validation_rows = torch.from_numpy(rows).long().to(self.X.device)
+        whole = self.row_weights if self.row_weights is not None else self.X.new_ones(len(self.X), len(held))
+        self.validation_weights = torch.zeros_like(whole)
+        for k, part in enumerate(held):
+            self.validation_weights[part, k] = whole[part, k]
+        if np.isin(rows, self.tasks[0].rows).any():
+            self.learned = torch.where(self.validation_weights > 0, 0, whole)
+        self.validation_weights = self.validation_weights[self.validation_rows]
 
     def _spread(self, values: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Give one number a column of the first layers, and one a row of the others."""
@@ -247,33 +245,23 @@ class Group:
         """Mean loss of each task on the validation rows, or pairs, [shape=(k,)], float64."""
         if self.pairs is not None and not self.pairs.scored:
             return self.pairs.validate()
-        return torch.cat([self._validated(*part) for part in self.held_out])
-
-    def _validated(self, tasks: slice, averaged: Store, held_out: Tensor) -> Tensor:
-        k = tasks.stop - tasks.start
+        k = len(self.tasks)
         total = torch.zeros(k, dtype=torch.float64, device=self.X.device)
-        whole = torch.zeros_like(total)
-        for rows in held_out.split(VALIDATED_AT_ONCE):
-            targets = side_by_side(self.targets[rows, tasks].contiguous(), k)
-            losses = self.loss.value(self.predict(self.X[rows], averaged), targets)
-            if self.row_weights is None:
-                whole += len(rows)
-            else:
-                weight = side_by_side(self.row_weights[rows, tasks].contiguous(), k)
-                losses, whole = losses * weight, whole + weight.double().sum(dim=(1, 2))
-            total += losses.double().sum(dim=(1, 2))
-        return total / whole
+        chunks = (part.split(VALIDATED_AT_ONCE) for part in (self.validation_rows, self.validation_weights))
+        for rows, weights in zip(*chunks, strict=True):
+            losses = self.loss.value(self.predict(self.X[rows]), side_by_side(self.targets[rows], k))
+            total += (losses * side_by_side(weights, k)).double().sum(dim=(1, 2))
+        return total / self.validation_weights.double().sum(dim=0)
 
-    def predict(self, inputs: Tensor, parameters: Store) -> Tensor:
-        """Give the outputs of some weights, [shape=(k, n, o)]."""
-        key = id(parameters), len(inputs)
-        if key not in self.spaces:
-            space = WorkSpace(len(inputs), inputs.shape[1], parameters, self.activation.in_place)
-            outputs = inputs.new_empty(len(parameters.rest), len(inputs), parameters.sizes[-1])
-            self.spaces[key] = space, Matrices(outputs)
-        space, out = self.spaces[key]
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Give the outputs of the weights that are validated and kept, [shape=(k, n, o)]."""
+        if len(inputs) not in self.spaces:
+            space = WorkSpace(len(inputs), inputs.shape[1], self.averaged, self.activation.in_place)
+            outputs = inputs.new_empty(len(self.tasks), len(inputs), self.averaged.sizes[-1])
+            self.spaces[len(inputs)] = space, Matrices(outputs)
+        space, out = self.spaces[len(inputs)]
         space.inputs.copy_(inputs)
-        self.forward(parameters, space, out)
+        self.forward(self.averaged, space, out)
         return out.whole
 
     def keep(self, improved: np.ndarray) -> None:

@@ -59,7 +59,7 @@ class PairSteps:
         total = group.X.new_zeros(len(group.tasks), dtype=torch.float64)
         for pairs in self.held.split(VALIDATED_AT_ONCE):
             rows = pairs.T.reshape(-1)
-            lead = _lead(group.loss.scores(group.predict(group.X[rows], group.averaged)))
+            lead = _lead(group.loss.scores(group.predict(group.X[rows])))
             total -= logsigmoid(lead).double().sum(dim=(1, 2))
         return total / max(len(self.held), 1)
 

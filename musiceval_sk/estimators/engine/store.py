@@ -66,11 +66,6 @@ class Store:
             self.wide[:, index].reshape(len(self.first), -1).clone(), self.rest[index].clone(), self.sizes
         )
 
-    def part(self, some: slice) -> "Store":
-        """View neighbouring perceptrons."""
-        width = self.sizes[1]
-        return Store(self.first[:, some.start * width : some.stop * width], self.rest[some], self.sizes)
-
     def put(self, index: Tensor, chosen: "Store") -> None:
         """Overwrite some of the perceptrons, in the order in which `chosen` gave them."""
         self.wide[:, index], self.rest[index] = chosen.wide, chosen.rest

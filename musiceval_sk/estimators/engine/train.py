@@ -2,8 +2,8 @@
 
 Heads, ensemble members, folds and grid candidates differ in what they are given (`Task`), not in shape. Those that go
 through the same rows in the same order form a `Group`, whatever they hold out of them: their first layers are one matrix, so
-that one product serves them all. Forward and backward passes are written out, momenta take gradients in as they arise, the data stay on the device,
-and a task that has stopped leaves its group. Groups run side by side on the cores of a CPU.
+that one product serves them all. Forward and backward passes are written out, momenta take gradients in as they arise, the
+data stay on the device, and a task that has stopped leaves its group. Groups run side by side on the cores of a CPU.
 What is computed is what a sequential loop with `torch.optim.SGD` computes, to float tolerance, for the same seeds.
 """
 
@@ -109,7 +109,7 @@ class Progress:
 
 
 def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> list[Group]:
-    """Put tasks together that share their rows, order and columns, those validated by the same rows side by side."""
+    """Put tasks together that share their rows, order and columns."""
     seen: dict[bytes | None, Tensor] = {None: X}
     alike: dict[tuple[Any, ...], list[int]] = {}
     on_cpu = X.device.type == "cpu"
@@ -127,7 +127,6 @@ def _groups(X: Tensor, Y: Tensor, tasks: Sequence[Task], schedule: Schedule) -> 
     for key, indices in alike.items():
         inputs = seen[key[3]]
         sizes = layer_sizes(inputs.shape[1], schedule)
-        indices.sort(key=lambda i: tasks[i].validation_rows.tobytes())
         most = _most_together(sizes, inputs) if on_cpu else len(indices)
         for members in np.array_split(np.array(indices), -(-len(indices) // most)):
             some = [tasks[i] for i in members]
