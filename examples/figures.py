@@ -59,9 +59,9 @@ def growth_figure(clips, X, cv):
         scaled(SVR()), X, clips["impression"], train_sizes=sizes, random_state=0, **options
     )
     mean, sd = scores.mean(axis=1), scores.std(axis=1, ddof=1)
-    score = "U_LCC, mean and sd of folds"
-    table = pd.DataFrame({"training clips": sizes, score: mean, "low": mean - sd, "high": mean + sd})
-    display = ScoreLearningCurveDisplay.from_table(table, size="training clips", score=score)
+    table = pd.DataFrame({"training clips": sizes, "U_LCC": mean, "low": mean - sd, "high": mean + sd})
+    table["bars"] = "standard deviation of folds"
+    display = ScoreLearningCurveDisplay.from_table(table, size="training clips", score="U_LCC", by="bars")
     return {"learning-curve": display}
 
 

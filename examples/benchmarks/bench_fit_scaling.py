@@ -71,20 +71,23 @@ def draw(found, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(
-        1, len(found), figsize=(3 * len(found), 3.2), sharey=True, layout="constrained"
-    )
+    figure, axes = plt.subplots(2, 3, figsize=(7.2, 4.8), sharey=True, layout="constrained")
+    *axes, key = axes.flat
     for axis, (name, taken) in zip(axes, found.items(), strict=True):
         values = np.array(GROWTH[name])
         axis.loglog(values, taken, marker="o", label="measured")
         axis.loglog(values, taken[0] * values / values[0], linestyle="--", color="grey", label="proportional")
-        axis.set_xticks(values, [f"{value:,}" for value in values], rotation=45)
+        named = values[[0, len(values) // 2, -1]]
+        axis.set_xticks(named, [f"{value:,}" for value in named])
+        axis.set_yticks([0.1, 1, 10], ["0.1", "1", "10"])
         axis.minorticks_off()
         axis.set_xlabel(name)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("seconds")
-    axes[0].legend()
-    figure.savefig(path, dpi=120)
+    figure.supylabel("seconds of training")
+    figure.get_layout_engine().set(wspace=0.08)
+    key.axis("off")
+    key.legend(*axes[0].get_legend_handles_labels(), loc="center", frameon=False)
+    figure.savefig(path, dpi=200)
     print(f"wrote {path}")
 
 

@@ -32,7 +32,7 @@ ACTIONS = {
     "open clips": "location.hash = '#/clips'; dispatchEvent(new HashChangeEvent('hashchange'))",
     "sort": "document.querySelectorAll('#clips-body thead button')[3].click()",
     "filter by system": "const s = document.querySelector('.by-system'); s.value = 'S003'; s.dispatchEvent(new Event('change'))",
-    "filter by words": "const i = document.querySelector('.by-prompt'); i.value = 'piece 1'; i.dispatchEvent(new Event('input'))",
+    "filter by words": "const i = document.querySelector('.by-words'); i.value = 'piece 1'; i.dispatchEvent(new Event('input'))",
     "next page": "[...document.querySelectorAll('.pager button')].at(-1).click()",
     "open systems": "location.hash = '#/systems'; dispatchEvent(new HashChangeEvent('hashchange'))",
 }

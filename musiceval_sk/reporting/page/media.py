@@ -1,29 +1,22 @@
-"""Sounds and pictures of a report: linked by relative path, or held by the page itself up to a limit."""
+"""Sounds of a report: linked by relative path, or held by the page itself up to a limit."""
 
 import base64
-import io
 import math
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
-from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import clip_times
-from musiceval_sk.reporting.page.sections import Section
 
 MODES = ("link", "embed", "none")
 _SUFFIXES = {"wav": "wav", "flac": "flac", "mpeg": "mp3", "ogg": "ogg oga opus", "mp4": "m4a", "aac": "aac"}
 _SUFFIXES |= {"webm": "webm", "aiff": "aif aiff"}
 _MEDIA_TYPES = {f".{suffix}": f"audio/{kind}" for kind, all_ in _SUFFIXES.items() for suffix in all_.split()}
-_MOST_BYTES_OF_LINES = 150_000
-_DOTS_PER_INCH = 180
 
 
 @dataclass
@@ -94,7 +87,7 @@ def collect_sounds(
             reason = f"for embedded sounds may add {max_audio_mb:g} MB at most"
         else:
             try:
-                text = _base64(Path(path).read_bytes())
+                text = base64.b64encode(Path(path).read_bytes()).decode("ascii")
                 room -= len(text)
                 sounds.embedded[clip_id] = (_MEDIA_TYPES[suffix], text + part)
             except OSError:
@@ -131,67 +124,3 @@ def relative_url(path: Path, page: Path) -> str:
     except ValueError:
         return path.absolute().as_uri()
     return quote(os.fsencode(way.replace(os.sep, "/")), safe="/")
-
-
-def draw_pictures(section: Section) -> dict[str, str]:
-    """Draw the best predictor of a section: by system where systems are named, and its calibration.
-
-    Parameters
-    ----------
-    section : Section
-        What was predicted.
-
-    Returns
-    -------
-    dict of str to str
-        Data URIs by what is drawn; none where no predictor could be judged.
-    """
-    best = section.shown
-    if best is None:
-        return {}
-    matplotlib = import_optional("matplotlib", extra="report", purpose="A report")
-    from musiceval_sk.reporting.plots.score_calibration import ScoreCalibrationDisplay
-    from musiceval_sk.reporting.plots.systems import (
-        SystemRankingDisplay,
-        SystemResidualsDisplay,
-        SystemScatterDisplay,
-    )
-
-    rows = section.answers.assign(prediction=section.predictions[best.name]).dropna()
-    systems = None if section.systems is None else section.systems.loc[rows.index]
-    displays: dict[str, Any] = {}
-    if systems is not None and systems.nunique() > 1:
-        displays = {"scatter": SystemScatterDisplay, "ranking": SystemRankingDisplay}
-        displays["residuals"] = SystemResidualsDisplay
-    displays["calibration"] = ScoreCalibrationDisplay
-    pictures = {}
-    # A picture in an <img> can run no script; letters drawn as paths look the same everywhere.
-    settings = {"svg.fonttype": "path", "svg.hashsalt": "musiceval", "text.parse_math": False}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the page has it as text.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        for kind, display in displays.items():
-            options = {"systems": systems, "name": section.target}
-            drawn = display.from_predictions(rows["truth"], rows["prediction"], **options)
-            if kind == "scatter":
-                # The scatter's own figure is pooled, whatever decides under this split.
-                interval = f", 95 % interval {best['low']:.2f} to {best['high']:.2f}"
-                score = f"S_SRCC, {section.kind}: {best['S_SRCC']:.2f}"
-                drawn.ax_.set_title(score + (interval if math.isfinite(best["low"]) else ""), fontsize=10)
-            pictures[kind] = _as_uri(drawn.figure_)
-    return pictures
-
-
-def _as_uri(figure: Any) -> str:
-    """Draw lines where they are few, pixels where thousands of dots would make the page heavy."""
-    figure.set_layout_engine("none")  # the display has found its layout; that takes most of the time
-    drawn, kind = io.BytesIO(), "svg+xml"
-    figure.canvas.figure.savefig(drawn, format="svg", metadata={"Date": None})
-    if len(drawn.getvalue()) > _MOST_BYTES_OF_LINES:
-        drawn, kind = io.BytesIO(), "png"
-        figure.canvas.figure.savefig(drawn, format=kind, dpi=_DOTS_PER_INCH)
-    return f"data:image/{kind};base64,{_base64(drawn.getvalue())}"
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")

@@ -19,6 +19,7 @@ from musiceval_sk.statistics.align import clips_of, in_order_of, systems_in_orde
 
 # Okabe and Ito's palette, safe for colour-blind readers. https://jfly.uni-koeln.de/color/
 INK, BLUE, ACCENT = "#000000", "#0072b2", "#d55e00"
+GREY = "0.55"  # the lightest with a contrast of 3 to 1 on white
 DOTS = {"marker": ".", "linestyle": "none", "color": BLUE, "alpha": 0.4, "markersize": 4}
 DIAMONDS = {"marker": "D", "markerfacecolor": ACCENT, "markeredgecolor": INK, "markersize": 5}
 
@@ -236,8 +237,10 @@ def draw_diagonal(ax: Any, values: np.ndarray, bounds: Sequence[Any], label: str
     ends = ends[np.isfinite(ends)].clip(values.min() - room, values.max() + room)
     margin = 0.08 * max(float(np.ptp(ends)), 0.2)
     limits = (ends.min() - margin, ends.max() + margin)
-    ax.plot(limits, limits, "--", color="0.6", linewidth=1, label=label)
+    ax.plot(limits, limits, "--", color=GREY, linewidth=1, label=label)
     ax.set(xlim=limits, ylim=limits, aspect="equal")
+    ax.set_xticks([tick for tick in ax.get_yticks() if limits[0] <= tick <= limits[1]])
+    ax.set_yticks(ax.get_xticks())
 
 
 def spread_out(count: int, half_width: float) -> Any:

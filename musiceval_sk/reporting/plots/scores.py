@@ -181,11 +181,14 @@ class SystemScoresDisplay(base.Display):
         ax = self._start(ax, (max(5.0, 0.3 * len(names) + 1.5), 3.8 + 0.05 * max(map(len, names))))
         parts = [groups.get_group(system) for system in order]
         for i, part in enumerate(parts, start=1):
-            ax.plot(i + base.spread_out(len(part), 0.2), part, **base.DOTS)
+            label = "clip" if i == 1 else None
+            ax.plot(i + base.spread_out(len(part), 0.2), part, label=label, **base.DOTS)
         lines = {name: {"color": base.INK} for name in ("medianprops", "boxprops", "whiskerprops")}
         options = {"widths": 0.6, "showfliers": False, "showmeans": True, "meanprops": base.DIAMONDS}
-        ax.boxplot(parts, **options, **lines)
-        sorted_by = "system, by mean score (diamond)"
-        ax.set_xlabel(sorted_by if self.order is None else "system (mean score: diamond)")
+        drawn = ax.boxplot(parts, **options, **lines)
+        drawn["means"][0].set_label("mean")
+        drawn["medians"][0].set_label("median and quartiles")
+        ax.set_xlabel("system, by mean score" if self.order is None else "system")
         ax.set_ylabel(f"{getattr(self.scores, 'name', None) or 'score'} (MOS of a clip)")
         name_ticks(ax, names, "x", np.arange(1, len(names) + 1))
+        write_legend(ax)

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from musiceval_sk.reporting.plots import base
-from musiceval_sk.reporting.plots.labels import LONG, name_points
+from musiceval_sk.reporting.plots.labels import LONG, name_points, write_legend
 from musiceval_sk.statistics.bootstrap import bootstrap_metrics
 from musiceval_sk.statistics.comparison import holm
 from musiceval_sk.statistics.metrics import METRICS
@@ -101,7 +101,7 @@ class SystemScatterDisplay(base.PredictionDisplay):
         for side, table in bars.items():
             means = true if side == "x" else predicted
             error = {f"{side}err": (means - table["low"], table["high"] - means)}
-            ax.errorbar(true, predicted, fmt="none", ecolor="0.55", elinewidth=0.8, **error)
+            ax.errorbar(true, predicted, fmt="none", ecolor=base.GREY, elinewidth=0.8, **error)
         ax.plot(self.y_true, self.y_pred[self.y_true.index], "o", color=base.ACCENT, markeredgecolor=base.INK)
         ax.set_title(self._title(), fontsize=10)
         ax.set_xlabel(f"true system mean of {self.name}")
@@ -144,7 +144,7 @@ class SystemRankingDisplay(base.PredictionDisplay):
     predicted : pandas.DataFrame, default=None
         Predicted ``mean``, ``low`` and ``high`` of the same rows, drawn below the true ones.
     rule : str, default=""
-        How pairs were told apart, for the title.
+        How pairs were told apart, for the legend.
 
     Attributes
     ----------
@@ -248,16 +248,17 @@ class SystemRankingDisplay(base.PredictionDisplay):
         self.order_ = list(table.index)
         ax = self._start_rows(ax, self.order_)
         places = np.arange(len(table)) - (0.0 if self.predicted is None else 0.16)
-        base.draw_means(ax, table, places)
-        label = f"system mean of {self.name}, with interval"
+        base.draw_means(ax, table, places, label="truth, with interval")
         if self.predicted is not None:
             predicted = base.check_intervals(self.predicted, table.index, columns)
-            base.draw_means(ax, predicted, places + 0.32, marker="s", markerfacecolor="white")
-            label += " (filled diamond: truth, open square: prediction)"
-        ax.set_xlabel(label)
+            style = {"marker": "s", "markerfacecolor": "white", "label": "prediction"}
+            base.draw_means(ax, predicted, places + 0.32, **style)
+        ax.set_xlabel(f"system mean of {self.name}")
         self.groups_ = [] if self.apart is None else groups_alike(self.order_, self.apart)
         if self.apart is not None:
             self._join(ax)
+        all_apart = self.apart is not None and not self.groups_
+        write_legend(ax, title=f"all systems can be told apart{self._rule()}" if all_apart else None)
 
     def _join(self, ax: Any) -> None:
         """Draw the bars in as few columns as they need, in a margin to the right of all intervals."""
@@ -270,10 +271,12 @@ class SystemRankingDisplay(base.PredictionDisplay):
             column = next((i for i, end in enumerate(ends) if end < first), len(ends))
             ends[column : column + 1] = [last]
             x = high + (column + 1) * step
-            ax.plot([x, x], [first - 0.25, last + 0.25], **bar)
+            label = None if group != self.groups_[0] else f"cannot be told apart{self._rule()}"
+            ax.plot([x, x], [first - 0.25, last + 0.25], label=label, **bar)
         ax.set_xlim(low, high + (len(ends) + 1) * step)
-        found = "bars join systems that cannot" if self.groups_ else "all systems can"
-        ax.set_title(f"{found} be told apart" + (f" ({self.rule})" if self.rule else ""), fontsize=9)
+
+    def _rule(self) -> str:
+        return f" ({self.rule})" if self.rule else ""
 
 
 @dataclass(eq=False, repr=False)
@@ -349,10 +352,11 @@ class SystemResidualsDisplay(base.PredictionDisplay):
         ax.axvline(0, color="0.4", linewidth=1, linestyle="--")
         for place, system in enumerate(order):
             part = table.loc[table["system"] == system, "residual"]
-            ax.plot(part, place + base.spread_out(len(part), 0.25), **base.DOTS)
-        base.draw_means(ax, self.systems_, range(len(order)))
+            label = None if place else "clip"
+            ax.plot(part, place + base.spread_out(len(part), 0.25), label=label, **base.DOTS)
+        base.draw_means(ax, self.systems_, range(len(order)), label="mean of the system, with interval")
         ax.set_xlabel(f"prediction minus truth, {self.name}")
-        ax.set_title("diamond: mean of the system, bar: its interval, dots: clips", fontsize=9)
+        write_legend(ax)
 
 
 def told_apart(values: Any, systems: Any, *, alpha: float = 0.05) -> pd.DataFrame:

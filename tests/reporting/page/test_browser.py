@@ -1,5 +1,6 @@
 """The report in a real browser, Debian's chromium without a window: what a reader sees, hears and types."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ pytest.importorskip("jinja2", reason="reports come with the extra 'report'")
 pytest.importorskip("matplotlib", reason="reports come with the extra 'report'")
 By = pytest.importorskip("selenium.webdriver.common.by").By
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+image_module = pytest.importorskip("PIL.Image", reason="comes with matplotlib")
 Wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 ODD = HOSTILE + " system"
@@ -101,9 +103,9 @@ def test_overview_shows_verdict_facts_tables_and_figures(visit):
 
 def test_a_click_sorts_the_scores_and_another_turns_them_round(visit):
     driver = visit()
-    head = button(driver, "table.sortable", "S_SRCC")
-    head.click()
+    head = button(driver, "table.sortable", "S_SRCC")  # decides, and so comes first, sorted already
     assert head.find_element(By.XPATH, "..").get_attribute("aria-sort") == "descending"
+    assert all_of(driver, "table.sortable th:nth-child(2)")[0].text.startswith("S_SRCC")
     assert [name.split()[0] for name in column(driver, ".scores:nth-of-type(1) > .scroll table", 1)[:3]] == [
         "ridge",
         "SVR",
@@ -141,12 +143,12 @@ def test_the_first_tab_leads_to_a_skip_link(visit):
 def test_filters_by_system_and_by_words(visit):
     driver = visit("clips")
     assert one(driver, ".count").text.startswith("120 of 120 clips")
-    one(driver, ".by-prompt").send_keys("TAKE piano 3")
+    one(driver, ".by-words").send_keys("TAKE piano _p3")
     assert one(driver, ".count").text.startswith("11 of 120 clips")
     one(driver, ".by-system").send_keys("S04")
     assert one(driver, ".count").text.startswith("1 of 120 clips")
-    assert column(driver, "#clips-body .clip-table", 2) == ["S04"]
-    one(driver, ".by-prompt").send_keys(" oboe")
+    assert column(driver, "#clips-body .clip-table", 5) == ["S04"]
+    one(driver, ".by-words").send_keys(" oboe")
     assert one(driver, ".count").text.startswith("No clip matches.")
 
 
@@ -247,6 +249,44 @@ def test_another_target_and_predictor_can_be_chosen(visit):
 def test_a_phone_never_scrolls_sideways(visit, view):
     driver = visit(view, width=390)
     assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+def test_a_table_wider_than_the_screen_says_so_and_shows_what_decides(visit):
+    hint = "return getComputedStyle(arguments[0], '::before').content"
+    driver = visit(width=390)
+    box = one(driver, ".scores .scroll")
+    Wait(driver, 20).until(lambda _: "Scroll sideways" in driver.execute_script(hint, box))
+    cell = box.find_element(By.CSS_SELECTOR, "tbody tr td").rect
+    assert cell["x"] + cell["width"] < 390
+    driver = visit()
+    assert driver.execute_script(hint, one(driver, ".scores .scroll")) == "none"
+
+
+def lightness(driver, selector):
+    """Middle and extremes of an element's pixels, 0 to 255."""
+    pixels = image_module.open(io.BytesIO(one(driver, selector).screenshot_as_png)).convert("L")
+    return np.percentile(np.asarray(pixels), [0, 50, 100])
+
+
+def test_figures_are_dark_on_a_dark_page_and_light_in_print(visit):
+    driver = visit()
+    darkest, middle, _ = lightness(driver, "figure img")
+    assert darkest < 20 and middle > 250
+    try:
+        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+        _, middle, lightest = lightness(driver, "figure img")
+        assert middle < 40 and lightest > 225
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
+        darkest, middle, _ = lightness(driver, "figure img")
+        assert darkest < 20 and middle > 250
+    finally:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def test_captions_of_figures_side_by_side_stand_on_one_line(visit):
+    tops = [caption.rect["y"] for caption in all_of(visit(), ".figures figcaption")]
+    assert tops[0] == tops[1] and tops[2] == tops[3]
 
 
 def test_dark_and_print_change_colours_and_what_is_there(visit):

@@ -36,6 +36,10 @@ def draw(kind, clips, **options):
     return kind.from_predictions(clips["impression"], clips["prediction"], systems=clips["system"], **options)
 
 
+def legend_of(display):
+    return [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
 def segments(ax):
     """Ends of all error bars, by direction."""
     pieces = np.concatenate([np.array(lines.get_segments()) for lines in ax.collections])
@@ -81,6 +85,7 @@ def test_scatter_draws_the_intervals_of_both_means():
     for pieces, column, axis in ((across, "impression", 0), (up, "prediction", 1)):
         expected = system_intervals(clips[column], clips["system"]).loc[order, ["low", "high"]]
         np.testing.assert_allclose(pieces[:, :, axis], expected)
+    assert list(display.ax_.get_xticks()) == list(display.ax_.get_yticks())
     without = draw(SystemScatterDisplay, clips, confidence=None)
     assert not without.ax_.collections
 
@@ -135,6 +140,7 @@ def test_residuals_show_every_clip_beside_its_system_best_on_top():
     np.testing.assert_allclose(display.systems_, expected)
     across, _ = segments(display.ax_)
     np.testing.assert_allclose(across[:, :, 0], expected[["low", "high"]])
+    assert legend_of(display) == ["clip", "mean of the system, with interval"]
 
 
 def test_residuals_take_intervals_from_elsewhere():
@@ -153,8 +159,7 @@ def test_calibration_bins_are_means_of_what_was_predicted_alike():
     np.testing.assert_allclose(display.bins.loc[0, ["low", "high"]].tolist(), mean_interval([0, 1])[1:])
     np.testing.assert_allclose(segments(display.ax_)[1][:, :, 1], display.bins[["low", "high"]])
     np.testing.assert_allclose(lines_with(display.ax_, "|")[0].get_xdata(), prediction)
-    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == ["a prediction means what it says", "mean of 2 clips"]
+    assert legend_of(display) == ["a prediction means what it says", "mean of 2 clips"]
 
 
 def test_calibration_knows_that_clips_of_a_system_err_alike():
@@ -198,7 +203,7 @@ def test_ranking_is_sorted_and_joins_what_cannot_be_told_apart():
     np.testing.assert_allclose(
         across[:, :, 0], display.intervals.loc[display.order_, ["low", "high"]].to_numpy()
     )
-    assert display.ax_.get_title() == "bars join systems that cannot be told apart (Welch, Holm, 5%)"
+    assert legend_of(display) == ["cannot be told apart (Welch, Holm, 5%)", "truth, with interval"]
 
 
 def test_bars_of_a_ranking_do_not_run_into_one_another():
@@ -216,9 +221,10 @@ def test_ranking_takes_rows_intervals_and_tests_from_elsewhere():
     rows = pd.DataFrame({"mean": [0.7, 0.9], "low": [0.6, 0.8], "high": [0.8, 1.0]}, index=["ridge", "MLP"])
     plain = SystemRankingDisplay(rows, "S_SRCC").plot()
     assert plain.order_ == ["MLP", "ridge"] and plain.groups_ == []
-    assert plain.ax_.get_title() == ""
+    assert plain.ax_.get_legend().get_title().get_text() == ""
     apart = pd.DataFrame(True, index=rows.index, columns=rows.index)
-    assert SystemRankingDisplay(rows, apart=apart).plot().ax_.get_title() == "all systems can be told apart"
+    title = SystemRankingDisplay(rows, apart=apart).plot().ax_.get_legend().get_title()
+    assert title.get_text() == "all systems can be told apart"
     with pytest.raises(ValueError, match=r"missing column\(s\) mean; found: low, high"):
         SystemRankingDisplay(rows[["low", "high"]]).plot()
     with pytest.raises(ClipsTableError, match=r"missing column\(s\) system"):

@@ -34,35 +34,37 @@ function clipColumns(fixedSystem) {
   const columns = [
     {kind: 'text', label: 'Clip', value: (clip) => data.ids[clip], class: 'label', cell: (clip) =>
       element('td', {class: 'label'}, element('span', {class: 'named'}, playButton(clip), element('bdi', {}, data.ids[clip])))},
+    number('most', 'Difference', difference, signed),
+    number('most', 'Raters', (clip) => section.truth[clip]),
+    number('most', 'Predicted', predicted),
     {kind: 'text', label: 'System', value: systemOf, class: 'label', cell: (clip) =>
       element('td', {class: 'label'}, element('a', {href: systemLink(systemOf(clip))}, element('bdi', {}, systemOf(clip))))},
     {kind: 'text', label: 'Prompt', value: promptOf, class: 'text', cell: (clip) =>
       element('td', {class: 'text', dir: 'auto'}, promptOf(clip))},
-    number('most', 'Raters', (clip) => section.truth[clip]),
     section.spread && number('most', 'Spread', (clip) => section.spread[clip]),
     section.count && number('most', 'Number', (clip) => section.count[clip], String),
-    number('most', 'Predicted', predicted),
-    number('most', 'Difference', difference, signed),
-    number('most', 'Size of it', (clip) => Math.abs(difference(clip))),
+    number('most', 'Size of difference', (clip) => Math.abs(difference(clip))),
   ];
   return columns.filter((column) => column && !(column.label === 'System' && (fixedSystem || !data.systems.length))
     && !(column.label === 'Prompt' && !data.prompts.length));
 }
 
 function clipList(home, fixedSystem) {
-  const view = {page: 0, system: fixedSystem || '', prompt: '', sort: null};
+  const view = {page: 0, system: fixedSystem || '', words: '', sort: null};
   const count = element('p', {class: 'count', role: 'status'});
   const cards = element('ul', {class: 'cards'});
   const table = element('table', {}, element('thead', {}, element('tr')), element('tbody'));
-  const scroll = element('div', {class: 'scroll clip-table', role: 'region', tabindex: '0', 'aria-label': 'All clips'}, table);
+  const scroll = scrollBox(table, {class: 'scroll clip-table', 'aria-label': 'All clips'});
   const pager = element('div', {class: 'pager'});
   const columns = clipColumns(fixedSystem);
 
   const chosen = () => {
-    const words = view.prompt.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = data.prompts.map((prompt) => words.every((word) => prompt.toLowerCase().includes(word)));
-    return judgedClips().filter((clip) => (!view.system || systemOf(clip) === view.system)
-      && (!words.length || matches[data.prompt[clip]]));
+    const words = view.words.toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = (clip) => {
+      const text = (data.ids[clip] + '\n' + promptOf(clip)).toLowerCase();
+      return words.every((word) => text.includes(word));
+    };
+    return judgedClips().filter((clip) => (!view.system || systemOf(clip) === view.system) && matches(clip));
   };
   const drawRows = (clips) => {
     const sorted = [...clips];
@@ -97,7 +99,7 @@ function clipList(home, fixedSystem) {
       view.page = 0;
       drawRows(chosen().sort((a, b) => Math.abs(difference(b)) - Math.abs(difference(a))));
     });
-    if (column.label === 'Size of it') head.setAttribute('aria-sort', 'descending');
+    if (column.label === 'Size of difference') head.setAttribute('aria-sort', 'descending');
     return head;
   }));
   home.replaceChildren(clipFilters(view, fixedSystem, draw), count, cards, scroll, pager);
@@ -112,10 +114,8 @@ function clipFilters(view, fixedSystem, draw) {
       element('option', {value: ''}, 'all systems'), ...names.map((name) => element('option', {value: name}, name)));
     filters.append(element('label', {}, 'System', select));
   }
-  if (data.prompts.length) {
-    const input = element('input', {type: 'search', class: 'by-prompt', placeholder: 'such as: calm piano',
-      oninput: () => { view.prompt = input.value; draw(); }});
-    filters.append(element('label', {}, 'Words in the prompt', input));
-  }
+  const input = element('input', {type: 'search', class: 'by-words', placeholder: data.prompts.length ? 'such as: calm piano' : data.ids[0],
+    oninput: () => { view.words = input.value; draw(); }});
+  filters.append(element('label', {}, data.prompts.length ? 'Clip id, or words in the prompt' : 'Clip id', input));
   return filters;
 }

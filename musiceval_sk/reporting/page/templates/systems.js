@@ -18,18 +18,18 @@ function systemRows() {
 function drawSystems() {
   const home = byId('systems-body'), rows = systemRows();
   if (!rows.length) return home.replaceChildren(element('p', {class: 'empty'}, data.systems.length ? 'This predictor predicts no clip of a named system.' : NO_SYSTEMS));
-  const columns = [['System', 'text'], ['Clips', 'most'], ['Raters', 'most'], ['Place', 'least'], ['Predicted', 'most'],
-    ['Predicted place', 'least'], ['Difference', 'most']];
+  const columns = [['System', 'text'], ['Difference', 'most'], ['Raters', 'most'], ['Predicted', 'most'], ['Place', 'least'],
+    ['Predicted place', 'least'], ['Clips', 'most']];
   const cell = (value, shown, attributes) => element('td', {'data-value': value, ...attributes}, shown);
   const table = element('table', {},
     element('thead', {}, element('tr', {}, ...columns.map(([label, kind]) => element('th', {scope: 'col', 'data-sort': kind}, label)))),
     element('tbody', {}, ...rows.map((row) => element('tr', {},
       element('th', {scope: 'row', 'data-value': row.name}, element('a', {href: systemLink(row.name)}, element('bdi', {}, row.name))),
-      cell(row.clips.length, String(row.clips.length)), cell(row.truth, figure(row.truth)), cell(row.place, String(row.place)),
-      cell(row.guess, figure(row.guess)), cell(row.guessedPlace, String(row.guessedPlace)),
-      cell(row.gap, signed(row.gap), {class: directionOf(row.gap)})))));
+      cell(row.gap, signed(row.gap), {class: directionOf(row.gap)}), cell(row.truth, figure(row.truth)),
+      cell(row.guess, figure(row.guess)), cell(row.place, String(row.place)),
+      cell(row.guessedPlace, String(row.guessedPlace)), cell(row.clips.length, String(row.clips.length))))));
   makeSortable(table);
-  home.replaceChildren(element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Systems'}, table));
+  home.replaceChildren(scrollBox(table, {'aria-label': 'Systems'}));
 }
 
 function scatter(clips) {

@@ -38,4 +38,20 @@ function makeSortable(table) {
   });
 }
 
+// A box says so where its table is wider than itself.
+const widths = new ResizeObserver((seen) => seen.forEach(({target}) => {
+  const box = target.closest('.scroll');
+  box?.classList.toggle('wide', box.scrollWidth > box.clientWidth + 1);
+}));
+function scrollBox(table, attributes) {
+  const box = element('div', {class: 'scroll', role: 'region', tabindex: '0', ...attributes}, table);
+  watchWidth(box);
+  return box;
+}
+function watchWidth(box) {
+  widths.observe(box);
+  widths.observe(box.firstElementChild);
+}
+
 document.querySelectorAll('table.sortable').forEach(makeSortable);
+document.querySelectorAll('.scroll').forEach(watchWidth);
