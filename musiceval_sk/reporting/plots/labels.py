@@ -58,7 +58,7 @@ def write_legend(ax: Any, *, beside: bool = False, title: str | None = None) -> 
     """Put the legend outside the axes, where it hides nothing: beside them if asked and narrow enough, else above."""
     frame = ax.get_window_extent()
     style = {"frameon": False, "fontsize": 8.0, "title": title, "title_fontsize": 8.0}
-    width = ax.legend(**style).get_window_extent().width
+    width = ax.legend(loc="upper left", **style).get_window_extent().width
     if beside and width <= _LEGEND_SHARE * frame.width:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **style)
         return
