@@ -514,10 +514,12 @@ def _halve(
         n_raters = len(sample.rater_names)
         in_first = (random.permutation(n_raters) < n_raters / 2)[sample.raters]
     else:
-        place = pd.Series(random.random(len(sample.items))).groupby(sample.items).rank().to_numpy()
+        lots, n_ratings = random.random(len(sample.items)), np.bincount(sample.items)
+        place = np.empty(len(lots))
+        place[np.lexsort((lots, sample.items))] = np.arange(len(lots))
         # The odd rating out goes to either half by lot.
-        size = (np.bincount(sample.items) + random.integers(2, size=n_items)) // 2
-        in_first = place <= size[sample.items]
+        size = (n_ratings + random.integers(2, size=n_items)) // 2
+        in_first = place < (np.cumsum(n_ratings) - n_ratings + size)[sample.items]
     half = 2 * sample.items + ~in_first
     counts, sums = (np.bincount(half, w, 2 * n_items).reshape(-1, 2) for w in (None, sample.scores))
     both = (counts > 0).all(axis=1)
@@ -534,11 +536,9 @@ def _correlation(kind: str, halves: np.ndarray) -> Callable[[np.ndarray], np.nda
     """Correlation of two halves, for any number of times that each unit counts [shape=(n_draws, n_units)]."""
     units = np.flatnonzero(np.isfinite(halves[:, 0]))
     # Distinct pairs of means are few, where scores come from a scale of few steps.
-    pairs = pd.DataFrame(halves[units]).groupby([0, 1], sort=False)
-    first, second = pairs.size().index.to_frame().to_numpy().T
-    shape = len(first), len(halves)
-    of_units = sparse.csr_matrix((np.ones(len(units)), (pairs.ngroup(), units)), shape)
-    agreement = ClipAgreement(first, second, [kind])
+    pairs, place = np.unique(halves[units] @ [1, 1j], return_inverse=True)
+    of_units = sparse.csr_matrix((np.ones(len(units)), (place, units)), (len(pairs), len(halves)))
+    agreement = ClipAgreement(pairs.real, pairs.imag, [kind])
     return lambda counts: agreement.score(of_units @ counts.T)[0]
 
 

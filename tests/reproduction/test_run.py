@@ -38,7 +38,7 @@ pytestmark = [
 def short_protocols():
     """Of the protocols that differ in momentum, the one without would train for all its 1,000 epochs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PROTOCOLS, "paper", dataclasses.replace(PROTOCOLS["paper"], max_iter=120))
+        patch.setitem(PROTOCOLS, "paper", dataclasses.replace(PROTOCOLS["paper"], max_iter=60))
         yield
 
 

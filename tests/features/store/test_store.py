@@ -830,7 +830,7 @@ def test_vectors_of_another_length_are_refused_at_append(store):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes, which this system does not have")
 @pytest.mark.slow
 def test_a_writer_killed_at_any_moment_loses_nothing_it_reported(store, writer):
-    process = writer("kill", store.path, 200, FINGERPRINT)
+    process = writer("kill", store.path, 100, FINGERPRINT)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     reported = json.loads(output)
