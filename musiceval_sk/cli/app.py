@@ -257,7 +257,7 @@ def _kept(given: dict[str, Any]) -> str:
     """Say what an interrupted command leaves, for the same command to go on from."""
     out, places = given.get("out"), {}
     if "memory" in given:
-        places["finished fits"] = given["memory"] or (out and out / "fits"), "**/output.pkl"
+        places["finished fits"] = given["memory"] or (out and out / "fits"), "*.json"
     if "checkpoints" in given:
         places["checkpoints"] = given["checkpoints"] or (out and out / "checkpoints"), "*"
     if "cache" not in given or "batch_size" in given:

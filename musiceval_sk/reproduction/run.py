@@ -222,7 +222,7 @@ def _look_up(clips: pd.DataFrame, parts: Parts) -> tuple[dict[str, pd.DataFrame]
     X = pd.DataFrame(index=together.index)
     for name, model in look_ups(clips).items():
         found = {
-            target: predict_cell("", Cell({}, model, X, together[target], None, *rows)) for target in TARGETS
+            target: predict_cell(Cell({}, model, X, together[target], None, *rows)) for target in TARGETS
         }
         predictions[name] = pd.DataFrame({target: cell["prediction"] for target, cell in found.items()})
         unknown = int((~found[TARGETS[0]]["known"]).sum())

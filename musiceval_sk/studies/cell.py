@@ -5,6 +5,7 @@ cell under a digest of all that it depends on: so a study that was killed goes o
 that one only.
 """
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ import pandas as pd
 import sklearn
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_memory, has_fit_parameter
+from sklearn.utils.validation import has_fit_parameter
 
+from musiceval_sk._files import atomic_write
 from musiceval_sk._ids import near_misses, under_ids_of, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
@@ -27,13 +29,17 @@ from musiceval_sk.estimators.preparation import default_columns
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.studies.result import NO_FEATURES, provenance
 
+_COLUMNS = {"truth": float, "prediction": float, "known": bool, "training_mean": float, "on_scale": bool}
+
 
 def check_run(n_resamples: int, random_state: int | None, memory: Any) -> None:
     """Refuse settings of a study that would fail only after all models were fitted."""
     for name, value in {"n_resamples": n_resamples, "random_state": random_state or 0}.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{name}={value!r} must be 0 or more, and a whole number")
-    if isinstance(memory, str | Path) and Path(memory).is_file():
+    if memory is not None and not isinstance(memory, str | Path):
+        raise ValueError(f"memory={memory!r} must name a folder")
+    if memory is not None and Path(memory).is_file():
         raise ValueError(f"{memory}: is a file; memory is a folder")
 
 
@@ -166,7 +172,12 @@ def one_matrix(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_cells(
-    cells: Sequence[Cell], *, name: str, memory: Any = None, n_jobs: int | None = None, progress: bool | None
+    cells: Sequence[Cell],
+    *,
+    name: str,
+    memory: str | Path | None = None,
+    n_jobs: int | None = None,
+    progress: bool | None,
 ) -> pd.DataFrame:
     """Fit and predict all cells, with a bar.
 
@@ -176,8 +187,8 @@ def run_cells(
         What to fit.
     name : str
         What is run, for the bar.
-    memory : str, Path, joblib.Memory or None, default=None
-        Where predictions are kept, and looked up first.
+    memory : str or Path, default=None
+        Folder where predictions are kept, and looked up first: a JSON file a fit.
     n_jobs : int, default=None
         As of `joblib.Parallel`.
     progress : bool or None
@@ -196,14 +207,15 @@ def run_cells(
     """
     from tqdm import tqdm
 
-    kept = check_memory(None if memory is None else memory if hasattr(memory, "cache") else str(memory))
-    predict = kept.cache(predict_cell, ignore=["cell"])
-    keys = [""] * len(cells) if memory is None else _keys(cells)
+    places: list[Path | None] = [None] * len(cells)
+    if memory is not None:
+        Path(memory).mkdir(parents=True, exist_ok=True)
+        places = [Path(memory) / f"{key}.json" for key in _keys(cells)]
     # Models that take long tend to stand last. Begun first, none of them keeps one core busy at the end while others wait.
     rank = {model: place for place, model in enumerate(dict.fromkeys(cell.labels["model"] for cell in cells))}
     order = sorted(range(len(cells)), key=lambda i: -rank[cells[i].labels["model"]])
     running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-        joblib.delayed(predict)(keys[i], cells[i]) for i in order
+        joblib.delayed(_found_or_predicted)(places[i], cells[i]) for i in order
     )
     hidden = None if progress is None else not progress
     shown = tqdm(running, total=len(cells), desc=name, unit="fit", disable=hidden)
@@ -211,21 +223,23 @@ def run_cells(
     return pd.concat([found[i].assign(**cell.labels) for i, cell in enumerate(cells)])
 
 
-def predict_cell(key: str, cell: Cell) -> pd.DataFrame:
-    """Fit on the training rows and predict the tested ones.
+def _found_or_predicted(place: Path | None, cell: Cell) -> pd.DataFrame:
+    """Read what was predicted, or predict and keep it; a file that does not hold it is made anew."""
+    if place is None:
+        return predict_cell(cell)
+    try:
+        columns = json.loads(place.read_text())
+        kept = pd.DataFrame(columns, index=cell.X.index[cell.test])
+        return kept[list(_COLUMNS)].astype(_COLUMNS)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        found = predict_cell(cell)
+    with atomic_write(place) as aside:
+        aside.write_text(json.dumps(found.to_dict("list")))
+    return found
 
-    Parameters
-    ----------
-    key : str
-        Under which the answer may be kept.
-    cell : Cell
-        What to fit.
 
-    Returns
-    -------
-    pandas.DataFrame
-        As of `run_cells`, without the labels.
-    """
+def predict_cell(cell: Cell) -> pd.DataFrame:
+    """Fit on the training rows and predict the tested ones; the columns of `run_cells`, without the labels."""
     X, y, train = cell.X, cell.y, cell.train
     model = clone(cell.model)
     groups = None if cell.groups is None else cell.groups.iloc[train]

@@ -8,6 +8,7 @@ of the training scores is low where the test systems are good, and every predict
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -38,7 +39,7 @@ def run_study(
     ratings: Any = None,
     scale: tuple[float, float] | None = (1, 5),
     n_resamples: int = 1000,
-    memory: Any = None,
+    memory: str | Path | None = None,
     n_jobs: int | None = None,
     progress: bool | None = None,
 ) -> StudyResult:
@@ -81,7 +82,7 @@ def run_study(
         the scores themselves leave it.
     n_resamples : int, default=1000
         Resamples for intervals, and swaps for tests, see `bootstrap_metrics` and `compare_predictors`; 0 for neither.
-    memory : str, Path or joblib.Memory, default=None
+    memory : str or Path, default=None
         Folder that keeps the predictions of each fit as soon as they are there, so that a study that was killed goes on. They are
         used again where model, features, scores, folds and versions of packages are the same.
     n_jobs : int, default=None

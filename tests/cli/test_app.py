@@ -139,12 +139,12 @@ def test_study_of_several_splits_and_poolings_keeps_its_fits(folder, tmp_path):
     assert "Systems never heard in training" in result.stdout and "Prompts never met" in result.stdout
     assert "ridge (spectral, max)" in result.stdout
     assert "human ceiling" in result.stdout
-    kept = sorted(path.parent.name for path in (tmp_path / "fits").rglob("output.pkl"))
+    kept = sorted(path.name for path in (tmp_path / "fits").glob("*.json"))
     # 2 splits x 2 folds x (3 look-ups + ridge on two poolings)
     assert len(kept) == 2 * 2 * 5
     again = run(*command)
     assert again.stdout == result.stdout
-    assert sorted(path.parent.name for path in (tmp_path / "fits").rglob("output.pkl")) == kept
+    assert sorted(path.name for path in (tmp_path / "fits").glob("*.json")) == kept
 
 
 def test_a_study_takes_layers_of_a_model_beside_another_encoder(folder, tmp_path):
@@ -474,8 +474,8 @@ def test_an_interrupted_command_says_what_it_keeps(folder, tmp_path, monkeypatch
     assert result.exit_code == 130
     fits = tmp_path / "study" / "fits"
     assert result.stderr.splitlines()[-1] == f"interrupted: what was finished is kept: vectors in {cache}"
-    (fits / "joblib" / "fit").mkdir(parents=True)
-    (fits / "joblib" / "fit" / "output.pkl").touch()
+    fits.mkdir(parents=True)
+    (fits / "fit.json").touch()
     result = run("study", *common, "--out", tmp_path / "study")
     words = f"interrupted: what was finished is kept: finished fits in {fits}, vectors in {cache}"
     assert result.stderr.splitlines()[-1] == words

@@ -436,6 +436,30 @@ def test_what_was_kept_is_used_for_the_same_fit_only(clips, X, tmp_path, monkeyp
     assert Counting.fits == 6
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [b"", b"{", b"[" * 100_000, b"[]", b"null", b"3", b"\x80\x04.", b'{"truth": [1]}', "cut", "text"],
+    ids=["empty", "cut", "deep", "list", "null", "number", "pickle", "one column", "cut column", "text"],
+)
+def test_what_was_kept_and_broke_is_made_anew(clips, X, tmp_path, monkeypatch, broken):
+    options = {"n_splits": 3, "memory": tmp_path, "n_resamples": 0, "targets": "impression"}
+    study = run_study(clips, X, {"model": Counting()}, "system", **options)
+    kept = sorted(tmp_path.glob("*.json"))
+    assert len(kept) == 3
+    columns = json.loads(kept[1].read_text())
+    if broken == "cut":
+        broken = json.dumps(columns | {"prediction": columns["prediction"][:-1]}).encode()
+    if broken == "text":
+        broken = json.dumps(columns | {"prediction": ["=1"] * len(columns["prediction"])}).encode()
+    whole = kept[1].read_bytes()
+    kept[1].write_bytes(broken)
+    monkeypatch.setattr(Counting, "fits", 0)
+    again = run_study(clips, X, {"model": Counting()}, "system", **options)
+    assert Counting.fits == 1
+    assert kept[1].read_bytes() == whole
+    pd.testing.assert_frame_equal(again.predictions, study.predictions)
+
+
 def test_a_model_that_cannot_be_written_down_is_refused(clips, X, tmp_path):
     model = make_pipeline(FunctionTransformer(lambda table: table), LinearRegression())
     with pytest.raises(ValueError, match="model 'scaled' holds something that cannot be written to disk"):
