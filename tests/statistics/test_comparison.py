@@ -238,7 +238,7 @@ def test_type_one_error_is_near_nominal():
             models,
             systems=systems,
             metrics=["S_SRCC", "U_LCC"],
-            n_resamples=199,
+            n_resamples=99,
             random_state=seed,
         ).set_index("metric")
         rejected["swaps of systems"] += table.loc["S_SRCC", "p_value"] <= 0.05
