@@ -65,6 +65,7 @@ def small_examples(monkeypatch):
         (musiceval_sk.MOSRegressor.__init__, "max_iter", 40),
         (musiceval_sk.bootstrap_metrics, "n_resamples", 100),
         (musiceval_sk.human_ceiling, "n_bootstrap", 50),
+        (musiceval_sk.human_ceiling, "n_splits", 10),
         (musiceval_sk.run_study, "n_resamples", 50),
         (musiceval_sk.score_learning_curve, "n_resamples", 50),
     ):

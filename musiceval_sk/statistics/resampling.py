@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csgraph, csr_matrix
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
 
@@ -270,7 +269,7 @@ def folds_by_shared_systems(systems: np.ndarray, folds: np.ndarray) -> list[np.n
     """
     names, fold = np.unique(folds, return_inverse=True)
     tested = csr_matrix((np.ones(len(fold)), (fold, pd.factorize(systems)[0])))
-    count, group = connected_components(tested @ tested.T, directed=False)
+    count, group = csgraph.connected_components(tested @ tested.T, directed=False)
     return [names[group == number] for number in range(count)]
 
 
