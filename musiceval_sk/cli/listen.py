@@ -94,7 +94,7 @@ def build(
     texts
         JSON file of texts in the place of the page's own, as for a translation: any part of texts.json.
     format
-        page, or webmushra: configurations and sounds for webMUSHRA's folder.
+        page, or webmushra: configurations and sounds for webMUSHRA's folder; sliders become eleven points, and a pair one sound.
 
     Examples
     --------

@@ -161,7 +161,7 @@ def with_batches(ratings: pd.DataFrame, test: ListeningTest) -> pd.DataFrame:
         return ratings
     copies = {clip: copy for copy, clip in copies_of(test).items()}
     batches = {
-        (rater, _names_in(trial, copies).get("clip_id")): batch for rater, batch, _, trial in test.trials()
+        (rater, names_in(trial, copies).get("clip_id")): batch for rater, batch, _, trial in test.trials()
     }
     keys = zip(id_texts(ratings["rater"]), id_texts(ratings["clip_id"]), strict=True)
     found = [batches.get(key) for key in keys]
@@ -244,7 +244,7 @@ def _table_of(test: ListeningTest, taken: dict[tuple[str, int, int], dict[str, A
     copies = {clip: copy for copy, clip in copies_of(test).items()}
     rows = [
         {"rater": rater, "batch": batch}
-        | _names_in(trial, copies)
+        | names_in(trial, copies)
         | taken[rater, batch, position]["scores"]
         | {"seconds": taken[rater, batch, position]["seconds"], "position": position}
         for rater, batch, position, trial in test.trials()
@@ -253,7 +253,8 @@ def _table_of(test: ListeningTest, taken: dict[tuple[str, int, int], dict[str, A
     return pd.DataFrame(rows)
 
 
-def _names_in(trial: dict[str, Any], copies: dict[str, str]) -> dict[str, Any]:
+def names_in(trial: dict[str, Any], copies: dict[str, str]) -> dict[str, Any]:
+    """Name what a trial of a design has rated: a clip, or its copy where it comes again, or the clips of a pair."""
     repeat = trial.get("repeat", False)
     if "clip_a" in trial:
         return {"clip_a": trial["clip_a"], "clip_b": trial["clip_b"], "repeat": repeat}

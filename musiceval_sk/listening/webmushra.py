@@ -6,10 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from musiceval_sk.listening.design import ListeningTest, load_test
-from musiceval_sk.listening.export import copies_of
-from musiceval_sk.listening.page.build import PageLayout, page_texts, test_id, write_sounds
+import numpy as np
+import soundfile
+import soxr
 
+from musiceval_sk.listening.design import ListeningTest, load_test
+from musiceval_sk.listening.export import copies_of, names_in
+from musiceval_sk.listening.page.build import PageLayout, page_texts, test_id, write_sounds
+from musiceval_sk.ratings.formats.pairs import PREFERENCES
+
+_GUIDES = {"acr": ("play", "acr"), "slider": ("play", "steps"), "pairs": ("play_pairs", "pairs")}
+_PAUSE = 1.0  # seconds between the clips of a pair
 _TOP: dict[str, object] = {"bufferSize": 2048, "stopOnErrors": True, "showButtonPreviousPage": False}
 _TOP |= {"remoteService": "service/write.php"}
 # Every other key is a clip id, and is put into quotes: one such as "no" is no text in YAML.
@@ -41,10 +48,13 @@ def build_webmushra(
     A trial is a page ``likert_single_stimulus``, in the design's order; the score opens once the clip has ended. Clips to practise on
     are played on a page ``generic``, and stay out of the results. What webMUSHRA writes, ``lss.csv``, names clips and raters as the design does.
 
+    Sliders become eleven points from 0 to 100, since those of webMUSHRA say how near a clip comes to a reference of its length. A pair is one
+    sound, clip A and after a second clip B, with the four answers below, since its paired comparison asks which of two is the reference.
+
     Parameters
     ----------
     test : ListeningTest, str or Path
-        The test, or the file of its design; by ``"acr"``.
+        The test, or the file of its design.
     out : str or Path
         Folder to write, or that of webMUSHRA itself: all goes into its ``configs``.
     loudness : float, default=None
@@ -60,37 +70,38 @@ def build_webmushra(
     Raises
     ------
     ValueError
-        If the test is by sliders or pairs, or a sound cannot be used.
+        If a sound cannot be used.
 
     References
     ----------
-    webMUSHRA's documentation for experimenters, https://github.com/audiolabs/webMUSHRA/blob/master/doc/experimenter.md. Two scales
-    need a webMUSHRA that has configs/LSS_multiscale.yaml; older ones show one scale a page.
+    webMUSHRA's documentation for experimenters, https://github.com/audiolabs/webMUSHRA/blob/master/doc/experimenter.md, its
+    pages (lib/webmushra/pages) and what it writes (service/write.php). Two scales need a webMUSHRA that has
+    configs/LSS_multiscale.yaml; older ones show one scale a page.
 
     Examples
     --------
     >>> build_webmushra("design.json", "webMUSHRA")  # doctest: +SKIP
     """
     test = load_test(test) if isinstance(test, str | Path) else test
-    if test.method != "acr":
-        raise ValueError(
-            f"webMUSHRA has sliders, and pairs, only beside a reference, which this test by {test.method!r} has not; design it with "
-            "method='acr', or build the page of musiceval_sk"
-        )
     layout = PageLayout(test, ".flac" if loudness is not None else None)
     content, words = layout.content(), page_texts(texts)
-    layout.check_sounds(loudness is not None)
+    layout.check_sounds(loudness is not None or test.method == "pairs")
     name = f"musiceval_{test_id(test)[:8]}"
     configs = Path(out) / "configs"
     sounds = f"configs/resources/{name}"
     (configs / "resources" / name / "audio").mkdir(parents=True, exist_ok=True)
     write_sounds(layout.copies, configs / "resources" / name, loudness)
-    training = [f"{sounds}/{trial['audio']}" for trial in content["training"]]
+    copies = {clip: copy for copy, clip in copies_of(test).items()}
     written = []
     for rater, batches in content["raters"].items():
         for batch, designed in zip(batches, test.raters[rater], strict=True):
-            pages = [_welcome(words, training)]
-            pages += _trials(batch["trials"], designed["trials"], test, words, sounds)
+            pages = [_welcome(words, test.method, content["training"], sounds)]
+            for position, trial in enumerate(batch["trials"], 1):
+                place = f"{batch['batch']}.{position}"
+                named = names_in(designed["trials"][position - 1], copies)
+                pages.append(_trial(place, trial, named, test, words, sounds))
+                if test.method == "pairs":
+                    _join(configs / "resources" / name, trial)
             pages.append(_finish(words, rater))
             config = {"testname": words["title"], "testId": name, **_TOP, "pages": pages}
             written.append(configs / f"{name}_{rater}_{batch['batch']}.yaml")
@@ -98,52 +109,95 @@ def build_webmushra(
     return written
 
 
-def _welcome(words: dict[str, Any], training: list[str]) -> dict[str, Any]:
-    steps = [*words["consent"], *(words["instructions"][name] for name in ("prompt", "play", "acr"))]
+def _welcome(
+    words: dict[str, Any], method: str, training: list[dict[str, Any]], sounds: str
+) -> dict[str, Any]:
+    steps = [*words["consent"], *(words["instructions"][name] for name in ("prompt", *_GUIDES[method]))]
     parts = [html.escape(text) for text in steps]
     if training:
         parts.append(html.escape(words["practice_next"]))
-        parts += [f"<audio controls src='{sound}'></audio>" for sound in training]
+        parts += [player for trial in training for player in _players(trial, words, sounds)]
     content = "".join(f"<p>{part}</p>" for part in parts)
     return {"type": "generic", "id": "welcome", "name": words["consent_title"], "content": content}
 
 
-def _trials(
-    shown: list[dict[str, Any]],
-    designed: list[dict[str, Any]],
+def _trial(
+    place: str,
+    shown: dict[str, Any],
+    named: dict[str, Any],
     test: ListeningTest,
     words: dict[str, Any],
     sounds: str,
-) -> Iterator[dict[str, Any]]:
-    """Make a page a trial; its id is its clip's name, for a clip in one trial is read as a clip, and no condition."""
-    copies = {clip: copy for copy, clip in copies_of(test).items()}
-    scales = [
-        words["scales"].get(scale) or words["other_scale"] | {"question": scale} for scale in test.scales
+) -> dict[str, Any]:
+    """Make a page of a trial, whose id and stimulus tell the reader of results what was heard."""
+    if test.method == "pairs":
+        page, clip, sound = f"{place}: {named['clip_a']}", named["clip_b"], _joined(shown)
+        below = [*_players(shown, words, sounds), html.escape(words["joined"])]
+    else:  # a clip in one trial, which bears its name, is read as a clip, and no condition
+        page, clip, sound, below = named["clip_id"], named["clip_id"], shown["audio"], []
+    asked = _questions(test, words)
+    questions = "".join(f"<li>{html.escape(question)}</li>" for question, _ in asked)
+    content = f"<p><b>{html.escape(shown['prompt'])}</b></p><ol>{questions}</ol>"
+    responses = [response for _, response in asked]
+    return {
+        "type": "likert_single_stimulus",
+        "id": page,
+        "name": words["title"],
+        "content": content + "".join(f"<p>{part}</p>" for part in below),
+        "mustRate": True,
+        "mustPlayback": "ended",
+        "stimuli": {clip: f"{sounds}/{sound}"},
+        "response": responses if len(responses) > 1 else responses[0],
+    }
+
+
+def _players(trial: dict[str, Any], words: dict[str, Any], sounds: str) -> list[str]:
+    """Make a player of each clip of a trial; those of a pair bear its names."""
+    labels = {"audio": "", "audio_a": words["player_a"], "audio_b": words["player_b"]}
+    return [
+        f"{html.escape(label)} <audio controls src='{sounds}/{trial[name]}'></audio>".strip()
+        for name, label in labels.items()
+        if name in trial
     ]
-    responses = [
-        [
-            {"value": score, "label": f"{score} {html.escape(anchor)}"}
-            for score, anchor in enumerate(scale["anchors"], 1)
-        ]
-        for scale in scales
-    ]
-    questions = "".join(
-        f"<li>{html.escape(scale['question'].format(scale=name))}</li>"
-        for name, scale in zip(test.scales, scales, strict=True)
-    )
-    for trial, source in zip(shown, designed, strict=True):
-        clip = source["clip_id"]
-        clip = copies[clip] if source.get("repeat") else clip
-        yield {
-            "type": "likert_single_stimulus",
-            "id": clip,
-            "name": words["title"],
-            "content": f"<p><b>{html.escape(trial['prompt'])}</b></p><ol>{questions}</ol>",
-            "mustRate": True,
-            "mustPlayback": "ended",
-            "stimuli": {clip: f"{sounds}/{trial['audio']}"},
-            "response": responses if len(responses) > 1 else responses[0],
-        }
+
+
+def _questions(test: ListeningTest, words: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """List what is asked, each with the answers to choose from."""
+    if test.method == "pairs":
+        preference = words["preference"]
+        answers = [{"value": one, "label": html.escape(preference[one])} for one in PREFERENCES]
+        return [(preference["question"], answers)]
+    asked = []
+    for scale in test.scales:
+        own = words["scales"].get(scale) or words["other_scale"]
+        asked.append((own["question"].format(scale=scale), _points(own["anchors"], test.method)))
+    return asked
+
+
+def _points(anchors: list[str], method: str) -> list[dict[str, Any]]:
+    """List the points of a scale: 1 to 5, or 0 to 100, where a word stands at the middle of its fifth of a slider."""
+    marks = range(1, 6) if method == "acr" else range(10, 100, 20)
+    words = dict(zip(marks, map(html.escape, anchors), strict=True))
+    points = marks if method == "acr" else range(0, 101, 10)
+    return [{"value": point, "label": f"{point} {words.get(point, '')}".strip()} for point in points]
+
+
+def _joined(trial: dict[str, Any]) -> str:
+    return f"audio/{trial['trial']}.flac"
+
+
+def _join(folder: Path, trial: dict[str, Any]) -> None:
+    """Write the clips of a pair one after the other, as FLAC."""
+    read = [soundfile.read(folder / trial[name], always_2d=True) for name in ("audio_a", "audio_b")]
+    rate, channels = max(rate for _, rate in read), max(sound.shape[1] for sound, _ in read)
+    parts = []
+    for sound, own in read:
+        same = sound if own == rate else soxr.resample(sound, own, rate)
+        parts.append(
+            same if same.shape[1] == channels else same.mean(axis=1, keepdims=True).repeat(channels, 1)
+        )
+    parts.insert(1, np.zeros((round(_PAUSE * rate), channels)))
+    soundfile.write(folder / _joined(trial), np.concatenate(parts), rate, format="FLAC", subtype="PCM_16")
 
 
 def _finish(words: dict[str, Any], rater: str) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.ratings.formats.export import Export
-from musiceval_sk.ratings.formats.pairs import as_preferences
+from musiceval_sk.ratings.formats.pairs import PREFERENCES, as_preferences
 from musiceval_sk.ratings.formats.registry import reader
 
+_COMPARISON = (
+    r"(?P<batch>\d+)\.(?P<position>\d+): (?P<clip_a>.+)"  # trials of pairs that build_webmushra writes
+)
 _WEBMUSHRA = "https://github.com/audiolabs/webMUSHRA/blob/master/service/write.php"
 
 
@@ -23,7 +26,7 @@ _WEBMUSHRA = "https://github.com/audiolabs/webMUSHRA/blob/master/service/write.p
     recognises=lambda export: {"session_test_id", "trial_id"} <= export.header,
 )
 def read_webmushra(export: Export) -> pd.DataFrame:
-    """Read mushra.csv, lms.csv, lss.csv or bs1116.csv; sessions may come with a header each, as of several files put together."""
+    """Read mushra.csv, lms.csv, lss.csv (also of pairs) or bs1116.csv; sessions may come with a header each, as of several files put together."""
     rows, questions = _webmushra_rows(export)
     cells = export.use(
         pd.DataFrame.from_dict(rows, orient="index", dtype=object).fillna("").rename_axis("line")
@@ -36,6 +39,8 @@ def read_webmushra(export: Export) -> pd.DataFrame:
         table = pd.concat(parts).sort_index(kind="stable")
     elif "rating_stimulus" in cells:
         table = _webmushra_part(export, "rating_stimulus", {export.score: "rating_score"})
+    elif "stimuli_rating" in cells and _are_comparisons(cells.table):
+        return _webmushra_pairs(export, _webmushra_raters(export, questions))
     elif "stimuli" in cells:
         table = _webmushra_part(export, "stimuli", _likert_scores(export))
     elif "choice_answer" in cells:
@@ -78,6 +83,27 @@ def _webmushra_part(export: Export, stimulus: str, scores: dict[str, str]) -> pd
     if "rating_time" in cells:  # milliseconds on the page
         table["seconds"] = pd.to_numeric(cells["rating_time"], errors="coerce") / 1000
     return table
+
+
+def _are_comparisons(cells: pd.DataFrame) -> bool:
+    answered = cells["stimuli_rating"].isin(PREFERENCES)
+    return bool(cells["trial_id"].str.fullmatch(_COMPARISON).all() and answered.any())
+
+
+def _webmushra_pairs(export: Export, raters: pd.Series) -> pd.DataFrame:
+    """Read comparisons; of those that came again, which would count twice, the first."""
+    cells = export.cells
+    place = cells["trial_id"].str.extract(_COMPARISON)
+    table = pd.DataFrame({"rater": raters, "batch": pd.to_numeric(place["batch"]), "clip_a": place["clip_a"]})
+    table["clip_b"] = cells["stimuli"]
+    table["preference"] = as_preferences(cells["stimuli_rating"], f"{export.path}: ")
+    table["seconds"] = pd.to_numeric(cells["rating_time"], errors="coerce") / 1000
+    table["position"] = pd.to_numeric(place["position"])
+    pairs = [tuple(sorted(pair)) for pair in zip(table["clip_a"], table["clip_b"], strict=True)]
+    again = table[["rater"]].assign(pair=pairs).duplicated()
+    if again.any():
+        export.notes.append(f"left out {counted(int(again.sum()), 'comparison')} that came again")
+    return table[~again]
 
 
 def _likert_scores(export: Export) -> dict[str, str]:

@@ -18,6 +18,11 @@ LSS = """session_test_id,email,trial_id,stimuli_rating1,stimuli_rating2,stimuli,
 pilot,a@example.org,page1,4,5,S1_P1,1000
 pilot,a@example.org,page2,2,1,S2_P1,2000
 """
+LSS_PAIRS = """session_test_id,rater,trial_id,stimuli_rating,stimuli,rating_time
+musiceval_1a,R01,"1.1: S1_P1",a,S2_P1,9000
+musiceval_1a,R01,"1.2: S3_P1",both_bad,S1_P1,9500
+musiceval_1a,R01,"1.3: S2_P1",a,S1_P1,9000
+"""
 LMS = """session_test_id,email,trial_id,stimuli_rating,stimuli,rating_time
 pilot,a@example.org,page1," 4 ",S1_P1,1000
 pilot,a@example.org,page2," 2 ",S2_P1,2000
@@ -238,6 +243,12 @@ SAMPLES = {
 }
 # Tables without raters or of several scores, by their columns.
 OTHERS = {
+    "webmushra, pairs": (
+        "lss.csv",
+        LSS_PAIRS,
+        ["rater", "batch", "clip_a", "clip_b", "preference", "seconds", "position"],
+        ["R01 1 S1_P1 S2_P1 a 9 1", "R01 1 S3_P1 S1_P1 both_bad 9.5 2"],
+    ),
     "mos_list": (
         "val_mos_list.txt",
         "a.wav,3.5\nb.wav,4.0\n",
