@@ -87,7 +87,7 @@ clean:  ## delete environments, caches and the demo's output
 # The numbers in constraints/ are the versions that the tests ran with. laion-clap holds the full one to numpy < 2. muq comes
 # without what it asks for besides (torchaudio and torchvision do not load beside a torch for CPUs alone): the encoder does not use it.
 $(FULL)/.installed: pyproject.toml constraints/full.txt
-	$(call install,$(FULL),clap$(comma)finetune$(comma)parquet$(comma)report$(comma)dask$(comma)listen$(comma)xlsx$(comma)references$(comma)docs$(comma)dev,full,einops easydict muq)
+	$(call install,$(FULL),clap$(comma)finetune$(comma)parquet$(comma)report$(comma)dask$(comma)listen$(comma)xlsx$(comma)torchmetrics$(comma)datasets$(comma)onnx$(comma)references$(comma)docs$(comma)dev,full,einops easydict muq)
 
 $(CORE)/.installed: pyproject.toml constraints/core.txt
 	$(call install,$(CORE),hf$(comma)finetune$(comma)parquet$(comma)report$(comma)dev,core)

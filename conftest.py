@@ -1,6 +1,14 @@
 """What doctests of the package find in their folder."""
 
+from importlib.util import find_spec
+
 import pytest
+
+# Modules whose examples need the package of an extra.
+_NEED = {"hugging_face": "datasets", "onnx_export": "onnx", "torch_metric": "torchmetrics"}
+collect_ignore = [
+    f"musiceval_sk/integrations/{module}.py" for module, package in _NEED.items() if not find_spec(package)
+]
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The site names all that is public, and what its how-tos say runs as it stands."""
 
+import json
 import re
 from pathlib import Path
 
@@ -62,3 +63,32 @@ def test_snippets_run(page, tmp_path, monkeypatch, small_examples):
         assert names["shared"].predict(names["X"]).shape == (len(names["X"]), 2)
     else:
         assert set(names["study"].scores["model"]) >= {"partial least squares", "neighbours", "ridge, weak"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_other_libraries(tmp_path, monkeypatch, small_examples):
+    for package in ("torch", "torchmetrics", "datasets", "onnx"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    names = run_snippets(DOCS / "howto" / "other_libraries.md")
+    assert names["clips"].index.equals(names["test"].clips.index)
+    assert (tmp_path / "heads.onnx").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_study_is_logged_offline(tmp_path, monkeypatch, small_examples):
+    pytest.importorskip("torch")
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.chdir(tmp_path)
+    table = run_snippets(DOCS / "howto" / "track.md")["table"]
+    (run,) = tmp_path.glob("wandb/offline-run-*")
+    (logged,) = run.glob("files/media/table/*.table.json")
+    logged = json.loads(logged.read_text())
+    assert logged["columns"] == ["model", *table.columns]
+    assert [row[0] for row in logged["data"]] == list(table.index)
+    np.testing.assert_allclose([row[1:] for row in logged["data"]], table, rtol=1e-6)
+    (record,) = run.glob("*.wandb")
+    assert all(f"{model}/S_SRCC".encode() in record.read_bytes() for model in table.index)

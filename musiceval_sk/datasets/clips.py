@@ -124,7 +124,7 @@ def load_clips(
         table = _read_clips(source, targets, require_path)
     if prompts is not None:
         table = _add_side_table(table, readers.read_table(prompts, targets), targets)
-    return _finish(table, targets, scale)
+    return finish_clips(table, targets, scale)
 
 
 def check_clips(clips: pd.DataFrame, *, columns: Sequence[str] = (), filled: bool = False) -> pd.DataFrame:
@@ -330,9 +330,10 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
     return table
 
 
-def _finish(
+def finish_clips(
     table: pd.DataFrame, targets: Sequence[str] | None, scale: tuple[float, float] | None
 ) -> pd.DataFrame:
+    """Hold a table as it was read to the contract, and index it by clip id."""
     table["clip_id"] = id_texts(table["clip_id"])
     readers.require_unique(table, "clip_id")
     unknown = [target for target in targets or () if target not in table]

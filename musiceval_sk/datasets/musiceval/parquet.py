@@ -51,7 +51,7 @@ def read_parquet_clips(
         for audio, *scores in _rows_of(shard, columns or {}):
             data, name = (audio or {}).get("bytes"), (audio or {}).get("path")
             digest = "" if data is None else hashlib.sha256(data).hexdigest()
-            path = "" if data is None else str(_lay_down(data, digest, folder))
+            path = "" if data is None else str(lay_down(data, digest, folder))
             rows.append(
                 (digest[:16] or "no-sound", Path(name or "").name, path, "", *scores, split_of[shard])
             )
@@ -107,7 +107,7 @@ def _split_of(shard: Path) -> str:
     return next(filter(None, names), "")
 
 
-def _lay_down(data: bytes, digest: str, folder: Path) -> Path:
+def lay_down(data: bytes, digest: str, folder: Path) -> Path:
     """Write a sound once, whole or not at all."""
     suffix = next((suffix for magic, suffix in _MAGIC.items() if data.startswith(magic)), ".wav")
     path = folder / f"{digest}{suffix}"
