@@ -1,6 +1,6 @@
 """The command line, ``musiceval``: commands from a demo to a report, and those of the embedding store.
 
-Results go to stdout, progress and warnings to stderr. Exit status: 0 all done, 1 something was skipped or failed,
+Results go to stdout; warnings and progress to stderr, a bar on a terminal and a line every ten seconds elsewhere. Exit status: 0 all done, 1 something was skipped or failed,
 2 wrong use (options, tables, missing packages), 130 interrupted.
 """
 
@@ -20,6 +20,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from musiceval_sk._progress import shown_everywhere
 from musiceval_sk._version import __version__
 from musiceval_sk.cli import cache, demo, listen, model, musiceval, ratings, score, study
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
@@ -151,7 +152,7 @@ def _run(
         flags = {}  # a study file names parameters, and no options
     told = _Told(flags)
     try:
-        with told.by_libraries():
+        with told.by_libraries(), shown_everywhere():
             _check_options(given, writes_a_file)
             command()
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough

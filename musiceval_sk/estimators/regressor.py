@@ -127,7 +127,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
     dtype : {"float32", "float64"}, default="float32"
         Precision of training; the fitted weights are kept in float64.
     verbose : bool, default=False
-        Whether to show a progress bar with the training loss on stderr.
+        Whether to show progress with the training loss on stderr: a bar on a terminal, a line every 10 s elsewhere.
     random_state : int, RandomState instance or None, default=None
         Seeds the held-out rows, the initial weights, the order of rows and the members' draws. The global state of
         torch is untouched.

@@ -118,8 +118,8 @@ class FusedGridSearchCV(_FusedSearch, GridSearchCV):  # numpydoc ignore=PR02
     param_grid : dict or list of dict
         See `GridSearchCV`.
     **options
-        All other parameters of `GridSearchCV`, with its defaults. From ``verbose=1`` on, a bar on stderr shows each
-        batch.
+        All other parameters of `GridSearchCV`, with its defaults. From ``verbose=1`` on, stderr shows how far
+        each batch is.
 
     See Also
     --------

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from musiceval_sk._device import resolve_device
+from musiceval_sk._progress import progress
 from musiceval_sk.estimators.engine.standardization import Standardization
 from musiceval_sk.estimators.engine.task import Layers, Schedule, Task, Trained, layer_sizes
 from musiceval_sk.estimators.mixture import Line, Part, fit_ridge, held_out_means, mix
@@ -254,18 +255,14 @@ def schedule_of(regressor: Any) -> Schedule:
 
 
 def run(job: Any, verbose: bool) -> list[Trained]:
-    """Train a job, with a progress bar where one is asked for."""
-    from tqdm import tqdm
-
+    """Train a job, and tell how far that is where it is asked for."""
     from musiceval_sk.estimators.engine import jobs
 
-    if not verbose:  # even a hidden bar makes a lock between processes, which a killed worker leaves behind
-        return jobs.train_job(job, lambda epoch, loss: None)
-    with tqdm(total=job.schedule.max_iter, unit="epoch") as bar:
+    with progress(job.schedule.max_iter, "fit", "epoch", verbose) as shown:
 
         def show(epoch: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            bar.update()
+            shown.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            shown.update()
 
         return jobs.train_job(job, show)
 

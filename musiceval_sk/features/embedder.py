@@ -169,7 +169,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         any_encoder : bool, default=False
             Whether to go on with an encoder that is no longer the one of `fit`.
         progress : bool, default=None
-            Whether to show a bar on stderr; by default only on a terminal.
+            Whether to show progress on stderr, a bar or, without a terminal, a line every 10 s; by default only on a terminal.
         file_index : FileIndex, default=None
             Digests of files, already read by a caller that goes batch by batch, see `extract`.
         store : EmbeddingStore, default=None

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from musiceval_sk import _progress
 from musiceval_sk._text import Shown, counted, listed, printable
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
@@ -110,7 +111,7 @@ def extract(
         Clips that are decoded, embedded and stored together; by default 16 or, with one job, the encoder's own
         batch size if that is larger.
     progress : bool, default=None
-        Whether to show a bar on stderr; by default only on a terminal.
+        Whether to show progress on stderr, a bar or, without a terminal, a line every 10 s; by default only on a terminal.
     strict : bool, default=False
         Whether to stop at the first clip that cannot be read instead of skipping it.
     verify : bool, default=False
@@ -238,16 +239,13 @@ def _embed_sounds(
     strict: bool,
 ) -> tuple[pd.Series, pd.Series]:
     """Write each batch while the next one is embedded; say by clip why some failed, and what is odd about others."""
-    from tqdm import tqdm
-
     keys = report.audio_keys
     sound_of = dict(zip(keys, sounds[keys.index], strict=True))
     missing = _missing(store, "audio", encoder, sound_of)
     failed: dict[bytes, str] = {}
     remarks: dict[bytes, str] = {}
-    hidden = not missing or (None if progress is None else not progress)
-    bar = tqdm(total=len(missing), desc=encoder.name, unit="clip", disable=hidden)
-    with bar, ThreadPoolExecutor(1) as writer:
+    shown = _progress.progress(len(missing), encoder.name, "clip", progress if missing else False)
+    with shown, ThreadPoolExecutor(1) as writer:
         writing = writer.submit(lambda: "")
         for batch in embed_batches(encoder, missing, n_jobs, batch_size) if missing else ():
             writing.result()
@@ -258,7 +256,7 @@ def _embed_sounds(
             failed |= {outcome.key: outcome.error for outcome in batch if outcome.error}
             remarks |= {outcome.key: "; ".join(outcome.remarks) for outcome in batch if outcome.remarks}
             _stop_if(strict, (f"{missing[key]}: {reason}" for key, reason in failed.items()))
-            bar.update(len(batch))
+            shown.update(len(batch))
         writing.result()
     report.stored["audio"] = len(missing) - len(failed)
     report.reused["audio"] = len(sound_of) - len(missing)

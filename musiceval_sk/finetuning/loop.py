@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from musiceval_sk._progress import progress
 from musiceval_sk.estimators.engine.task import Job, Trained, layer_sizes
 from musiceval_sk.estimators.engine.train import Progress, draw_layers
 from musiceval_sk.estimators.module import MOSModule
@@ -36,7 +36,7 @@ class Training:
     precision : {"float32", "bfloat16", "float16"}
         What the towers compute in while they are trained.
     verbose : bool, default=False
-        Whether to show a progress bar for each epoch.
+        Whether to tell on stderr how far training is.
     """
 
     def __init__(self, job: Job, source: ClipBatches, tuned: Weights, precision: str, verbose: bool = False):
@@ -84,13 +84,16 @@ class Training:
         list of Trained
             Each head, and how it was trained; the weights that count are then in the network.
         """
-        while self.goes_on:
-            batches = self._order.split(self.job.schedule.batch_size)[len(self._losses) :]
-            title = f"epoch {self.n_epochs + 1}"
-            for batch in tqdm(batches, title, unit="step", leave=False, disable=not self._verbose):
-                self._losses.append(self._step(batch.numpy(), micro_batch_size))
-            self._end_epoch(micro_batch_size)
-            after_epoch(self)
+        steps = len(self._order.split(self.job.schedule.batch_size))
+        total, begun = steps * self.job.schedule.max_iter, steps * self.n_epochs + len(self._losses)
+        with progress(total, "fine-tuning", "step", self._verbose, begun=begun) as shown:
+            while self.goes_on:
+                shown.set_postfix_str(f"epoch {self.n_epochs + 1}", refresh=False)
+                for batch in self._order.split(self.job.schedule.batch_size)[len(self._losses) :]:
+                    self._losses.append(self._step(batch.numpy(), micro_batch_size))
+                    shown.update()
+                self._end_epoch(micro_batch_size)
+                after_epoch(self)
         self.optimizer.zero_grad()
         with torch.no_grad():
             for name, kept in self.best.items():

@@ -102,7 +102,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         Folder for decoded sounds, 11 MB a minute at 48 kHz, which later runs find again. By default they are kept among
         the system's temporary files for the length of a call.
     verbose : bool, default=False
-        Whether to show a progress bar on stderr.
+        Whether to show progress on stderr: a bar on a terminal, a line every 10 s elsewhere.
     random_state : int, RandomState instance or None, default=None
         Seeds the held-out clips, the initial weights and the order of clips. The global state of torch is untouched.
 

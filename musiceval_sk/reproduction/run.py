@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import systems_if_named, warn_of_skipped
+from musiceval_sk._progress import progress
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_systems
@@ -153,8 +154,10 @@ def reproduce(
     split, notes = _describe(clips, parts, protocol)
     predictions, unknown = _look_up(clips, parts)
     seeds = list(range(random_state, random_state + n_seeds))
-    for seed in seeds:
-        predictions[f"seed {seed}"] = training.fit_predict(parts, seed)
+    with progress(n_seeds, "reproduction", "seed") as shown:
+        for seed in seeds:
+            predictions[f"seed {seed}"] = training.fit_predict(parts, seed)
+            shown.update()
     said = pd.concat(predictions, axis=1)
     drawn = {"n_resamples": n_resamples, "random_state": random_state, "n_jobs": n_jobs}
     table, intervals = _tabulate(parts["test"], said, table_truth, protocol, **drawn)

@@ -1,7 +1,6 @@
 """What `reproduce` trains: heads on frozen vectors, or CLAP's towers under the heads, each as a protocol asks for it."""
 
 import re
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from musiceval_sk._ids import warn_of_skipped
 from musiceval_sk._optional import import_optional
+from musiceval_sk._progress import is_wanted
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.estimators.lookup import TableScaler
@@ -195,7 +195,7 @@ class TunedTowers(FrozenHeads):
         return self._X
 
     def _regressor(self, seed: int) -> Any:
-        given = {"verbose": sys.stderr.isatty(), **self._options, "sounds_dir": self._sounds.folder}
+        given = {"verbose": is_wanted(), **self._options, "sounds_dir": self._sounds.folder}
         if self._checkpoints is not None:
             name = re.sub(r"\W+", "-", self.protocol.name)
             given["checkpoint"] = Path(self._checkpoints) / f"{name}-seed-{seed}.safetensors"

@@ -47,7 +47,7 @@ def clap_score(
     n_jobs : int, default=None
         Workers for embedding, see `extract`.
     progress : bool, default=None
-        Whether to show a bar on stderr; by default only on a terminal.
+        Whether to show progress on stderr, a bar or, without a terminal, a line every 10 s; by default only on a terminal.
 
     Returns
     -------

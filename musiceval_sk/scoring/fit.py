@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from musiceval_sk._ids import systems_if_named
+from musiceval_sk._progress import progress
 from musiceval_sk._text import Shown, counted
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.lookup import scaled
@@ -84,13 +85,17 @@ def fit_model(
         systems = None
     count = 0 if systems is None else systems.nunique()
     model = scaled(embedder, TrainingDomain(), regressor)
-    model.fit(clips, clips[targets], **group_parameters(model, systems))
     about: dict[str, Any] = {"n_clips": len(clips), "targets": targets}
-    if assess and count >= FEWEST_SYSTEMS:
-        about["assessment"] = assess_error(
-            model[2:], embedder.transform(clips), clips[targets], systems, scale=regressor.scale
-        )
-    elif assess:
+    n_splits = min(5, count) if assess and count >= FEWEST_SYSTEMS else 0
+    with progress(1 + n_splits, "fit", "fit") as shown:
+        model.fit(clips, clips[targets], **group_parameters(model, systems))
+        shown.update()
+        if n_splits:
+            how: dict[str, Any] = {"n_splits": n_splits, "scale": regressor.scale}
+            X = embedder.transform(clips)
+            about["assessment"] = assess_error(model[2:], X, clips[targets], systems, **how)
+            shown.update(n_splits)
+    if assess and not n_splits:
         warnings.warn(
             f"{counted(count, 'system is', 'systems are') if count else 'too few systems are'} named: the error on new systems "
             f"was not measured, so predict gives no interval for what raters would say; it takes {FEWEST_SYSTEMS}",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from musiceval_sk import _progress
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.estimators.cosine import CosineRegressor
@@ -59,7 +60,7 @@ def predict_clips(
     n_jobs : int, default=None
         Workers for embedding, see `extract`.
     progress : bool, default=None
-        Whether to show a bar on stderr; by default only on a terminal.
+        Whether to show progress on stderr, a bar or, without a terminal, a line every 10 s; by default only on a terminal.
     assessment : dict, default=None
         The model's error on new systems, from `assess_error`. A file of ``musiceval fit`` holds its own.
     on_batch : callable, default=None
@@ -148,7 +149,7 @@ def iter_predictions(
     n_jobs : int, default=None
         Workers for embedding.
     progress : bool, default=None
-        Whether to show a bar on stderr; by default only on a terminal.
+        Whether to show progress on stderr, a bar or, without a terminal, a line every 10 s; by default only on a terminal.
     allow_other_encoder : bool, default=False
         Whether an encoder that is not the one of training is warned of rather than refused.
 
@@ -217,21 +218,18 @@ class ClipScorer:
 
     def stream(self, clips: pd.DataFrame, batch_size: int, progress: bool | None) -> Iterator[pd.DataFrame]:
         """Yield what `iter_predictions` does."""
-        from tqdm import tqdm
-
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size!r} must be at least 1")
         columns = self._embedder.input_columns()
         check_clips(clips, columns=columns, filled=True)
         if "prompt" in columns:
             warn_of_blank_prompts(clips["prompt"], stacklevel=4)
-        hidden = None if progress is None else not progress
-        with tqdm(total=len(clips), desc="predict", unit="clip", disable=hidden) as bar:
+        with _progress.progress(len(clips), "predict", "clip", progress) as shown:
             try:
                 for begin in range(0, len(clips), batch_size):
                     batch = clips.iloc[begin : begin + batch_size]
-                    table = self._predict(batch)
-                    bar.update(len(batch))
+                    table = self._predict(batch, progress)
+                    shown.update(len(batch))
                     if len(table):
                         yield table
             finally:
@@ -255,7 +253,7 @@ class ClipScorer:
             if alarm not in self.alarms:
                 self.alarms.append(alarm)
 
-    def _predict(self, clips: pd.DataFrame) -> pd.DataFrame:
+    def _predict(self, clips: pd.DataFrame, progress: bool | None) -> pd.DataFrame:
         """Embed and predict those of a batch that can be read."""
         shared = {"store": self._store, "file_index": self._index}
         with warnings.catch_warnings():
@@ -263,7 +261,7 @@ class ClipScorer:
             warnings.simplefilter("ignore", SkippedWarning)
             warnings.filterwarnings("ignore", message=".* clips have no prompt", category=UserWarning)
             X, report = self._embedder.embed(
-                clips, any_encoder=self._allow_other_encoder, progress=False, **shared
+                clips, any_encoder=self._allow_other_encoder, progress=progress, **shared
             )
         if len(report.skipped):
             self.skipped = pd.concat([self.skipped, report.skipped])

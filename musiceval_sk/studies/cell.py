@@ -20,6 +20,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from musiceval_sk import _progress
 from musiceval_sk._files import atomic_write
 from musiceval_sk._ids import near_misses, under_ids_of, warn_of_skipped
 from musiceval_sk._text import counted, listed
@@ -179,20 +180,20 @@ def run_cells(
     n_jobs: int | None = None,
     progress: bool | None,
 ) -> pd.DataFrame:
-    """Fit and predict all cells, with a bar.
+    """Fit and predict all cells, and tell how far that is.
 
     Parameters
     ----------
     cells : sequence of Cell
         What to fit.
     name : str
-        What is run, for the bar.
+        What is run, as progress names it.
     memory : str or Path, default=None
         Folder where predictions are kept, and looked up first: a JSON file a fit.
     n_jobs : int, default=None
         As of `joblib.Parallel`.
     progress : bool or None
-        Whether to show a bar; None only on a terminal.
+        Whether to show progress on stderr; None only on a terminal.
 
     Returns
     -------
@@ -205,8 +206,6 @@ def run_cells(
     ValueError
         If a model cannot be fitted, or with ``memory`` not be written down.
     """
-    from tqdm import tqdm
-
     places: list[Path | None] = [None] * len(cells)
     if memory is not None:
         Path(memory).mkdir(parents=True, exist_ok=True)
@@ -217,9 +216,11 @@ def run_cells(
     running = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
         joblib.delayed(_found_or_predicted)(places[i], cells[i]) for i in order
     )
-    hidden = None if progress is None else not progress
-    shown = tqdm(running, total=len(cells), desc=name, unit="fit", disable=hidden)
-    found = dict(zip(order, shown, strict=True))
+    found = {}
+    with _progress.progress(len(cells), name, "fit", progress) as shown:
+        for i, predicted in zip(order, running, strict=True):
+            found[i] = predicted
+            shown.update()
     return pd.concat([found[i].assign(**cell.labels) for i, cell in enumerate(cells)])
 
 

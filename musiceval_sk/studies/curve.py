@@ -111,7 +111,7 @@ def score_learning_curve(
     n_jobs : int, default=None
         Fits in parallel, see `joblib.Parallel`.
     progress : bool, default=None
-        Whether to show a bar on stderr; by default only on a terminal.
+        Whether to show progress on stderr, a bar or, without a terminal, a line every 10 s; by default only on a terminal.
 
     Returns
     -------

@@ -510,6 +510,7 @@ def test_without_verbose_no_bar_is_made(monkeypatch):
     """Even a hidden bar holds a semaphore, which a worker killed by Ctrl-C leaks."""
     made = []
     bar = tqdm.tqdm
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("tqdm.tqdm", lambda *args, **options: made.append(options) or bar(*args, **options))
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(20, 3)), rng.uniform(1, 5, size=20)

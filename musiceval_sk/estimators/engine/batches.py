@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import sklearn
 from sklearn.base import clone
-from tqdm import tqdm
 
+from musiceval_sk._progress import progress
 from musiceval_sk.estimators.engine.jobs import rehearse, run_job, same_job, same_table
 from musiceval_sk.estimators.engine.task import Job, Task, Trained
 
@@ -120,13 +120,13 @@ class Batches:
                 return None
 
     def _run(self, batch: Job) -> list[Trained]:
-        """Train a batch, with a bar where `verbose` asks for words."""
+        """Train a batch, and tell how far that is where `verbose` asks for words."""
         title = f"{len(batch.tasks)} models"
-        with tqdm(total=batch.schedule.max_iter, unit="epoch", desc=title, disable=self._verbose < 1) as bar:
+        with progress(batch.schedule.max_iter, title, "epoch", self._verbose >= 1) as shown:
 
             def on_epoch(epoch: int, loss: float) -> None:
-                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                bar.update()
+                shown.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+                shown.update()
 
             return run_job(batch, on_epoch)
 

@@ -1,0 +1,97 @@
+"""Progress of long tasks: a bar on a terminal, lines elsewhere, and nothing where nobody asked."""
+
+import time
+
+import pytest
+
+from musiceval_sk import _progress
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    monkeypatch.setattr(_progress, "SECONDS", 0.01)
+
+
+def lines(capsys):
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err.splitlines()
+
+
+def wait_for_a_line(capsys):
+    """Lines as soon as there are some."""
+    for _ in range(1000):
+        time.sleep(0.01)
+        found = lines(capsys)
+        if found:
+            return found
+    raise AssertionError("no line came")
+
+
+def test_without_a_terminal_nothing_is_shown_unless_asked_for(capsys):
+    with _progress.progress(3, "study", "fit") as shown:
+        shown.update()
+        time.sleep(0.1)
+    assert lines(capsys) == [] and not _progress.is_wanted()
+    with _progress.shown_everywhere():
+        assert _progress.is_wanted()
+        with _progress.progress(3, "study", "fit", False):
+            time.sleep(0.1)
+    assert lines(capsys) == [] and not _progress.is_wanted()
+
+
+def test_lines_come_from_time_to_time_and_once_more_at_the_end(capsys, monkeypatch):
+    with _progress.shown_everywhere(), _progress.progress(3, "study", "fit") as shown:
+        assert wait_for_a_line(capsys)[0] == "study: 0 of 3 fits, 0:00"
+        shown.set_postfix_str("loss 0.5")
+        shown.update(3)
+    assert lines(capsys)[-1] == "study: 3 of 3 fits (loss 0.5), 0:00"
+
+
+def test_a_short_task_tells_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(_progress, "SECONDS", 60)
+    with _progress.progress(1, "study", "fit", True) as shown:
+        shown.update()
+    assert lines(capsys) == []
+
+
+def test_what_is_left_goes_by_what_was_done_since_the_beginning(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_progress, "SECONDS", 60)
+    with _progress.progress(100, "fine-tuning", "step", True, begun=40) as shown:
+        shown.update(20)
+        now[0] += 100  # 20 steps in 100 s, so 40 in 200
+        assert str(shown) == "fine-tuning: 60 of 100 steps, 1:40, about 3:20 left"
+        now[0] += 3600
+        assert str(shown).startswith("fine-tuning: 60 of 100 steps, 1:01:40, about 2:03:20")
+
+
+def test_a_task_within_another_shares_its_line(capsys):
+    with _progress.progress(9, "predict", "clip", True):
+        with _progress.progress(5, "spectral", "clip", True):
+            assert wait_for_a_line(capsys)[0] == "predict: 0 of 9 clips, 0:00; spectral: 0 of 5 clips, 0:00"
+        lines(capsys)
+        assert wait_for_a_line(capsys)[-1] == "predict: 0 of 9 clips, 0:00"
+
+
+def test_a_terminal_gets_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with _progress.progress(3, "study", "fit") as shown:
+        shown.update(3)
+    assert "study: 100%" in capsys.readouterr().err
+
+
+def test_a_closed_stream_ends_no_task(monkeypatch):
+    class Closed:
+        def isatty(self):
+            return False
+
+        def write(self, text):
+            raise BrokenPipeError
+
+        flush = write
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    with _progress.progress(3, "study", "fit", True):
+        time.sleep(0.1)
