@@ -4,6 +4,8 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
+_MOST_ROWS = 40  # and remarks, in a notebook
+
 
 def printable(text: object) -> str:
     """Spell out the bytes of a file's name that are no text, so that any stream and file can take it."""
@@ -37,11 +39,36 @@ def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
 
 
 class Shown:
-    """A result that shows as its text: the first line where a console asks for it, all of it in a notebook."""
+    """A result that shows as a headline in a console, and as that, a table and remarks in a notebook."""
+
+    def to_frame(self) -> Any:
+        """Give a tidy table; each class says of what."""
+        raise NotImplementedError
+
+    def _headline(self) -> str:
+        """Say in a line what it is; the first of the text where a class does not say better."""
+        return next((line.strip() for line in str(self).splitlines() if line.strip()), "")
+
+    def _table_to_show(self) -> Any:
+        """Make the table of a notebook."""
+        return self.to_frame()
+
+    def _remarks(self) -> Iterable[str]:
+        """Give what a reader must know beside the table."""
+        return ()
 
     def __repr__(self) -> str:
-        first = next((line.strip() for line in str(self).splitlines() if line.strip()), "")
-        return f"<{type(self).__name__}: {first}>"
+        return f"<{type(self).__name__}: {self._headline()}>"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        table = self._table_to_show()
+        numbered = table.index.nlevels == 1 and table.index.dtype.kind == "i"
+        laid_out = table.to_html(
+            index=not numbered, max_rows=_MOST_ROWS, border=0, na_rep="-", float_format="{:.3f}".format
+        )
+        remarks = [*self._remarks()]
+        if len(remarks) > _MOST_ROWS:
+            remarks[_MOST_ROWS:] = [f"(+{len(remarks) - _MOST_ROWS} more)"]
+        items = "".join(f"<li>{html.escape(words)}</li>" for words in remarks)
+        title = f"<p><b>{type(self).__name__}</b>: {html.escape(self._headline())}</p>"
+        return f"<div>{title}{laid_out}{items and f'<ul>{items}</ul>'}</div>"

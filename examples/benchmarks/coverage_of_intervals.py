@@ -62,7 +62,7 @@ def one(n_systems, n_clips, seed, errors, options):
             if way in options.ways
         }
     found = bootstrap_metrics(truth, *said, **common)
-    return {way: found.table(method=WAYS[way]) for way in options.ways}
+    return {way: found.to_frame(method=WAYS[way]) for way in options.ways}
 
 
 def main():

@@ -23,7 +23,7 @@ def one_test(n_systems):
     predicted = quality + rng.normal(0, 0.3, n_systems).repeat(n_clips) + rng.normal(0, 0.3, len(quality))
     systems = np.arange(n_systems).repeat(n_clips)
     found = bootstrap_metrics(truth, predicted, systems=systems, n_resamples=200, random_state=0)
-    return found.table().set_index("metric").loc["S_SRCC", ["value", "low", "high"]].astype(float)
+    return found.to_frame().set_index("metric").loc["S_SRCC", ["value", "low", "high"]].astype(float)
 
 
 value, low, high = np.mean([[one_test(size) for size in sizes] for _ in range(20)], axis=0).T

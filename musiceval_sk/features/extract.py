@@ -63,6 +63,23 @@ class ExtractionReport(Shown):
     notes: list[str] = field(default_factory=list)
     audio_keys: pd.Series = field(default_factory=lambda: pd.Series(dtype=object), repr=False)
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a modality: ``modality``, ``stored`` and ``reused``, numbers of sounds or prompts, and ``encoder``.
+        """
+        rows = [(name, self.stored[name], self.reused[name], self.encoder) for name in self.stored]
+        return pd.DataFrame(rows, columns=["modality", "stored", "reused", "encoder"])
+
+    def _remarks(self) -> list[str]:
+        return [
+            *self.notes,
+            *(f"skipped {clip}: {reason}" for clip, reason in self.skipped["reason"].items()),
+        ]
+
     def __str__(self) -> str:
         lines = [f"{self.encoder} -> {self.store} in {self.seconds:.1f} s"]
         for modality in self.stored:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from musiceval_sk._files import atomic_write
 from musiceval_sk._ids import id_texts
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips, load_clips
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.listening.balance import clips_of, in_words, measure
@@ -26,8 +26,8 @@ METHODS = ("acr", "slider", "pairs")
 _TIMES = ("start_time", "end_time")
 
 
-@dataclass
-class ListeningTest:
+@dataclass(repr=False)
+class ListeningTest(Shown):
     """A listening test as `design_test` makes it and its JSON file holds it.
 
     Attributes
@@ -101,6 +101,25 @@ class ListeningTest:
         rated = {name: clip for name, clip in self.clips.items() if name in heard and not clip["probe"]}
         table = pd.DataFrame.from_dict(rated, orient="index").rename_axis("clip_id").drop(columns="probe")
         return table if table["system"].any() else table.drop(columns="system")
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a trial: ``rater``, ``batch``, ``position`` (from 1), ``clip_id`` or, of pairs, ``clip_a`` and ``clip_b``, and
+            ``repeat`` (bool).
+        """
+        rows = [
+            {"rater": rater, "batch": batch, "position": position, **trial, "repeat": "repeat" in trial}
+            for rater, batch, position, trial in self.trials()
+        ]
+        names = ["clip_a", "clip_b"] if self.method == "pairs" else ["clip_id"]
+        return pd.DataFrame(rows, columns=["rater", "batch", "position", *names, "repeat"])
+
+    def __str__(self) -> str:
+        return self.report()
 
     def report(self) -> str:
         """Say how even the design is.

@@ -114,6 +114,22 @@ class PairStrengths(Shown):
     note: str
     elo: bool = False
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a system or clip, the strongest first: its name in ``system`` or ``clip_id``, and the columns of ``table``.
+        """
+        return self.table.reset_index()
+
+    def _headline(self) -> str:
+        return f"strengths of {len(self.table)}; {self._model()}; {self.note}"
+
+    def _model(self) -> str:
+        return f"Davidson's model, nu = {self.tie:.3f}" if self.tie else "Bradley and Terry's model"
+
     def win_probability(self) -> pd.DataFrame:
         """Work out how often each wins against each other, a tie being half a win.
 
@@ -130,8 +146,7 @@ class PairStrengths(Shown):
     def __str__(self) -> str:
         """Give the table and what stands behind it."""
         shown = self.table.round(dict.fromkeys(("strength", "low", "high"), 0 if self.elo else 3))
-        model = f"Davidson's model, nu = {self.tie:.3f}" if self.tie else "Bradley and Terry's model"
-        return f"{shown.rename_axis(None).to_string(na_rep='-')}\n{model}; {self.note}"
+        return f"{shown.rename_axis(None).to_string(na_rep='-')}\n{self._model()}; {self.note}"
 
 
 def pair_strengths(

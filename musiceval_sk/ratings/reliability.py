@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from musiceval_sk._ids import require_names
-from musiceval_sk._text import listed
+from musiceval_sk._text import Shown, listed
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings import read
 from musiceval_sk.ratings.bias import correlate_with_others
@@ -22,14 +22,41 @@ from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.intervals import interval_of
 
 
-class Figure(NamedTuple):
-    """A figure with its interval, and a note on what of them there is not."""
-
+class _FigureFields(NamedTuple):
     value: float
     low: float
     high: float
     n: int
     note: str = ""
+
+
+class Figure(Shown, _FigureFields):
+    """A figure with its interval, and a note on what of them there is not.
+
+    Attributes
+    ----------
+    value, low, high : float
+        The figure, and the ends of its interval; nan where there is none.
+    n : int
+        Number of items, systems or raters that it rests on.
+    note : str
+        Why something is missing.
+    """
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row: ``value``, ``low``, ``high``, ``n``, ``note``.
+        """
+        return pd.DataFrame([self], columns=self._fields)
+
+    def _headline(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
+
+    __str__ = Shown.__repr__
 
 
 def krippendorff_alpha(
@@ -324,7 +351,15 @@ _KINDS = {"pearson": "LCC", "spearman": "SRCC"}
 _SPLITS_A_DRAW = 10
 
 
-class SplitHalf(NamedTuple):
+class _SplitHalfFields(NamedTuple):
+    halves: Figure
+    lowest: float
+    highest: float
+    panel: Figure
+    factor: float
+
+
+class SplitHalf(Shown, _SplitHalfFields):
     """Split-half reliability of scores that average all ratings of an item.
 
     Attributes
@@ -340,11 +375,23 @@ class SplitHalf(NamedTuple):
         How much longer than a half the panel is: 2 where halves are equal.
     """
 
-    halves: Figure
-    lowest: float
-    highest: float
-    panel: Figure
-    factor: float
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Two rows, ``figure`` "halves" and "panel": ``value``, ``low``, ``high``, ``n``, ``note``.
+        """
+        both = {"halves": self.halves, "panel": self.panel}
+        return pd.DataFrame(
+            [(name, *figure) for name, figure in both.items()], columns=["figure", *Figure._fields]
+        )
+
+    def _headline(self) -> str:
+        return f"halves {self.halves.value:.3f}, a panel like this one {self.panel.value:.3f}"
+
+    __str__ = Shown.__repr__
 
 
 def split_half(

@@ -349,6 +349,19 @@ class Screening(Shown):
     units: pd.DataFrame = field(repr=False)
     probes: tuple[str, ...] = ()
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A copy of ``units``: one row a rater and batch.
+        """
+        return self.units.copy()
+
+    def _remarks(self) -> list[str]:
+        return [f"{row.rater}, {row.rule}: {row.evidence}" for row in self.left_out.itertuples()]
+
     def __str__(self) -> str:
         """Give counts, what each rule said, and the evidence against every rater and batch left out."""
         out, rules = self.units[~self.units["kept"]], self.units.columns[4:]

@@ -65,6 +65,27 @@ class ReproductionResult(Shown):
     notes: list[str]
     about: dict[str, Any]
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A copy of ``table``: one row a figure.
+        """
+        return self.table.copy()
+
+    def _headline(self) -> str:
+        return f"MusicEval, protocol '{self.about['protocol']['name']}': {self.about['title'].upper()}"
+
+    def _table_to_show(self) -> pd.DataFrame:
+        targets = self.table["target"].unique()
+        table = pd.concat({target: self.scores(target) for target in targets}, names=["target", "row"])
+        return table.drop([f"seed {seed}" for seed in self.about["seeds"]], level="row", errors="ignore")
+
+    def _remarks(self) -> list[str]:
+        return self.notes
+
     def scores(self, target: str) -> pd.DataFrame:
         """Table I of one target.
 
@@ -136,7 +157,7 @@ class ReproductionResult(Shown):
         best = [epoch for found in about["epochs"].values() for epoch in found["best"].values()]
         versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
         lines = [
-            f"MusicEval, protocol '{protocol['name']}': {about['title'].upper()}",
+            self._headline(),
             f"  {protocol['meaning']}",
             f"Split '{split['name']}': {split['train']} clips to learn from, stopped by {split['stopped_by']}, "
             f"{split['test']} tested, of {split['test_systems']} systems",

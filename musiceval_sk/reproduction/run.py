@@ -255,10 +255,10 @@ def _tabulate(
         return _with_means(found, seeds, ours)
 
     found = bootstrap(test)
-    table = found.table()
+    table = found.to_frame()
     if table_truth is not None and systems is not None:
         # Given to each of its clips, a system's own truth is the mean over them in every resample.
-        of_systems = bootstrap(table_truth.loc[systems].set_axis(test.index, axis=0)).table()
+        of_systems = bootstrap(table_truth.loc[systems].set_axis(test.index, axis=0)).to_frame()
         by_system = table["metric"].str.startswith("S")
         table = pd.concat([table[~by_system], of_systems[by_system]]).sort_index()
     table[["row", "target"]] = table["target"].tolist()

@@ -39,6 +39,25 @@ class Choice(Shown):
     regressor: Any
     about: dict[str, Any]
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a target and model, the chosen one first: ``target``, ``model``, ``chosen`` (bool), ``metric``, ``score``, number of
+            ``clips``, and for the others ``difference`` from the chosen, ``low``, ``high``, ``p_holm``; nan where they are unknown.
+        """
+        rows = []
+        for target, found in self.about["targets"].items():
+            shared = {"target": target, "metric": self.about["metric"], "clips": found["clips"]}
+            rows.append({**shared, "model": found["model"], "score": found["score"], "chosen": True})
+            rows += [{**shared, **one, "chosen": False} for one in found["others"]]
+        columns = ["target", "model", "chosen", "metric", "score", "clips"]
+        columns += ["difference", "low", "high", "p_holm"]
+        numbers = dict.fromkeys(["score", *columns[-4:]], float)
+        return pd.DataFrame(rows, columns=columns).astype(numbers)
+
     def __str__(self) -> str:
         """Two lines a target: the choice, and the figures that it rests on."""
         metric, lines = self.about["metric"], []

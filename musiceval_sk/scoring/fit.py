@@ -35,6 +35,24 @@ class FittedModel(Shown):
     about: dict[str, Any]
     held_out: str
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a target: ``target``, ``clips`` (number), ``regressor``, and the errors on systems left out, ``clip_rmse`` and
+            ``system_rmse``, nan where they were not measured.
+        """
+        regressor, errors = self.model[-1], self.about.get("assessment", {"targets": {}})["targets"]
+        table = pd.DataFrame({"target": self.about["targets"], "clips": self.about["n_clips"]})
+        table["regressor"] = [
+            type(one).__name__ for one in getattr(regressor, "regressors_", [regressor] * len(table))
+        ]
+        for name in ("clip_rmse", "system_rmse"):
+            table[name] = [errors.get(target, {}).get(name, float("nan")) for target in table["target"]]
+        return table
+
     def __str__(self) -> str:
         """Training and error, a line each."""
         regressor, about = self.model[-1], self.about

@@ -55,6 +55,22 @@ class Recalibration(Shown):
     about: dict[str, Any]
     notes: list[str]
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a target: ``target``, and the columns of ``table``.
+        """
+        return self.table.rename_axis("target").reset_index()
+
+    def _headline(self) -> str:
+        return "; ".join(f"{target}: {verdict}" for target, verdict in self.table["verdict"].items())
+
+    def _remarks(self) -> list[str]:
+        return self.notes
+
     def save(self, path: str | Path) -> Path:
         """Write the recalibrated model, with what is known about it.
 

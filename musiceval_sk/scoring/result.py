@@ -10,7 +10,7 @@ from scipy.stats import binom
 from scipy.stats import t as student_t
 
 from musiceval_sk._ids import id_texts
-from musiceval_sk._text import Shown, listed, off_scale
+from musiceval_sk._text import Shown, counted, listed, off_scale
 from musiceval_sk.scoring.error import error_margin
 
 CONFIDENCE = 0.95
@@ -46,6 +46,26 @@ class ClipPredictions(Shown):
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     skipped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a clip: ``clip_id``, and the columns of ``clips``.
+        """
+        return self.clips.rename_axis("clip_id").reset_index()
+
+    def _headline(self) -> str:
+        words = f"{counted(len(self.clips), 'clip')} of {counted(len(self.systems), 'system')}"
+        return f"{words}, {len(self.skipped)} skipped" if len(self.skipped) else words
+
+    def _table_to_show(self) -> pd.DataFrame:
+        return _shown(self.systems)
+
+    def _remarks(self) -> list[str]:
+        return [*(f"warning: {words}" for words in self.warnings), *self.notes]
 
     def __str__(self) -> str:
         return "\n".join([self.table(), *(f"warning: {warning}" for warning in self.warnings)])

@@ -60,7 +60,21 @@ class SetScores(Shown):
     drops: pd.DataFrame
     notes: list[str]
 
-    def __str__(self) -> str:
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A copy of ``table``: one row a set, predictor, target and metric.
+        """
+        return self.table.copy()
+
+    def _headline(self) -> str:
+        named = (self.table[["predictor", "target"]].drop_duplicates(), self.table["data_set"].unique())
+        return f"{counted(len(named[0]), 'predictor')} on {', '.join(map(str, named[1]))}"
+
+    def _table_to_show(self) -> pd.DataFrame:
         names = ["data_set", "predictor", "target"]
         shown = self.table[self.table["metric"].isin(SHOWN)]
         cells = shown.assign(cell=_cells(shown), clips=shown.groupby(names)["clips"].transform("first"))
@@ -71,7 +85,13 @@ class SetScores(Shown):
         wide = wide[["clips", "off_scale", *(name for name in SHOWN if name in wide)]].rename_axis(
             columns=None
         )
-        lines = [wide.reset_index().to_string(index=False)]
+        return wide.reset_index()
+
+    def _remarks(self) -> list[str]:
+        return self.notes
+
+    def __str__(self) -> str:
+        lines = [self._table_to_show().to_string(index=False)]
         drops = self.drops[self.drops["metric"].isin(SHOWN)]
         if len(drops):
             pairs = drops.assign(change=_cells(drops, "difference"))
@@ -150,7 +170,7 @@ def score_sets(
 def _rows(one: Judged, options: dict[str, Any]) -> pd.DataFrame:
     """All metrics of one predictor on one set."""
     found = bootstrap_metrics(one.truth, one.prediction, systems=one.systems, scale=one.scale, **options)
-    table = found.table()[["target", "metric", "value", "low", "high", "n", "note"]]
+    table = found.to_frame()[["target", "metric", "value", "low", "high", "n", "note"]]
     off = {target: _share_off(one.prediction[target], one.scale) for target in one.truth}
     table["off_scale"] = table["target"].map(off).astype(float)
     meaningless = table["metric"].str.endswith("MSE") & (table["off_scale"] > _MOST_OFF)

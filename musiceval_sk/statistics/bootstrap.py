@@ -92,7 +92,7 @@ def bootstrap_metrics(
     >>> found = bootstrap_metrics(truth, truth + rng.normal(size=24), systems=systems, random_state=0)
     >>> found.distribution.shape
     (10000, 1, 8)
-    >>> list(found.table().columns)[:5]
+    >>> list(found.to_frame().columns)[:5]
     ['target', 'metric', 'value', 'low', 'high']
     """
     if level not in resampling.LEVELS:
@@ -231,7 +231,7 @@ class MetricBootstrap(Shown):
         row, column = self._place(metric, target)
         return self.distribution[:, row, column]
 
-    def table(self, *, method: str = "auto", confidence: float = 0.95) -> pd.DataFrame:
+    def to_frame(self, *, method: str = "auto", confidence: float = 0.95) -> pd.DataFrame:
         """All figures with their intervals, one row a figure.
 
         Parameters
@@ -264,9 +264,13 @@ class MetricBootstrap(Shown):
         table["n_undefined"] = drawn.isna().sum()
         return table.assign(note=notes)
 
+    def _table_to_show(self) -> pd.DataFrame:
+        table = self.to_frame()[["target", "metric", "value", "low", "high", "n", "note"]]
+        return table.drop(columns="target") if self.targets == [None] else table
+
     def __str__(self) -> str:
         folds = f", mean of {self.n_folds} folds" if self.n_folds > 1 else ""
-        table = self.table()
+        table = self.to_frame()
         names = (
             table["metric"] if self.targets == [None] else table["target"].astype(str) + " " + table["metric"]
         )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import atomic_write
 from musiceval_sk._text import Shown, listed
 from musiceval_sk.ratings.ceiling import HumanCeiling
 from musiceval_sk.studies.result import POOLED, reading_kind
@@ -53,6 +54,22 @@ class ScoreLearningCurve(Shown):
     notes: pd.DataFrame
     ceiling: HumanCeiling | None
     about: dict[str, Any]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A copy of ``table``: one row a target, model, size, kind and metric.
+        """
+        return self.table.copy()
+
+    def _table_to_show(self) -> pd.DataFrame:
+        rows = self.table[self.table["kind"] == self.kind]
+        return rows[["target", "model", "metric", "grows", "size", "score", "low", "high"]].reset_index(
+            drop=True
+        )
 
     @property
     def kind(self) -> str:
@@ -130,7 +147,8 @@ class ScoreLearningCurve(Shown):
         if self.ceiling is not None:
             tables["ceiling"] = self.ceiling.by_ratings()
         for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False)
+            with atomic_write(folder / f"{name}.csv") as aside:
+                table.to_csv(aside, index=False)
         return [folder / f"{name}.csv" for name in tables]
 
     def __str__(self) -> str:
@@ -145,7 +163,7 @@ class ScoreLearningCurve(Shown):
         for target, facts in about["targets"].items():
             of_systems = f" of {facts['systems']} systems" if facts["systems"] else ""
             lines += ["", f"{target}: {facts['clips']} clips{of_systems}", *self._scores(target)]
-            lines += self._remarks(target) + self._ceiling(target)
+            lines += self._remarks_on(target) + self._ceiling(target)
         return "\n".join([*lines, "", *self._next()])
 
     def _scores(self, target: str) -> list[str]:
@@ -159,7 +177,7 @@ class ScoreLearningCurve(Shown):
             lines += _indented(part.pivot_table(**keys, aggfunc="first", sort=False))
         return lines
 
-    def _remarks(self, target: str) -> list[str]:
+    def _remarks_on(self, target: str) -> list[str]:
         """Collect notes, and unequal numbers of ratings."""
         lines = []
         notes = self.notes[self.notes["target"] == target]

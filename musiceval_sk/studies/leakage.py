@@ -37,6 +37,23 @@ class LeakageReport(Shown):
     sounds: pd.DataFrame = field(repr=False)
     notes: list[str] = field(default_factory=list)
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a kind: ``kind``, and the columns of ``table``.
+        """
+        return self.table.rename_axis("kind").reset_index()
+
+    def _headline(self) -> str:
+        shares = [f"by {kind} {share:.0%}" for kind, share in self.table["share"].items()]
+        return f"test clips known from training: {', '.join(shares)}"
+
+    def _remarks(self) -> list[str]:
+        return self.notes
+
     def __str__(self) -> str:
         """Say it in lines."""
         lines = ["Shared between training and test:"]

@@ -68,6 +68,40 @@ class StudyResult(Shown):
         """Names of the targets."""
         return list(self.about["inputs"])
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a split, target, features, model, ``kind`` of score and ``metric``: ``value``, and its interval ``low`` to ``high``, nan
+            where there is none.
+        """
+        keys, tables = [*NOTED[:-1], "kind"], []
+        for metric in METRICS:
+            bounds = {end: self.scores.get(f"{metric}_{end}", np.nan) for end in ("low", "high")}
+            tables.append(self.scores[keys].assign(metric=metric, value=self.scores[metric], **bounds))
+        return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
+
+    def _headline(self) -> str:
+        number = len(self.scores[["features", "model"]].drop_duplicates())
+        return (
+            f"{counted(number, 'predictor')} of {', '.join(self.targets)}; split by {', '.join(self.splits)}"
+        )
+
+    def _table_to_show(self) -> pd.DataFrame:
+        kinds = {name: self.reading_kind(name) for name in self.splits}
+        rows = self.scores[self.scores["kind"] == self.scores["split"].map(kinds)]
+        return rows[["split", "target", "features", "model", *METRICS]].reset_index(drop=True)
+
+    def _remarks(self) -> list[str]:
+        return [
+            f"{split}, {target}: {caution}"
+            for split in self.splits
+            for target in self.about["splits"][split]["targets"]
+            for caution in self.cautions(target, split)
+        ]
+
     def table(self, target: str, kind: str = POOLED, *, split: str | None = None) -> pd.DataFrame:
         """Scores of one target under one split, one row a predictor.
 

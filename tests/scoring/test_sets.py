@@ -33,7 +33,7 @@ def test_figures_are_those_of_each_set_and_drops_their_differences(sets):
     for name, (truth, predicted, systems) in sets.items():
         alone = bootstrap_metrics(
             truth, predicted, systems=systems, scale=(1, 5), n_resamples=300, random_state=0
-        ).table()
+        ).to_frame()
         np.testing.assert_allclose(table.loc[name][["value", "low", "high"]], alone[["value", "low", "high"]])
         off = ((predicted < 0.995) | (predicted > 5.005)).mean().iloc[0]
         assert (table.loc[name]["off_scale"] == off).all()

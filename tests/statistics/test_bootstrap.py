@@ -25,7 +25,7 @@ def found(data):
 def test_estimates_are_those_of_evaluate(data, found):
     y, predictions, systems = data
     np.testing.assert_allclose(found.estimates, evaluate(y, predictions, systems=systems), rtol=0, atol=1e-12)
-    table = found.table()
+    table = found.to_frame()
     assert table["target"].tolist() == ["impression"] * 8 + ["alignment"] * 8
     assert table["metric"].tolist() == [*METRICS, *METRICS]
     assert table["n"].tolist() == ([96] * 4 + [8] * 4) * 2
@@ -41,7 +41,7 @@ def test_the_whole_distribution_is_there(found):
     assert found.interval("S_SRCC", "alignment", method="percentile", confidence=0.9) == pytest.approx(
         expected
     )
-    assert found.table()["standard_error"][14] == pytest.approx(samples.std(ddof=1))
+    assert found.to_frame()["standard_error"][14] == pytest.approx(samples.std(ddof=1))
 
 
 def test_the_default_leaves_out_a_system_at_a_time(data, found):
@@ -53,7 +53,7 @@ def test_the_default_leaves_out_a_system_at_a_time(data, found):
         for kept in (systems != name for name in systems.unique())
     ]
     variances = 7 / 8 * ((pd.DataFrame(without) - pd.DataFrame(without).mean()) ** 2).sum()
-    table = found.table().set_index(["target", "metric"]).loc["impression"]
+    table = found.to_frame().set_index(["target", "metric"]).loc["impression"]
     for metric, quantile in (
         ("U_LCC", stats.t.ppf(0.975, 7)),
         ("S_LCC", stats.t.ppf(0.975, 7)),
@@ -101,7 +101,7 @@ def test_errors_vary_at_least_as_squares_of_normal_ones_do():
 def test_a_perfect_ranking_has_no_interval(data):
     y, _, systems = data
     found = bootstrap_metrics(y["impression"], y["impression"] * 2, systems=systems, n_resamples=20)
-    table = found.table().set_index("metric")
+    table = found.to_frame().set_index("metric")
     assert (
         table.loc["S_SRCC", ["low", "high"]].isna().all()
         and table.loc["S_KTAU", ["low", "high"]].isna().all()
@@ -135,7 +135,7 @@ def test_levels_ask_different_questions(data, rng):
             random_state=0,
         )
         assert found.level == level
-        return found.table().set_index("metric")["standard_error"]
+        return found.to_frame().set_index("metric")["standard_error"]
 
     # Where a predictor errs by system, which of them are drawn matters more than which clips.
     assert spread("clips")["U_LCC"] < spread("systems")["U_LCC"]
@@ -145,7 +145,7 @@ def test_without_systems(data):
     y, predictions, _ = data
     found = bootstrap_metrics(y["impression"], predictions["impression"], n_resamples=100, random_state=0)
     assert found.level == "clips"
-    table = found.table().set_index("metric")
+    table = found.to_frame().set_index("metric")
     assert np.isfinite(table.loc["U_MSE":"U_KTAU", ["low", "high"]]).all(axis=None)
     assert table.loc["S_MSE":, "value"].isna().all()
     assert set(table.loc["S_MSE":, "note"]) == {"no systems were given"}
@@ -155,7 +155,7 @@ def test_constant_predictions_are_nan_and_say_why(data):
     y, _, systems = data
     constant = pd.Series(3.1, index=y.index)
     found = bootstrap_metrics(y["impression"], constant, systems=systems, n_resamples=50, random_state=0)
-    table = found.table().set_index("metric")
+    table = found.to_frame().set_index("metric")
     assert table.loc["S_SRCC", ["value", "low", "high"]].isna().all()
     assert table.loc["S_SRCC", "note"] == "prediction constant over 8 systems"
     assert table.loc["U_LCC", "note"] == "prediction constant over 96 clips"
@@ -202,9 +202,9 @@ def test_bad_questions(found):
     with pytest.raises(ValueError, match="unknown target None; targets are impression, alignment"):
         found.interval("S_SRCC")
     with pytest.raises(ValueError, match="method must be one of auto, jackknife, percentile; got 'normal'"):
-        found.table(method="normal")
+        found.to_frame(method="normal")
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1, such as 0.95; got 95"):
-        found.table(confidence=95)
+        found.to_frame(confidence=95)
 
 
 @pytest.mark.parametrize("method", ["bca", "percentile"])
@@ -242,10 +242,10 @@ def test_folds_are_matched_by_clip(rng):
     prediction, systems = y + rng.normal(size=60), pd.Series(np.repeat(np.arange(12), 5), index=ids)
     folds = pd.Series(np.repeat(np.arange(3), 20), index=ids)
     options = {"systems": systems, "n_resamples": 20, "random_state": 0}
-    expected = bootstrap_metrics(y, prediction, folds=folds, **options).table()
+    expected = bootstrap_metrics(y, prediction, folds=folds, **options).to_frame()
     shuffled = folds.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(
-        bootstrap_metrics(y, prediction, folds=shuffled, **options).table(), expected
+        bootstrap_metrics(y, prediction, folds=shuffled, **options).to_frame(), expected
     )
     with pytest.raises(ValueError, match="no fold is known for clips: c0"):
         bootstrap_metrics(y, prediction, folds=folds[1:], **options)
@@ -258,7 +258,7 @@ def test_folds_that_rank_nothing_are_the_reason(rng):
     found = bootstrap_metrics(
         y, y + rng.normal(size=24), systems=systems, folds=systems // 2, n_resamples=20, random_state=0
     )
-    notes = found.table().set_index("metric")["note"]
+    notes = found.to_frame().set_index("metric")["note"]
     assert notes["S_SRCC"] == notes["S_LCC"] == "no fold holds 3 systems"
     assert notes["S_MSE"] == notes["U_SRCC"] == ""
 

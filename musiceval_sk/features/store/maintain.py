@@ -51,6 +51,19 @@ class StoreInfo(Shown):
     encoders: pd.DataFrame
     unreadable: dict[str, str]
 
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A copy of ``encoders``: one row a modality and fingerprint.
+        """
+        return self.encoders.copy()
+
+    def _remarks(self) -> list[str]:
+        return [f"cannot be read: {reason}" for reason in self.unreadable.values()]
+
     def __str__(self) -> str:
         minutes = "{:%Y-%m-%d %H:%M %Z}".format
         shown = {"checkpoint": "{:.12}".format, "first_written": minutes, "last_written": minutes}
@@ -141,6 +154,16 @@ class VerifyReport(Shown):
     n_files: int
     n_items: int
     damaged: pd.DataFrame
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a damaged file: ``path``, ``problem``, ``held``.
+        """
+        return self.damaged.rename_axis("path").reset_index()
 
     def __str__(self) -> str:
         lines = [f"{self.n_files} files read, {self.n_items:,} items, {len(self.damaged)} files damaged"]
