@@ -35,7 +35,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(FULL)/.installed  ## run everything, end to end, on a simulated listening test, into OUT=demo-out
-	$(FULL)/bin/musiceval demo --out $(OUT)
+	$(FULL)/bin/musiceval demo --out $(OUT) --force
 
 test: $(FULL)/.installed lint  ## run linters and tests
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadgroup

@@ -22,22 +22,10 @@ import typer
 
 from musiceval_sk._progress import shown_everywhere
 from musiceval_sk._version import __version__
-from musiceval_sk.cli import cache, demo, listen, model, musiceval, ratings, score, study
+from musiceval_sk.cli import cache, demo, listen, model, musiceval, output, ratings, score, study
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 
 _INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
-# Their --out is a file, that of others a folder.
-_WRITE_A_FILE = (
-    model.fit,
-    model.predict,
-    model.recalibrate,
-    score.clap_score,
-    musiceval.check,
-    study.report,
-    cache.export,
-    listen.design,
-    listen.export,
-)
 _CHOICES = {
     "modality": ("audio", "text", "both"),
     "halves": ("rating", "rater"),
@@ -93,16 +81,24 @@ def _root(
 def _add(to: typer.Typer, function: Callable[..., None]) -> None:
     """Make a command of a function: groups of options are spread, and the docstring is its help."""
     groups, options = _options_of(function)
+    written = getattr(function, "written", None)
+    asks_itself = any(option.name == "force" for option in options)
+    if written is not None and not asks_itself:
+        options.append(
+            inspect.Parameter("force", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=output.Force)
+        )
     flags = {option.name: _flag(option) for option in options}
 
     @functools.wraps(function)
     def run(**given: Any) -> None:
         arguments = dict(given)
+        if written is not None and not asks_itself:
+            del arguments["force"]
         for name, group in groups.items():
             arguments[name] = group(
                 **{one.name: arguments.pop(one.name) for one in dataclasses.fields(group)}
             )
-        _run(functools.partial(function, **arguments), given, flags, function in _WRITE_A_FILE)
+        _run(functools.partial(function, **arguments), given, flags, written)
 
     run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     run.__annotations__ = {option.name: option.annotation for option in options}
@@ -145,7 +141,10 @@ def _flag(option: inspect.Parameter) -> str:
 
 
 def _run(
-    command: Callable[[], None], given: dict[str, Any], flags: dict[str, str], writes_a_file: bool
+    command: Callable[[], None],
+    given: dict[str, Any],
+    flags: dict[str, str],
+    written: tuple[str, ...] | None,
 ) -> None:
     """Run a command whose errors and warnings become one line each and an exit status."""
     if Path(str(given.get("clips"))).suffix.lower() in (".toml", ".yaml", ".yml"):
@@ -153,7 +152,7 @@ def _run(
     told = _Told(flags)
     try:
         with told.by_libraries(), shown_everywhere():
-            _check_options(given, writes_a_file)
+            _check_options(given, written)
             command()
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -209,7 +208,7 @@ class _Told(logging.Handler):
             typer.echo(line, err=True)
 
 
-def _check_options(options: dict[str, Any], writes_a_file: bool) -> None:
+def _check_options(options: dict[str, Any], written: tuple[str, ...] | None) -> None:
     """Refuse what is wrong with options that several commands share, before the command begins."""
     for name, known in _CHOICES.items():
         if options.get(name, known[0]) not in known:
@@ -226,10 +225,14 @@ def _check_options(options: dict[str, Any], writes_a_file: bool) -> None:
         from musiceval_sk._device import resolve_device
 
         resolve_device(options["device"])
-    for name in ("out", "memory", "checkpoints", "sounds"):
+    for name in ("out", "report", "memory", "checkpoints", "sounds"):
         if options.get(name) is not None:
-            is_file = writes_a_file and name == "out"
-            _check_place(Path(options[name]), "file" if is_file else "folder")
+            place = Path(options[name])
+            names = (written or ()) if name == "out" else ()
+            is_file = name == "report" or (name == "out" and not names)
+            _check_place(place, "file" if is_file else "folder")
+            if name in ("out", "report") and not options["force"]:
+                output.refuse_to_replace(place, names)
 
 
 def _store_at(cache: str | None) -> Any:
@@ -261,7 +264,7 @@ def _kept(given: dict[str, Any]) -> str:
         places["finished fits"] = given["memory"] or (out and out / "fits"), "*.json"
     if "checkpoints" in given:
         places["checkpoints"] = given["checkpoints"] or (out and out / "checkpoints"), "*"
-    if "cache" not in given or "batch_size" in given:
+    if ("cache" not in given or "batch_size" in given) and not given.get("force"):
         places["files"] = out, "*"
     there = {what: place for what, (place, files) in places.items() if place and _holds(Path(place), files)}
     if "cache" in given and (store := _store_at(given["cache"])).files():

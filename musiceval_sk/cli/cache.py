@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from musiceval_sk.cli import options
+from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import SkippedWarning
 
 
@@ -167,6 +167,7 @@ def prune(
     typer.echo(f"{verb} {report['dropped'].sum()} items")
 
 
+@output.writes()
 def export(
     out: Path,
     clips: Annotated[Path, Option()],

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from musiceval_sk._optional import pip_install
-from musiceval_sk.cli import options
+from musiceval_sk.cli import options, output
 
 _CAUTION = """\
 SIMULATED: the sounds are synthetic tunes with built-in defects, the raters are random numbers with a bias, and the
@@ -21,6 +21,7 @@ The real thing, on your clips and ratings, with CLAP ({install}):
 _CONTENTS = "listening-test/, cache/, study-by-*.csv and .json, model.skops, predictions.csv (of the training clips), *.png"
 
 
+@output.writes("report.html", "study-by-*", "model.skops", "predictions.csv", "*.png", "listening-test")
 def demo(
     out: Path = Path("demo-out"),
     details: options.Details = False,
@@ -68,8 +69,8 @@ def demo(
     for cv in ("system", "prompt"):
         studies[cv] = run_study(clips, X, cv=cv, random_state=random_state, features=described)
         typer.echo(f"\n{studies[cv] if details else summarize(studies[cv], tables=cv == 'system')}")
-        studies[cv].to_csv(out / f"study-by-{cv}.csv")
-        studies[cv].to_json(out / f"study-by-{cv}.json")
+        made = {f"study-by-{cv}.csv": studies[cv].to_csv, f"study-by-{cv}.json": studies[cv].to_json}
+        output.write_files(out, made, tell=False)
 
     fitted = _fit_and_reload(clips, embedder, out, random_state)
     if details:

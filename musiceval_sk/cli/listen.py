@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from musiceval_sk.cli import options
+from musiceval_sk.cli import options, output
 
 
+@output.writes()
 def design(
     source: options.Clips,
     n_raters: Annotated[int, Option("--raters")],
@@ -71,6 +72,7 @@ def design(
     typer.echo(f"{test.report()}\nwrote {out}")
 
 
+@output.writes("index.html", "configs/*")
 def build(
     design: Annotated[Path, Argument(metavar="DESIGN")],
     out: Annotated[Path, Option()],
@@ -158,6 +160,7 @@ def serve(
     typer.echo(f"stopped; the answers are in {answers}")
 
 
+@output.writes()
 def export(
     answers: Annotated[list[Path], Argument(metavar="ANSWERS...")],
     design: Annotated[Path, Option()],
@@ -183,5 +186,5 @@ def export(
 
     table = read_answers(answers, design)
     with atomic_write(out) as aside:
-        options.write_csv(table, aside)
+        output.write_csv(table, aside)
     typer.echo(f"wrote {out}: {len(table)} answers of {table['rater'].nunique()} raters")

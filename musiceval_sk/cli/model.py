@@ -9,10 +9,11 @@ import typer
 from typer import Option
 
 from musiceval_sk._text import counted
-from musiceval_sk.cli import options
+from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 
+@output.writes()
 def fit(
     source: options.ScoredClips,
     machine: options.Machine,
@@ -100,6 +101,7 @@ def fit(
     typer.echo(f"wrote {out}")
 
 
+@output.writes()
 def predict(
     model: Path,
     source: options.Clips,
@@ -131,29 +133,29 @@ def predict(
 
     def write(batch: Any) -> None:
         nonlocal written
-        batch.round(6).to_csv(out or sys.stdout, header=not written, mode="a" if written else "w")
+        batch.round(6).to_csv(place, header=not written, mode="a" if written else "w")
         sys.stdout.flush()
         written += len(batch)
 
     encoder = _encoder_on_this_machine(model, machine)
     clips = source.load()
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    result = predict_clips(
-        model,
-        clips,
-        cache=machine.cache,
-        encoder=encoder,
-        batch_size=batch_size,
-        n_jobs=machine.n_jobs,
-        on_batch=write,
-        allow_other_encoder=allow_other_encoder,
-    )
+    with output.replacing(out) as place:
+        result = predict_clips(
+            model,
+            clips,
+            cache=machine.cache,
+            encoder=encoder,
+            batch_size=batch_size,
+            n_jobs=machine.n_jobs,
+            on_batch=write,
+            allow_other_encoder=allow_other_encoder,
+        )
     typer.echo(result.table(), err=out is None)
     if out is not None:
         typer.echo(f"wrote {counted(written, 'clip')} to {out}", err=True)
 
 
+@output.writes()
 def recalibrate(
     model: Path,
     source: options.ScoredClips,

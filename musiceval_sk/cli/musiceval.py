@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from musiceval_sk.cli import options
+from musiceval_sk.cli import options, output
 
 
+@output.writes()
 def check(
     root: options.MusicEval,
     split: str = "total",
@@ -38,7 +39,8 @@ def check(
 
     table = check_musiceval(root, split, counts=None if any_size else "official", sounds=sounds)
     if out is not None:
-        table.to_csv(out, index=False)
+        with output.replacing(out) as place:
+            table.to_csv(place, index=False)
     for row in table[table["differs"] | every].itertuples():
         mark = "" if not every else "DIFFERS  " if row.differs else "as it should be  "
         typer.echo(f"{mark}{row.check}: expected {row.expected}, found {row.found}")
@@ -49,6 +51,7 @@ def check(
         raise typer.Exit(1)
 
 
+@output.writes("reproduction.csv", "reproduction.json", "predictions.csv")
 def reproduce(
     root: options.MusicEval,
     machine: options.Machine,
@@ -128,6 +131,6 @@ def reproduce(
     )
     typer.echo(result)
     files = {"reproduction.csv": result.to_csv, "reproduction.json": result.to_json}
-    options.write_files(
+    output.write_files(
         out, files | {"predictions.csv": lambda path: result.predictions.to_csv(path, index=False)}
     )

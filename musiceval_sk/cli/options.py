@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 Pattern = Annotated[
@@ -58,8 +56,6 @@ Details = Annotated[
 Seed = Annotated[int, Option("--seed", min=0, max=2**32 - 1, help="Seed of splits and models.")]
 MusicEval = Annotated[Path, Argument(help="MusicEval-full, MusicEval-phase1, or Parquet (file or folder).")]
 AnySize = Annotated[bool, Option("--any-size", help="Do not expect the 2,748 clips of the true data set.")]
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -163,22 +159,3 @@ def embed_readable(clips: Any, embedder: Any) -> Any:
     if table.empty:
         raise AudioError("none of the clips could be read")
     return table
-
-
-def write_csv(table: Any, path: Path, *, index: bool = False) -> None:
-    """Write a table in which no spreadsheet takes a text for a formula: such texts get an apostrophe before them."""
-    table.map(_guarded).rename(index=_guarded, columns=_guarded).to_csv(path, index=index)
-
-
-def _guarded(cell: Any) -> Any:
-    is_formula = isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) and not _NUMBER.fullmatch(cell)
-    return f"'{cell}" if is_formula else cell
-
-
-def write_files(out: Path | None, files: Mapping[str, Callable[[Path], object]]) -> None:
-    """Write files into a folder, where one was asked for, and say so on stderr."""
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, write in files.items():
-            write(out / name)
-        typer.echo(f"wrote {', '.join(files)} to {out}", err=True)

@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from musiceval_sk._text import counted
-from musiceval_sk.cli import options
+from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError
 
 _KINDS = ("real", "copy", "high", "low")
@@ -165,6 +165,7 @@ class ExportOptions:
         )
 
 
+@output.writes("mos.csv", "ratings.csv", "reliability.csv", "raters.csv", "left-out.csv", "screening.csv")
 def ratings(
     table: Annotated[Path, Argument(metavar="RATINGS")],
     screening: ScreeningOptions,
@@ -214,11 +215,11 @@ def ratings(
     import pandas as pd
 
     from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
-    from musiceval_sk.cli import summary
     from musiceval_sk.listening import load_test
     from musiceval_sk.listening.export import with_batches
     from musiceval_sk.ratings.bias import FITS
     from musiceval_sk.ratings.read import with_systems
+    from musiceval_sk.reporting.rating_summary import detail_ratings, summarize_ratings
 
     test = None if screening.design is None else load_test(screening.design)
     scale = scale or ((1, 5) if test is None else test.score_range)
@@ -243,13 +244,11 @@ def ratings(
     ceiling = human_ceiling(kept, by=halves, model=model, random_state=random_state, **settings)
     means = [f"{name} {scores[name].mean():.3f}" for name in scores if f"{name}_count" in scores]
     last = f"{counted(len(scores), 'clip')} by {method}; mean of all: {', '.join(means)}"
-    typer.echo((summary.details if details else summary.summary)(found, ceiling, last))
+    typer.echo((detail_ratings if details else summarize_ratings)(found, ceiling, last))
     tables = {"mos": scores.reset_index(), "ratings": kept, "reliability": ceiling.table} | tables
     if ceiling.raters:
         tables["raters"] = pd.concat(ceiling.raters, names=["target", "rater"]).reset_index()
-    options.write_files(
-        out, {f"{name}.csv": partial(options.write_csv, made) for name, made in tables.items()}
-    )
+    output.write_files(out, {f"{name}.csv": partial(output.write_csv, made) for name, made in tables.items()})
     if report is not None:
         from musiceval_sk.reporting.page.raters import write_rating_report
 
@@ -258,6 +257,7 @@ def ratings(
         typer.echo(f"wrote {report}", err=True)
 
 
+@output.writes("strengths.csv", "differences.csv", "agreement.csv")
 def pairs(
     table: Annotated[Path, Argument(metavar="PAIRS")],
     export: ExportOptions,
@@ -304,9 +304,9 @@ def pairs(
     judged = export.load(table, None)
     strengths = pair_strengths(judged, clips=known, level=level, ties=ties, prior=prior, elo=elo)
     typer.echo(strengths)
-    files = {"strengths.csv": partial(options.write_csv, strengths.table, index=True)}
+    files = {"strengths.csv": partial(output.write_csv, strengths.table, index=True)}
     if level == "system":  # of clips there are very many
-        files["differences.csv"] = partial(options.write_csv, strengths.differences)
+        files["differences.csv"] = partial(output.write_csv, strengths.differences)
     if predictions is not None:
         scores = read_answers(predictions, targets=targets)
         chosen = targets or [name for name in TARGETS if name in scores]
@@ -315,8 +315,8 @@ def pairs(
 
         agreement = pd.concat(found, names=["target"])
         typer.echo(f"\n{agreement.round(3).to_string(na_rep='-')}")
-        files["agreement.csv"] = partial(options.write_csv, agreement, index=True)
-    options.write_files(out, files)
+        files["agreement.csv"] = partial(output.write_csv, agreement, index=True)
+    output.write_files(out, files)
 
 
 def _read_probes(path: Path) -> dict[str, list[Any]]:

@@ -1,6 +1,5 @@
 """Commands about scores of any origin: ``musiceval score | clap-score``."""
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,10 +8,11 @@ import typer
 from typer import Argument, Option
 
 from musiceval_sk._text import counted
-from musiceval_sk.cli import options
+from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError
 
 
+@output.writes()
 def clap_score(
     source: options.Clips,
     machine: options.Machine,
@@ -35,14 +35,14 @@ def clap_score(
     given = machine.given(encoder)
     places: dict[str, Any] = {"cache": machine.cache, "n_jobs": machine.n_jobs}
     found = clap_score(source.load(), options.split_encoder(encoder)[0], encoder_options=given, **places)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    found.clips.round(6).to_csv(out or sys.stdout)
+    with output.replacing(out) as place:
+        found.clips.round(6).to_csv(place)
     typer.echo(found.table(), err=out is None)
     if out is not None:
         typer.echo(f"wrote {counted(len(found.clips), 'clip')} to {out}", err=True)
 
 
+@output.writes("scores.csv", "drops.csv")
 def score(
     predictions: Annotated[list[str], Argument(metavar="[NAME=]FILE...")],
     truth: Annotated[list[str], Option(metavar="[NAME=]<path>")],
@@ -128,7 +128,7 @@ def score(
     found = score_sets(judged, random_state=random_state, n_jobs=2)
     typer.echo(found)
     tables = {"scores.csv": found.table, "drops.csv": found.drops}
-    options.write_files(out, {name: partial(table.to_csv, index=False) for name, table in tables.items()})
+    output.write_files(out, {name: partial(table.to_csv, index=False) for name, table in tables.items()})
 
 
 def _score_one(

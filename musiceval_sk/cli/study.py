@@ -1,18 +1,20 @@
 """Commands that compare predictors: ``musiceval study | curve | report``."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Option
 
-from musiceval_sk.cli import options
+from musiceval_sk.cli import options, output
 
 _REST = "All figures, what the splits share with training, and what S metrics cannot show here: --details"
-_BESIDE_A_FILE = ("clips", "out", "n_jobs", "memory", "details")
+_BESIDE_A_FILE = ("clips", "out", "n_jobs", "memory", "details", "force")
 
 
+@output.writes("study.csv", "study.json")
 def study(
     context: typer.Context,
     source: options.ScoredClips,
@@ -30,7 +32,8 @@ def study(
 ) -> None:
     """Cross-validate ridge, SVR, MOSRegressor and baselines without audio under named splits: metrics, intervals, tests.
 
-    A study file (.toml, .yaml) in the place of the clips says what to do; beside it only --out, --jobs, --memory and --details are options.
+    A study file (.toml, .yaml) in the place of the clips says what to do; beside it only --out, --force, --jobs, --memory and --details are
+    options.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ def study(
     kept = memory or plan.memory or (out and out / "fits")
     result = replace(plan, memory=kept, n_jobs=machine.n_jobs or plan.n_jobs).run()
     typer.echo(result if details else f"{summarize(result)}\n\n{_REST}")
-    options.write_files(out, {"study.csv": result.to_csv, "study.json": result.to_json})
+    output.write_files(out, {"study.csv": result.to_csv, "study.json": result.to_json})
 
 
 def _refuse_beside_a_file(context: typer.Context) -> None:
@@ -94,10 +97,11 @@ def _refuse_beside_a_file(context: typer.Context) -> None:
     ]
     if given:
         raise ValueError(
-            f"{', '.join(given)}: with a study file only --out, --jobs, --memory and --details are options; all else is said in the file"
+            f"{', '.join(given)}: with a study file only --out, --force, --jobs, --memory and --details are options; all else is said in the file"
         )
 
 
+@output.writes("curve.csv", "steps.csv", "ceiling.csv", "curve.txt", "*-by-*.png")
 def curve(
     source: options.ScoredClips,
     machine: options.Machine,
@@ -174,8 +178,9 @@ def curve(
     typer.echo(found)
     if out is not None:
         names = [path.name for path in found.to_csv(out)]
-        (out / "curve.txt").write_text(f"{found}\n")
-        typer.echo(f"wrote {', '.join([*names, 'curve.txt', *_draw(found, out)])} to {out}", err=True)
+        files = {"curve.txt": lambda path: path.write_text(f"{found}\n")} | _figures(found)
+        output.write_files(out, files, tell=False)
+        typer.echo(f"wrote {', '.join([*names, *files])} to {out}", err=True)
 
 
 def _size(text: str) -> int | float:
@@ -185,23 +190,24 @@ def _size(text: str) -> int | float:
         raise ValueError(f"--size {text!r} is no number, such as 40, and no share, such as 0.5") from None
 
 
-def _draw(found: Any, out: Path) -> list[str]:
+def _figures(found: Any) -> dict[str, Any]:
     """Draw every target, metric and kind of growth that some model could be judged by; nothing without matplotlib."""
     from musiceval_sk import ScoreLearningCurveDisplay
 
     lines = found.table[(found.table["kind"] == found.kind) & found.table["score"].notna()]
-    names = []
+    figures: dict[str, Any] = {}
     for target, metric, grows in lines[["target", "metric", "grows"]].drop_duplicates().to_numpy():
         try:
             display = ScoreLearningCurveDisplay.from_curve(found, target, metric, grows=grows)
         except ImportError as error:
             typer.echo(f"no figures: {error}", err=True)
             break
-        names.append(f"{target}-{metric}-by-{grows}.png")
-        display.figure_.savefig(out / names[-1], dpi=150)
-    return names
+        save = partial(display.figure_.savefig, format="png", dpi=150)
+        figures[f"{target}-{metric}-by-{grows}.png"] = save
+    return figures
 
 
+@output.writes()
 def report(
     study: Path,
     clips: Path | None = None,
@@ -212,6 +218,7 @@ def report(
     max_audio_mb: Annotated[float, Option("--max-audio-mb", min=0)] = 20.0,
     note: str = "",
     out: Path | None = None,
+    force: output.Force = False,
 ) -> None:
     """Write a study as one HTML page: verdict, tables, figures, and the clips to listen to.
 
@@ -236,9 +243,11 @@ def report(
     """
     from musiceval_sk import load_clips, write_report
 
-    table = None if clips is None else load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
-    settings: dict[str, Any] = {"audio": audio, "max_audio_mb": max_audio_mb, "note": note}
     study = study / "study.json" if study.is_dir() else study
     out = out or study.with_name("report.html")
+    if not force:
+        output.refuse_to_replace(out)
+    table = None if clips is None else load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
+    settings: dict[str, Any] = {"audio": audio, "max_audio_mb": max_audio_mb, "note": note}
     page = write_report(study, out, clips=table, ratings=ratings, **settings)
     typer.echo(f"wrote {out} ({page.stat().st_size / 1e6:.1f} MB)")

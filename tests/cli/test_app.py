@@ -142,7 +142,9 @@ def test_study_of_several_splits_and_poolings_keeps_its_fits(folder, tmp_path):
     kept = sorted(path.name for path in (tmp_path / "fits").glob("*.json"))
     # 2 splits x 2 folds x (3 look-ups + ridge on two poolings)
     assert len(kept) == 2 * 2 * 5
-    again = run(*command)
+    refused = run(*command)
+    assert refused.exit_code == 2 and "study.csv, study.json already; --force" in refused.stderr
+    again = run(*command, "--force")
     assert again.stdout == result.stdout
     assert sorted(path.name for path in (tmp_path / "fits").glob("*.json")) == kept
 
@@ -200,7 +202,7 @@ def test_study_from_a_file(folder, tmp_path):
     refused = run("study", tmp_path / "study.toml", "--cv", "prompt", "--seed", 1)
     assert refused.exit_code == 2
     assert (
-        "error: --cv, --seed: with a study file only --out, --jobs, --memory and --details are"
+        "error: --cv, --seed: with a study file only --out, --force, --jobs, --memory and --details are"
         in refused.stderr
     )
     (tmp_path / "wrong.toml").write_text("clip = 'clips.csv'")

@@ -156,6 +156,7 @@ def test_a_killed_run_keeps_its_rows_and_its_vectors(folder, tmp_path):
     process.wait()
     rows = out.read_text().splitlines()
     assert len(rows) > 2 and rows[1].startswith("S01/P01,S01,")
-    again = run(*arguments)
+    assert "s.csv: is there already; --force" in run(*arguments).stderr
+    again = run(*arguments, "--force")
     assert again.exit_code == 0
     assert out.read_text().splitlines()[: len(rows) - 1] == rows[:-1] and len(pd.read_csv(out)) == 24

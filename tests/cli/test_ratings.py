@@ -182,7 +182,7 @@ def test_mushra_scores_stay_on_their_scale_unless_asked(tmp_path):
         "low": 15,
         "mid": 50,
     }
-    run(*options, "--reference", "reference", "--rescale", 1, 5)
+    run(*options, "--reference", "reference", "--rescale", 1, 5, "--force")
     scores = pd.read_csv(tmp_path / "mos.csv", index_col=0)
     assert scores["impression"].to_dict() == pytest.approx({"ref": 4.86, "low": 1.6, "mid": 3.0})
     assert scores.loc["low", "impression_se"] == pytest.approx(5 * 4 / 100)

@@ -48,6 +48,8 @@ def test_a_folder_gets_its_page_beside_the_study(folder, without_figures):
     result = run(folder)
     assert result.exit_code == 0, result.output
     assert "<html" in (folder / "report.html").read_text()
+    assert "report.html: is there already; --force replaces that, or" in run(folder).stderr
+    assert run(folder, "--force").exit_code == 0
 
 
 @pytest.fixture

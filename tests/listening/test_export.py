@@ -118,7 +118,7 @@ def test_sliders_are_screened_on_their_scale(tmp_path):
     result = run(*asked)
     assert result.exit_code == 0, result.output
     assert set(pd.read_csv(tmp_path / "left-out.csv")["rater"]) == {"R01", "R06"}
-    refused = run(*asked, "--scale", 1, 5)
+    refused = run(*asked, "--scale", 1, 5, "--force")
     assert refused.exit_code == 2 and "1 to 5" in refused.stderr
 
 

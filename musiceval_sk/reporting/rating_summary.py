@@ -14,16 +14,46 @@ _FIGURES += [
 ]
 
 
-def details(screening: Any, ceiling: Any, last: str) -> str:
-    """Lay out everything that is known."""
+def detail_ratings(screening: Any, ceiling: Any, last: str) -> str:
+    """Lay out everything that is known.
+
+    Parameters
+    ----------
+    screening : Screening or None
+        Whose ratings were left out.
+    ceiling : HumanCeiling
+        How far raters agree.
+    last : str
+        The line to close with.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     parts = [] if screening is None else [f"{screening}\n"]
     parts.append(str(ceiling))
     parts += [f"\n{_raters_of(name, raters)}" for name, raters in ceiling.raters.items()]
     return "\n".join([*parts, f"\n{last}"])
 
 
-def summary(screening: Any, ceiling: Any, last: str) -> str:
-    """Lay out what fits into `MOST_LINES` lines: the evidence as far as there is room, the most telling figures, and the raters in brief."""
+def summarize_ratings(screening: Any, ceiling: Any, last: str) -> str:
+    """Lay out what fits into `MOST_LINES` lines: the evidence as far as there is room, the most telling figures, and the raters in brief.
+
+    Parameters
+    ----------
+    screening : Screening or None
+        Whose ratings were left out.
+    ceiling : HumanCeiling
+        How far raters agree.
+    last : str
+        The line to close with.
+
+    Returns
+    -------
+    str
+        The lines.
+    """
     head = [] if screening is None else str(screening).splitlines()
     kept = len(head)
     if screening is not None and len(screening.left_out):
