@@ -38,12 +38,45 @@ def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
     )
 
 
+class Table(str):
+    """A table as plain text, which remembers what it shows, so that a terminal can lay it out anew.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The table.
+    indent : str, default=""
+        What stands before each line.
+    strip : bool, default=False
+        Whether blanks at the ends of lines are taken away.
+    **options
+        As of `pandas.DataFrame.to_string`.
+    """
+
+    frame: Any
+    indent: str
+    options: dict[str, Any]
+
+    def __new__(cls, frame: Any, indent: str = "", strip: bool = False, **options: Any) -> "Table":
+        lines = [f"{indent}{line}" for line in frame.to_string(**options).splitlines()]
+        made = super().__new__(cls, "\n".join(line.rstrip() if strip else line for line in lines))
+        made.frame, made.indent, made.options = frame, indent, options
+        return made
+
+
 class Shown:
     """A result that shows as a headline in a console, and as that, a table and remarks in a notebook."""
 
     def to_frame(self) -> Any:
         """Give a tidy table; each class says of what."""
         raise NotImplementedError
+
+    def _parts(self) -> list[str]:
+        """Give the text in parts, those that are tables as `Table`; a class has this or a text of its own."""
+        return [str(self)]
+
+    def __str__(self) -> str:
+        return "\n".join(self._parts())
 
     def _headline(self) -> str:
         """Say in a line what it is; the first of the text where a class does not say better."""
@@ -72,3 +105,8 @@ class Shown:
         items = "".join(f"<li>{html.escape(words)}</li>" for words in remarks)
         title = f"<p><b>{type(self).__name__}</b>: {html.escape(self._headline())}</p>"
         return f"<div>{title}{laid_out}{items and f'<ul>{items}</ul>'}</div>"
+
+
+def parts_of(result: Shown) -> list[str]:
+    """Give a result's text in parts, those that are tables as `Table`."""
+    return result._parts()

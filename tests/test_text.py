@@ -123,7 +123,7 @@ RESULTS = {
     ),
     "Screening": (
         lambda: screen_ratings(RATINGS, [StraightLining()]),
-        ["rater", "batch", "ratings", "kept", "straight lining"],
+        ["rater", "batch", "ratings", "kept", "straight-lining"],
         3,
     ),
     "PairStrengths": (strengths, ["system", "strength", "low", "high", "wins", "losses", "ties"], 3),

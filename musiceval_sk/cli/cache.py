@@ -43,7 +43,7 @@ def extract(
         warnings.simplefilter("ignore", SkippedWarning)
         warnings.filterwarnings("ignore", message=r"\d+ clips? (is|are) heard, but")
         report = run(clips, made, machine.cache, n_jobs=machine.n_jobs, **settings)
-    typer.echo(report)
+    output.show(report)
     if len(report.skipped):
         words = f"skipped {len(report.skipped)} of {len(clips)} clips"
         warnings.warn(words, SkippedWarning, stacklevel=2)
@@ -59,7 +59,7 @@ def info(cache: options.Cache = None) -> None:
     from musiceval_sk.features.store.maintain import store_info
 
     found = store_info(_existing(cache))
-    typer.echo(found)
+    output.show(found)
     if found.unreadable:
         raise typer.Exit(1)
 
@@ -74,7 +74,7 @@ def verify(cache: options.Cache = None) -> None:
     from musiceval_sk.features.store.maintain import verify_store
 
     report = verify_store(_existing(cache))
-    typer.echo(report)
+    output.show(report)
     if len(report.damaged):
         typer.echo(
             "warning: musiceval cache prune --damaged drops items that are not what was stored; delete a file that cannot be "
@@ -95,7 +95,7 @@ def compact(cache: options.Cache = None) -> None:
 
     store = _existing(cache)
     store.compact()
-    typer.echo(store_info(store))
+    output.show(store_info(store))
 
 
 def merge(

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from musiceval_sk._optional import pip_install
+from musiceval_sk._text import parts_of
 from musiceval_sk.cli import options, output
 
 _CAUTION = """\
@@ -47,7 +48,7 @@ def demo(
         run_study,
         write_report,
     )
-    from musiceval_sk.reporting.summary import summarize
+    from musiceval_sk.reporting.summary import summary_parts
 
     started = time.perf_counter()
     typer.echo(_CAUTION)
@@ -60,7 +61,7 @@ def demo(
     store = str(out / "cache" / "embeddings.h5")
     extracted = extract(clips, "spectral", store)
     if details:
-        typer.echo(extracted)
+        output.show(extracted)
     embedder = ClipEmbedder("spectral", cache=store).set_output(transform="pandas")
     X = embedder.fit_transform(clips)
 
@@ -68,7 +69,8 @@ def demo(
     described = "spectral, mean over windows (simulated)"
     for cv in ("system", "prompt"):
         studies[cv] = run_study(clips, X, cv=cv, random_state=random_state, features=described)
-        typer.echo(f"\n{studies[cv] if details else summarize(studies[cv], tables=cv == 'system')}")
+        study = studies[cv]
+        output.show(["", *(parts_of(study) if details else summary_parts(study, tables=cv == "system"))])
         made = {f"study-by-{cv}.csv": studies[cv].to_csv, f"study-by-{cv}.json": studies[cv].to_json}
         output.write_files(out, made, tell=False)
 

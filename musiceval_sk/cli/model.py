@@ -92,10 +92,10 @@ def fit(
             "n_jobs": machine.n_jobs,
         }
         choice = choose_regressor(regressor, X.loc[rated.index], rated, targets, **how)
-        typer.echo(choice)
+        output.show(choice)
         regressor, about["choice"] = choice.regressor, choice.about
     fitted = fit_model(embedder, regressor, rated, targets, assess=assess)
-    typer.echo(fitted)
+    output.show(fitted)
     embedder.set_params(cache=None, n_jobs=None)  # of this machine, not of the model
     save_model(fitted.model, out, about=about | fitted.about)
     typer.echo(f"wrote {out}")
@@ -150,7 +150,7 @@ def predict(
             on_batch=write,
             allow_other_encoder=allow_other_encoder,
         )
-    typer.echo(result.table(), err=out is None)
+    output.show(result.table_parts(), err=out is None)
     if out is not None:
         typer.echo(f"wrote {counted(written, 'clip')} to {out}", err=True)
 
@@ -184,7 +184,7 @@ def recalibrate(
     how: dict[str, Any] = {"cache": machine.cache, "encoder": encoder, "n_jobs": machine.n_jobs}
     how |= {"targets": source.targets, "scale": source.scale, "training_scale": training_scale}
     found = recalibrate(model, source.load(), **how)
-    typer.echo(found)
+    output.show(found)
     typer.echo(f"wrote {found.save(out)}")
 
 

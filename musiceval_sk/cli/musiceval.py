@@ -129,7 +129,7 @@ def reproduce(
         finetune_options=tuning or None,
         checkpoints=checkpoints,
     )
-    typer.echo(result)
+    output.show(result)
     files = {"reproduction.csv": result.to_csv, "reproduction.json": result.to_json}
     output.write_files(
         out, files | {"predictions.csv": lambda path: result.predictions.to_csv(path, index=False)}

@@ -1,9 +1,10 @@
-"""What commands write: files and folders, none of which replaces another unasked."""
+"""What commands print and write: results, laid out anew on a terminal, and files, none of which replaces another unasked."""
 
 import contextlib
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,11 +12,31 @@ import typer
 from typer import Option
 
 from musiceval_sk._files import atomic_write
-from musiceval_sk._text import listed
+from musiceval_sk._text import Shown, Table, listed, parts_of
 
 Force = Annotated[bool, Option("--force", help="Replace what an earlier command wrote there.")]
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def show(result: Shown | Sequence[str], *, err: bool = False) -> None:
+    """Print a result, or parts of a text: as it is in a pipe, its tables as wide as a terminal allows."""
+    parts = parts_of(result) if isinstance(result, Shown) else result
+    stream = sys.stderr if err else sys.stdout
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        typer.echo("\n".join(parts), err=err)
+        return
+    from rich.console import Console
+
+    from musiceval_sk.reporting.terminal import fitting_tables
+
+    console = Console(file=stream, markup=False, emoji=False, highlight=False)
+    for part in parts:
+        if isinstance(part, Table) and not part.frame.empty:
+            for i, table in enumerate(fitting_tables(part, console.width)):
+                console.print(*[""] * bool(i), table, sep="\n")
+        else:
+            console.print(str(part), soft_wrap=True)
 
 
 def writes(*names: str) -> Callable[[_Command], _Command]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from musiceval_sk._text import counted
+from musiceval_sk._text import Table, counted
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -244,7 +244,7 @@ def ratings(
     ceiling = human_ceiling(kept, by=halves, model=model, random_state=random_state, **settings)
     means = [f"{name} {scores[name].mean():.3f}" for name in scores if f"{name}_count" in scores]
     last = f"{counted(len(scores), 'clip')} by {method}; mean of all: {', '.join(means)}"
-    typer.echo((detail_ratings if details else summarize_ratings)(found, ceiling, last))
+    output.show((detail_ratings if details else summarize_ratings)(found, ceiling, last))
     tables = {"mos": scores.reset_index(), "ratings": kept, "reliability": ceiling.table} | tables
     if ceiling.raters:
         tables["raters"] = pd.concat(ceiling.raters, names=["target", "rater"]).reset_index()
@@ -303,7 +303,7 @@ def pairs(
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
     judged = export.load(table, None)
     strengths = pair_strengths(judged, clips=known, level=level, ties=ties, prior=prior, elo=elo)
-    typer.echo(strengths)
+    output.show(strengths)
     files = {"strengths.csv": partial(output.write_csv, strengths.table, index=True)}
     if level == "system":  # of clips there are very many
         files["differences.csv"] = partial(output.write_csv, strengths.differences)
@@ -314,7 +314,7 @@ def pairs(
         import pandas as pd
 
         agreement = pd.concat(found, names=["target"])
-        typer.echo(f"\n{agreement.round(3).to_string(na_rep='-')}")
+        output.show(["", Table(agreement.round(3), na_rep="-")])
         files["agreement.csv"] = partial(output.write_csv, agreement, index=True)
     output.write_files(out, files)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from musiceval_sk._text import counted
+from musiceval_sk._text import Table, counted, parts_of
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -37,7 +37,7 @@ def clap_score(
     found = clap_score(source.load(), options.split_encoder(encoder)[0], encoder_options=given, **places)
     with output.replacing(out) as place:
         found.clips.round(6).to_csv(place)
-    typer.echo(found.table(), err=out is None)
+    output.show(found.table_parts(), err=out is None)
     if out is not None:
         typer.echo(f"wrote {counted(len(found.clips), 'clip')} to {out}", err=True)
 
@@ -126,7 +126,7 @@ def score(
             predictor = " ".join(filter(None, (name, *mapping.values())))
             judged.append(Judged(set_name, predictor, *matched, how["scale"]))
     found = score_sets(judged, random_state=random_state, n_jobs=2)
-    typer.echo(found)
+    output.show(found)
     tables = {"scores.csv": found.table, "drops.csv": found.drops}
     output.write_files(out, {name: partial(table.to_csv, index=False) for name, table in tables.items()})
 
@@ -158,10 +158,11 @@ def _score_one(
         count = f"{counted(systems.nunique(), 'system')}; system truth: {said}"
     typer.echo(f"{counted(len(true), 'clip')}, {count}")
     scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
-    typer.echo(scores.round(4).to_string(na_rep="-"))
+    output.show([Table(scores.round(4), na_rep="-")])
     if ci:
         options: dict[str, Any] = {"scale": how["scale"], "random_state": random_state, "n_jobs": 2}
-        typer.echo(f"\n{bootstrap_metrics(true, predicted, systems=systems, **options)}")
+        found = bootstrap_metrics(true, predicted, systems=systems, **options)
+        output.show(["", *parts_of(found)])
 
 
 def _named(text: str) -> tuple[str, Path]:

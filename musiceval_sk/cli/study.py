@@ -57,7 +57,7 @@ def study(
     --------
     musiceval study clips.csv --ratings ratings.csv --cv system --cv prompt --out study
     """
-    from musiceval_sk.reporting.summary import summarize
+    from musiceval_sk.reporting.summary import summary_parts
     from musiceval_sk.studies.plan import STUDY_FILES, StudyPlan
 
     if source.clips.suffix.lower() in STUDY_FILES:
@@ -84,7 +84,7 @@ def study(
         )
     kept = memory or plan.memory or (out and out / "fits")
     result = replace(plan, memory=kept, n_jobs=machine.n_jobs or plan.n_jobs).run()
-    typer.echo(result if details else f"{summarize(result)}\n\n{_REST}")
+    output.show(result if details else [*summary_parts(result), "", _REST])
     output.write_files(out, {"study.csv": result.to_csv, "study.json": result.to_json})
 
 
@@ -175,7 +175,7 @@ def curve(
         random_state=random_state,
         n_jobs=machine.n_jobs,
     )
-    typer.echo(found)
+    output.show(found)
     if out is not None:
         names = [path.name for path in found.to_csv(out)]
         files = {"curve.txt": lambda path: path.write_text(f"{found}\n")} | _figures(found)

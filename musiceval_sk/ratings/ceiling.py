@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import systems_if_named
-from musiceval_sk._text import Shown, listed
+from musiceval_sk._text import Shown, Table, listed
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings.bias import rater_table
 from musiceval_sk.ratings.read import RESAMPLED, checked_ratings, columns_of, of_known_clips, with_systems
@@ -133,7 +133,7 @@ class HumanCeiling(Shown):
         parts = self.table["figure"].str.extract(r"^(?P<metric>\w+), (?P<who>.*)$")
         return self.table.join(parts)[parts["who"].isin([ANOTHER_PANEL, PERFECT])]
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         """Figures with intervals, and the reason for each that is missing."""
         parts = [f"Human ceiling; intervals at {self.confidence:.0%}"]
         for target, rows in self.table.groupby("target", sort=False):
@@ -141,13 +141,13 @@ class HumanCeiling(Shown):
             shown = rows[~refused].drop(columns="target").set_index("figure").rename_axis(None)
             parts.append(f"\n{target}")
             if len(shown):
-                parts.append(shown.to_string(float_format="{:.3f}".format, na_rep=""))
+                parts.append(Table(shown, float_format="{:.3f}".format, na_rep=""))
             metrics = rows["figure"].str.split(", ").str[0]
             in_part = metrics.isin(metrics[~refused])  # halves stand, and nothing can be made of them
             for reason, missing in rows[refused].groupby("note", sort=False):
                 names = missing["figure"].where(in_part, metrics).unique()
                 parts.append(f"no {'; '.join(names)}: {reason}")
-        return "\n".join(parts)
+        return parts
 
 
 def human_ceiling(

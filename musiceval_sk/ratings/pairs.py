@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names, warn_of_skipped
-from musiceval_sk._text import Shown, counted, listed
+from musiceval_sk._text import Shown, Table, counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.ratings.clusters import ClusterCovariance
@@ -143,10 +143,10 @@ class PairStrengths(Shown):
         share = (np.exp(half) + self.tie / 2) / (np.exp(half) + np.exp(-half) + self.tie)
         return pd.DataFrame(share, self.table.index, self.table.index)
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         """Give the table and what stands behind it."""
         shown = self.table.round(dict.fromkeys(("strength", "low", "high"), 0 if self.elo else 3))
-        return f"{shown.rename_axis(None).to_string(na_rep='-')}\n{self._model()}; {self.note}"
+        return [Table(shown.rename_axis(None), na_rep="-"), f"{self._model()}; {self.note}"]
 
 
 def pair_strengths(

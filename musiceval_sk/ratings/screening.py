@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import id_text, id_texts, match_ids, near_misses
-from musiceval_sk._text import Shown, listed
+from musiceval_sk._text import Shown, Table, listed
 from musiceval_sk.datasets.readers import require_columns, source_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.bias import correlate_with_others
@@ -362,21 +362,21 @@ class Screening(Shown):
     def _remarks(self) -> list[str]:
         return [f"{row.rater}, {row.rule}: {row.evidence}" for row in self.left_out.itertuples()]
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         """Give counts, what each rule said, and the evidence against every rater and batch left out."""
         out, rules = self.units[~self.units["kept"]], self.units.columns[4:]
         verdicts = pd.DataFrame({rule: self.units[rule].value_counts() for rule in rules})
         verdicts = verdicts.reindex(["passed", "failed", "not judged"]).fillna(0).astype(int)
-        parts = [
+        parts: list[str] = [
             f"Screened {self.units['ratings'].sum()} ratings, {len(self.units)} raters x batches: kept "
             f"{len(self.units) - len(out)}, left out {len(out)} with {out['ratings'].sum()} ratings",
-            verdicts.rename_axis(None).T.to_string(),
+            Table(verdicts.rename_axis(None).T),
         ]
         if self.probes:
             parts.append(f"{len(self.probes)} clips were probes and are not kept")
         if len(self.left_out):
-            parts.append(self.left_out.to_string(index=False))
-        return "\n".join(parts)
+            parts.append(Table(self.left_out, index=False))
+        return parts
 
 
 def screen_ratings(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import Table, counted, listed, parts_of
 
 MOST_LINES = 25
 _MOST_RATERS = 30
@@ -14,7 +14,7 @@ _FIGURES += [
 ]
 
 
-def detail_ratings(screening: Any, ceiling: Any, last: str) -> str:
+def detail_ratings(screening: Any, ceiling: Any, last: str) -> list[str]:
     """Lay out everything that is known.
 
     Parameters
@@ -28,16 +28,17 @@ def detail_ratings(screening: Any, ceiling: Any, last: str) -> str:
 
     Returns
     -------
-    str
-        Several lines.
+    list of str
+        Lines, and tables as `Table`.
     """
-    parts = [] if screening is None else [f"{screening}\n"]
-    parts.append(str(ceiling))
-    parts += [f"\n{_raters_of(name, raters)}" for name, raters in ceiling.raters.items()]
-    return "\n".join([*parts, f"\n{last}"])
+    parts = [] if screening is None else [*parts_of(screening), ""]
+    parts += parts_of(ceiling)
+    for name, raters in ceiling.raters.items():
+        parts += ["", *_raters_of(name, raters)]
+    return [*parts, "", last]
 
 
-def summarize_ratings(screening: Any, ceiling: Any, last: str) -> str:
+def summarize_ratings(screening: Any, ceiling: Any, last: str) -> list[str]:
     """Lay out what fits into `MOST_LINES` lines: the evidence as far as there is room, the most telling figures, and the raters in brief.
 
     Parameters
@@ -51,8 +52,8 @@ def summarize_ratings(screening: Any, ceiling: Any, last: str) -> str:
 
     Returns
     -------
-    str
-        The lines.
+    list of str
+        The lines, and tables as `Table`.
     """
     head = [] if screening is None else str(screening).splitlines()
     kept = len(head)
@@ -64,8 +65,10 @@ def summarize_ratings(screening: Any, ceiling: Any, last: str) -> str:
     told = table.loc[table["value"].notna(), "figure"]
     shown = wide.reindex([name for name in _FIGURES if name in set(told)]).fillna("-")
     tail = ["", f"Agreement of raters; intervals at {ceiling.confidence:.0%}"]
+    tables = [] if screening is None else [part for part in parts_of(screening) if isinstance(part, Table)]
     if len(shown):
-        tail += shown.rename_axis(index=None, columns=None).to_string().splitlines()
+        tables.append(Table(shown.rename_axis(index=None, columns=None)))
+        tail += tables[-1].splitlines()
     tail += [line for line in str(ceiling).splitlines() if line.startswith("no ")]
     tail += [_least_agreeing(name, raters) for name, raters in ceiling.raters.items()]
     room = MOST_LINES - 2 - kept - len(tail)
@@ -75,7 +78,18 @@ def summarize_ratings(screening: Any, ceiling: Any, last: str) -> str:
     lines = [*head, *tail]
     if len(lines) > MOST_LINES - 2:
         lines = lines[: MOST_LINES - 3] + [f"(+{len(lines) - MOST_LINES + 3} more lines)"]
-    return "\n".join([*lines, last, "all figures, raters and evidence: --details"])
+    for table in tables:
+        lines = _with_table(lines, table)
+    return [*lines, last, "all figures, raters and evidence: --details"]
+
+
+def _with_table(lines: list[str], table: Table) -> list[str]:
+    """Put a table in the place of its lines, if all of them are there."""
+    own = table.splitlines()
+    for i in range(len(lines) - len(own) + 1):
+        if lines[i : i + len(own)] == own:
+            return [*lines[:i], table, *lines[i + len(own) :]]
+    return lines
 
 
 def _with_range(row: Any) -> str:
@@ -90,11 +104,11 @@ def _least_agreeing(target: str, raters: pd.DataFrame) -> str:
     )
 
 
-def _raters_of(target: str, raters: Any) -> str:
+def _raters_of(target: str, raters: Any) -> list[str]:
     """Lay out the raters, those who agree least first; of many only these."""
     shown = raters.sort_values("agreement").head(_MOST_RATERS)
     which = f", the {len(shown)} who agree least" if len(shown) < len(raters) else ""
-    lines = [f"{target}: {counted(len(raters), 'rater')}{which}", shown.round(2).to_string(na_rep="-")]
+    lines = [f"{target}: {counted(len(raters), 'rater')}{which}", Table(shown.round(2), na_rep="-")]
     if "bias_refused" in raters.attrs:
         lines.append(f"no bias: {raters.attrs['bias_refused']}")
-    return "\n".join(lines)
+    return lines

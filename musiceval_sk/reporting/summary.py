@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import counted
+from musiceval_sk._text import Table, counted
 from musiceval_sk.reporting.page.sections import Section, gather
 from musiceval_sk.studies.result import FEW_SYSTEMS, NO_FEATURES, StudyResult
 
@@ -26,13 +26,32 @@ def summarize(study: StudyResult, *, tables: bool = True) -> str:
         For each split a table of the best predictors and the best baseline without audio, and for each target a sentence that says
         whether the first is ahead by more than chance. ``print(study)`` has the rest.
     """
+    return "\n".join(summary_parts(study, tables=tables))
+
+
+def summary_parts(study: StudyResult, *, tables: bool = True) -> list[str]:
+    """Summarize as `summarize` does, in parts.
+
+    Parameters
+    ----------
+    study : StudyResult
+        With at least one prediction.
+    tables : bool, default=True
+        Whether to show figures beside the sentences.
+
+    Returns
+    -------
+    list of str
+        Lines, and tables as `Table`.
+    """
     sections, _ = gather(study)
-    parts = []
+    parts: list[str] = []
     for name in study.splits:
         of_split = [section for section in sections if section.split == name]
         figures = [_table(of_split)] if tables else []
-        parts.append("\n".join([_title(study, name, of_split[0]), *figures, *map(_sentence, of_split)]))
-    return "\n\n".join(parts)
+        blank = [""] if parts else []
+        parts += [*blank, _title(study, name, of_split[0]), *figures, *map(_sentence, of_split)]
+    return parts
 
 
 def _title(study: StudyResult, split: str, section: Section) -> str:
@@ -43,13 +62,12 @@ def _title(study: StudyResult, split: str, section: Section) -> str:
     return f"{meaning[:1].upper()}{meaning[1:]}: {tested}, {section.kind}"
 
 
-def _table(sections: list[Section]) -> str:
+def _table(sections: list[Section]) -> Table:
     shown = dict.fromkeys(name for section in sections for name in _shown(section))
     ceilings = dict.fromkeys(f"human ceiling, {who}" for section in sections for who in section.ceiling)
     figures = {section.target: _figures(section) for section in sections}
     table = pd.concat(figures, axis=1).reindex([*shown, *ceilings])
-    text = table.rename_axis(None).to_string(na_rep="-", col_space=6)
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    return Table(table.rename_axis(None), strip=True, na_rep="-", col_space=6)
 
 
 def _shown(section: Section) -> list[str]:

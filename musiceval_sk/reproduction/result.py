@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._text import Shown
+from musiceval_sk._text import Shown, Table
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.result import read_result, write_result
 
@@ -150,13 +150,13 @@ class ReproductionResult(Shown):
         content["table"] = content["table"].astype(dict.fromkeys(NUMBERS, float))
         return cls(**{name: content[name] for name in parts})
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         about, protocol, split = self.about, self.about["protocol"], self.about["split"]
         shared = [f"{share:.0%} by {label}" for label, share in split["shared_with_training"].items()]
         seeds, intervals = about["seeds"], about["intervals"]
         best = [epoch for found in about["epochs"].values() for epoch in found["best"].values()]
         versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-        lines = [
+        return [
             self._headline(),
             f"  {protocol['meaning']}",
             f"Split '{split['name']}': {split['train']} clips to learn from, stopped by {split['stopped_by']}, "
@@ -167,14 +167,13 @@ class ReproductionResult(Shown):
             *self._training(),
             f"Seeds {seeds[0]} to {seeds[-1]}; best epochs {min(best)} to {max(best)} of at most {protocol['max_iter']}",
             f"Intervals: {intervals['confidence']:.0%}, {intervals['drawn_in_words']}, {intervals['resamples']} resamples",
-            *(self._section(target) for target in self.table["target"].unique()),
+            *(part for target in self.table["target"].unique() for part in ("", self._section(target))),
             "",
             *(f"Note: {note}" for note in self.notes),
             "Known deviations:",
             *(f"  - {text}" for text in protocol["deviations"]),
             f"Made {about['made']} with {versions}",
         ]
-        return "\n".join(lines)
 
     def _training(self) -> list[str]:
         """Say what was trained beside the heads, if anything."""
@@ -191,7 +190,7 @@ class ReproductionResult(Shown):
             f"{self.about['split']['stopped_by']}",
         ]
 
-    def _section(self, target: str) -> str:
+    def _section(self, target: str) -> Table:
         """Lay out Table I of one target: each figure, below it its interval and its range over seeds where it has them."""
         shown = {"low": "    95 % interval, from", "high": "                   to"}
         if len(self.about["seeds"]) > 1:
@@ -206,7 +205,7 @@ class ReproductionResult(Shown):
         wide = (
             pd.DataFrame(lines).dropna(how="all").reindex(columns=list(METRICS)).rename_axis(columns=target)
         )
-        return "\n" + wide.to_string(float_format="%.3f", na_rep="-")
+        return Table(wide, float_format="%.3f", na_rep="-")
 
 
 def _encoder_line(purpose: str, audio: dict[str, Any], text: dict[str, Any]) -> str:

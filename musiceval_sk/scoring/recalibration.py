@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import Pipeline
 
 from musiceval_sk._ids import systems_if_named, under_ids_of
-from musiceval_sk._text import Shown, counted, listed
+from musiceval_sk._text import Shown, Table, counted, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.datasets.readers import check_scale, take_scores
 from musiceval_sk.estimators.persistence import save_model
@@ -86,11 +86,12 @@ class Recalibration(Shown):
         """
         return save_model(self.model, path, about=self.about)
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         table = self.table.drop(columns=["level_sd", "slope_sd"])
-        return "\n".join(
-            [table.to_string(float_format="{:.3f}".format, na_rep="-"), *(f"- {note}" for note in self.notes)]
-        )
+        return [
+            Table(table, float_format="{:.3f}".format, na_rep="-"),
+            *(f"- {note}" for note in self.notes),
+        ]
 
 
 def recalibrate(

@@ -10,7 +10,7 @@ from scipy.stats import binom
 from scipy.stats import t as student_t
 
 from musiceval_sk._ids import id_texts
-from musiceval_sk._text import Shown, counted, listed, off_scale
+from musiceval_sk._text import Shown, Table, counted, listed, off_scale
 from musiceval_sk.scoring.error import error_margin
 
 CONFIDENCE = 0.95
@@ -67,8 +67,8 @@ class ClipPredictions(Shown):
     def _remarks(self) -> list[str]:
         return [*(f"warning: {words}" for words in self.warnings), *self.notes]
 
-    def __str__(self) -> str:
-        return "\n".join([self.table(), *(f"warning: {warning}" for warning in self.warnings)])
+    def _parts(self) -> list[str]:
+        return [*self.table_parts(), *(f"warning: {warning}" for warning in self.warnings)]
 
     def table(self) -> str:
         """Lay the systems and the notes out as text, without the warnings.
@@ -78,7 +78,17 @@ class ClipPredictions(Shown):
         str
             Several lines.
         """
-        return "\n".join([_shown(self.systems).to_string(), *(f"- {note}" for note in self.notes)])
+        return "\n".join(self.table_parts())
+
+    def table_parts(self) -> list[str]:
+        """Lay out what `table` does, in parts.
+
+        Returns
+        -------
+        list of str
+            The table of systems, as `Table`, and the notes.
+        """
+        return [Table(_shown(self.systems)), *(f"- {note}" for note in self.notes)]
 
 
 def summarise(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import Shown, counted, listed
+from musiceval_sk._text import Shown, Table, counted, listed
 from musiceval_sk.statistics import intervals
 from musiceval_sk.statistics.bootstrap import HOW, bootstrap_metrics
 
@@ -90,14 +90,14 @@ class SetScores(Shown):
     def _remarks(self) -> list[str]:
         return self.notes
 
-    def __str__(self) -> str:
-        lines = [self._table_to_show().to_string(index=False)]
+    def _parts(self) -> list[str]:
+        lines: list[str] = [Table(self._table_to_show(), index=False)]
         drops = self.drops[self.drops["metric"].isin(SHOWN)]
         if len(drops):
             pairs = drops.assign(change=_cells(drops, "difference"))
             pairs = pairs[["predictor", "target", "metric", "set_a", "set_b", "value_a", "value_b", "change"]]
-            lines += ["", pairs.to_string(index=False, float_format="{:.3f}".format, na_rep="-")]
-        return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
+            lines += ["", Table(pairs, index=False, float_format="{:.3f}".format, na_rep="-")]
+        return [*lines, *(f"- {note}" for note in self.notes)]
 
 
 def score_sets(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import Shown, counted, listed
+from musiceval_sk._text import Shown, Table, counted, listed
 from musiceval_sk.statistics import align, intervals, resampling
 from musiceval_sk.statistics.metrics import METRICS
 
@@ -268,7 +268,7 @@ class MetricBootstrap(Shown):
         table = self.to_frame()[["target", "metric", "value", "low", "high", "n", "note"]]
         return table.drop(columns="target") if self.targets == [None] else table
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         folds = f", mean of {self.n_folds} folds" if self.n_folds > 1 else ""
         table = self.to_frame()
         names = (
@@ -279,11 +279,11 @@ class MetricBootstrap(Shown):
             for low, high, note in zip(table["low"], table["high"], table["note"], strict=True)
         ]
         figures = pd.DataFrame({"value": table["value"].to_numpy(), "interval": bounds}, index=list(names))
-        lines = figures.to_string(float_format="{:.3f}".format, na_rep="-").splitlines()
-        return (
+        return [
             f"{counted(self.n_clips, 'clip')} of {counted(self.n_systems, 'system')}{folds}; 95 % intervals: "
-            f"{HOW[self.level]}, {len(self.distribution)} resamples\n"
-        ) + "\n".join(line.rstrip() for line in lines)
+            f"{HOW[self.level]}, {len(self.distribution)} resamples",
+            Table(figures, strip=True, float_format="{:.3f}".format, na_rep="-"),
+        ]
 
     def _place(self, metric: str, target: Any) -> tuple[int, int]:
         if metric not in METRICS:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._files import atomic_write
-from musiceval_sk._text import Shown, listed
+from musiceval_sk._text import Shown, Table, listed
 from musiceval_sk.ratings.ceiling import HumanCeiling
 from musiceval_sk.studies.result import POOLED, reading_kind
 
@@ -151,7 +151,7 @@ class ScoreLearningCurve(Shown):
                 table.to_csv(aside, index=False)
         return [folder / f"{name}.csv" for name in tables]
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         """Scores by size, what more of each brought, and what the ratings let anybody reach."""
         about = self.about
         lines = [
@@ -164,7 +164,7 @@ class ScoreLearningCurve(Shown):
             of_systems = f" of {facts['systems']} systems" if facts["systems"] else ""
             lines += ["", f"{target}: {facts['clips']} clips{of_systems}", *self._scores(target)]
             lines += self._remarks_on(target) + self._ceiling(target)
-        return "\n".join([*lines, "", *self._next()])
+        return [*lines, "", *self._next()]
 
     def _scores(self, target: str) -> list[str]:
         rows = self.table[(self.table["target"] == target) & (self.table["kind"] == self.kind)]
@@ -174,7 +174,7 @@ class ScoreLearningCurve(Shown):
         for grows, part in rows.groupby("grows", sort=False):
             keys = {"index": ["metric", "model"], "columns": "size", "values": "cell"}
             lines.append(f"  By {GROWS[grows]}, {self.kind}")
-            lines += _indented(part.pivot_table(**keys, aggfunc="first", sort=False))
+            lines.append(_indented(part.pivot_table(**keys, aggfunc="first", sort=False)))
         return lines
 
     def _remarks_on(self, target: str) -> list[str]:
@@ -202,7 +202,7 @@ class ScoreLearningCurve(Shown):
         if rows.empty:
             return []
         title = f"  Human ceiling by ratings a test clip (Spearman-Brown; here {panel:.2f})"
-        return [title, *_indented(rows.pivot(index=["metric", "who"], columns="ratings", values="value"))]
+        return [title, _indented(rows.pivot(index=["metric", "who"], columns="ratings", values="value"))]
 
     def _next(self) -> list[str]:
         last = self.last_steps()
@@ -210,11 +210,11 @@ class ScoreLearningCurve(Shown):
         if last.empty:
             return ["What to collect next: no line has two sizes that could be judged."]
         lines = ["What to collect next, by the last step of each line, each judged by itself"]
-        lines += [*_indented(last.set_index(["target", "model", "grows"])), _CAUTIONS]
+        lines += [_indented(last.set_index(["target", "model", "grows"])), _CAUTIONS]
         return [*lines, _POOLED_NULL] if self.kind == POOLED and self.about["folds"] > 1 else lines
 
 
-def _indented(table: pd.DataFrame) -> list[str]:
-    """Print a table; sizes, where they are columns, without idle zeros."""
+def _indented(table: pd.DataFrame) -> Table:
+    """Lay out a table; sizes, where they are columns, without idle zeros."""
     shown = table.rename(columns=lambda name: name if isinstance(name, str) else f"{name:g}")
-    return [f"    {line}".rstrip() for line in shown.round(3).to_string(na_rep="-").splitlines()]
+    return Table(shown.round(3), "    ", strip=True, na_rep="-")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import Shown, counted, listed, off_scale
+from musiceval_sk._text import Shown, Table, counted, listed, off_scale
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
 
@@ -346,7 +346,7 @@ class StudyResult(Shown):
             *_cautions(described, described["targets"][target]),
         ]
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         """All tables as text, each split with what it shares between training and test."""
         features = self.about["features"]
         lines = ["Features:", *(f"  {name}: {text}" for name, text in features.items())]
@@ -364,7 +364,7 @@ class StudyResult(Shown):
                 lines += [f"\n{target}: {tested}; {' or '.join(inputs)} columns as input"]
                 lines += [*_table(self, name, target), *_tests(self, name, target)]
                 lines += [f"  {caution}" for caution in self.cautions(target, name)]
-        return "\n".join(lines)
+        return lines
 
 
 def reading_kind(split: dict[str, Any]) -> str:
@@ -421,11 +421,10 @@ def _table(study: StudyResult, split: str, target: str) -> list[str]:
     for who, figures in study.about["human_ceiling"].get(target, {}).items():
         rows["human ceiling", who] = {**figures, "S_SRCC 95 %": ""}
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*METRICS, "S_SRCC 95 %"])
-    text = table.to_string(float_format="{:.3f}".format, na_rep="-", col_space=7)
+    shown = Table(table, strip=True, float_format="{:.3f}".format, na_rep="-", col_space=7)
     notes = study.part("notes", target, split)
     names = study.predictor_names(notes["features"], notes["model"])
-    lines = [line.rstrip() for line in text.splitlines()]
-    return lines + [f"  {name}: {note}" for name, note in zip(names, notes["note"], strict=True)]
+    return [shown, *(f"  {name}: {note}" for name, note in zip(names, notes["note"], strict=True))]
 
 
 def _bounds(row: pd.Series) -> str:
@@ -446,9 +445,9 @@ def _tests(study: StudyResult, split: str, target: str) -> list[str]:
     best, *_ = study.predictor_names(found["features_a"], found["model_a"])
     table = found[["difference", "low", "high", "p_holm"]].astype(float)
     table.index = study.predictor_names(found["features_b"], found["model_b"])
-    shown = table.rename(columns={"p_holm": "p"}).to_string(float_format="{:.3f}".format, na_rep="-")
+    shown = table.rename(columns={"p_holm": "p"})
     title = f"  Best by {found['metric'].iloc[0]}, {found['kind'].iloc[0]}: {best}. Ahead by, 95 % interval, p (swaps, Holm):"
-    return [title, *(f"    {line}" for line in shown.splitlines())]
+    return [title, Table(shown, "    ", float_format="{:.3f}".format, na_rep="-")]
 
 
 def write_result(path: str | Path, parts: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import Shown, counted, listed
+from musiceval_sk._text import Shown, Table, counted, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, StoreError
 from musiceval_sk.features.extract import text_key
@@ -64,16 +64,15 @@ class StoreInfo(Shown):
     def _remarks(self) -> list[str]:
         return [f"cannot be read: {reason}" for reason in self.unreadable.values()]
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[str]:
         minutes = "{:%Y-%m-%d %H:%M %Z}".format
         shown = {"checkpoint": "{:.12}".format, "first_written": minutes, "last_written": minutes}
-        lines = [
+        return [
             f"{self.path} (format {self.version or 'unknown'})",
             f"  main file: {self.main_bytes:,} bytes; parts: {self.n_parts}, {self.parts_bytes:,} bytes",
-            *([self.encoders.to_string(index=False, formatters=shown)] if len(self.encoders) else []),
+            *([Table(self.encoders, index=False, formatters=shown)] if len(self.encoders) else []),
             *(f"  cannot be read: {reason}" for reason in self.unreadable.values()),
         ]
-        return "\n".join(lines)
 
 
 def store_info(store: EmbeddingStore) -> StoreInfo:
