@@ -39,7 +39,6 @@ _PARAMETER = re.compile(r"(?<![^\s(])([a-z_]+)=(None|True|'[^']*'|\['([^']*)'\]|
 _HOW_TO_READ = re.compile(r"(?:columns|format)= \((--column|--format)\)")
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -116,3 +116,9 @@ def test_files_of_a_folder_are_written_whole_or_not_at_all(tmp_path, capsys):
     with pytest.raises(OSError, match="full"):
         output.write_files(tmp_path, {"a.csv": fail})
     assert (tmp_path / "a.csv").read_text() == "a"
+
+
+def test_a_shell_completes_commands():
+    words = {"_MUSICEVAL_COMPLETE": "complete_bash", "COMP_WORDS": "musiceval st", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(app.app, [], prog_name="musiceval", env=words)
+    assert result.stdout.split() == ["study"]
