@@ -120,7 +120,7 @@ class PairStrengths(Shown):
         Returns
         -------
         pandas.DataFrame
-            One row a system or clip, the strongest first: its name in ``system`` or ``clip_id``, and the columns of ``table``.
+            One row a system or clip, the strongest first: its name in ``system`` or ``clip``, and the columns of ``table``.
         """
         return self.table.reset_index()
 

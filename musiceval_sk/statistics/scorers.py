@@ -4,6 +4,8 @@ A scorer of system-level agreement must know each clip's system. There are two w
 the clip ids through every splitter, or scikit-learn's metadata routing.
 """
 
+import multiprocessing
+import weakref
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ from musiceval_sk._text import listed
 from musiceval_sk.statistics import align
 from musiceval_sk.statistics.metrics import METRICS, agreement_of
 
+# Scorers that warned of few systems. It is no state of theirs, by which a cache would tell them apart.
+_warned: weakref.WeakSet = weakref.WeakSet()
+_warned_in_worker: set[str] = set()
 _PREDICT = "predict must give an array, or the index of X"
 
 
@@ -105,7 +110,6 @@ class _Score:
 
     def __init__(self, name: str, systems: Any, target: str | None):
         self.name, self.systems, self.target = name, systems, target
-        self.warned_of_few = False
 
     @property
     def __name__(self) -> str:
@@ -135,11 +139,18 @@ class _Score:
             pairs = [
                 tuple(align.system_means(values, labels).to_numpy() for values in pair) for pair in pairs
             ]
-            if not self.warned_of_few:
-                align.warn_of_few(labels, stacklevel=2)
-                self.warned_of_few = len(set(labels)) < align.ENOUGH_SYSTEMS
+            self._warn_of_few(labels)
         found = [agreement_of(self.name, *pair) for pair in pairs]
         return float(np.mean(found))
+
+    def _warn_of_few(self, labels: np.ndarray) -> None:
+        """Warn at the first fold of few systems; a worker process gets a new copy for each fold, which goes by its name."""
+        in_worker = multiprocessing.parent_process() is not None
+        known: Any = _warned_in_worker if in_worker else _warned
+        key: Any = self.__name__ if in_worker else self
+        if key not in known and len(set(labels)) < align.ENOUGH_SYSTEMS:
+            known.add(key)
+            align.warn_of_few(labels, stacklevel=3)
 
     def _labels(self, y_true: Any, systems: Any) -> np.ndarray:
         """Find the system of each clip, by position where they come by routing, else by the index of y."""

@@ -1,6 +1,7 @@
 import pickle
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -320,3 +321,18 @@ def test_few_systems_are_warned_of_once_for_all_folds(clips, X, y):
         warnings.simplefilter("always")
         cross_val_score(Ridge(), X, y, scoring=scorer, cv=GroupKFold(3), groups=clips["system"])
     assert len([one for one in warned if one.category is FewSystemsWarning]) == 1
+
+
+def test_few_systems_are_warned_of_once_by_a_worker_which_gets_a_copy_for_each_fold(clips, X, y, monkeypatch):
+    scorer = mos_scorer("S_SRCC", systems=clips["system"])
+    before, model = joblib.hash(scorer), Ridge().fit(X, y)
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: "a parent")
+    monkeypatch.setattr("musiceval_sk.statistics.scorers._warned_in_worker", set())
+    rows = y.index[clips["system"].loc[y.index].isin(sorted(set(clips["system"]))[:3])]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            pickle.loads(pickle.dumps(scorer))(model, X.loc[rows], y.loc[rows])
+        scorer(model, X.loc[rows], y.loc[rows])
+    assert len([one for one in warned if one.category is FewSystemsWarning]) == 1
+    assert joblib.hash(scorer) == before

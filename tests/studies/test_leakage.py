@@ -57,7 +57,7 @@ def test_the_report_reads_as_text(sets):
     assert lines[0] == "Shared between training and test:"
     assert lines[1] == "  system: 1 of 2 in test, 1 test clips (50 %): S0"
     assert lines[4] == "  sound: 1 of 3 in test, 1 test clips (33 %): clip4 = copy"
-    shares = "by system 50%, by prompt 50%, by clip 0%, by sound 33%"
+    shares = "by system 50%, by prompt 33%, by clip 33%, by sound 33%"
     assert repr(leakage_report(*sets)) == f"<LeakageReport: test clips known from training: {shares}>"
 
 
