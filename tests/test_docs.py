@@ -38,6 +38,27 @@ def test_every_page_has_its_place():
     assert not {page for page in pages if not page.startswith(("_build", "gallery", "generated"))}
 
 
+PAGES = [
+    DOCS.parent / "README.md",
+    *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
+]
+SPELLED_OUT = {
+    r"(?<![A-Z])LCC\b": "linear",
+    r"(?<![A-Z])SRCC\b": "rank",
+    r"KTAU\b": "tau",
+    r"\bU_": "utterance-level",
+    r"\bS_": "system-level",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_metrics_are_spelled_out_where_they_first_appear(page):
+    paragraphs = page.read_text().split("\n\n")
+    for short, words in SPELLED_OUT.items():
+        first = next((i for i, text in enumerate(paragraphs) if re.search(short, text)), -1)
+        assert first < 0 or words in " ".join(paragraphs[: first + 1]).lower(), short
+
+
 def test_nights_are_compared_prompt_by_prompt(tmp_path, monkeypatch, capsys):
     gains = np.arange(20) / 20
     nights = {27: np.full(20, 3.0), 28: 3 + gains}
@@ -55,12 +76,14 @@ def test_nights_are_compared_prompt_by_prompt(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("page", ["compare", "share"])
+@pytest.mark.parametrize("page", ["compare", "encoder", "share"])
 def test_snippets_run(page, tmp_path, monkeypatch, small_examples):
     monkeypatch.chdir(tmp_path)
     names = run_snippets(DOCS / "howto" / f"{page}.md")
     if page == "share":
         assert names["shared"].predict(names["X"]).shape == (len(names["X"]), 2)
+    elif page == "encoder":
+        assert list(names["X"].columns) == ["audio_0"]
     else:
         assert set(names["study"].scores["model"]) >= {"partial least squares", "neighbours", "ridge, weak"}
 

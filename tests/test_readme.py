@@ -4,6 +4,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -56,3 +57,18 @@ def test_examples_run_as_they_stand(name, tmp_path, monkeypatch, small_examples)
 def test_readme_links_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
+
+
+def test_a_package_index_shows_no_link_that_leads_nowhere(monkeypatch):
+    interface = "hatchling.metadata.plugin.interface"  # needed to build the package alone
+    names = [interface.rsplit(".", level)[0] for level in range(3, -1, -1)]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(MetadataHookInterface=object))
+    text = runpy.run_path(str(ROOT / "hatch_build.py"))["standing_alone"]((ROOT / "README.md").read_text())
+    assert not re.search(r"\]\((?!http)", text)
+    assert "<https://www.aishelltech.com/AISHELL_7A>" in text
+    assert (
+        "docs/accuracy.md" in text
+        and "first-study.png" not in text
+        and "95 % bootstrap intervals" not in text
+    )

@@ -2,7 +2,7 @@
 A first study: predictors compared on unseen systems
 ====================================================
 
-Five predictors learn what raters said of some systems' clips and are judged on systems that they have never seen, beside the mean
+Five predictors learn raters' scores of some systems' clips and are judged on other systems, beside the mean
 score, which uses no audio. Bars are 95 % bootstrap intervals over systems.
 """
 
@@ -24,13 +24,14 @@ embedder = ClipEmbedder("spectral", cache=f"{folder}/embeddings.h5").set_output(
 X = embedder.fit_transform(clips)
 
 # %%
-# The study holds out whole systems, tunes ridge regression and SVR inside each fold, and keeps every prediction.
+# The study holds out whole systems, tunes ridge regression and SVR inside each fold, and keeps every prediction. Names that begin with ``U_`` are
+# utterance-level, over single clips; S_SRCC is system-level, Spearman's rank correlation of the systems' mean scores.
 study = run_study(clips, X, cv="system", targets=["impression"], features="spectral", progress=False)
 scores = study.scores[study.scores["kind"] == "pooled"].set_index("model").sort_values("U_MSE")
 scores[["U_MSE", "U_MSE_low", "U_MSE_high", "S_SRCC"]].round(3)
 
 # %%
-# The mean squared error of a clip's predicted score (U_MSE): the lower, the better.
+# The mean squared error of clips' predicted scores (U_MSE): the lower, the better.
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
 bars = scores["U_MSE"] - scores["U_MSE_low"], scores["U_MSE_high"] - scores["U_MSE"]
 ax.errorbar(scores["U_MSE"], scores.index, xerr=bars, fmt="o")

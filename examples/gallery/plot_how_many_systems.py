@@ -2,8 +2,8 @@
 How many systems a figure needs
 ===============================
 
-A rank correlation over systems is an estimate from as many points as there are systems. The interval narrows slowly; below a dozen systems
-it says little.
+S_SRCC, Spearman's rank correlation (SRCC) of the systems' mean scores (``S_`` for system-level), is an estimate from as many points as there
+are systems. The interval narrows slowly; below a dozen systems it says little.
 """
 
 # %%

@@ -40,7 +40,7 @@ found = {
 }
 
 # %%
-# Mean squared error of a clip's predicted score (U_MSE): the lower, the better.
+# Mean squared error of clips' predicted scores (U_MSE, ``U_`` for utterance-level): the lower, the better.
 fig, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
 for offset, (name, errors) in zip((-0.2, 0.2), found.items(), strict=True):
     bars = ax.bar([0 + offset, 1 + offset], errors, width=0.38, label=name)

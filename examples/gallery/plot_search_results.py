@@ -2,7 +2,8 @@
 What a grid search found
 ========================
 
-The mean score at each pair of parameters as a table of shades. The best of many candidates is better than it will prove on new data, by
+The mean score at each pair of parameters as a table of shades. It is U_SRCC, Spearman's rank correlation (SRCC) of clips' scores (``U_`` for
+utterance-level). The best of many candidates is better than it will prove on new data, by
 what chance gave it.
 """
 
