@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +70,19 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def write_csv(table: Any, place: Any, *, index: bool = False, **options: Any) -> None:
+    """Write a table in which no spreadsheet takes a text for a formula: such texts get an apostrophe before them."""
+    table.map(_guarded).rename(index=_guarded, columns=_guarded).to_csv(place, index=index, **options)
+
+
+def _guarded(cell: Any) -> Any:
+    is_formula = isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
 
 
 def file_digest(file: BinaryIO) -> bytes:

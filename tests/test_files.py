@@ -5,9 +5,11 @@ import io
 import os
 import stat
 
+import pandas as pd
 import pytest
 
-from musiceval_sk._files import atomic_write, file_digest
+from musiceval_sk._files import atomic_write, file_digest, write_csv
+from musiceval_sk.datasets.readers import read_table
 
 
 def names(folder):
@@ -98,3 +100,15 @@ def test_the_digest_is_of_the_whole_file_wherever_it_was_read_to():
     file = io.BytesIO(content)
     file.seek(100)
     assert file_digest(file) == hashlib.sha256(content).digest()
+
+
+def test_no_cell_of_a_table_is_a_formula_and_our_readers_give_it_back(tmp_path):
+    ids = ["=1+1", "-x", "+cmd", "@a", "-2.5", "1e-3", "'quoted", "plain"]
+    table = pd.DataFrame({"=name": [1.5] * len(ids), "prompt": ids}, index=pd.Index(ids, name="clip_id"))
+    write_csv(table, tmp_path / "scores.csv", index=True)
+    cells = pd.read_csv(tmp_path / "scores.csv", dtype=str)
+    assert list(cells) == ["clip_id", "'=name", "prompt"]
+    assert cells["clip_id"].tolist() == ["'=1+1", "'-x", "'+cmd", "'@a", "-2.5", "1e-3", "'quoted", "plain"]
+    assert cells["'=name"].unique().tolist() == ["1.5"]
+    read = read_table(tmp_path / "scores.csv")
+    assert read["clip_id"].tolist() == read["prompt"].tolist() == ids

@@ -181,10 +181,10 @@ def export(
     --------
     musiceval listen export answers.sqlite --design design.json --out ratings.csv
     """
-    from musiceval_sk._files import atomic_write
+    from musiceval_sk._files import atomic_write, write_csv
     from musiceval_sk.listening import read_answers
 
     table = read_answers(answers, design)
     with atomic_write(out) as aside:
-        output.write_csv(table, aside)
+        write_csv(table, aside)
     typer.echo(f"wrote {out}: {len(table)} answers of {table['rater'].nunique()} raters")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from musiceval_sk._files import write_csv
 from musiceval_sk._text import counted
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
@@ -133,7 +134,7 @@ def predict(
 
     def write(batch: Any) -> None:
         nonlocal written
-        batch.round(6).to_csv(place, header=not written, mode="a" if written else "w")
+        write_csv(batch.round(6), place, index=True, header=not written, mode="a" if written else "w")
         sys.stdout.flush()
         written += len(batch)
 

@@ -1,11 +1,13 @@
 """Commands about MusicEval itself: ``musiceval check | reproduce``."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Option
 
+from musiceval_sk._files import write_csv
 from musiceval_sk.cli import options, output
 
 
@@ -40,7 +42,7 @@ def check(
     table = check_musiceval(root, split, counts=None if any_size else "official", sounds=sounds)
     if out is not None:
         with output.replacing(out) as place:
-            table.to_csv(place, index=False)
+            write_csv(table, place)
     for row in table[table["differs"] | every].itertuples():
         mark = "" if not every else "DIFFERS  " if row.differs else "as it should be  "
         typer.echo(f"{mark}{row.check}: expected {row.expected}, found {row.found}")
@@ -131,6 +133,4 @@ def reproduce(
     )
     output.show(result)
     files = {"reproduction.csv": result.to_csv, "reproduction.json": result.to_json}
-    output.write_files(
-        out, files | {"predictions.csv": lambda path: result.predictions.to_csv(path, index=False)}
-    )
+    output.write_files(out, files | {"predictions.csv": partial(write_csv, result.predictions)})

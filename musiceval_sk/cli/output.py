@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from musiceval_sk._text import Shown, Table, listed, parts_of
 
 Force = Annotated[bool, Option("--force", help="Replace what an earlier command wrote there.")]
 _Command = TypeVar("_Command", bound=Callable[..., None])
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def show(result: Shown | Sequence[str], *, err: bool = False) -> None:
@@ -85,16 +83,6 @@ def replacing(place: Path | None) -> Iterator[Any]:
     else:
         place.parent.mkdir(parents=True, exist_ok=True)
         yield place
-
-
-def write_csv(table: Any, path: Path, *, index: bool = False) -> None:
-    """Write a table in which no spreadsheet takes a text for a formula: such texts get an apostrophe before them."""
-    table.map(_guarded).rename(index=_guarded, columns=_guarded).to_csv(path, index=index)
-
-
-def _guarded(cell: Any) -> Any:
-    is_formula = isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) and not _NUMBER.fullmatch(cell)
-    return f"'{cell}" if is_formula else cell
 
 
 def write_files(

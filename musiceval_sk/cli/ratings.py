@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from musiceval_sk._files import write_csv
 from musiceval_sk._text import Table, counted
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError
@@ -248,7 +249,7 @@ def ratings(
     tables = {"mos": scores.reset_index(), "ratings": kept, "reliability": ceiling.table} | tables
     if ceiling.raters:
         tables["raters"] = pd.concat(ceiling.raters, names=["target", "rater"]).reset_index()
-    output.write_files(out, {f"{name}.csv": partial(output.write_csv, made) for name, made in tables.items()})
+    output.write_files(out, {f"{name}.csv": partial(write_csv, made) for name, made in tables.items()})
     if report is not None:
         from musiceval_sk.reporting.page.raters import write_rating_report
 
@@ -304,9 +305,9 @@ def pairs(
     judged = export.load(table, None)
     strengths = pair_strengths(judged, clips=known, level=level, ties=ties, prior=prior, elo=elo)
     output.show(strengths)
-    files = {"strengths.csv": partial(output.write_csv, strengths.table, index=True)}
+    files = {"strengths.csv": partial(write_csv, strengths.table, index=True)}
     if level == "system":  # of clips there are very many
-        files["differences.csv"] = partial(output.write_csv, strengths.differences)
+        files["differences.csv"] = partial(write_csv, strengths.differences)
     if predictions is not None:
         scores = read_answers(predictions, targets=targets)
         chosen = targets or [name for name in TARGETS if name in scores]
@@ -315,7 +316,7 @@ def pairs(
 
         agreement = pd.concat(found, names=["target"])
         output.show(["", Table(agreement.round(3), na_rep="-")])
-        files["agreement.csv"] = partial(output.write_csv, agreement, index=True)
+        files["agreement.csv"] = partial(write_csv, agreement, index=True)
     output.write_files(out, files)
 
 

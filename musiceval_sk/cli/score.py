@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from musiceval_sk._files import write_csv
 from musiceval_sk._text import Table, counted, parts_of
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError
@@ -36,7 +37,7 @@ def clap_score(
     places: dict[str, Any] = {"cache": machine.cache, "n_jobs": machine.n_jobs}
     found = clap_score(source.load(), options.split_encoder(encoder)[0], encoder_options=given, **places)
     with output.replacing(out) as place:
-        found.clips.round(6).to_csv(place)
+        write_csv(found.clips.round(6), place, index=True)
     output.show(found.table_parts(), err=out is None)
     if out is not None:
         typer.echo(f"wrote {counted(len(found.clips), 'clip')} to {out}", err=True)
@@ -128,7 +129,7 @@ def score(
     found = score_sets(judged, random_state=random_state, n_jobs=2)
     output.show(found)
     tables = {"scores.csv": found.table, "drops.csv": found.drops}
-    output.write_files(out, {name: partial(table.to_csv, index=False) for name, table in tables.items()})
+    output.write_files(out, {name: partial(write_csv, table) for name, table in tables.items()})
 
 
 def _score_one(

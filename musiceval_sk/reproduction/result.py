@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from musiceval_sk._files import write_csv
 from musiceval_sk._text import Shown, Table
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.result import read_result, write_result
@@ -112,7 +113,7 @@ class ReproductionResult(Shown):
         path : str or Path
             The file.
         """
-        self.table.to_csv(path, index=False)
+        write_csv(self.table, path)
 
     def to_json(self, path: str | Path) -> None:
         """Write everything, so that `ReproductionResult.from_json` gives it back.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._files import atomic_write
+from musiceval_sk._files import atomic_write, write_csv
 from musiceval_sk._text import Shown, Table, listed
 from musiceval_sk.ratings.ceiling import HumanCeiling
 from musiceval_sk.studies.result import POOLED, reading_kind
@@ -148,7 +148,7 @@ class ScoreLearningCurve(Shown):
             tables["ceiling"] = self.ceiling.by_ratings()
         for name, table in tables.items():
             with atomic_write(folder / f"{name}.csv") as aside:
-                table.to_csv(aside, index=False)
+                write_csv(table, aside)
         return [folder / f"{name}.csv" for name in tables]
 
     def _parts(self) -> list[str]:

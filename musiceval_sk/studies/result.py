@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import write_csv
 from musiceval_sk._text import Shown, Table, counted, listed, off_scale
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
@@ -279,7 +280,7 @@ class StudyResult(Shown):
         path : str or Path
             The file.
         """
-        self.scores.merge(self.notes, how="left", on=NOTED[:-1]).to_csv(path, index=False)
+        write_csv(self.scores.merge(self.notes, how="left", on=NOTED[:-1]), path)
 
     def to_json(self, path: str | Path) -> None:
         """Write everything, so that `StudyResult.from_json` gives it back.
