@@ -1,6 +1,7 @@
-"""`MOSMetric` gives to the bit what our functions give, however the clips come: in batches, or in states that are merged."""
+"""`MOSMetric` gives to the bit what our functions give, however the clips come: in batches, states merged, or processes."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -105,3 +106,32 @@ def test_errors_teach(clips):
         metric.update(preds[:, None], target, systems)
     with pytest.raises(ValueError, match="59"):
         metric.update(preds, target, systems[:59])
+
+
+def in_a_process(rank, store, named, found):
+    """Compute all eight of a share of the clips in one of two processes; the shares are of different sizes."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    metrics = torchmetrics.MetricCollection({name: MOSMetric(name) for name in METRICS})
+    for batch in batches(named)[:2] if rank == 0 else batches(named)[2:]:
+        metrics.update(*batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found.put({name: value.item() for name, value in metrics.compute().items()})
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_find_the_same_together(named, tmp_path):
+    context = torch.multiprocessing.get_context("spawn")
+    found = context.SimpleQueue()
+    workers = [
+        context.Process(target=in_a_process, args=(rank, tmp_path / "store", named, found)) for rank in (0, 1)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    for _ in workers:
+        assert found.get() == {name: expected(name, *named) for name in METRICS}
