@@ -23,6 +23,7 @@ import typer
 from musiceval_sk._progress import shown_everywhere
 from musiceval_sk._version import __version__
 from musiceval_sk.cli import cache, demo, listen, model, musiceval, output, ratings, score, study
+from musiceval_sk.cli.options import FLAGS, in_options
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 
 _INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
@@ -33,10 +34,7 @@ _CHOICES = {
     "ties": ("davidson", "half"),
     "audio": ("link", "embed", "none"),
 }
-# Switches for what is None in the library.
-_SWITCHES = {"counts": "any_size", "rater": "anonymous"}
-_PARAMETER = re.compile(r"(?<![^\s(])([a-z_]+)=(None|True|'[^']*'|\['([^']*)'\]|\w+|)(?=[\s,;:)]|$)")
-_HOW_TO_READ = re.compile(r"(?:columns|format)= \((--column|--format)\)")
+_OF_RATINGS = ("format", "columns", "listing", "salt")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,9 +92,7 @@ def _add(to: typer.Typer, function: Callable[..., None]) -> None:
         if written is not None and not asks_itself:
             del arguments["force"]
         for name, group in groups.items():
-            arguments[name] = group(
-                **{one.name: arguments.pop(one.name) for one in dataclasses.fields(group)}
-            )
+            arguments[name] = _made(group, arguments)
         _run(functools.partial(function, **arguments), given, flags, written)
 
     run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
@@ -127,6 +123,17 @@ def _options_of(documented: Any) -> tuple[dict[str, Any], list[inspect.Parameter
     return groups, options
 
 
+def _made(group: Any, arguments: dict[str, Any]) -> Any:
+    """Make a group, and those within, of its options, which are taken out of the arguments."""
+    fields = {one.name: one.type for one in dataclasses.fields(group)}
+    return group(
+        **{
+            name: _made(kind, arguments) if dataclasses.is_dataclass(kind) else arguments.pop(name)
+            for name, kind in fields.items()
+        }
+    )
+
+
 def _sections(documented: Any) -> dict[str, str]:
     """Split a docstring at its headings."""
     summary, *rest = re.split(r"\n\n(\w+)\n-+\n", str(inspect.getdoc(documented)))
@@ -147,8 +154,10 @@ def _run(
 ) -> None:
     """Run a command whose errors and warnings become one line each and an exit status."""
     if Path(str(given.get("clips"))).suffix.lower() in (".toml", ".yaml", ".yml"):
-        flags = {}  # a study file names parameters, and no options
-    told = _Told(flags)
+        # A study file names parameters, and no options.
+        flags = {name: name for name in flags} | {name: f"ratings_options.{name}" for name in _OF_RATINGS}
+    FLAGS.set(flags)
+    told = _Told()
     try:
         with told.by_libraries(), shown_everywhere():
             _check_options(given, written)
@@ -160,7 +169,7 @@ def _run(
         typer.echo(f"interrupted: {_kept(given)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     except (ValueError, ImportError, StoreError, OSError, MemoryError) as error:
-        typer.echo(f"error: {_in_options(_words_of(error), flags)}", err=True)
+        typer.echo(f"error: {in_options(_words_of(error))}", err=True)
         failed = isinstance(error, AudioError | StoreError | OSError | MemoryError)
         no_such_file = isinstance(error, FileNotFoundError | IsADirectoryError)
         raise typer.Exit(1 if failed and not no_such_file else 2) from None
@@ -171,9 +180,9 @@ def _run(
 class _Told(logging.Handler):
     """Warnings, and notes of how tables were read, on stderr, each once; and whether something was skipped."""
 
-    def __init__(self, flags: dict[str, str]):
+    def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._flags, self._lines, self.skipped = flags, set[str](), False
+        self._lines, self.skipped = set[str](), False
 
     @contextlib.contextmanager
     def by_libraries(self) -> Iterator[None]:
@@ -199,7 +208,7 @@ class _Told(logging.Handler):
 
     def _warning(self, message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
         self.skipped |= issubclass(category, SkippedWarning)
-        self._tell(f"warning: {_in_options(str(message), self._flags)}")
+        self._tell(f"warning: {in_options(str(message))}")
 
     def _tell(self, line: str) -> None:
         if line not in self._lines:  # Python's own "once" forgets whenever somebody touches the filters
@@ -281,23 +290,6 @@ def _words_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}"
     return str(error)
-
-
-def _in_options(message: str, flags: dict[str, str]) -> str:
-    """Name the options of the command where the library's words name its parameters."""
-
-    def option(found: re.Match[str]) -> str:
-        flag = flags.get(_SWITCHES.get(found[1], found[1]))
-        if flag is None:
-            return found[0]
-        value = found[3] or found[2].strip("'")
-        return flag if found[1] in _SWITCHES or value in ("None", "True", "") else f"{flag} {value}"
-
-    if "format" not in flags:  # the command reads ratings as they are recognised
-        message = _HOW_TO_READ.sub(
-            r"\1 of musiceval ratings --out, whose ratings.csv this command reads", message
-        )
-    return re.sub(r"(--[a-z-]+) \(\1\)", r"\1", _PARAMETER.sub(option, message))
 
 
 _COMMANDS: list[Any] = [demo.demo, cache.extract, study.study, study.curve, study.report]

@@ -232,7 +232,7 @@ def doctor(
     names = found["subject"] + " " + found["part"]
     findings = found["finding"].mask(found["finding"] == found["finding"].shift(), "as above")
     for ok, name, finding in zip(found["ok"], names.str.ljust(names.str.len().max()), findings, strict=True):
-        typer.echo(f"{'ok     ' if ok else 'missing'}  {name}  {finding}")
+        typer.echo(f"{'ok     ' if ok else 'missing'}  {name}  {options.in_options(finding)}")
     if (found["asked"] & ~found["ok"]).any():
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from musiceval_sk._files import write_csv
-from musiceval_sk._text import counted
+from musiceval_sk._text import counted, parts_of
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
@@ -185,7 +185,7 @@ def recalibrate(
     how: dict[str, Any] = {"cache": machine.cache, "encoder": encoder, "n_jobs": machine.n_jobs}
     how |= {"targets": source.targets, "scale": source.scale, "training_scale": training_scale}
     found = recalibrate(model, source.load(), **how)
-    output.show(found)
+    output.show(options.parts_in_options(parts_of(found)))
     typer.echo(f"wrote {found.save(out)}")
 
 

@@ -133,44 +133,11 @@ class ScreeningOptions:
         return made
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """How ratings are read.
-
-    Parameters
-    ----------
-    format
-        How the file is written: webmushra, wide, matrix, ... (docs/exports.md lists them). Default: the one that recognises it.
-    columns
-        A column of the file that stands for rater, clip_id or a target; repeat for several.
-    listing
-        For files that number their clips: the list of them (clip_id or path), line by line. Of wide tables: which columns are clips.
-    salt
-        Make pseudonyms of the raters by this key; one key gives a rater one pseudonym in every file.
-    """
-
-    format: str = "auto"
-    columns: Annotated[list[str] | None, Option("--column", metavar="NAME=COLUMN")] = None
-    listing: Path | None = None
-    salt: str | None = None
-
-    def load(self, path: Path, targets: list[str] | None) -> Any:
-        """Read the ratings."""
-        from musiceval_sk.ratings.formats import read_ratings
-
-        columns: dict[str, str] = {}
-        for text in self.columns or ():
-            columns |= options.split_column(text)
-        return read_ratings(
-            path, self.format, targets=targets, columns=columns, salt=self.salt, listing=self.listing
-        )
-
-
 @output.writes("mos.csv", "ratings.csv", "reliability.csv", "raters.csv", "left-out.csv", "screening.csv")
 def ratings(
     table: Annotated[Path, Argument(metavar="RATINGS")],
     screening: ScreeningOptions,
-    export: ExportOptions,
+    reading: options.Reading,
     clips: Path | None = None,
     targets: options.Targets = None,
     scale: Annotated[tuple[float, float] | None, Option()] = None,
@@ -224,7 +191,8 @@ def ratings(
 
     test = None if screening.design is None else load_test(screening.design)
     scale = scale or ((1, 5) if test is None else test.score_range)
-    kept, tables = export.load(table, targets), {}
+    columns = (screening.batch, screening.time_column, screening.condition_column)
+    kept, tables = reading.read(table, targets, used=filter(None, columns)), {}
     rules = screening.rules(kept.get("clip_id", []), test)
     if rules and anonymous:
         raise ValueError(
@@ -245,7 +213,8 @@ def ratings(
     ceiling = human_ceiling(kept, by=halves, model=model, random_state=random_state, **settings)
     means = [f"{name} {scores[name].mean():.3f}" for name in scores if f"{name}_count" in scores]
     last = f"{counted(len(scores), 'clip')} by {method}; mean of all: {', '.join(means)}"
-    output.show((detail_ratings if details else summarize_ratings)(found, ceiling, last))
+    told = (detail_ratings if details else summarize_ratings)(found, ceiling, last)
+    output.show(options.parts_in_options(told))
     tables = {"mos": scores.reset_index(), "ratings": kept, "reliability": ceiling.table} | tables
     if ceiling.raters:
         tables["raters"] = pd.concat(ceiling.raters, names=["target", "rater"]).reset_index()
@@ -261,7 +230,7 @@ def ratings(
 @output.writes("strengths.csv", "differences.csv", "agreement.csv")
 def pairs(
     table: Annotated[Path, Argument(metavar="PAIRS")],
-    export: ExportOptions,
+    reading: options.Reading,
     clips: Path | None = None,
     level: str = "system",
     ties: str = "davidson",
@@ -302,14 +271,14 @@ def pairs(
     from musiceval_sk.ratings.pairs import pair_strengths, pairwise_agreement
 
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
-    judged = export.load(table, None)
+    judged = reading.read(table, None)
     strengths = pair_strengths(judged, clips=known, level=level, ties=ties, prior=prior, elo=elo)
     output.show(strengths)
     files = {"strengths.csv": partial(write_csv, strengths.table, index=True)}
     if level == "system":  # of clips there are very many
         files["differences.csv"] = partial(write_csv, strengths.differences)
     if predictions is not None:
-        scores = read_answers(predictions, targets=targets)
+        scores = read_answers(predictions, targets=targets, listing=reading.listing)
         chosen = targets or [name for name in TARGETS if name in scores]
         found = {name: pairwise_agreement(scores[name], judged, clips=known) for name in chosen}
         import pandas as pd

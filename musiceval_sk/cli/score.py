@@ -48,8 +48,11 @@ def score(
     predictions: Annotated[list[str], Argument(metavar="[NAME=]FILE...")],
     truth: Annotated[list[str], Option(metavar="[NAME=]<path>")],
     ratings: list[Path] | None = None,
+    format: options.Format = "auto",
+    columns: Annotated[list[str] | None, Option("--ratings-column", metavar="NAME=COLUMN")] = None,
+    salt: options.Salt = None,
     targets: options.Targets = None,
-    columns: Annotated[list[str] | None, Option("--column", metavar="TARGET=COLUMN")] = None,
+    of_targets: Annotated[list[str] | None, Option("--column", metavar="TARGET=COLUMN")] = None,
     listing: list[Path] | None = None,
     scale: options.Scale = (1, 5),
     set_scale: Annotated[list[str] | None, Option(metavar="NAME=LOW:HIGH")] = None,
@@ -73,11 +76,14 @@ def score(
         Table with clip_id, system and, without --ratings, the true scores; or a MusicEval folder or list. Repeat it for several data
         sets: one for each file of predictions, in their order.
     ratings
-        Ratings table (rater, clip_id, one column per target); repeat it, one for each --truth.
+        Ratings table (rater, clip_id, one column per target), or another program's export of them; repeat it, one for each --truth.
     columns
+        Column of the ratings that stands for rater, clip_id or a target; repeat for several.
+    of_targets
         Column that a tool gives for a target, such as alignment=clap_score; repeat for several, also of one target.
     listing
-        For audiobox-aesthetics, whose files name no clips: the list that was given to it; repeat it, one for each file.
+        For files that name no clips, such as those of audiobox-aesthetics, or ratings that number them: the list of them; repeat it, one
+        for each file.
     set_scale
         Scale of one data set, where it is not --scale.
     split
@@ -95,7 +101,8 @@ def score(
     musiceval score clap=versa.jsonl --column alignment=clap_score --truth clips.csv --ratings ratings.csv
     """
     files, sets = [_named(text) for text in predictions], _sets(truth)
-    mappings = [options.split_column(text) for text in columns or ()]
+    form = "TARGET=COLUMN, such as alignment=clap_score"
+    mappings = [options.split_column(text, "of_targets", form) for text in of_targets or ()]
     scales = dict(_scale_of_set(text, {name for name, _ in sets}) for text in set_scale or ())
     given = {"--truth": sets, "--ratings": ratings, "--listing": listing}
     of_each = list(
@@ -103,6 +110,7 @@ def score(
     )
     options_of = [
         {"ratings": of_ratings, "listing": listed, "split": split, "scale": scales.get(name, scale)}
+        | {"reading": options.Reading(format, columns, of_ratings and listed, salt)}
         for _, (name, _), of_ratings, listed in of_each
     ]
     if len(files) == 1 and len(mappings) < 2 and out is None and not scales:
@@ -114,16 +122,14 @@ def score(
         raise ValueError(
             f"--system-truth {system_truth} goes with a single file of predictions and a single data set"
         )
-    from musiceval_sk.ratings.answers import match_answers
     from musiceval_sk.scoring.sets import Judged, score_sets
 
     judged = []
     for ((name, path), (set_name, of_set), *_), how in zip(of_each, options_of, strict=True):
         name = name or ("" if mappings else path.stem if len(sets) == 1 else "predictions")
         for mapping in mappings or [{}]:
-            matched = match_answers(
-                path, of_set, targets=None if mapping else targets, columns=mapping, **how
-            )
+            chosen = None if mapping else targets
+            matched = _match(path, of_set, targets=chosen, columns=mapping, **how)
             predictor = " ".join(filter(None, (name, *mapping.values())))
             judged.append(Judged(set_name, predictor, *matched, how["scale"]))
     found = score_sets(judged, random_state=random_state, n_jobs=2)
@@ -137,14 +143,13 @@ def _score_one(
 ) -> None:
     """Print the metrics of one file on one data set."""
     from musiceval_sk import bootstrap_metrics
-    from musiceval_sk.ratings.answers import match_answers
     from musiceval_sk.statistics.metrics import evaluate
 
     if ci and system_truth != "clips":
         raise ValueError(
             f"--ci takes the truth of systems from their clips, so it goes with --system-truth clips, not {system_truth}"
         )
-    true, predicted, systems = match_answers(predictions, truth, **how)
+    true, predicted, systems = _match(predictions, truth, **how)
     said, count, of_systems = "mean over the evaluated clips", "no systems named", None
     if system_truth != "clips":
         if systems is None:
@@ -164,6 +169,16 @@ def _score_one(
         options: dict[str, Any] = {"scale": how["scale"], "random_state": random_state, "n_jobs": 2}
         found = bootstrap_metrics(true, predicted, systems=systems, **options)
         output.show(["", *parts_of(found)])
+
+
+def _match(
+    predictions: Path, truth: Path, *, ratings: Path | None, reading: options.Reading, **how: Any
+) -> tuple[Any, Any, Any]:
+    """Read predictions, ratings and truth, and bring them to the same clips."""
+    from musiceval_sk.ratings.answers import match_answers
+
+    rated = reading.read(ratings, how["targets"] or list(how["columns"]) or None)
+    return match_answers(predictions, truth, ratings=rated, **how)
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -73,7 +73,8 @@ def study(
             several = {"pooling": poolings if len(poolings) > 1 else poolings[0]}
             features[name if names.count(name) == 1 else text] = {"encoder": name, **several, **settings}
         plan = StudyPlan(
-            **vars(source),
+            **source.places(),
+            ratings_options=source.reading.given() or None,
             features=features,
             models=models,
             cv=cv or ["system"],
@@ -149,8 +150,7 @@ def curve(
     from musiceval_sk.ratings.aggregate import single_ratings
     from musiceval_sk.studies.curve import models_of_curves
 
-    rated = single_ratings(source.clips, source.ratings)
-    table = source.load()
+    table, rated = source.load(), single_ratings(source.clips, source.rated)
     may_grow = {"clips": True, "systems": systems_if_named(table) is not None, "ratings": rated is not None}
     known = default_models(table, random_state=random_state) | models_of_curves(table)
     unknown = [name for name in models or () if name not in known]
@@ -210,8 +210,9 @@ def _figures(found: Any) -> dict[str, Any]:
 @output.writes()
 def report(
     study: Path,
+    reading: options.Reading,
     clips: Path | None = None,
-    ratings: options.Ratings = None,
+    ratings: Path | None = None,
     pattern: options.Pattern = None,
     prompts: options.Prompts = None,
     audio: str = "link",
@@ -228,6 +229,8 @@ def report(
         Folder that musiceval study --out wrote, or a study.json.
     clips
         Clips table or folder of the study; without it no systems, prompts and sounds.
+    ratings
+        Ratings, for the raters' spread; a file that the study was given is read as there unless options say how.
     audio
         link, embed or none: how the page holds sounds.
     max_audio_mb
@@ -241,7 +244,7 @@ def report(
     --------
     musiceval report study --clips clips.csv --ratings ratings.csv
     """
-    from musiceval_sk import load_clips, write_report
+    from musiceval_sk import StudyResult, load_clips, write_report
 
     study = study / "study.json" if study.is_dir() else study
     out = out or study.with_name("report.html")
@@ -249,5 +252,9 @@ def report(
         output.refuse_to_replace(out)
     table = None if clips is None else load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
     settings: dict[str, Any] = {"audio": audio, "max_audio_mb": max_audio_mb, "note": note}
-    page = write_report(study, out, clips=table, ratings=ratings, **settings)
+    result = StudyResult.from_json(study)
+    of_study = result.about.get("ratings", {"file": None})
+    usual = of_study["options"] if ratings and ratings.name == of_study["file"] else {}
+    rated = reading.read(ratings, result.targets, usual=usual)
+    page = write_report(result, out, clips=table, ratings=rated, **settings)
     typer.echo(f"wrote {out} ({page.stat().st_size / 1e6:.1f} MB)")

@@ -190,7 +190,7 @@ def take_scores(
             low, high = check_scale(scale)
             off = (table[target] < low) | (table[target] > high)
             what = f"column {target!r} has scores off the scale {low:g} to {high:g}"
-            advice = ". Correct them, or give the scale= that the raters used (--scale)"
+            advice = ". Correct them, or give scale= (--scale) as the raters used it"
             refuse(table, off, what, table[target].map("{:g}".format), advice)
     return table
 

@@ -90,7 +90,7 @@ def read_audio(
     """
     sound = Sound(str(path), float(start_time), math.inf if end_time is None else float(end_time))
     if not 0 <= sound.start_time < sound.end_time:
-        raise ValueError(f"start_time={start_time!r} must be at least 0 and less than end_time={end_time!r}")
+        raise ValueError(f"start_time {start_time!r} must be at least 0 and less than end_time {end_time!r}")
     try:
         samples, remarks = decode(sound, sample_rate)
     except AudioError as error:

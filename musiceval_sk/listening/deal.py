@@ -276,7 +276,7 @@ def mix(
 
 
 def _heard(dealt: np.ndarray, groups: Sequence[np.ndarray], n_batches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Say which clips each rater gets, and of which groups he gets any."""
+    """Say which clips each rater gets, and of which groups they get any."""
     heard = np.zeros((dealt.max() // n_batches + 1, 1 + max(group.max() for group in groups)), bool)
     for group, batches in zip(groups, dealt, strict=True):
         heard[np.ix_(batches // n_batches, group)] = True

@@ -124,7 +124,7 @@ def aggregate_ratings(
         harsh in part. So it supposes that who rated an item has nothing to do with its quality. Standard errors count what the
         predicted biases err by.
     mle
-        ``rating = item + bias of the rater + noise``, the noise of a rater having a spread of its own, his inconsistency, by maximum
+        ``rating = item + bias of the rater + noise``, the noise of a rater having a spread of its own, the rater's inconsistency, by maximum
         likelihood (Li et al. 2020; method of ITU-T P.910): inconsistent raters count less. The likelihood has no bound where a rater is
         taken for exact; with few ratings an item that happens, and is warned of.
 
@@ -191,7 +191,7 @@ def aggregate_ratings(
 def load_scored_clips(
     clips: str | Path,
     *,
-    ratings: str | Path | None = None,
+    ratings: str | Path | pd.DataFrame | None = None,
     targets: str | Sequence[str] | None = None,
     pattern: str | None = None,
     prompts: str | Path | None = None,
@@ -203,7 +203,7 @@ def load_scored_clips(
     ----------
     clips : str or Path
         Clips table or folder of sounds, see `load_clips`; or a MusicEval folder or Parquet, see `load_musiceval`.
-    ratings : str or Path, default=None
+    ratings : str, Path or pandas.DataFrame, default=None
         Single ratings to average; by default the table's own scores are taken.
     targets : str or sequence of str, default=None
         Score columns.
@@ -235,14 +235,14 @@ def load_scored_clips(
     return table.drop(columns=scores.columns, errors="ignore").join(scores)
 
 
-def single_ratings(clips: str | Path, ratings: str | Path | None) -> Any:
+def single_ratings(clips: str | Path, ratings: str | Path | pd.DataFrame | None) -> Any:
     """Find the single ratings behind the scores: those given, or MusicEval's own; None where there are none.
 
     Parameters
     ----------
     clips : str or Path
         As of `load_scored_clips`.
-    ratings : str or Path or None
+    ratings : str, Path, pandas.DataFrame or None
         The ratings given.
 
     Returns

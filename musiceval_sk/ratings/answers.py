@@ -122,7 +122,7 @@ def match_answers(
     predictions: str | Path,
     truth: str | Path,
     *,
-    ratings: str | Path | None = None,
+    ratings: str | Path | pd.DataFrame | None = None,
     targets: Sequence[str] | None = None,
     scale: tuple[float, float] | None = (1, 5),
     split: str | None = None,
@@ -141,7 +141,7 @@ def match_answers(
     truth : str or Path
         Table with ``clip_id``, optionally ``system``, and the true scores unless `ratings` are given; or a list of
         MusicEval (no header; clip names tell systems); or a MusicEval folder, see `load_musiceval`.
-    ratings : str or Path, default=None
+    ratings : str, Path or pandas.DataFrame, default=None
         Ratings table to average into the true scores.
     targets : sequence of str, default=None
         Columns to compare; by default those of impression and alignment that both have.

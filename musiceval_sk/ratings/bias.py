@@ -66,11 +66,11 @@ def require_two_raters(items: np.ndarray, raters: np.ndarray, names: pd.Index) -
     """Refuse designs in which no item tells two raters apart."""
     if raters.max() == 0:
         raise RatingDesignError(
-            f"all ratings are those of one rater, {names[0]}: his bias cannot be told from the quality of the items"
+            f"all ratings are those of one rater, {names[0]}, whose bias cannot be told from the quality of the items"
         )
     if len(items) == items.max() + 1:
         raise RatingDesignError(
-            "every item has a single rating, so a rater's bias cannot be told from the quality of his items; "
+            "every item has a single rating, so a rater's bias cannot be told from the quality of the items; "
             "the rater-bias model needs items that several raters share"
         )
 
@@ -202,7 +202,7 @@ def fit_likelihood(items: np.ndarray, raters: np.ndarray, scores: np.ndarray, na
     if exact.any():
         warnings.warn(
             f"the likelihood grows without end where a rater is taken for exact: {counted(exact.sum(), 'rater')} of {len(names)}, "
-            f"{listed(names[exact])}, whose items get his scores and no standard error; a model without inconsistency (bias, "
+            f"{listed(names[exact])}, whose items get their scores and no standard error; a model without inconsistency (bias, "
             "random_effects) has no such solution",
             UserWarning,
             stacklevel=5,
@@ -267,8 +267,8 @@ def rater_table(
     -------
     pandas.DataFrame
         Indexed by rater, in order of appearance: ``count``, ``mean``, ``sd``; ``bias`` with ``bias_low`` and
-        ``bias_high``, how much more than the average rater he gives to the same item, nan where the design cannot
-        tell (``attrs["bias_refused"]`` then says why); ``shared``, how many of his ratings are of items that others rated; ``agreement`` with ``agreement_low``
+        ``bias_high``, how much more than the average rater they give to the same item, nan where the design cannot
+        tell (``attrs["bias_refused"]`` then says why); ``shared``, how many of their ratings are of items that others rated; ``agreement`` with ``agreement_low``
         and ``agreement_high``, the Pearson correlation of those with the mean of the others. Intervals are normal for
         the bias and by Fisher's transformation for the agreement. With "mle", ``inconsistency``, the standard deviation of the
         rater's own noise.

@@ -217,7 +217,11 @@ def pair_strengths(
     table = read_pairs(pairs, clips)
     columns = [f"{level}_a", f"{level}_b"]
     if level == "system":
-        readers.require_columns(table, columns)
+        if not {*columns} <= {*table}:
+            raise ClipsTableError(
+                f"{readers.source_of(table)}no systems are known: give clips=, a table with a column 'system', or level='clip' for the "
+                "strengths of clips"
+            )
         for name, clip in zip(columns, ("clip_a", "clip_b"), strict=True):
             table[name] = require_names(table[name], "system", pd.Index(table[clip]), error=ClipsTableError)
         table = table[table["system_a"] != table["system_b"]]

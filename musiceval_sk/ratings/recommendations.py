@@ -14,10 +14,10 @@ from musiceval_sk.ratings.screening import UNIT, Rule
 
 @dataclass(frozen=True)
 class BT500Screening(Rule):
-    """Observer screening of ITU-R BT.500: whoever lies far above and far below the others lacks a scale of his own.
+    """Observer screening of ITU-R BT.500: whoever lies far above and far below the others lacks a scale of their own.
 
     A score lies far above or below where it is two standard deviations from the mean of its item's scores, or the root of 20
-    where their kurtosis is not between 2 and 4. A rater is judged by all his batches together. The standard means panels
+    where their kurtosis is not between 2 and 4. A rater is judged by all their batches together. The standard means panels
     that all rate everything; an item with fewer than six ratings can convict nobody, and a rater without larger ones is not judged.
 
     Attributes
@@ -75,9 +75,9 @@ class BT500Screening(Rule):
 class P913Screening(Rule):
     """Screening by correlation of ITU-T P.913: who does not go with the panel, and the worst first.
 
-    A rater's scores are correlated with the mean of all raters, his own included, over items and, where systems are known, over
+    A rater's scores are correlated with the mean of all raters, their own included, over items and, where systems are known, over
     the means of systems. Who lies below both bounds fails; of several the one with the lowest mean correlation is left out first, and
-    the others are judged anew without him. A rater is judged by all his batches together.
+    the others are judged anew without them. A rater is judged by all their batches together.
 
     Attributes
     ----------
@@ -239,5 +239,5 @@ class MushraScreening(Rule):
 
 
 def _in_all_batches(ratings: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Give what was found of a rater to each of his batches."""
+    """Give what was found of a rater to each of their batches."""
     return ratings[UNIT].drop_duplicates().merge(found, on="rater")

@@ -423,7 +423,7 @@ def split_half(
         Which correlation; the step-up is derived for Pearson's and an approximation for Spearman's.
     by : {"rating", "rater"}, default="rating"
         "rating" halves the ratings of each item by lot, and raters need not be known: right where every item has
-        another panel. "rater" puts each rater into one half with all his ratings: right where the same few raters
+        another panel. "rater" puts each rater into one half with all their ratings: right where the same few raters
         rate everything, because what one of them likes in a system is then noise, not reliability.
     clips : pandas.DataFrame, default=None
         Clips table with ``system``; without it the ratings' own column ``system``. ``level="system"`` needs one of them.
@@ -544,8 +544,8 @@ def _systems(sample: read.RatingSample, target: str) -> np.ndarray:
     """Find the number of each item's system; all must have one."""
     names = sample.rated.get("system", pd.Series(index=sample.rated.index, dtype=object))
     complaint = (
-        f"{target}: halves of systems need the system of every clip; give clips= with a column 'system' that names all of them, or "
-        "ratings that have one; there is none of"
+        f"{target}: halves of systems need the system of every clip; give a clips table, or ratings, with a column 'system' that "
+        "names all of them; there is none of"
     )
     return pd.factorize(
         require_names(names, "system", names.index, complaint=complaint, error=RatingDesignError)

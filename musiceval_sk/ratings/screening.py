@@ -393,7 +393,7 @@ def screen_ratings(
     """Leave out raters' batches that fail a rule.
 
     A rater who fails any rule in a batch loses all scores of that batch, those of the other targets included, as in the
-    MusicEval paper; other batches of his stand. Every rule judges every rater and batch, so that the evidence is complete.
+    MusicEval paper; other batches of theirs stand. Every rule judges every rater and batch, so that the evidence is complete.
 
     Parameters
     ----------

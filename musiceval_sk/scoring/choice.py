@@ -202,8 +202,8 @@ def _judged(
         )
     if len(same) > 1:
         raise ValueError(
-            f"the study calls several features {features!r}: {listed(same)}; describe them by features= of run_study, each in "
-            "words of its own"
+            f"the study calls several features {features!r}: {listed(same)}; each needs words of its own, as "
+            "run_study takes them"
         )
     rows = study.part("predictions", target, split)
     rows = rows[rows["features"].isin(same) & rows["model"].isin(candidates) | (rows["model"] == _NOTHING)]

@@ -87,8 +87,8 @@ def predict_clips(
     Warns
     -----
     UserWarning
-        If clips lie far from training's, predictions leave the range of training's scores or the raters' scale (that of the
-        assessment, else that of a `MOSRegressor`), prompts are missing, or another
+        If clips lie far from training's, predictions are nearly one value, or leave the range of training's scores or the
+        raters' scale (that of the assessment, else that of a `MOSRegressor`), prompts are missing, or another
         encoder is allowed and there.
     SkippedWarning
         If clips could not be read; with their count.
@@ -114,7 +114,10 @@ def predict_clips(
         tables.append(table)
         if on_batch is not None:
             on_batch(table)
-    known = {name: getattr(scorer, name) for name in ("domain", "assessment", "ranges", "scale", "skipped")}
+    known = {
+        name: getattr(scorer, name)
+        for name in ("domain", "assessment", "ranges", "scale", "members", "skipped")
+    }
     result = summarise(pd.concat(tables), scorer.targets, **known, alarms=scorer.alarms)
     for warning in result.warnings:
         warnings.warn(warning, UserWarning, stacklevel=2)
@@ -208,6 +211,7 @@ class ClipScorer:
             self._embedder.check_encoder()
         self.domain = next((step for step in self._between if isinstance(step, TrainingDomain)), None)
         self.assessment = assessment or about.get("assessment")
+        self.members = _members_of(self._regressor)
         self.ranges = getattr(self._regressor, "target_range_", None)
         self.scale = (self.assessment or {}).get("scale") or getattr(self._regressor, "scale", None)
         self.targets = _target_names(self._regressor, about, self.assessment)
@@ -285,7 +289,7 @@ class ClipScorer:
             with self._other_encoder():
                 check_fingerprint(getattr(regressor, "encoder_fingerprint_", None), X)
             getattr(X, "attrs", {}).clear()
-        if _gives_spread(regressor):
+        if self.members > 1:
             found = dict(zip(("", "_spread"), regressor.predict(X, return_std=True), strict=True))
         else:
             found = {"": regressor.predict(X)}
@@ -297,11 +301,11 @@ class ClipScorer:
         return pd.concat([*tables, measured], axis=1)
 
 
-def _gives_spread(regressor: Any) -> bool:
-    """Tell whether a regressor has several members."""
+def _members_of(regressor: Any) -> int:
+    """Count the members of a `MOSRegressor`; 0 of another regressor."""
     if isinstance(regressor, RecalibratedRegressor):
-        return _gives_spread(regressor.regressor)
-    return isinstance(regressor, MOSRegressor) and len(regressor.coefs_[0][0]) > 1
+        return _members_of(regressor.regressor)
+    return len(regressor.coefs_[0][0]) if isinstance(regressor, MOSRegressor) else 0
 
 
 def _target_names(regressor: Any, about: dict[str, Any], assessment: dict[str, Any] | None) -> list[str]:

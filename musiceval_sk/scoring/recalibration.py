@@ -28,6 +28,7 @@ from musiceval_sk.statistics.shrinkage import Line, shrunken_line
 _FEWEST_CLIPS = 5
 _FEWEST_GROUPS = 3
 _MOST_FOLDS = 10
+_NARROW = 20  # times that a scale is wider than the range of scores, from which on it is doubted
 _BEFORE, _AFTER = "as it was", "recalibrated"
 
 
@@ -154,7 +155,7 @@ def recalibrate(
     SkippedWarning
         If clips could not be read or are not rated; with their count.
     UserWarning
-        If the model ranks these clips the wrong way, or recalibration made it worse.
+        If the model ranks these clips the wrong way, recalibration made it worse, or the scale is 20 times as wide as the range of scores.
 
     Examples
     --------
@@ -188,6 +189,7 @@ def recalibrate(
         warnings.warn(words, SkippedWarning, stacklevel=2)
     if rated.empty:
         raise ClipsTableError(f"no clip of the table is rated by {listed(chosen)}")
+    _warn_of_scale(scores[chosen], scale)
     predicted = pd.concat(list(scorer.stream(clips.loc[rated], 512, progress)))[scorer.targets]
     known = training_scale or scorer.scale
     between = _between_scales(known, scale)
@@ -362,6 +364,18 @@ def _assessment(
         "targets": {target: error_parts(rows, of_each[target]) for target, rows in residuals.items()},
         "scale": [float(end) for end in scale],
     }
+
+
+def _warn_of_scale(scores: pd.DataFrame, scale: tuple[float, float]) -> None:
+    """Say so if scores lie in so small a part of the scale that they may be of another."""
+    low, high = np.nanmin(scores), np.nanmax(scores)
+    if (high - low) * _NARROW <= scale[1] - scale[0]:
+        warnings.warn(
+            f"scores lie from {low:g} to {high:g}, in a small part of the scale {scale[0]:g} to {scale[1]:g}, to which the model is "
+            "brought: if raters used another, give scale= (--scale)",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _warn(table: pd.DataFrame) -> None:

@@ -16,6 +16,8 @@ from musiceval_sk.scoring.error import error_margin
 CONFIDENCE = 0.95
 _ALARM = 0.05
 _ALL = "all clips"
+# From so many clips on, predictions within this share of the range of scores are taken for one value.
+_MANY, _ONE_VALUE = 10, 0.02
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,6 +101,7 @@ def summarise(
     assessment: dict[str, Any] | None = None,
     ranges: Any = None,
     scale: tuple[float, float] | None = None,
+    members: int = 0,
     skipped: pd.DataFrame | None = None,
     alarms: Sequence[str] = (),
 ) -> ClipPredictions:
@@ -119,6 +122,8 @@ def summarise(
     scale : (float, float), default=None
         Lowest and highest score that raters can give. Raters' intervals are kept within it, around means that are brought
         into it; predictions are left as they are, and those off the scale are pointed out.
+    members : int, default=0
+        Members of a `MOSRegressor`; 0 where the model is none.
     skipped : pandas.DataFrame, default=None
         Clips that could not be read.
     alarms : sequence of str, default=()
@@ -146,7 +151,7 @@ def summarise(
     notes = [
         _sampling_note(systems, targets, ends),
         _raters_note(systems, targets, assessment, ends),
-        _spread_note(clips, targets),
+        _spread_note(clips, targets, members),
         _distance_note(domain),
     ]
     if "clap_score" in clips:
@@ -155,7 +160,7 @@ def summarise(
             "ranks by agreement with the prompt, and compares with scores of the same checkpoint only"
         )
     found = [*alarms, *_far_systems(clips, labels, domain), *_far_prompts(clips, domain)]
-    found += _extrapolations(clips[targets], ranges, scale)
+    found += _extrapolations(clips[targets], ranges, scale) + _constants(clips[targets], ranges, scale)
     kept = {} if skipped is None else {"skipped": skipped}
     return ClipPredictions(clips, systems, notes, found, **kept)
 
@@ -224,7 +229,7 @@ def _raters_note(
     if assessment is None:
         return (
             "no interval for what raters would say: the model's error on new systems was not measured (musiceval fit "
-            "--assess does, given five systems or more)"
+            "--assess, its default, does where five systems or more are named)"
         )
     errors = ", ".join(f"{name} {error['system_rmse']:.2f}" for name, error in assessment["targets"].items())
     known = np.isfinite(ends[0])
@@ -246,9 +251,13 @@ def _raters_note(
     return note
 
 
-def _spread_note(clips: pd.DataFrame, targets: list[str]) -> str:
+def _spread_note(clips: pd.DataFrame, targets: list[str], members: int) -> str:
+    if f"{targets[0]}_spread" not in clips and members == 1:
+        return "no spread per clip: the model has a single member (musiceval fit --members gives more)"
     if f"{targets[0]}_spread" not in clips:
-        return "no spread per clip: the model has a single member (musiceval fit --members gives more) or is no MOSRegressor"
+        return (
+            "no spread per clip: it is the disagreement of MOSRegressor's members, and this model is another"
+        )
     return "_spread of a clip: standard deviation among the ensemble's members; not a confidence interval of its score"
 
 
@@ -324,4 +333,17 @@ def _extrapolations(scores: pd.DataFrame, ranges: Any, scale: tuple[float, float
         parts = [of_training if beyond else "", off_scale(predicted, scale)]
         if any(parts):
             found.append(f"{name}: {'; '.join(filter(None, parts))}")
+    return found
+
+
+def _constants(scores: pd.DataFrame, ranges: Any, scale: tuple[float, float] | None) -> list[str]:
+    """Name the targets by which many clips get nearly one score, as of a model that learned nothing."""
+    found = []
+    for place, (name, predicted) in enumerate(scores.items()):
+        low, high = (scale or (0, 0)) if ranges is None else ranges[place]
+        if len(predicted) >= _MANY and predicted.max() - predicted.min() < _ONE_VALUE * (high - low):
+            found.append(
+                f"{name}: all {len(predicted)} clips get nearly one score, {predicted.min():.3f} to {predicted.max():.3f}: the model does not "
+                "tell them apart, and neither clips nor systems can be ranked by it"
+            )
     return found

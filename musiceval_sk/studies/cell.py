@@ -44,15 +44,18 @@ def check_run(n_resamples: int, random_state: int | None, memory: Any) -> None:
         raise ValueError(f"{memory}: is a file; memory is a folder")
 
 
-def targets_of(clips: pd.DataFrame, targets: str | Sequence[str] | None) -> list[str]:
+def targets_of(
+    clips: pd.DataFrame,
+    targets: str | Sequence[str] | None,
+    advice: str = "Give ratings= or a table with their means",
+) -> list[str]:
     """Name the score columns to predict: those asked for, else those of impression and alignment that are there."""
     targets = [targets] if isinstance(targets, str) else targets
     chosen = list(targets or [name for name in TARGETS if name in clips])
     check_clips(clips, columns=chosen)
     if not chosen:
         raise ClipsTableError(
-            f"the clips table has no scores; looked for {listed(TARGETS)}. Give ratings=, or join their means: "
-            f"clips.join(aggregate_ratings(ratings))"
+            f"the clips table has no scores; looked for {listed(TARGETS)}. {advice}"
             f"{how_to_name(unused_scores(clips, []))}"
         )
     return chosen

@@ -19,6 +19,7 @@ from musiceval_sk.estimators.lookup import default_models, look_ups, scaled
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, ClipsTableError
 from musiceval_sk.ratings.aggregate import load_scored_clips, single_ratings
+from musiceval_sk.ratings.formats import read_ratings
 from musiceval_sk.studies.cell import check_run, targets_of
 from musiceval_sk.studies.result import StudyResult
 from musiceval_sk.studies.run import clap_score_row, run_study
@@ -27,6 +28,7 @@ from musiceval_sk.studies.splits import make_split
 STUDY_FILES = (".toml", ".yaml", ".yml")
 _PATHS = ("clips", "ratings", "prompts", "cache", "memory")
 _FEATURE_PATHS = ("table", "checkpoint", "tokenizer")
+_OF_RATINGS = ("format", "columns", "listing", "salt")
 _OWN = ("encoder", "modality", "pooling")
 _OF_RUN_STUDY = ("n_splits", "random_state", "scale", "n_resamples", "memory", "n_jobs")
 
@@ -61,6 +63,9 @@ class StudyPlan:
         As of `run_study`.
     cache : str or Path, default=None
         Embedding store; by default `default_store_path`.
+    ratings_options : mapping, default=None
+        How ratings are read, where their file does not tell: ``format``, ``columns``, ``listing`` and ``salt`` as of
+        `musiceval_sk.ratings.formats.read_ratings`.
 
     Examples
     --------
@@ -86,6 +91,7 @@ class StudyPlan:
     memory: str | Path | None = None
     n_jobs: int | None = None
     cache: str | Path | None = None
+    ratings_options: Mapping[str, Any] | None = None
 
     @classmethod
     def from_file(cls, path: str | Path) -> "StudyPlan":
@@ -118,6 +124,11 @@ class StudyPlan:
                 name: _resolved(given, _FEATURE_PATHS, path.parent, f"{path}: features {name!r}")
                 for name, given in _mapping(content["features"], f"{path}: features").items()
             }
+        if "ratings_options" in content:
+            where = f"{path}: ratings_options"
+            content["ratings_options"] = _resolved(
+                content["ratings_options"], ("listing",), path.parent, where
+            )
         for key in ("n_splits", "n_resamples"):
             if not isinstance(content.get(key, 1), int):
                 raise ValueError(f"{path}: {key} = {content[key]!r} must be a whole number")
@@ -175,8 +186,8 @@ class StudyPlan:
             If clips cannot be read, or have no scores.
         """
         check_run(self.n_resamples, self.random_state, self.memory)
-        read = ("ratings", "targets", "pattern", "prompts", "scale")
-        clips = load_scored_clips(self.clips, **{name: getattr(self, name) for name in read})
+        read, rated = ("targets", "pattern", "prompts", "scale"), self.read_ratings()
+        clips = load_scored_clips(self.clips, ratings=rated, **{name: getattr(self, name) for name in read})
         targets = targets_of(clips, self.targets)
         models = self.models_for(clips)
         splits = [self.cv] if isinstance(self.cv, str) else list(self.cv)
@@ -189,17 +200,47 @@ class StudyPlan:
                 if "table" in given
                 else embed_features(clips, given, cache=self.cache, n_jobs=self.n_jobs)
             )
-        return run_study(
+        result = run_study(
             clips,
             tables,
             models | clap_score_row(tables.values()),
             splits,
             targets=targets,
             features=described,
-            ratings=single_ratings(self.clips, self.ratings),
+            ratings=single_ratings(self.clips, rated),
             progress=progress,
             **{name: getattr(self, name) for name in _OF_RUN_STUDY},
         )
+        if self.ratings is not None:
+            told = {name: value for name, value in (self.ratings_options or {}).items() if name != "salt"}
+            result.about["ratings"] = {"file": Path(self.ratings).name, "options": _as_texts(told)}
+        return result
+
+    def read_ratings(self) -> pd.DataFrame | None:
+        """Read the single ratings.
+
+        Returns
+        -------
+        pandas.DataFrame or None
+            As `musiceval_sk.ratings.formats.read_ratings` gives them; None where the plan names none.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown, or there are options and no ratings.
+        ClipsTableError
+            If the file cannot be read.
+        """
+        options = dict(_mapping(self.ratings_options or {}, "ratings_options"))
+        _refuse_unknown(options, _OF_RATINGS, "ratings_options:")
+        if self.ratings is None:
+            for name in options:
+                raise ValueError(
+                    f"{name}= says how ratings are read, and there are none; give ratings= or leave it out"
+                )
+            return None
+        targets = [self.targets] if isinstance(self.targets, str) else self.targets
+        return read_ratings(self.ratings, targets=targets, **options)
 
     def models_for(self, clips: pd.DataFrame) -> dict[str, Any]:
         """Make the models, look-ups first.
@@ -296,11 +337,7 @@ def embed_features(
     from musiceval_sk.features.embedder import ClipEmbedder
 
     own = {key: value for key, value in given.items() if key in _OWN}
-    options = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in given.items()
-        if key not in own
-    }
+    options = _as_texts({key: value for key, value in given.items() if key not in own})
     places: dict[str, Any] = {"cache": None if cache is None else str(cache), "n_jobs": n_jobs}
     embedder = ClipEmbedder(**own, **places, encoder_options=options or None).fit(clips)
     table, _ = embedder.embed(clips)
@@ -316,6 +353,11 @@ def describe_features(embedder: Any) -> str:
         for modality, description in embedder.description_.items()
     )
     return f"{words}; pooling {embedder.pooling}"
+
+
+def _as_texts(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Make texts of paths."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
 
 
 def _model(name: str, given: Any, random_state: int | None) -> Any:

@@ -124,7 +124,7 @@ def run_study(
     """
     cell.check_run(n_resamples, random_state, memory)
     check_clips(clips)
-    targets = cell.targets_of(clips, targets)
+    targets = cell.targets_of(clips, targets, "Join the means of ratings, see aggregate_ratings")
     tables = cell.feature_tables(X, clips)
     described = _described(tables, features)
     models = _checked_models(models, clips, tables, random_state)

@@ -110,7 +110,7 @@ def test_a_rater_who_rates_a_clip_again_is_counted_and_named():
             "rater,clip_id,impression\nA,x,3\nB,x,0\nC,x,5.5\n",
             {},
             r"ratings\.csv: column 'impression' has scores off the scale 1 to 5: 0 \(line 3\), 5\.5 \(line 4\)\. "
-            r"Correct them, or give the scale= that the raters used \(--scale\)",
+            r"Correct them, or give scale= \(--scale\) as the raters used it",
         ),
         ("rater,clip_id,impression\nA,z,3\n", {"clips": CLIPS}, r"ratings name z, clips are x, y"),
         ("rater,clip_id,impression\n", {}, r"ratings\.csv: the table is empty"),

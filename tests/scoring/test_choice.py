@@ -222,7 +222,8 @@ def test_the_command_line_chooses_saves_predicts_and_recalibrates(tmp_path, torc
     assert set(about["choice"]["targets"]) == set(about["assessment"]["targets"]) == set(TARGETS)
     assert {one["model"] for one in about["choice"]["targets"].values()} <= {"ridge", "SVR"}
     predicted = run("predict", model, tables[0], *shared, "--out", tmp_path / "p.csv")
-    assert "no spread per clip: the model has a single member" in predicted.stderr + predicted.stdout
+    words = "no spread per clip: it is the disagreement of MOSRegressor's members, and this model is another"
+    assert words in predicted.stderr + predicted.stdout
     table = pd.read_csv(tmp_path / "p.csv", index_col="clip_id")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -199,6 +199,23 @@ def test_what_is_missing_is_said(fit, test, cache):
     assert "no interval for what raters would say" in text and "musiceval fit --assess" in text
 
 
+@pytest.mark.parametrize(
+    "width, n, known, warned",
+    [
+        (0.07, 10, {"ranges": [[1.0, 5.0]]}, True),  # 2 % of 4 points are 0.08
+        (0.09, 10, {"ranges": [[1.0, 5.0]]}, False),
+        (0.08, 9, {"ranges": [[1.0, 5.0]]}, False),
+        (1.9, 10, {"scale": (0, 100)}, True),
+        (0.0, 10, {}, False),  # of no known range
+    ],
+)
+def test_a_model_that_gives_nearly_one_score_is_warned_of_once(width, n, known, warned):
+    clips = pd.DataFrame({"score": 3 + np.linspace(0, width, n)}, [f"c{i}" for i in range(n)])
+    found = summarise(clips, ["score"], **known).warnings
+    words = f"score: all 10 clips get nearly one score, 3.000 to {3 + width:.3f}: the model does not tell them apart"
+    assert [warning.startswith(words) for warning in found] == [True] * warned
+
+
 def test_too_few_training_clips_to_single_out_any():
     domain = TrainingDomain().fit(pd.DataFrame({"audio_0": np.arange(10.0)}))
     clips = domain.measure(pd.DataFrame({"audio_0": [900.0]})).assign(score=3.0)

@@ -97,6 +97,11 @@ def test_a_saved_one_predicts_alike_with_intervals_on_the_raters_scale(
     assert load_model(again.save(tmp_path / "twice.skops"))[-1].scale == (0, 100)
 
 
+def test_a_scale_that_the_scores_hardly_use_is_doubted(model, test, cache, scores):
+    with pytest.warns(UserWarning, match=r"in a small part of the scale 0 to 100.* give scale= \(--scale\)"):
+        recalibrate(model, test.clips, scores, scale=(0, 100), training_scale=(1, 5), cache=cache)
+
+
 def test_single_ratings_and_scores_in_the_table_are_the_same(model, test, cache, scores):
     single = recalibrate(model, test.clips, test.ratings, cache=cache).table
     table = recalibrate(model, test.clips.join(scores), cache=cache).table

@@ -228,8 +228,9 @@ class HfAudioEncoder(LocalEncoder):
     def _find_files(self) -> tuple[Path, ...]:
         folder = Path(os.fspath(self.checkpoint or "")).expanduser()
         if not self.checkpoint or not folder.is_dir():
+            found = f"got {str(self.checkpoint)!r}" if self.checkpoint else "and none is named"
             raise CheckpointError(
-                f"the encoder {self.name!r} needs a folder in transformers' layout, got {str(self.checkpoint)!r}; download one "
+                f"the encoder {self.name!r} needs a folder in transformers' layout, {found}; download one "
                 "(hf download m-a-p/MERT-v1-95M --local-dir MERT-v1-95M) and name it with checkpoint="
             )
         index, weights = folder / _INDEX, [folder / _WEIGHTS]

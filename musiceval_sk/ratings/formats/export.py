@@ -149,7 +149,7 @@ class Export:
 
     def use(self, table: pd.DataFrame) -> Cells:
         """Take a table for what the file holds; columns that were said to stand for ours get our names."""
-        readers.require_columns(table, self.columns.values())
+        readers.require_columns(table, (theirs for name, theirs in self.columns.items() if name != theirs))
         ours = {theirs: name for name, theirs in self.columns.items()}
         self.cells = Cells(table.rename(columns=ours))
         return self.cells

@@ -165,6 +165,6 @@ def read_long(export: Export) -> pd.DataFrame:
             export.notes.append(f"column {column!r} taken as {name!r}")
     if rater is not None:
         table["rater"] = export.raters(rater)
-    known = (*readers.KNOWN, *(export.targets or ()), rater, clip)
+    known = (*readers.KNOWN, *(export.targets or ()), *export.columns, rater, clip)
     cells.taken |= {name for name in cells.table if name in known}
     return table

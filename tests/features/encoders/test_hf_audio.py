@@ -245,7 +245,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize("folder", [None, "", "no/such/folder"])
     def test_of_no_folder(self, folder):
-        self.refused(folder, "'hf-audio' needs a folder in transformers' layout, got '.*'; download one")
+        found = f"got '{folder}'" if folder else "and none is named"
+        self.refused(folder, f"'hf-audio' needs a folder in transformers' layout, {found}; download one")
 
     def test_of_a_file(self, copied):
         self.refused(copied / "model.safetensors", "needs a folder in transformers' layout")

@@ -84,8 +84,8 @@ def find_checkpoint(checkpoint: str | Path | None, encoder: str, folder_too: boo
         raise CheckpointError(
             f"the encoder {encoder!r} needs a checkpoint file{or_folder}. The paper's is {PAPER_FILE} in the Hugging Face "
             "repository lukewys/laion_clap: download it once "
-            f"(hf download lukewys/laion_clap {PAPER_FILE} --local-dir .), then point to it with checkpoint=, "
-            f"with --checkpoint, or with the environment variable {CHECKPOINT_VARIABLE}"
+            f"(hf download lukewys/laion_clap {PAPER_FILE} --local-dir .), then point to it with checkpoint= "
+            f"(--checkpoint), or with the environment variable {CHECKPOINT_VARIABLE}"
         )
     path = Path(named).expanduser()
     if folder_too and path.is_dir():

@@ -52,7 +52,7 @@ def find_tokenizer(tokenizer: str | Path | None, checkpoint: Sequence[Path]) -> 
             f"prompts need RoBERTa's tokenizer, which is not on this machine (audio does not need it). Get {_WANTED} "
             "of the Hugging Face repository roberta-base "
             f"(hf download roberta-base vocab.json merges.txt --local-dir {folder}) and put them into {folder}, or "
-            f"name their folder with tokenizer=, --tokenizer or the environment variable {TOKENIZER_VARIABLE}"
+            f"name their folder with tokenizer= (--tokenizer) or the environment variable {TOKENIZER_VARIABLE}"
         )
     return files
 

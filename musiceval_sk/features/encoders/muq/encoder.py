@@ -254,8 +254,9 @@ class MuQEncoder(LocalEncoder):
         folder = Path(os.fspath(self.checkpoint or "")).expanduser()
         weights = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
         if not (self.checkpoint and weights and (folder / "config.json").is_file()):
+            found = f"got {str(self.checkpoint)!r}" if self.checkpoint else "and none is named"
             raise CheckpointError(
-                f"the encoder 'muq' needs a folder with config.json and {' or '.join(_WEIGHTS)}, got {str(self.checkpoint)!r}; "
+                f"the encoder 'muq' needs a folder with config.json and {' or '.join(_WEIGHTS)}, {found}; "
                 "download one (hf download OpenMuQ/MuQ-large-msd-iter --local-dir MuQ-large-msd-iter) and name it with checkpoint="
             )
         return weights[0], folder / "config.json"
