@@ -187,7 +187,7 @@ def test_mushra_scores_stay_on_their_scale_unless_asked(tmp_path):
     assert scores["impression"].to_dict() == pytest.approx({"ref": 4.86, "low": 1.6, "mid": 3.0})
     assert scores.loc["low", "impression_se"] == pytest.approx(5 * 4 / 100)
     refused = run(tmp_path / "r.csv", "--scale", 0, 100, "--rescale", 5, 1)
-    assert refused.exit_code == 2 and "rescale=(5.0, 1.0)" in refused.stderr
+    assert refused.exit_code == 2 and "--rescale 5.0 1.0" in refused.stderr
 
 
 def test_an_export_is_read_and_said_in_one_line(tmp_path):

@@ -15,10 +15,10 @@ RATINGS = "ratings.csv"  # may name the rater by either of two columns
 COMMANDS = {
     "study": "study clips.csv --ratings {} --model ridge --target impression --resamples 0 --folds 2 --cache e.h5",
     "curve": "curve clips.csv --ratings {} --model ridge --target impression --folds 2 --repeats 1 --size 1.0 --grows clips --cache e.h5",
-    "fit": "fit clips.csv --ratings {} --model ridge --no-assess --cache e.h5 --out fitted.skops",
-    "recalibrate": "recalibrate model.skops clips.csv --ratings {} --cache e.h5",
+    "fit": "fit clips.csv --ratings {} --model ridge --no-assess --cache e.h5 --out fitted.skops --force",
+    "recalibrate": "recalibrate model.skops clips.csv --ratings {} --cache e.h5 --force",
     "score": "score predictions.csv --truth clips.csv --ratings {}",
-    "report": "report study.json --clips clips.csv --ratings {}",
+    "report": "report study.json --clips clips.csv --ratings {} --force",
     "ratings": "ratings {}",
     "pairs": "pairs {} --clips clips.csv --level clip",
 }
