@@ -365,7 +365,8 @@ def test_is_cloned_pickled_and_set(data, kind, grid):
     assert search.estimator.momentum == 0.9
 
 
-def test_speaks_as_scikit_learn_does(data, capsys):
+def test_speaks_as_scikit_learn_does(data, capsys, monkeypatch):
+    monkeypatch.setattr("musiceval_sk._progress._on_terminal", lambda: True)
     X, y, _ = data
     FusedGridSearchCV(small(), RATES, cv=2, verbose=2).fit(X, y)
     out, err = capsys.readouterr()
