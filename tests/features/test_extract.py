@@ -255,8 +255,10 @@ def test_another_backend_of_joblib_does_the_same(store, write_sounds):
         assert extract(clips, ToyEncoder(), store, n_jobs=2).stored["audio"] == 3
 
 
-def test_a_bar_is_shown_where_asked_for(store, write_sounds, capsys):
-    extract(write_sounds(0.5, 0.6), ToyEncoder(), store, progress=True)
+def test_a_bar_is_shown_where_asked_for(store, write_sounds, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("musiceval_sk._progress._on_terminal", lambda: True)
+        extract(write_sounds(0.5, 0.6), ToyEncoder(), store, progress=True)
     assert "toy: 100%" in capsys.readouterr().err
     extract(write_sounds(0.5, 0.6), ToyEncoder(version=2), store)
     assert capsys.readouterr().err == ""
