@@ -356,7 +356,7 @@ def test_score_bootstraps_intervals(tmp_path):
         (["extract", "nowhere.csv"], "nowhere.csv: no such file"),
         (["extract", "{clips}", "--encoder", "clapp"], "unknown encoder 'clapp'"),
         (["extract", "{clips}", "--modality", "video"], "unknown modality 'video'"),
-        (["study", "{clips}"], "has no scores; looked for impression, alignment. Give --ratings, or join"),
+        (["study", "{clips}"], "has no scores; looked for impression, alignment. Give --ratings or a table"),
         (["study", "{clips}", "--ratings", "{ratings}", "--cv", "singer"], "unknown split 'singer'"),
         (["study", "{clips}", "--ratings", "{ratings}", "--target", "groove"], "missing column(s) groove"),
         (["study", "{clips}", "--ratings", "{ratings}", "--pooling", "median"], "unknown pooling 'median'"),
