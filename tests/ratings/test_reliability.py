@@ -496,7 +496,9 @@ def test_a_clip_without_system_is_named(rng):
             found = function(partly, "impression", **options)
         without = function(ratings.drop(columns="system"), "impression", **options)
         pd.testing.assert_frame_equal(found.to_frame(), without.to_frame(), check_exact=True)
-    with pytest.raises(RatingDesignError, match=f"that names all of them; there is none of: {ratings['clip_id'][0]}$"):
+    with pytest.raises(
+        RatingDesignError, match=f"that names all of them; there is none of: {ratings['clip_id'][0]}$"
+    ):
         split_half(partly, level="system")
     with pytest.warns(UserWarning, match=words) as warned:
         ceiling = human_ceiling(partly, scale=None, n_splits=5, **options)
