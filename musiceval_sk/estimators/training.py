@@ -107,9 +107,6 @@ class Training:
         used = self.weights[np.concatenate([self.rows, *(held for _, held in self.parts)])]
         row_weights = None if (used == used[0]).all() else self.weights
         folds = regressor.hold_out == "folds" and not regressor.bootstrap
-        # Members of folds go through all rows together, each passing over its own fold; pairs keep them apart.
-        together = folds and self.pairs is None
-        orders = {held.tobytes(): order for (_, held), order in zip(self.parts, seeds[:, 0], strict=True)}
         tasks = []
         for head, chosen in enumerate(regressor.head_columns_):
             for member, (rows, held) in enumerate(self.parts):
@@ -121,16 +118,10 @@ class Training:
                 tasks.append(
                     Task(
                         target=target,
-                        rows=self.rows
-                        if together
-                        else _drawn(rows, seeds[member, 0])
-                        if regressor.bootstrap
-                        else rows,
+                        rows=self._rows_of_epoch(rows, seeds[member, 0]),
                         validation_rows=held,
                         init_seed=int(seeds[member, 1 + head]),
-                        order_seed=int(
-                            seeds[0, 0] if together else orders[held.tobytes()] if folds else seeds[member, 0]
-                        ),
+                        order_seed=int(seeds[0 if folds else member, 0]),
                         learning_rate=regressor.learning_rate_init,
                         momentum=regressor.momentum,
                         weight_decay=regressor.alpha,
@@ -150,6 +141,12 @@ class Training:
         device = str(resolve_device(regressor.device))
         targets = np.column_stack(columns)
         return Job(self.inputs, targets, tasks, schedule_of(regressor), device, regressor.dtype)
+
+    def _rows_of_epoch(self, rows: np.ndarray, seed: int) -> np.ndarray:
+        """Members of folds go through all rows together, each passing over its own fold, unless pairs keep them apart."""
+        if self.regressor.bootstrap:
+            return _drawn(rows, seed)
+        return self.rows if self.regressor.hold_out == "folds" and self.pairs is None else rows
 
     def _pairs_within(self, rows: np.ndarray) -> np.ndarray | None:
         """Pairs of which both are among some rows."""

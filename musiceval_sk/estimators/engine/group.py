@@ -1,6 +1,7 @@
 """Perceptrons that go through the same rows in the same order: one product serves all their first layers."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -84,18 +85,24 @@ class Group:
         self._cut()
 
     def _hold_out(self) -> None:
-        """Weigh the rows that some task holds out, and give each of them no weight in what that task learns from."""
-        held = [task.validation_rows for task in self.tasks]
-        everything = np.concatenate(held)
-        rows = everything[np.sort(np.unique(everything, return_index=True)[1])]
-        self.validation_rows = torch.from_numpy(rows).long().to(self.X.device)
-        whole = self.row_weights if self.row_weights is not None else self.X.new_ones(len(self.X), len(held))
-        self.validation_weights = torch.zeros_like(whole)
-        for k, part in enumerate(held):
-            self.validation_weights[part, k] = whole[part, k]
-        if np.isin(rows, self.tasks[0].rows).any():
-            self.learned = torch.where(self.validation_weights > 0, 0, whole)
-        self.validation_weights = self.validation_weights[self.validation_rows]
+        """Lay out what each task holds out as a column of its own, with no weight in what that task learns from."""
+        k, width = len(self.tasks), self.parameters.sizes[1]
+        held = [
+            torch.from_numpy(np.ascontiguousarray(task.validation_rows)).to(self.X.device)
+            for task in self.tasks
+        ]
+        weights = self.X.new_ones(len(self.X), k) if self.row_weights is None else self.row_weights
+        learned = weights.clone()
+        self.validation_targets = self.X.new_zeros(max(map(len, held)), k)
+        self.validation_weights = torch.zeros_like(self.validation_targets)
+        for i, rows in enumerate(held):
+            self.validation_targets[: len(rows), i] = self.targets[rows, i]
+            self.validation_weights[: len(rows), i] = weights[rows, i]
+            learned[rows, i] = 0
+        if torch.isin(torch.cat(held).cpu(), self.rows).any():
+            self.learned = learned
+        alike = [[*same] for _, same in groupby(range(k), lambda i: self.tasks[i].validation_rows.tobytes())]
+        self.held_out = [(held[some[0]], slice(some[0] * width, (some[-1] + 1) * width)) for some in alike]
 
     def _spread(self, values: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Give one number a column of the first layers, and one a row of the others."""
@@ -203,6 +210,10 @@ class Group:
     def forward(self, parameters: Store, space: WorkSpace, out: Matrices) -> None:
         """Fill in all values from the inputs to the outputs."""
         torch.addmm(parameters.offset, space.inputs, parameters.matrix, out=space.incoming[0])
+        self.forward_above(parameters, space, out)
+
+    def forward_above(self, parameters: Store, space: WorkSpace, out: Matrices) -> None:
+        """Fill in all values above what comes into the first activation."""
         if not parameters.weights:
             out.whole.copy_(space.raw[0].whole)
         for i in range(len(parameters.weights)):
@@ -247,22 +258,42 @@ class Group:
             return self.pairs.validate()
         k = len(self.tasks)
         total = torch.zeros(k, dtype=torch.float64, device=self.X.device)
-        chunks = (part.split(VALIDATED_AT_ONCE) for part in (self.validation_rows, self.validation_weights))
-        for rows, weights in zip(*chunks, strict=True):
-            losses = self.loss.value(self.predict(self.X[rows]), side_by_side(self.targets[rows], k))
-            total += (losses * side_by_side(weights, k)).double().sum(dim=(1, 2))
+        for begin in range(0, len(self.validation_weights), VALIDATED_AT_ONCE):
+            here = slice(begin, begin + VALIDATED_AT_ONCE)
+            targets, weights = (
+                side_by_side(part[here], k) for part in (self.validation_targets, self.validation_weights)
+            )
+            total += (
+                (self.loss.value(self._held_out_outputs(here), targets) * weights).double().sum(dim=(1, 2))
+            )
         return total / self.validation_weights.double().sum(dim=0)
+
+    def _held_out_outputs(self, here: slice) -> Tensor:
+        """Give each task's outputs for these of the rows that it holds out, [shape=(k, n, o)]; where it has no more, any."""
+        space, out = self._space(len(self.validation_weights[here]))
+        averaged = self.averaged
+        for rows, columns in self.held_out:
+            inputs = self.X[rows[here]]
+            place = space.incoming[0][: len(inputs), columns]
+            torch.addmm(averaged.offset[columns], inputs, averaged.matrix[:, columns], out=place)
+        self.forward_above(averaged, space, out)
+        return out.whole
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Give the outputs of the weights that are validated and kept, [shape=(k, n, o)]."""
-        if len(inputs) not in self.spaces:
-            space = WorkSpace(len(inputs), inputs.shape[1], self.averaged, self.activation.in_place)
-            outputs = inputs.new_empty(len(self.tasks), len(inputs), self.averaged.sizes[-1])
-            self.spaces[len(inputs)] = space, Matrices(outputs)
-        space, out = self.spaces[len(inputs)]
+        space, out = self._space(len(inputs))
         space.inputs.copy_(inputs)
         self.forward(self.averaged, space, out)
         return out.whole
+
+    def _space(self, n: int) -> tuple[WorkSpace, Matrices]:
+        """Give a place for values of n rows, all finite from the start."""
+        if n not in self.spaces:
+            space = WorkSpace(n, self.X.shape[1], self.averaged, self.activation.in_place)
+            space.incoming[0].zero_()
+            outputs = self.X.new_empty(len(self.tasks), n, self.averaged.sizes[-1])
+            self.spaces[n] = space, Matrices(outputs)
+        return self.spaces[n]
 
     def keep(self, improved: np.ndarray) -> None:
         """Remember the weights of tasks that are better than ever."""
