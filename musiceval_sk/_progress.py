@@ -49,9 +49,8 @@ def progress(total: int, title: str, unit: str, show: bool | None = None, *, beg
         With ``update(n=1)``, to count, and ``set_postfix_str(words, refresh=False)``, for words behind the count.
     """
     if not (is_wanted() if show is None else show):
-        return (
-            _Hidden()
-        )  # and no hidden bar: it makes a lock between processes, which a killed worker leaves behind
+        # No hidden bar of tqdm: it makes a lock between processes, which a killed worker leaves behind.
+        return _Hidden()
     if not _on_terminal() and "ipykernel" not in sys.modules:
         return _Lines(total, title, unit, begun)
     import tqdm
@@ -85,6 +84,7 @@ class _Lines(_Hidden):
     def __init__(self, total: int, title: str, unit: str, begun: int):
         self._total, self._title, self._unit, self._begun = total, title, unit, begun
         self._done, self._words, self._is_told = begun, "", False
+        self._first: tuple[float, int] | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -106,6 +106,7 @@ class _Lines(_Hidden):
 
     def update(self, n: int = 1) -> None:
         self._done += n
+        self._first = self._first or (time.monotonic(), self._done)
 
     def set_postfix_str(self, words: str, refresh: bool = False) -> None:
         self._words = f" ({words})"
@@ -120,10 +121,13 @@ class _Lines(_Hidden):
             print("; ".join(map(str, tasks)), file=sys.stderr, flush=True)
 
     def __str__(self) -> str:
-        seconds = time.monotonic() - self._start
-        line = f"{self._title}: {self._done} of {self._total} {self._unit}s{self._words}, {_clock(seconds)}"
-        since, left = self._done - self._begun, self._total - self._done
-        return f"{line}, about {_clock(seconds / since * left)} left" if since > 0 and left > 0 else line
+        now, left = time.monotonic(), self._total - self._done
+        line = f"{self._title}: {self._done} of {self._total} {self._unit}s{self._words}, {_clock(now - self._start)}"
+        # The first unit loads what all need; the speed is that of the others, once they are a twentieth.
+        when, first = self._first or (now, self._done)
+        if left > 0 and self._done - first >= max((self._total - self._begun) / 20, 1):
+            line += f", about {_clock((now - when) / (self._done - first) * left)} left"
+        return line
 
 
 def _clock(seconds: float) -> str:

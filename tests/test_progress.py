@@ -58,14 +58,19 @@ def test_a_short_task_tells_nothing(capsys, monkeypatch):
     assert lines(capsys) == []
 
 
-def test_what_is_left_goes_by_what_was_done_since_the_beginning(now, monkeypatch):
+def test_what_is_left_goes_by_the_speed_after_the_first_unit_once_a_twentieth_is_done(now, monkeypatch):
     monkeypatch.setattr(_progress, "SECONDS", 60)
     with _progress.progress(100, "fine-tuning", "step", True, begun=40) as shown:
-        shown.update(20)
-        now[0] += 100  # 20 steps in 100 s, so 40 in 200
-        assert str(shown) == "fine-tuning: 60 of 100 steps, 1:40, about 3:20 left"
+        now[0] += 90  # a model is loaded
+        shown.update()
+        now[0] += 10
+        shown.update(2)
+        assert str(shown) == "fine-tuning: 43 of 100 steps, 1:40"
+        now[0] += 90
+        shown.update(18)  # 20 steps in 100 s, so 39 in 195
+        assert str(shown) == "fine-tuning: 61 of 100 steps, 3:10, about 3:15 left"
         now[0] += 3600
-        assert str(shown).startswith("fine-tuning: 60 of 100 steps, 1:01:40, about 2:03:20")
+        assert str(shown).startswith("fine-tuning: 61 of 100 steps, 1:03:10, about 2:00:15")
 
 
 def test_a_task_within_another_shares_its_line(capsys):
