@@ -22,16 +22,16 @@ runs, between neighbours that came and went). Medians in seconds, and how many t
                  1024       1  0.74 to 0.83  1.38 to 1.45  1.42 to 1.50  1.93 to 2.00         1.18 to 1.20
                  1024       2  0.60 to 0.93  1.50 to 1.70  1.76 to 2.16  2.29 to 2.79         1.44 to 2.03
 
-Again on 30 November 2026, AVX2, `--epochs 30 --repeats 3 --threads 1 --processor-time`, on cores that others used, one run; medians:
+Again on 30 November 2026, AVX2, `--epochs 30 --repeats 3 --threads 1 --processor-time`, one run; medians:
 
     columns  MOSRegressor   plain loop  MLPRegressor       skorch  over the bound  as recommended
-        512          1.32         1.79          2.08         3.32            1.60            3.63
-       1024          2.07         1.87          1.92         2.45            1.37            4.96
+        512          1.16         2.13          1.54         3.35            1.55            2.16
+       1024          2.11         1.67          1.94         2.58            1.51            2.76
 
-So many epochs of the recommended fit take 3.6 to 5 times as long: ten networks of 32 and 32 have 1.25 times the first-layer products of
-one of 256 and 64, more small ones, and a ridge regression is fitted to each fold, which takes .6 s and 2 s of these. It stops
-sooner: trained to its own end it took .35 of the paper's fit over all beds of bench_accuracy.py, bed by bed .08 to 3.3 times,
-median .62.
+So many epochs of the recommended fit take 2.2 to 2.8 times as long: ten networks of 32 and 32 have 1.25 times the first-layer products of
+one of 256 and 64, more small ones, and a ridge regression is fitted to each fold, about 1.7 s of the 5.8 s with 1,024 columns. It stops
+sooner: trained to its own end it took .36 of the paper's fit over all beds of bench_accuracy.py, bed by bed .10 to 2.85 times,
+median .63.
 
 The faster a core multiplies, the less there is to save: skorch takes 2.3 to 5.7 times the bound here, the plain loop 1.6 to 3.1
 times, so that five times skorch's speed is close to or beyond what any exact training on one of these cores could reach.
