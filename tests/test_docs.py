@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,12 @@ def test_a_study_is_logged_offline(tmp_path, monkeypatch, small_examples):
     np.testing.assert_allclose([row[1:] for row in logged["data"]], table, rtol=1e-6)
     (record,) = run.glob("*.wandb")
     assert all(f"{model}/S_SRCC".encode() in record.read_bytes() for model in table.index)
+
+
+@pytest.mark.slow
+def test_the_encoder_of_the_how_to_passes_all_checks(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "howto" / "encoder.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "loudness_of_windows.py").write_text("\n".join(blocks))  # a module, for it has to pickle
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(import_module("loudness_of_windows").X.columns) == ["audio_0"]
