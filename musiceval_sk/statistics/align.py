@@ -14,6 +14,7 @@ from musiceval_sk.exceptions import FewSystemsWarning
 
 ENOUGH_SYSTEMS = 5
 _ROUNDING = 1e-13
+_LARGEST = 1e70
 
 
 class Clips(NamedTuple):
@@ -217,8 +218,8 @@ def is_constant(values: Any) -> bool:
 
 def settled(means: Any) -> Any:
     """Round means so that equal ones are equal: a sum's last bits depend on the order of its clips."""
-    largest = np.nanmax(np.abs(np.asarray(means)), initial=0)
-    return np.round(means, 11 - int(np.floor(np.log10(largest)))) if largest > 0 else means
+    unit = np.exp2(np.frexp(np.nanmax(np.abs(np.asarray(means)), initial=0))[1] - 1.0)
+    return np.round(means / unit, 11) * unit
 
 
 def require_confidence(confidence: float, name: str = "confidence", example: float = 0.95) -> None:
@@ -256,6 +257,9 @@ def _require_finite(argument: str, values: np.ndarray) -> None:
     broken = np.count_nonzero(~np.isfinite(values))
     if broken:
         raise ValueError(f"{argument} holds {broken} values that are nan or infinite, of {values.size}")
+    largest = np.abs(values).max()
+    if largest > _LARGEST:
+        raise ValueError(f"{argument} holds {largest:.3g}: scores beyond {_LARGEST:g} are too large to be squared")
 
 
 def _kept_clips(
