@@ -13,6 +13,7 @@ import numpy as np
 from musiceval_sk.statistics.align import is_constant, settled
 
 _CHUNK = 64
+_MANY_SYSTEMS = 200  # from here on pairs of a set are slower than sorting it
 KINDS = ("MSE", "LCC", "SRCC", "KTAU")
 
 
@@ -175,8 +176,12 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Notes
     -----
     Everything about ranks comes from the signs of all pairs: a system's rank, less the mean rank, is half the sum of its signs.
+    Where systems are so many that their pairs would fill memory, each set is scored as clips are.
     """
     present = np.isfinite(truth) & np.isfinite(prediction)
+    if len(present) > _MANY_SYSTEMS:
+        sets = zip(*np.broadcast_arrays(truth.T, prediction.T), present.T, strict=True)
+        return np.column_stack([_agreement_of_many(x[here], y[here]) for x, y, here in sets])
     if not present.all():
         truth, prediction = (np.where(present, values, np.nan) for values in (truth, prediction))
     n = present.sum(axis=0)
@@ -198,6 +203,12 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         )
     scores[1:, np.broadcast_to((x_untied == 0) | (y_untied == 0), n.shape)] = np.nan
     return scores
+
+
+def _agreement_of_many(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    if not len(truth):
+        return np.full(len(KINDS), np.nan)
+    return ClipAgreement(settled(truth), settled(prediction)).score(np.ones((len(truth), 1)))[:, 0]
 
 
 def _signs(values: np.ndarray) -> np.ndarray:

@@ -259,7 +259,9 @@ def _require_finite(argument: str, values: np.ndarray) -> None:
         raise ValueError(f"{argument} holds {broken} values that are nan or infinite, of {values.size}")
     largest = np.abs(values).max()
     if largest > _LARGEST:
-        raise ValueError(f"{argument} holds {largest:.3g}: scores beyond {_LARGEST:g} are too large to be squared")
+        raise ValueError(
+            f"{argument} holds {largest:.3g}: scores beyond {_LARGEST:g} are too large to be squared"
+        )
 
 
 def _kept_clips(

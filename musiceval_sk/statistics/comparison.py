@@ -62,7 +62,7 @@ def compare_predictors(
     method : {"auto", "jackknife", "percentile"}, default="auto"
         Method of the interval. "auto" is what held the difference most nearly as often as it says in simulation
         (docs/statistics.md): percentiles of resampled systems for S_SRCC and S_KTAU, and else the jackknife, which leaves out one
-        system at a time and takes Student's t; without systems, percentiles of resampled clips.
+        system at a time (of more than 200, one of 200 parts) and takes Student's t; without systems, percentiles of resampled clips.
     confidence : float in (0, 1), default=0.95
         Nominal coverage of intervals.
     n_resamples : int, default=10_000

@@ -109,17 +109,18 @@ class Resampling:
     def leaving_out(self) -> Iterator[Draws]:
         """Leave out what is drawn, one system or one part of the clips at a time.
 
-        Clips go out in at most `_MOST_PARTS` parts of equal size, each from all systems.
+        Systems or clips go out in at most `_MOST_PARTS` parts of about equal size.
         """
         n_systems = len(self._sizes)
         systems = np.repeat(np.arange(n_systems), self._sizes)
         whole = self.level != "clips"
-        unit = systems if whole else np.arange(self.n) % _MOST_PARTS
-        n_units = n_systems if whole else min(self.n, _MOST_PARTS)
-        for out in range(n_units if n_units > 1 else 0):
-            kept = unit != out
-            sizes = np.bincount(systems[kept], minlength=n_systems)
-            yield Draws(self._members[kept], (np.delete(sizes, out) if whole else sizes)[np.newaxis])
+        part = (systems if whole else np.arange(self.n)) % _MOST_PARTS
+        n_parts = min(n_systems if whole else self.n, _MOST_PARTS)
+        for out in range(n_parts if n_parts > 1 else 0):
+            sizes = np.bincount(systems[part != out], minlength=n_systems)
+            if whole:
+                sizes = sizes[np.arange(n_systems) % _MOST_PARTS != out]
+            yield Draws(self._members[part != out], sizes[np.newaxis])
 
 
 class ClipMetrics:

@@ -126,6 +126,15 @@ def test_leaving_out(systems):
     assert sorted(left_out) == list(range(N))
 
 
+def test_many_systems_are_left_out_in_parts(rng):
+    systems = np.repeat(np.arange(450), 2)
+    parts = list(Resampling(systems, "systems").leaving_out())
+    left_out = [sorted(set(systems) - set(systems[draws.clips])) for draws in parts]
+    assert len(parts) == 200 and left_out[7] == [7, 207, 407]
+    assert sorted(np.concatenate(left_out)) == list(range(450))
+    assert [draws.sizes.shape for draws in parts] == [(1, 450 - len(out)) for out in left_out]
+
+
 def test_a_system_emptied_by_leaving_out_has_no_mean():
     resampling = Resampling(np.array(["a", "a", "b"]), "clips")
     means = [draws.means(np.array([1.0, 2.0, 4.0]))[:, 0] for draws in resampling.leaving_out()]
@@ -150,6 +159,18 @@ def test_means_that_differ_by_rounding_are_tied():
     scores = system_agreement(truth, np.array([[1.0], [1.0], [2.0]]))
     # One pair tied in both, the others concordant.
     assert scores[2:, 0].tolist() == pytest.approx([1, 1], abs=1e-12)
+
+
+@pytest.mark.parametrize("n_systems", [200, 201])
+def test_sets_of_many_systems_are_scored_as_those_of_few(n_systems, rng):
+    truth = in_quarters(rng.normal(3, 1, (n_systems, 1)))
+    prediction = in_quarters(truth + rng.normal(0, 1, (n_systems, 3)))
+    prediction[::7, 1] = np.nan
+    prediction[:, 2] = 3.25
+    found = system_agreement(truth, prediction)
+    for number, column in enumerate(prediction.T):
+        here = np.isfinite(column)
+        np.testing.assert_allclose(found[:, number], four(truth[here, 0], column[here]), rtol=0, atol=1e-10)
 
 
 def test_seeds():
