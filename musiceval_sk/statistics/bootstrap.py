@@ -174,9 +174,8 @@ class MetricBootstrap(Shown):
             The target; needed only where there are several.
         method : {"auto", "jackknife", "percentile"}, default="auto"
             "auto" is what held the metric most nearly as often as it says in simulation (docs/statistics.md): the
-            jackknife, but percentiles of the resamples for level="clips". The jackknife leaves out one system at a time (of more than 200,
-            one of 200 parts) and takes
-            Student's t, on the logarithm for U_MSE, the reciprocal of the cube root for S_MSE, on S_KTAU as it is and on Fisher's z
+            jackknife, but percentiles of the resamples for level="clips". The jackknife leaves out one system at a time (of more
+            than 200, one of 200 parts) and takes Student's t, on the logarithm for U_MSE, the reciprocal of the cube root for S_MSE, on S_KTAU as it is and on Fisher's z
             scale for other correlations; of S_MSE and S_SRCC, which are cautious by themselves, it takes the normal distribution; of
             errors the variance is at least that which errors of systems from a normal distribution would give.
         confidence : float in (0, 1), default=0.95

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, zscore
-from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
 from musiceval_sk.statistics import align, intervals, resampling
@@ -275,7 +274,7 @@ class _Compared:
                 parts = [part for part in parts if len(part) >= resampling.LEAST_SYSTEMS_TO_RANK]
         if not parts:
             return np.nan
-        with threadpool_limits(1, user_api="blas"):
+        with resampling.one_thread():
             return swap_test(metric[2:], parts, len(self._samples), self._rng).p_value
 
 

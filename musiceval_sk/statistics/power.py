@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from musiceval_sk._text import listed
 from musiceval_sk.statistics.align import match_scores, require_confidence, require_whole
 from musiceval_sk.statistics.comparison import swap_test
 from musiceval_sk.statistics.metrics import METRICS
-from musiceval_sk.statistics.resampling import generators
+from musiceval_sk.statistics.resampling import generators, one_thread
 
 _BY_SYSTEM = [name for name, metric in METRICS.items() if metric.by_system]
 
@@ -111,7 +110,7 @@ def power_of_comparison(
     for (n, n_of_each), rng in zip(sizes, generators(random_state, len(sizes)), strict=True):
         spread = between + within / n_of_each
         tests = []
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread():
             for _ in range(n_tests):
                 test = pd.DataFrame(rng.multivariate_normal(centre, spread, size=n, method="eigh"))
                 tests.append(swap_test(metric[2:], [test], n_swaps, rng))

@@ -5,7 +5,9 @@ them: to draw systems anew in each would take those errors for independent and g
 drawn once for all folds that test it.
 """
 
+import functools
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from scipy.sparse import csgraph, csr_matrix
 from sklearn.utils import check_random_state
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from musiceval_sk.statistics.agreement import KINDS, ClipAgreement, system_agreement
 from musiceval_sk.statistics.metrics import METRICS
@@ -107,20 +109,20 @@ class Resampling:
         return Draws(self._members, self._sizes[np.newaxis])
 
     def leaving_out(self) -> Iterator[Draws]:
-        """Leave out what is drawn, one system or one part of the clips at a time.
+        """Leave out what is drawn, one system or one part of the clips each time, as so many resamples as a block may hold.
 
-        Systems or clips go out in at most `_MOST_PARTS` parts of about equal size.
+        Systems or clips go out in at most `_MOST_PARTS` parts of about equal size; a system that is out has no clips.
         """
         n_systems = len(self._sizes)
         systems = np.repeat(np.arange(n_systems), self._sizes)
-        whole = self.level != "clips"
-        part = (systems if whole else np.arange(self.n)) % _MOST_PARTS
-        n_parts = min(n_systems if whole else self.n, _MOST_PARTS)
-        for out in range(n_parts if n_parts > 1 else 0):
-            sizes = np.bincount(systems[part != out], minlength=n_systems)
-            if whole:
-                sizes = sizes[np.arange(n_systems) % _MOST_PARTS != out]
-            yield Draws(self._members[part != out], sizes[np.newaxis])
+        unit, n_units = (systems, n_systems) if self.level != "clips" else (np.arange(self.n), self.n)
+        n_parts = min(n_units, _MOST_PARTS) if n_units > 1 else 0
+        for out in np.array_split(np.arange(n_parts), max(1, n_parts * self.n // _BLOCK)):
+            kept = unit % _MOST_PARTS != out[:, np.newaxis]
+            sizes = [np.bincount(systems[of_part], minlength=n_systems) for of_part in kept]
+            yield Draws(
+                self._members[np.nonzero(kept)[1]], np.array(sizes, dtype=int).reshape(len(out), n_systems)
+            )
 
 
 class ClipMetrics:
@@ -221,7 +223,7 @@ class ResampledMetrics:
         """
         size = max(1, min(_BLOCK // self._n, n_resamples))
         sizes = [min(size, n_resamples - first) for first in range(0, n_resamples, size)]
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread():
             blocks = Parallel(n_jobs, prefer="threads")(
                 delayed(self.draw_block)(size, rng)
                 for size, rng in zip(sizes, generators(random_state, len(sizes)), strict=True)
@@ -245,11 +247,15 @@ class ResampledMetrics:
             others = [scores for at, found in enumerate(whole) if at != number for scores in found]
             with np.errstate(invalid="ignore", divide="ignore"):  # a fold whose only system is left out
                 lacking = [
-                    [fold.score(draws)[0] for draws in fold.resampling.leaving_out()] for fold in group
+                    np.concatenate([fold.score(draws) for draws in fold.resampling.leaving_out()])
+                    for fold in group
                 ]
-            # Folds differ in their number of parts where only clips are drawn.
-            rows += [mean_of_defined([*others, *without]) for without in zip(*lacking, strict=False)]
-        return np.stack(rows) if rows else np.empty((0, self._n_pairs, len(METRICS)))
+            n_units = min(
+                map(len, lacking)
+            )  # folds differ in their number of parts where only clips are drawn
+            alike = [np.broadcast_to(scores, (n_units, *scores.shape)) for scores in others]
+            rows.append(mean_of_defined([*alike, *(scores[:n_units] for scores in lacking)]))
+        return np.concatenate(rows)
 
     def _whole(self) -> list[list[np.ndarray]]:
         return [[fold.score(fold.resampling.as_they_are())[0] for fold in group] for group in self._groups]
@@ -298,6 +304,16 @@ def mean_of_defined(scores: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     defined = np.isfinite(stacked)
     with np.errstate(invalid="ignore"):
         return np.where(defined, stacked, 0).sum(axis=0) / defined.sum(axis=0)
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Let products of small matrices run on one thread each; libraries are looked for only once, which takes longest."""
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 def generators(random_state: Any, n: int) -> list[np.random.Generator]:

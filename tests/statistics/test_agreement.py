@@ -115,30 +115,38 @@ def test_draws_of_systems(systems, rng):
     assert counts[:, 0].sum() == draws.sizes[0].sum()
 
 
+def left_out(systems, level):
+    """Clips that each part lacks, and how many each system has left."""
+    draws = list(Resampling(systems, level).leaving_out())
+    sizes = np.concatenate([some.sizes for some in draws])
+    kept = np.split(np.concatenate([some.clips for some in draws]), np.cumsum(sizes.sum(axis=1))[:-1])
+    return [np.setdiff1d(np.arange(len(systems)), clips) for clips in kept], sizes
+
+
 def test_leaving_out(systems):
-    whole = list(Resampling(systems, "systems").leaving_out())
-    assert [sorted(set(systems[draws.clips])) for draws in whole] == [
-        [other for other in range(SYSTEMS) if other != out] for out in range(SYSTEMS)
-    ]
-    parts = list(Resampling(systems, "clips").leaving_out())
-    assert len(parts) == 200
-    left_out = np.concatenate([np.setdiff1d(np.arange(N), draws.clips) for draws in parts])
-    assert sorted(left_out) == list(range(N))
+    out, sizes = left_out(systems, "systems")
+    assert [set(systems[clips]) for clips in out] == [{number} for number in range(SYSTEMS)]
+    whole = np.bincount(systems)
+    np.testing.assert_array_equal(sizes, np.where(np.eye(SYSTEMS, dtype=bool), 0, whole))
+    out, _ = left_out(systems, "clips")
+    assert len(out) == 200
+    assert sorted(np.concatenate(out)) == list(range(N))
 
 
-def test_many_systems_are_left_out_in_parts(rng):
+def test_many_systems_are_left_out_in_parts_whatever_the_block(monkeypatch):
     systems = np.repeat(np.arange(450), 2)
-    parts = list(Resampling(systems, "systems").leaving_out())
-    left_out = [sorted(set(systems) - set(systems[draws.clips])) for draws in parts]
-    assert len(parts) == 200 and left_out[7] == [7, 207, 407]
-    assert sorted(np.concatenate(left_out)) == list(range(450))
-    assert [draws.sizes.shape for draws in parts] == [(1, 450 - len(out)) for out in left_out]
+    monkeypatch.setattr(resampling_module, "_BLOCK", 64 * len(systems))
+    out, sizes = left_out(systems, "systems")
+    assert len(out) == 200 and sorted(set(systems[out[7]])) == [7, 207, 407]
+    assert sorted(np.concatenate(out)) == list(range(900))
+    assert sizes.shape == (200, 450) and (sizes == 0).sum() == 450
 
 
 def test_a_system_emptied_by_leaving_out_has_no_mean():
     resampling = Resampling(np.array(["a", "a", "b"]), "clips")
-    means = [draws.means(np.array([1.0, 2.0, 4.0]))[:, 0] for draws in resampling.leaving_out()]
-    np.testing.assert_array_equal(means, [[2, 4], [1, 4], [1.5, np.nan]])
+    (draws,) = resampling.leaving_out()
+    means = draws.means(np.array([1.0, 2.0, 4.0]))
+    np.testing.assert_array_equal(means.T, [[2, 4], [1, 4], [1.5, np.nan]])
 
 
 def test_pairs_by_hand():
