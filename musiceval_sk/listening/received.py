@@ -5,7 +5,7 @@ from datetime import datetime
 from reprlib import repr as shortly
 from typing import Any
 
-from musiceval_sk.ratings.formats.pairs import PREFERENCES
+from musiceval_sk.ratings.formats.tables import PREFERENCES
 
 _FIELDS = {
     "rater",

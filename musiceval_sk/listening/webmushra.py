@@ -13,7 +13,7 @@ import soxr
 from musiceval_sk.listening.design import ListeningTest, load_test
 from musiceval_sk.listening.export import copies_of, names_in
 from musiceval_sk.listening.page.build import PageLayout, page_texts, test_id, write_sounds
-from musiceval_sk.ratings.formats.pairs import PREFERENCES
+from musiceval_sk.ratings.formats.tables import PREFERENCES
 
 _GUIDES = {"acr": ("play", "acr"), "slider": ("play", "steps"), "pairs": ("play_pairs", "pairs")}
 _PAUSE = 1.0  # seconds between the clips of a pair

@@ -15,7 +15,7 @@ from musiceval_sk.datasets import readers
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.ratings.clusters import ClusterCovariance
 from musiceval_sk.ratings.formats import read_ratings
-from musiceval_sk.ratings.formats.pairs import as_preferences
+from musiceval_sk.ratings.formats.tables import as_preferences
 from musiceval_sk.ratings.strengths import fit_strengths, influence_of_comparisons, linked_groups
 from musiceval_sk.statistics.align import require_confidence
 

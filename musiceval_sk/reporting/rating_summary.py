@@ -1,5 +1,6 @@
 """What ``musiceval ratings`` prints: the whole, or what fits on a screen."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -55,41 +56,38 @@ def summarize_ratings(screening: Any, ceiling: Any, last: str) -> list[str]:
     list of str
         The lines, and tables as `Table`.
     """
-    head = [] if screening is None else str(screening).splitlines()
-    kept = len(head)
-    if screening is not None and len(screening.left_out):
-        kept -= len(screening.left_out) + 1
     table = ceiling.table[ceiling.table["figure"].isin(_FIGURES)]
     words = table.assign(text=[_with_range(row) for row in table.itertuples()])
     wide = words.pivot(index="figure", columns="target", values="text")[list(dict.fromkeys(table["target"]))]
     told = table.loc[table["value"].notna(), "figure"]
     shown = wide.reindex([name for name in _FIGURES if name in set(told)]).fillna("-")
     tail = ["", f"Agreement of raters; intervals at {ceiling.confidence:.0%}"]
-    tables = [] if screening is None else [part for part in parts_of(screening) if isinstance(part, Table)]
-    if len(shown):
-        tables.append(Table(shown.rename_axis(index=None, columns=None)))
-        tail += tables[-1].splitlines()
-    tail += [line for line in str(ceiling).splitlines() if line.startswith("no ")]
+    tail += [Table(shown.rename_axis(index=None, columns=None))] if len(shown) else []
+    tail += [part for part in parts_of(ceiling) if part.startswith("no ")]
     tail += [_least_agreeing(name, raters) for name, raters in ceiling.raters.items()]
-    room = MOST_LINES - 2 - kept - len(tail)
-    if len(head) - kept > max(room, 0):
-        hidden = len(head) - kept - max(room - 1, 0)
-        head = head[: kept + max(room - 1, 0)] + [f"(+{hidden} more lines of evidence)"]
-    lines = [*head, *tail]
-    if len(lines) > MOST_LINES - 2:
-        lines = lines[: MOST_LINES - 3] + [f"(+{len(lines) - MOST_LINES + 3} more lines)"]
-    for table in tables:
-        lines = _with_table(lines, table)
-    return [*lines, last, "all figures, raters and evidence: --details"]
+    head = [] if screening is None else parts_of(screening)
+    if screening is not None and len(screening.left_out):
+        rest = [*head[:-1], *tail]
+        head = [*head[:-1], *_evidence(screening.left_out, MOST_LINES - 2 - _height(rest))]
+    parts = kept = [*head, *tail]
+    while _height(kept) > MOST_LINES - 2 - (kept is not parts):
+        kept = kept[:-1]
+    if kept is not parts:
+        kept = [*kept, f"(+{_height(parts) - _height(kept)} more lines)"]
+    return [*kept, last, "all figures, raters and evidence: --details"]
 
 
-def _with_table(lines: list[str], table: Table) -> list[str]:
-    """Put a table in the place of its lines, if all of them are there."""
-    own = table.splitlines()
-    for i in range(len(lines) - len(own) + 1):
-        if lines[i : i + len(own)] == own:
-            return [*lines[:i], table, *lines[i + len(own) :]]
-    return lines
+def _height(parts: Iterable[str]) -> int:
+    return sum(part.count("\n") + 1 for part in parts)
+
+
+def _evidence(left_out: pd.DataFrame, room: int) -> list[str]:
+    """Lay out who was left out and why, in as many lines as there is room for."""
+    if len(left_out) < room:
+        return [Table(left_out, index=False)]
+    shown = left_out.head(max(room - 2, 0))
+    more = f"(+{len(left_out) - len(shown)} more lines of evidence)"
+    return [Table(shown, index=False), more] if len(shown) else [more]
 
 
 def _with_range(row: Any) -> str:

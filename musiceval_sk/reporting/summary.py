@@ -10,7 +10,7 @@ from musiceval_sk.studies.result import FEW_SYSTEMS, NO_FEATURES, StudyResult
 _MOST_ROWS = 6
 
 
-def summarize(study: StudyResult, *, tables: bool = True) -> str:
+def summary_parts(study: StudyResult, *, tables: bool = True) -> list[str]:
     """Summarize a study in about a dozen lines a split.
 
     Parameters
@@ -22,27 +22,9 @@ def summarize(study: StudyResult, *, tables: bool = True) -> str:
 
     Returns
     -------
-    str
-        For each split a table of the best predictors and the best baseline without audio, and for each target a sentence that says
-        whether the first is ahead by more than chance. ``print(study)`` has the rest.
-    """
-    return "\n".join(summary_parts(study, tables=tables))
-
-
-def summary_parts(study: StudyResult, *, tables: bool = True) -> list[str]:
-    """Summarize as `summarize` does, in parts.
-
-    Parameters
-    ----------
-    study : StudyResult
-        With at least one prediction.
-    tables : bool, default=True
-        Whether to show figures beside the sentences.
-
-    Returns
-    -------
     list of str
-        Lines, and tables as `Table`.
+        For each split a title, a table (`Table`) of the best predictors and the best baseline without audio, and for each target a sentence
+        that says whether the first is ahead by more than chance. ``print(study)`` has the rest.
     """
     sections, _ = gather(study)
     parts: list[str] = []

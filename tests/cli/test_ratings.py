@@ -164,6 +164,14 @@ def test_times_that_are_not_there_are_asked_for_by_their_option(tmp_path):
     assert "trusted" not in result.stderr
 
 
+def test_times_of_a_wide_table_are_no_clip(tmp_path):
+    (tmp_path / "r.csv").write_text("rater,a,b,took\nr1,3,2,9\nr2,4,1,8\nr3,5,2,1\n")
+    result = run(tmp_path / "r.csv", "--fastest", 5, "--time-column", "took", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(tmp_path / "mos.csv", index_col=0)["impression"].to_dict() == {"a": 3.5, "b": 1.5}
+    assert pd.read_csv(tmp_path / "left-out.csv")["rater"].tolist() == ["r3"]
+
+
 def test_mushra_scores_stay_on_their_scale_unless_asked(tmp_path):
     scores = {"A": (95, 20, 60), "B": (98, 10, 40), "C": (50, 55, 45)}
     rows = [

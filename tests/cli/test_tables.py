@@ -11,7 +11,7 @@ from musiceval_sk import human_ceiling
 from musiceval_sk._text import Table, parts_of
 from musiceval_sk.cli import output
 from musiceval_sk.reporting.rating_summary import detail_ratings, summarize_ratings
-from musiceval_sk.reporting.summary import summarize, summary_parts
+from musiceval_sk.reporting.summary import summary_parts
 from tests.reporting.studies import made_clips, made_study
 
 STYLED = re.compile(r"\x1b\[[\d;]*m")
@@ -64,7 +64,7 @@ def test_a_pipe_gets_plain_text(capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_parts_are_the_text(study):
     assert "\n".join(parts_of(study)) == str(study)
-    assert "\n".join(summary_parts(study)) == summarize(study)
+    assert sum(isinstance(part, Table) for part in summary_parts(study)) == 2  # figures of two splits
     assert sum(isinstance(part, Table) for part in parts_of(study)) == 4  # figures and tests of two splits
     rows = [
         (r, f"c{i}", (i + shift) % 5 + 1) for r, shift in (("A", 0), ("B", 1), ("C", 0)) for i in range(9)

@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
-from musiceval_sk.reporting.summary import summarize
+from musiceval_sk.reporting.summary import summary_parts
 from tests.reporting.studies import made_clips, made_study
 
 
 @pytest.fixture
 def clips():
     return made_clips()
+
+
+def summarize(study, **options):
+    return "\n".join(summary_parts(study, **options))
 
 
 def sentence(study, **options):

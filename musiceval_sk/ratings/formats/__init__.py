@@ -1,6 +1,6 @@
 """Ratings as other programs export them: one short reader a format, found by what the file holds."""
 
+from musiceval_sk.ratings.formats.export import FORMATS
 from musiceval_sk.ratings.formats.read import read_ratings
-from musiceval_sk.ratings.formats.registry import FORMATS
 
 __all__ = ["FORMATS", "read_ratings"]

@@ -1,67 +1,36 @@
-"""A file that another program wrote, and what a reader takes of it."""
+"""A file that another program wrote, what a reader takes of it, and the table of the formats that are read."""
 
 import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import id_texts
-from musiceval_sk._text import listed
+from musiceval_sk._ids import id_texts, is_missing
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.text import delimiter_of, read_text
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 
 _NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan)?\s*", re.I)
-
-
-def is_number(cell: str) -> bool:
-    """Tell whether a cell is a number, or stands for none."""
-    return _NUMBER.fullmatch(cell) is not None
-
-
-def is_of_numbers(cells: pd.Series) -> bool:
-    """Tell whether a column holds numbers, and nothing else but empty cells."""
-    given = cells[cells.ne("")]
-    return len(given) > 0 and bool(pd.to_numeric(given, errors="coerce").notna().all())
-
-
-class Cells:
-    """Columns of a table that know which of them were taken.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Cells by line.
-    """
-
-    def __init__(self, table: pd.DataFrame):
-        self.table, self.taken = table, set[Any]()
-
-    def __contains__(self, column: object) -> bool:
-        return column in self.table
-
-    def __getitem__(self, column: Any) -> pd.Series:
-        self.taken.add(column)
-        return self.table[column]
-
-    def without(self, columns: Sequence[Any] = ()) -> list[Any]:
-        """Name the columns that are neither these nor personal."""
-        return [name for name in self.table if name not in columns and not is_personal(name)]
-
-    def left(self) -> list[str]:
-        """Name the columns that were not taken."""
-        return [str(name) for name in self.table if name not in self.taken]
+# Names that other programs have for our columns.
+_CANDIDATES = {
+    "rater": "listener listener_id subject subject_id participant participant_id assessor assessor_id rater_id observer judge "
+    "annotator annotator_id user_id worker_id",
+    "clip_id": "path clip stimulus stimulus_id stim file filename wav wav_name utt_id item_id",
+}
 
 
 class Export:
-    """A file of ratings, read as far as somebody asks for it.
+    """A file of ratings, read as far as somebody asks for it; it knows which of its columns were taken.
 
     Parameters
     ----------
@@ -70,7 +39,7 @@ class Export:
     targets : sequence of str, default=None
         Score columns that are wanted.
     columns : mapping of str to str, default=None
-        By our name (``rater``, ``clip_id``, a target) the file's column that stands for it.
+        By our name (``rater``, ``clip_id``, a target) the file's column that stands for it; a column that is only to stay, by its own.
     raters : RaterIds, default=None
         How raters are named.
     listing : Path, default=None
@@ -85,9 +54,9 @@ class Export:
         raters: RaterIds | None = None,
         listing: Path | None = None,
     ):
-        self.path, self.targets, self.listing = path, targets, listing
+        self.path, self.targets, self.listing = path, targets or (), listing
         self.columns, self.rater_ids = dict(columns or {}), raters or RaterIds()
-        self.notes: list[str] = []
+        self.notes, self.taken = list[str](), set[Hashable]()
 
     @cached_property
     def text(self) -> str:
@@ -97,12 +66,7 @@ class Export:
     @cached_property
     def document(self) -> Any:
         """What the file holds as JSON; None where it is none."""
-        if self.text.lstrip()[:1] not in ("{", "["):
-            return None
-        try:
-            return json.loads(self.text)
-        except json.JSONDecodeError:
-            return None
+        return _json(self.text) if self.text.lstrip()[:1] in ("{", "[") else None
 
     @cached_property
     def objects(self) -> dict[int, dict[str, Any]]:
@@ -112,16 +76,9 @@ class Export:
         elif isinstance(self.document, dict):
             found = {1: self.document}
         else:
-            found = dict(self._lines()) if self.text.lstrip().startswith("{") else {}
+            lines = io.StringIO(self.text if self.text.lstrip().startswith("{") else "")
+            found = {number: _json(line) for number, line in enumerate(lines, start=1) if line.strip()}
         return found if all(isinstance(one, dict) for one in found.values()) else {}
-
-    def _lines(self) -> Iterator[tuple[int, Any]]:
-        for number, line in enumerate(io.StringIO(self.text), start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError:
-                    yield number, None
 
     @cached_property
     def head(self) -> list[list[str]]:
@@ -141,36 +98,67 @@ class Export:
         return set(next((row for row in self.head if any(row)), []))
 
     @cached_property
-    def cells(self) -> Cells:
-        """The file as a table with a header, or what `use` put in its place."""
+    def table(self) -> pd.DataFrame:
+        """Cells by line of a file with a header, or what `use` put in their place."""
         table, notes = readers.parse_table(self.path, self.text, self.targets)
         self.notes += notes
         return self.use(table)
 
-    def use(self, table: pd.DataFrame) -> Cells:
+    def use(self, table: pd.DataFrame) -> pd.DataFrame:
         """Take a table for what the file holds; columns that were said to stand for ours get our names."""
         readers.require_columns(table, (theirs for name, theirs in self.columns.items() if name != theirs))
-        ours = {theirs: name for name, theirs in self.columns.items()}
-        self.cells = Cells(table.rename(columns=ours))
-        return self.cells
+        self.table = table.rename(columns={theirs: name for name, theirs in self.columns.items()})
+        return self.table
+
+    def use_fields(self, objects: Iterable[Mapping[str, Any]], used: Iterable[str]) -> None:
+        """Take the fields of objects for the columns, of which some were used."""
+        self.use(pd.DataFrame(columns=list(dict.fromkeys(name for one in objects for name in one))))
+        self.taken |= {*used}
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.table
+
+    def __getitem__(self, column: Any) -> pd.Series:
+        self.taken.add(column)
+        return self.table[column]
+
+    def without(self, columns: Iterable[Any]) -> list[Any]:
+        """Name the columns that are neither these nor personal."""
+        known = {*columns}
+        return [name for name in self.table if name not in known and not is_personal(name)]
+
+    def left(self) -> list[str]:
+        """Name the columns that were not taken."""
+        return [str(name) for name in self.table if name not in self.taken]
 
     @property
     def score(self) -> str:
         """Name of the score where the file has one and does not name it."""
-        return self.targets[0] if self.targets and len(self.targets) == 1 else readers.TARGETS[0]
+        return self.targets[0] if len(self.targets) == 1 else readers.TARGETS[0]
+
+    @property
+    def scores(self) -> dict[str, str]:
+        """Columns that were said to be scores, under the names that they have in the table."""
+        wanted = {*readers.TARGETS, *self.targets}
+        said = (name for name, theirs in self.columns.items() if name != theirs or name in wanted)
+        return {name: name for name in said if name not in _CANDIDATES}
 
     def raters(self, column: str, values: Sequence[Any] | None = None) -> list[str]:
         """Name raters as a column of the file does, numbered where the column is personal."""
         personal = is_personal(self.columns.get(column, column))
-        return self.rater_ids(self.cells[column] if values is None else values, personal=personal)
+        return self.rater_ids(self[column] if values is None else values, personal=personal)
 
-    def choose(self, name: str, candidates: Sequence[str]) -> str | None:
-        """Choose the column that stands for a name: that name, else the one candidate that is there."""
-        if name in self.cells:
+    def rater_of_file(self) -> str:
+        """Name the one rater of a file by its name, which may hold the rater's own."""
+        return self.rater_ids([self.path.name], personal=True)[0]
+
+    def choose(self, name: str, others: str = "") -> str | None:
+        """Choose the column that stands for a name: that name, else the one candidate, or one of others, that is there."""
+        if name in self:
             return name
-        plain = {readers.plain_name(candidate) for candidate in candidates}
-        others = [column for column in self.cells.table if column not in self.columns]
-        found = [column for column in others if readers.plain_name(column) in plain]
+        plain = {*map(readers.plain_name, f"{_CANDIDATES[name]} {others}".split())}
+        free = [column for column in self.table if column not in self.columns]
+        found = [column for column in free if readers.plain_name(column) in plain]
         if len(found) > 1:
             raise self.refusal(
                 f"columns {listed(map(repr, found))} may all be the {name}; say which with columns= (--column), such as "
@@ -184,6 +172,95 @@ class Export:
             return [str(number) for number in range(1, n + 1)]
         return id_texts(readers.listed_clips(self.listing, n))
 
+    def stacked(self, clips: Iterable[tuple[Any, dict[str, str]]]) -> pd.DataFrame:
+        """Put what a line says of several clips, each with its columns by target, below one another; without clip or score it is none."""
+        parts = [
+            pd.DataFrame(
+                {"clip_id": clip} | {name: self[column] for name, column in scores.items()}, self.table.index
+            )
+            for clip, scores in clips
+        ]
+        table = pd.concat(parts).sort_index(kind="stable").fillna("")
+        empty = np.all([is_missing(table[name]) for name in table if name != "clip_id"], axis=0)
+        return table[~(empty | is_missing(table["clip_id"]))]
+
+    def tell_left_out(self, number: int, one: str, several: str = "") -> None:
+        """Note how many were left out, and what they are; nothing where there are none."""
+        if number:
+            self.notes.append(f"left out {counted(int(number), one, several)}")
+
     def refusal(self, words: str) -> ClipsTableError:
         """Make an error about this file."""
         return ClipsTableError(f"{self.path}: {words}")
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which ratings are written.
+
+    Parameters
+    ----------
+    name : str
+        What `read_ratings` and ``--format`` call it.
+    what : str
+        What it is, in words.
+    source : str
+        Where the code or the document lies that says how it is written.
+    recognises : callable of Export -> bool
+        Whether a file is of this format.
+    read : callable of Export -> pandas.DataFrame
+        Its ratings by line: ``rater``, ``clip_id`` and scores, or ``rater``, ``clip_a``, ``clip_b`` and ``preference``.
+    general : bool, default=False
+        Whether it is one of plain tables, which are looked at where no other format recognises the file.
+    """
+
+    name: str
+    what: str
+    source: str
+    recognises: Callable[[Export], bool]
+    read: Callable[[Export], pd.DataFrame]
+    general: bool = False
+
+
+FORMATS: dict[str, Format] = {}
+_Reader = Callable[[Export], pd.DataFrame]
+
+
+def reader(
+    name: str, what: str, *, source: str, recognises: Callable[[Export], bool], general: bool = False
+) -> Callable[[_Reader], _Reader]:
+    """Enter a function into `FORMATS` as the reader of a format."""
+
+    def register(read: _Reader) -> _Reader:
+        FORMATS[name] = Format(name, what, source, recognises, read, general)
+        return read
+
+    return register
+
+
+def is_number(cell: str) -> bool:
+    """Tell whether a cell is a number, or stands for none."""
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def is_of_numbers(cells: pd.Series) -> bool:
+    """Tell whether a column holds numbers, and nothing else but empty cells."""
+    given = cells[cells.ne("")]
+    return len(given) > 0 and bool(pd.to_numeric(given, errors="coerce").notna().all())
+
+
+def as_seconds(milliseconds: pd.Series) -> pd.Series:
+    """Make seconds of cells with milliseconds; nan for what is no number."""
+    return pd.to_numeric(milliseconds, errors="coerce") / 1000
+
+
+def by_line(rows: Iterable[Any], columns: Iterable[str]) -> pd.DataFrame:
+    """Make a table of rows that begin with their line."""
+    return pd.DataFrame(list(rows), columns=["line", *columns]).set_index("line")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None

@@ -7,39 +7,22 @@ from typing import Any
 
 from musiceval_sk._ids import id_texts
 
-_WORDS = {
-    *("email", "mail", "phone", "telephone", "gender", "birth", "birthday", "birthdate", "birthyear", "dob"),
-    *("nationality", "ethnicity", "postcode", "latitude", "longitude", "ip", "ipaddress", "ipaddr"),
-    *(
-        "initials",
-        "surname",
-        "lastname",
-        "firstname",
-        "username",
-        "nickname",
-        "prolific",
-        "mturk",
-        "workerid",
-    ),
-}
+
+def _words(text: str) -> set[str]:
+    return {*text.split()}
+
+
+_WORDS = _words(
+    "email mail phone telephone gender birth birthday birthdate birthyear dob nationality ethnicity postcode latitude longitude ip "
+    "ipaddress ipaddr initials surname lastname firstname username nickname prolific mturk workerid"
+)
 # Of persons when alone or near a word of the second list; country is a genre, too.
-_AMBIGUOUS = {"mobile", "sex", "age", "country", "city", "zip", "geo", "worker"}
-_PERSONS = {
-    *("first", "last", "full", "given", "family", "middle", "user", "your", "you", "participant", "subject"),
-    *("rater", "listener", "recipient", "assessor", "respondent", "person", "worker"),
-}
-_BESIDE = _PERSONS | {
-    "group",
-    "range",
-    "years",
-    "code",
-    "number",
-    "residence",
-    "origin",
-    "location",
-    "id",
-    "info",
-}
+_AMBIGUOUS = _words("mobile sex age country city zip geo worker")
+_PERSONS = _words(
+    "first last full given family middle user your you participant subject rater listener recipient assessor respondent person "
+    "worker"
+)
+_BESIDE = _PERSONS | _words("group range years code number residence origin location id info")
 
 
 def is_personal(column: object) -> bool:
@@ -68,12 +51,8 @@ def _is_of_person(words: list[str], text: str) -> bool:
     """Tell whether an ambiguous word is meant of a person: alone, without a number, or at most two words from one that is."""
     if len(words) == 1:
         return words[0] in _AMBIGUOUS and not re.search(r"\d", text)
-    near = (
-        [*words[max(at - 2, 0) : at], *words[at + 1 : at + 3]]
-        for at, word in enumerate(words)
-        if word in _AMBIGUOUS
-    )
-    return any(_BESIDE & {*others} for others in near)
+    places = [at for at, word in enumerate(words) if word in _AMBIGUOUS]
+    return any(_BESIDE & {*words[max(at - 2, 0) : at], *words[at + 1 : at + 3]} for at in places)
 
 
 class RaterIds:
@@ -94,10 +73,8 @@ class RaterIds:
         """Give the ids of raters; a missing one stays missing."""
         texts = id_texts(raters)
         if self._key is not None:
-            return [text and f"R{self._digest(text)}" for text in texts]
+            digests = {text: hashlib.blake2b(text.encode(), digest_size=8, key=self._key) for text in texts}
+            return [text and f"R{digests[text].hexdigest()}" for text in texts]
         if not personal:
             return texts
         return [text and f"R{self._numbers.setdefault(text, len(self._numbers) + 1)}" for text in texts]
-
-    def _digest(self, text: str) -> str:
-        return hashlib.blake2b(text.encode(), digest_size=8, key=self._key or b"").hexdigest()

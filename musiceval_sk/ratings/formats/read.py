@@ -8,21 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets.text import kind_of
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.ratings.formats import (
-    crowdsourcing,
-    datasets,
-    experiments,
-    listening_tests,
-    pairs,
-    surveys,
-    tables,
-)
-from musiceval_sk.ratings.formats.export import Export
+from musiceval_sk.ratings.formats import documents, surveys, tables, trials
+from musiceval_sk.ratings.formats.export import FORMATS, Export, Format
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
-from musiceval_sk.ratings.formats.registry import Format, format_of
+from musiceval_sk.ratings.formats.tables import as_preferences
 
-READERS = (crowdsourcing, datasets, experiments, listening_tests, pairs, surveys, tables)
+READERS = (documents, surveys, trials, tables)
 _LOGGER = logging.getLogger(__name__)
 _SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx")
 
@@ -48,7 +41,8 @@ def read_ratings(
     targets : sequence of str, default=None
         Score columns that are wanted. Where a file has one score without a name, it is called by the one target, else ``impression``.
     columns : mapping of str to str, default=None
-        By our name (``rater``, ``clip_id``, a target) the file's column that stands for it, where that is not plain.
+        By our name (``rater``, ``clip_id``, a target) the file's column that stands for it, where that is not plain; or a column
+        that is to stay, by its own name, such as one of times.
     salt : str, default=None
         Key by which raters become pseudonyms, the same rater the same one in every file.
     listing : str or Path, default=None
@@ -91,74 +85,98 @@ def read_ratings(
     """
     path = Path(path)
     raters = RaterIds(salt)
+    listing = None if listing is None else Path(listing)
     files = _files_in(path) if path.is_dir() else [path]
-    exports = [
-        Export(file, targets, columns, raters, None if listing is None else Path(listing)) for file in files
-    ]
-    formats = {export.path.name: format_of(export, format) for export in exports}
-    if len({one.name for one in formats.values()}) > 1:
-        kinds = [f"{name} ({one.name})" for name, one in formats.items()]
-        raise ClipsTableError(
-            f"{path}: files are of several formats, {listed(kinds)}; read each by itself, or give format= (--format)"
-        )
-    chosen = next(iter(formats.values()))
-    if path.is_dir() and chosen.general and format == "auto":  # which of its tables are ratings nobody knows
-        raise ClipsTableError(f"{path}: is a folder, not a table")
-    parts = [_without_personal(export, chosen.read(export)) for export in exports]
-    table = parts[0] if len(parts) == 1 else _joined(parts, exports)
-    left = list(dict.fromkeys(name for export in exports for name in export.cells.left()))
+    exports = [Export(file, targets, columns, raters, listing) for file in files]
+    chosen = _one_format(path, exports, format)
+    parts = {export.path.name: _read(export, chosen) for export in exports}
+    table = _joined(parts) if len(parts) > 1 else next(iter(parts.values()))
+    left = list(dict.fromkeys(name for export in exports for name in export.left()))
     personal = [name for name in left if is_personal(name)]
     unused = [name for name in left if name not in personal]
     table.attrs |= {"path": str(path), "format": chosen.name, "unused": unused, "personal": personal}
     counts = Counter(note for export in exports for note in export.notes)
     notes = [note if count == 1 else f"{note} (in each of {count} files)" for note, count in counts.items()]
     if table.empty:
-        raise ClipsTableError(
-            f"{path}: {chosen.what} without any rating{''.join(f'; {note}' for note in notes)}"
-        )
+        raise ClipsTableError("; ".join([f"{path}: {chosen.what} without any rating", *notes]))
     is_plain = chosen.name == "long" and not (notes or unused or personal)
     level = logging.DEBUG if is_plain else logging.INFO
-    _LOGGER.log(level, "%s: %s", path, "; ".join([*notes, _summary(chosen, table)]))
+    _LOGGER.log(level, "%s: %s", path, "; ".join([*notes, *_summary(chosen, table)]))
     return table
 
 
 def _files_in(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    known = [file for file in files if Path(file.name.removesuffix(".gz")).suffix.lower() in _SUFFIXES]
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    known = sorted(file for file in files if kind_of(file) in _SUFFIXES)
     if not known:
         raise ClipsTableError(f"{folder}: holds no files of ratings (looked for {' '.join(_SUFFIXES)})")
     return known
 
 
-def _without_personal(export: Export, table: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what a reader kept of persons."""
-    wanted = {"rater", *export.columns, *(export.targets or ())}
+def _one_format(path: Path, exports: list[Export], name: str) -> Format:
+    """Find the one format of all files."""
+    formats = {export.path.name: _format_of(export, name) for export in exports}
+    chosen = next(iter(formats.values()))
+    if any(one is not chosen for one in formats.values()):
+        kinds = [f"{file} ({one.name})" for file, one in formats.items()]
+        raise ClipsTableError(
+            f"{path}: files are of several formats, {listed(kinds)}; read each by itself, or give format= (--format)"
+        )
+    if path.is_dir() and chosen.general and name == "auto":  # which of its tables are ratings nobody knows
+        raise ClipsTableError(f"{path}: is a folder, not a table")
+    return chosen
+
+
+def _format_of(export: Export, name: str) -> Format:
+    """Find the format of a file: the one that is named, or, for "auto", the one that recognises it."""
+    if name != "auto":
+        if name not in FORMATS:
+            raise ValueError(f"unknown format {name!r}; choose from auto, {listed(sorted(FORMATS), most=50)}")
+        return FORMATS[name]
+    found = [one for one in FORMATS.values() if not one.general and one.recognises(export)]
+    if len(found) > 1:
+        names = [one.name for one in found]
+        raise export.refusal(
+            f"may be of the formats {listed(names)}; say which with format= (--format), such as {names[0]}"
+        )
+    if not found and export.path.suffix.lower() == ".json":
+        raise export.refusal(
+            f"is JSON of no format that is read; these are {listed(sorted(FORMATS), most=50)}"
+        )
+    general = (one for one in FORMATS.values() if one.general and one.recognises(export))
+    return found[0] if found else next(general)
+
+
+def _read(export: Export, chosen: Format) -> pd.DataFrame:
+    """Read a file with the columns that somebody named, and without those of persons that nobody did."""
+    table = chosen.read(export)
+    if {"clip_a", "preference"} <= {*table}:
+        table["preference"] = as_preferences(table["preference"], f"{export.path}: ")
+    named = [name for name in export.columns if name in export and name not in table]
+    if named and len(export.table):
+        table = table.join(export.table[named])
+        export.taken |= {*named}
+    wanted = {"rater", *export.columns, *export.targets}
     return table.drop(columns=[name for name in table if name not in wanted and is_personal(name)])
 
 
-def _joined(parts: list[pd.DataFrame], exports: list[Export]) -> pd.DataFrame:
+def _joined(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Put tables of several files together; lines bear the name of their file."""
-    named = [
-        part.set_axis([f"{export.path.name}:{line}" for line in part.index])
-        for part, export in zip(parts, exports, strict=True)
-    ]
+    named = [part.set_axis([f"{name}:{line}" for line in part.index]) for name, part in parts.items()]
     filled = [part for part in named if len(part)] or named[:1]
     return pd.concat(filled).rename_axis("line")
 
 
-def _summary(chosen: Format, table: pd.DataFrame) -> str:
+def _summary(chosen: Format, table: pd.DataFrame) -> list[str]:
     """Say what was recognised and how much there is, and name the columns that were not used."""
-    of_pairs = "clip_a" in table
-    clips = pd.concat([table["clip_a"], table["clip_b"]]) if of_pairs else table.get("clip_id", pd.Series())
-    what = [
-        counted(len(table), "judgement of a pair", "judgements of pairs")
-        if of_pairs
-        else counted(len(table), "rating")
-    ]
-    what += [f"of {counted(clips.nunique(), 'clip')}"] if len(clips) else []
-    what += [f"by {counted(table['rater'].nunique(), 'rater')}"] if "rater" in table else []
-    words = [f"read as {chosen.what}: {' '.join(what)}"]
-    for key, about in (("unused", "not used"), ("personal", "personal and left out")):
-        if table.attrs[key]:
-            words.append(f"{about}: {listed(table.attrs[key], most=12)}")
-    return "; ".join(words)
+    clips = pd.concat(
+        [table[name] for name in ("clip_id", "clip_a", "clip_b") if name in table] or [pd.Series()]
+    )
+    one, several = (
+        ("judgement of a pair", "judgements of pairs") if "clip_a" in table else ("rating", "ratings")
+    )
+    words = f"read as {chosen.what}: {counted(len(table), one, several)}"
+    words += f" of {counted(clips.nunique(), 'clip')}" if len(clips) else ""
+    words += f" by {counted(table['rater'].nunique(), 'rater')}" if "rater" in table else ""
+    left = (("not used", table.attrs["unused"]), ("personal and left out", table.attrs["personal"]))
+    return [words, *(f"{about}: {listed(names, most=12)}" for about, names in left if names)]

@@ -1,16 +1,16 @@
-"""Answers of Qualtrics and SoSci Survey: a row a person, a column a question about a clip."""
+"""Surveys, a row a person and a column a question about a clip: Qualtrics, SoSci Survey, Go Listen, and the crowds of P.808."""
 
+import csv
+import io
 import re
-from collections.abc import Sequence
 
 import pandas as pd
 
 from musiceval_sk._ids import id_texts
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.ratings.formats.export import Export, is_of_numbers
+from musiceval_sk.ratings.formats.export import Export, by_line, is_of_numbers, reader
 from musiceval_sk.ratings.formats.privacy import is_personal
-from musiceval_sk.ratings.formats.registry import reader
 
 _OF_QUALTRICS = re.compile(
     r"StartDate|EndDate|Status|Progress|Duration \(in seconds\)|Finished|RecordedDate|ResponseId|ExternalReference|DistributionChannel|"
@@ -20,6 +20,9 @@ _OF_SOSCI = re.compile(
     r"CASE|SERIAL|REF|QUESTNNR|MODE|LANGUAGE|STARTED|TIME\d+|TIME_\w+|MAILSENT|LASTDATA|STATUS|FINISHED|Q_\w+|LASTPAGE|MAXPAGE|"
     r"MISSING|MISSREL|DEG_TIME"
 )
+_OF_P808 = re.compile(r"answer\.(q\d+)(_\w+)?", re.I)
+_CONTROL_OF_P808 = re.compile(r"input\.(tp|gold\w*?)(_clips|_url)?(_\d)?", re.I)
+_Place = tuple[str, str]  # clip and target
 
 
 @reader(
@@ -32,14 +35,11 @@ _OF_SOSCI = re.compile(
 )
 def read_qualtrics(export: Export) -> pd.DataFrame:
     """Read numbers below the three rows of names, questions and ImportIds; previews of the survey are left out."""
-    labels, table = export.cells.table.iloc[0], export.cells.table.iloc[2:]
+    labels, table = export.table.iloc[0], export.table.iloc[2:]
     preview = table.get("Status", pd.Series("", table.index)).isin(["Survey Preview", "1"])
-    if preview.any():
-        export.notes.append(f"left out {counted(preview.sum(), 'preview')} of the survey")
-    cells = export.use(table[~preview])
-    rater = "rater" if "rater" in cells else "ResponseId"
-    readers.require_columns(cells.table, [rater])
-    return _stacked(export, rater, _asked(export, _OF_QUALTRICS, labels))
+    export.tell_left_out(preview.sum(), "preview of the survey", "previews of the survey")
+    export.table = table[~preview]
+    return _answers(export, "ResponseId", _places(export, _OF_QUALTRICS, labels))
 
 
 @reader(
@@ -50,66 +50,57 @@ def read_qualtrics(export: Export) -> pd.DataFrame:
 )
 def read_sosci(export: Export) -> pd.DataFrame:
     """Read numbers, below a row of labels where there is one; codes below 0 say why an answer is missing."""
-    table, labels = export.cells.table, pd.Series(dtype=str)
-    if pd.isna(pd.to_numeric(table["CASE"].iloc[0], errors="coerce")):
-        labels, table = table.iloc[0], table.iloc[1:]
-    cells = export.use(table)
-    asked = _asked(export, _OF_SOSCI, labels)
-    coded = cells.table[asked].apply(pd.to_numeric, errors="coerce").lt(0)
-    if coded.to_numpy().any():
-        export.notes.append(
-            f"left out {counted(int(coded.to_numpy().sum()), 'answer')} with a code of SoSci for a missing one"
-        )
-    export.cells.table = cells.table.mask(coded.reindex(columns=cells.table.columns, fill_value=False), "")
-    return _stacked(export, "rater" if "rater" in cells else "CASE", asked)
+    labels = export.table.iloc[0]
+    if pd.isna(pd.to_numeric(labels["CASE"], errors="coerce")):
+        export.table = export.table.iloc[1:]
+    else:
+        labels = labels[:0]
+    places = _places(export, _OF_SOSCI, labels)
+    coded = export.table[[*places]].apply(pd.to_numeric, errors="coerce").lt(0)
+    codes = "answer with a code of SoSci for a missing one"
+    export.tell_left_out(coded.to_numpy().sum(), codes, codes.replace("answer", "answers", 1))
+    export.table = export.table.mask(coded.reindex(columns=export.table.columns, fill_value=False), "")
+    return _answers(export, "CASE", places)
 
 
-def _asked(export: Export, of_program: re.Pattern[str], labels: pd.Series) -> list[str]:
-    """Name the columns of numbers that end in a target; if none does, those that are neither the program's own nor personal."""
-    cells = export.cells.table
-    numbers = [
-        name
-        for name in cells
-        if name != "rater" and not of_program.fullmatch(str(name)) and is_of_numbers(cells[name])
-    ]
-    asked = [*_ending_in_targets(export, numbers)]
-    if not asked:
-        asked = [name for name in numbers if not (is_personal(name) or is_personal(labels.get(name, "")))]
-        export.notes.append(f"{counted(len(asked), 'column')} taken as clips: {listed(asked, most=12)}")
+def _answers(export: Export, rater: str, places: dict[str, _Place]) -> pd.DataFrame:
+    """Lay out the answers of columns that have a clip and a target each."""
+    rater = "rater" if "rater" in export else rater
+    readers.require_columns(export.table, [rater])
+    clips: dict[str, dict[str, str]] = {}
+    for column, (clip, target) in places.items():
+        clips.setdefault(clip, {})[target] = column
+    names = clips if export.listing is None else export.clip_names(len(clips))
+    table = export.stacked(zip(names, clips.values(), strict=True))
+    return table.join(pd.Series(export.raters(rater), export.table.index, name="rater"))
+
+
+def _places(export: Export, of_program: re.Pattern[str], labels: pd.Series) -> dict[str, _Place]:
+    """By column of numbers its clip and its target; of those that end in no target, none that is the program's own or personal."""
+    table = export.table
+    own = [name for name in table if name == "rater" or of_program.fullmatch(str(name))]
+    numbers = [name for name in table if name not in own and is_of_numbers(table[name])]
+    if ending := _ending_in_targets(export, numbers):
+        return ending
+    asked = [name for name in numbers if not (is_personal(name) or is_personal(labels.get(name, "")))]
+    export.notes.append(f"{counted(len(asked), 'column')} taken as clips: {listed(asked, most=12)}")
     if not asked:
         raise export.refusal(
             "no question has numbers for answers; export numeric values, not the texts of choices"
         )
-    return asked
+    return _by_numbers(export, asked)
 
 
-def _ending_in_targets(export: Export, names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """By column its clip and its target, of those that are named CLIP_TARGET."""
+def _ending_in_targets(export: Export, names: list[str]) -> dict[str, _Place]:
+    """Take columns that are named CLIP_TARGET."""
     targets = {target.casefold(): target for target in export.targets or readers.TARGETS}
     pattern = re.compile(rf"(.+?)[\s_.-]+({'|'.join(map(re.escape, targets.values()))})", re.I)
     ends = {name: pattern.fullmatch(str(name)) for name in names}
     return {name: (found[1], targets[found[2].casefold()]) for name, found in ends.items() if found}
 
 
-def _stacked(export: Export, rater: str, asked: Sequence[str]) -> pd.DataFrame:
-    cells, parts = export.cells, []
-    places = _places(export, asked)
-    targets = dict.fromkeys(target for _, target in places.values())
-    clips = dict.fromkeys(clip for clip, _ in places.values())
-    names = dict(zip(clips, clips if export.listing is None else export.clip_names(len(clips)), strict=True))
-    columns = {place: column for column, place in places.items()}
-    ids = export.raters(rater)
-    for clip in clips:
-        scores = {target: cells[columns[clip, target]] for target in targets if (clip, target) in columns}
-        parts.append(pd.DataFrame({"rater": ids, "clip_id": names[clip]} | scores, index=cells.table.index))
-    table = pd.concat(parts).sort_index(kind="stable").fillna("")
-    return table[table[[*targets]].ne("").any(axis=1)]
-
-
-def _places(export: Export, asked: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """By column its clip and its target: from the names' ends, else from their numbers, which must leave no choice."""
-    if ending := _ending_in_targets(export, asked):
-        return ending
+def _by_numbers(export: Export, asked: list[str]) -> dict[str, _Place]:
+    """Part names such as Q1_2 into clip and target, which must leave no choice."""
     parted: dict[str, tuple[str, str]] = {}
     for name in asked:
         numbered = re.fullmatch(r"(.+)_(\d+)", str(name))
@@ -118,14 +109,114 @@ def _places(export: Export, asked: Sequence[str]) -> dict[str, tuple[str, str]]:
     if len(stems) == 1 or len(stems) == len(asked):
         plain = len(numbers) == 1  # Q1_1, Q2_1, ...: sliders with one bar each
         return {name: (parted[name][0] if plain else str(name), export.score) for name in asked}
-    of_numbers, of_stems = (len(export.targets or ()) == len(those) for those in (numbers, stems))
+    of_numbers, of_stems = (len(export.targets) == len(those) for those in (numbers, stems))
     if of_numbers == of_stems:
         raise export.refusal(
             f"several questions have several numbers ({listed(asked)}): either may be the clips. Name the {len(numbers)} questions about a clip, or the "
             f"{len(stems)} that list clips, in their order with targets= (--target), or rename columns to CLIP_TARGET, such as S1_P1_impression"
         )
-    named = dict(zip(numbers if of_numbers else stems, export.targets or (), strict=True))
+    named = dict(zip(numbers if of_numbers else stems, export.targets, strict=True))
     return {
         name: (stem, named[number]) if of_numbers else (id_texts([number])[0], named[stem])
         for name, (stem, number) in parted.items()
     }
+
+
+@reader(
+    "golisten",
+    "results of Go Listen",
+    source="https://github.com/QxLabIreland/listening-test/tree/master/listening-test-server/handlers/download_csv",
+    recognises=lambda export: (
+        len(export.head) > 2 and export.head[0][:1] == ["Tags"] and export.head[1][:2] == ["Name", "Date"]
+    ),
+)
+def read_golisten(export: Export) -> pd.DataFrame:
+    """Read ratings of an ACR or MUSHRA test: a row a response, a column an example or, below a row of file names, a sound."""
+    lines = csv.reader(io.StringIO(export.text, newline=""))
+    (_, (_, header), *rows) = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
+    names = [""] * len(header) if any(rows[0][1][:2]) else rows.pop(0)[1]
+    clips, title = dict[int, str](), ""
+    for place, (head, name) in enumerate(zip(header, names, strict=False)):
+        title = head.removesuffix(" rating") if head else title
+        if place > 1 and (name or head.endswith(" rating")):
+            again = name and names.count(name) > 1
+            clips[place] = f"{title}/{name}" if again else name or title
+    if not clips:
+        raise export.refusal(
+            "no column is a rating of Go Listen; answers of an A/B test are free texts, write them as a table of pairs"
+        )
+    found: list[tuple[int, str, str, str]] = []
+    for line, row in rows:
+        for place, clip in clips.items():
+            scores = [one for one in row[place].split(",") if one.strip()]
+            parts = [clip] if len(scores) == 1 else [f"{clip}/{n}" for n, _ in enumerate(scores, start=1)]
+            rater = row[0] or f"line {line}"
+            found += [(line, rater, *rating) for rating in zip(parts, scores, strict=True)]
+    others = [head for place, head in enumerate(header) if head and place not in clips]
+    export.use_fields([dict.fromkeys(["Tags", *others])], ())
+    table = by_line(found, ["rater", "clip_id", export.score])
+    return table.assign(rater=export.rater_ids(table["rater"], personal=True))
+
+
+@reader(
+    "p808",
+    "answers of P.808, one row a HIT",
+    source="https://github.com/microsoft/P.808/blob/master/src/result_parser.py",
+    recognises=lambda export: (
+        {"workerid", "hitid"} <= {*map(str.casefold, export.header)}
+        and any(re.fullmatch(r"answer\.q\d+_url", name, re.I) for name in export.header)
+    ),
+)
+def read_p808(export: Export) -> pd.DataFrame:
+    """Read the questions of every HIT; trapping and gold clips and rejected assignments are left out, as the toolkit does."""
+    lower = {str(name).casefold(): name for name in export.table}
+    questions: dict[str, dict[str, str]] = {}
+    for name in export.table:
+        if found := _OF_P808.fullmatch(str(name)):
+            kind = (found[2] or "").lower().replace("_slide", "").strip("_")
+            questions.setdefault(found[1].lower(), {})[kind or export.score] = name
+    asked = [own for own in questions.values() if "url" in own]
+    kinds = dict.fromkeys(kind for own in asked for kind in own if kind not in ("url", "order"))
+    scores = [
+        kind
+        for kind in kinds
+        if is_of_numbers(pd.concat([export.table[own[kind]] for own in asked if kind in own]))
+    ]
+    table = export.stacked(
+        (export[own["url"]], {name: own[name] for name in scores if name in own}) for own in asked
+    )
+    raters = export.raters("rater" if "rater" in export else lower["workerid"])
+    status = export.table.get(lower.get("assignmentstatus"), pd.Series("", export.table.index))
+    control = [name for name in export.table if _CONTROL_OF_P808.fullmatch(str(name))]
+    is_control = export.table.loc[table.index, control].eq(table["clip_id"], axis=0).any(axis=1)
+    rejected = ~is_control & status[table.index].str.casefold().eq("rejected")
+    for left_out, of in ((is_control, "of a trapping or gold clip"), (rejected, "of a rejected assignment")):
+        export.tell_left_out(left_out.sum(), f"rating {of}", f"ratings {of}")
+    export.taken |= {*control, status.name}
+    table = table.assign(clip_id=_short_names(table["clip_id"]))
+    table = table.join(pd.Series(raters, export.table.index, name="rater"))
+    return table[~(is_control | rejected)]
+
+
+@reader(
+    "p808_votes",
+    "votes of P.808, one row a vote",
+    source="https://github.com/microsoft/P.808/blob/master/src/result_parser.py",
+    recognises=lambda export: {"HITId", "workerid", "file", "vote", "question_type"} <= export.header,
+)
+def read_p808_votes(export: Export) -> pd.DataFrame:
+    """Read ``..._votes_per_worker.csv``."""
+    kinds = export["question_type"].unique()
+    if len(kinds) > 1:
+        raise export.refusal(
+            f"holds votes on {len(kinds)} questions, {listed(kinds)}; give a file of one question each"
+        )
+    export.taken.add("short_file_name")
+    scores = {"clip_id": _short_names(export["file"]), export.score: export["vote"]}
+    return pd.DataFrame(scores).assign(rater=export.raters("workerid"))
+
+
+def _short_names(urls: pd.Series) -> pd.Series:
+    """Name files by the end of their address, if that is unique."""
+    short = urls.str.rpartition("/")[2]
+    return short if short.nunique() == urls.nunique() else urls

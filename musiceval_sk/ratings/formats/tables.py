@@ -1,4 +1,4 @@
-"""Plain tables: long, wide (a column a rater or a clip), and matrices without a header."""
+"""Plain tables: long, wide (a column a rater or a clip), of pairs, and lists and matrices without a header."""
 
 import csv
 import io
@@ -7,35 +7,46 @@ import re
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._ids import id_texts, match_ids
+from musiceval_sk._ids import id_texts, is_missing, match_ids
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.text import delimiter_of
-from musiceval_sk.ratings.formats.export import Export, is_number
-from musiceval_sk.ratings.formats.registry import reader
+from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.ratings.formats.export import Export, by_line, is_number, reader
 
-RATER_COLUMNS = (
-    *("listener", "listener_id", "subject", "subject_id", "participant", "participant_id", "assessor"),
-    *("assessor_id", "rater_id", "observer", "judge", "annotator", "annotator_id", "user_id", "worker_id"),
-)
-CLIP_COLUMNS = (
-    *(
-        "path",
-        "clip",
-        "stimulus",
-        "stimulus_id",
-        "stim",
-        "file",
-        "filename",
-        "wav",
-        "wav_name",
-        "utt_id",
-        "item_id",
-    ),
-)
+PREFERENCES = ("a", "b", "tie", "both_bad")
 _RATER = re.compile(
     r"(rater|subject|listener|participant|assessor|observer|judge|s|p|l|r|sub|subj|vp)?[\s_.-]*\d+", re.I
 )
+
+
+def as_preferences(answers: pd.Series, source: str) -> pd.Series:
+    """Write preferences in small letters, and refuse others than the four."""
+    found = answers.astype(str).str.strip().str.lower().str.replace(r"[\s-]+", "_", regex=True)
+    wrong = ~found.isin(PREFERENCES)
+    if wrong.any():
+        raise ClipsTableError(
+            f"{source}preference must be one of {listed(PREFERENCES)}; {wrong.sum()} of {len(found)} are not: {listed(answers[wrong].unique())}"
+        )
+    return found
+
+
+@reader(
+    "pairs",
+    "a table of pairs",
+    source="docs/exports.md",
+    recognises=lambda export: {*map(readers.plain_name, export.header)} >= {"clipa", "clipb", "preference"},
+)
+def read_pairs(export: Export) -> pd.DataFrame:
+    """Read ``rater, clip_a, clip_b, preference``; columns that are not known stay."""
+    named = {"clipa": "clip_a", "clipb": "clip_b", "preference": "preference"}
+    plain = {name: named.get(readers.plain_name(name), name) for name in export.table}
+    known = {*readers.KNOWN, *named.values(), "position", "system_a", "system_b"}
+    export.taken |= {name for name in plain if plain[name] in known}
+    table, rater = export.table.rename(columns=plain), export.choose("rater")
+    if rater is None:
+        return table
+    return table.rename(columns={rater: "rater"}).assign(rater=export.raters(rater))
 
 
 @reader(
@@ -72,7 +83,7 @@ def read_matrix(export: Export) -> pd.DataFrame:
         for rater, cell in enumerate(cells, start=1)
         if cell.casefold() not in ("", "nan")
     ]
-    table = pd.DataFrame(scores, columns=["line", "rater", "clip_id", export.score]).set_index("line")
+    table = by_line(scores, ["rater", "clip_id", export.score])
     export.use(table[[]])
     return table.assign(rater=export.rater_ids(table["rater"]))
 
@@ -81,56 +92,86 @@ def _is_of_scores(cells: list[str]) -> bool:
     return len(cells) > 1 and all(map(is_number, cells))
 
 
+@reader(
+    "voicemos",
+    "single ratings of the VoiceMOS challenge",
+    source="https://github.com/unilight/sheet/blob/main/egs/bvcc/local/data_prep.py",
+    recognises=lambda export: (
+        bool(export.head)
+        and all(len(row) == 5 and is_number(row[2]) and not is_number(row[1]) for row in export.head)
+    ),
+)
+def read_voicemos(export: Export) -> pd.DataFrame:
+    """Read TRAINSET, DEVSET or TESTSET: system, clip, score, sample of the rater, and a rater with age, gender and worker's id."""
+    names = ["system", "clip_id", export.score]
+    _use_lines(export, [*names, "sample", "worker_info"])
+    raters = export.rater_ids(export.table["worker_info"], personal=True)
+    return pd.DataFrame({name: export[name] for name in names}).assign(rater=raters)
+
+
+@reader(
+    "mos_list",
+    "a list of clips and mean scores",
+    source="https://github.com/nii-yamagishilab/mos-finetune-ssl/blob/main/mos_fairseq.py",
+    recognises=lambda export: {*map(len, export.head)} in ({2}, {3}) and all(map(_is_of_means, export.head)),
+)
+def read_mos_list(export: Export) -> pd.DataFrame:
+    """Read lines of ``clip,score``, as of SSL-MOS, or ``clip,impression,alignment``, as of MusicEval."""
+    names = ["clip_id", *(readers.TARGETS if len(export.head[0]) == 3 else (export.score,))]
+    _use_lines(export, names)
+    return pd.DataFrame({name: export[name] for name in names})
+
+
+def _is_of_means(row: list[str]) -> bool:
+    return not is_number(row[0]) and all(map(is_number, row[1:]))
+
+
+def _use_lines(export: Export, columns: list[str]) -> None:
+    table, broken = readers.read_headerless(export.path, columns)
+    if broken:
+        raise export.refusal(listed(broken))
+    export.use(table)
+
+
 def _is_wide(export: Export) -> bool:
     """Whether columns other than the known ones are raters by their names, or clips since no column names any."""
     if export.objects:
         return False
-    cells, scores = export.cells, [*readers.TARGETS, *(export.targets or ())]
-    if any(name in cells for name in (*scores, "slot", "clip_a", "prompt_id")):
+    if any(name in export for name in (*readers.TARGETS, *export.targets, "slot", "clip_a", "prompt_id")):
         return False
-    rater, clip = export.choose("rater", RATER_COLUMNS), export.choose("clip_id", CLIP_COLUMNS)
-    others = cells.without([*readers.KNOWN, rater, clip])
+    rater, clip = export.choose("rater"), export.choose("clip_id")
+    others = export.without([*readers.KNOWN, *export.columns, rater, clip])
     if len(others) < 2 or (rater is None) == (clip is None):
         return False
     named = all(_RATER.fullmatch(str(name)) for name in others)
-    return named if rater is None else sum(_holds_scores(cells.table[name]) for name in others) > 1
+    return named if rater is None else sum(_holds_scores(export.table[name]) for name in others) > 1
 
 
 def _holds_scores(cells: pd.Series) -> bool:
     return bool(np.isfinite(pd.to_numeric(cells, errors="coerce")).any())
 
 
-@reader(
-    "wide",
-    "a wide table",
-    source="docs/exports.md",
-    recognises=_is_wide,
-    general=True,
-)
+@reader("wide", "a wide table", source="docs/exports.md", recognises=_is_wide, general=True)
 def read_wide(export: Export) -> pd.DataFrame:
     """Read a table with a column a rater (beside ``clip_id``) or a column a clip (beside ``rater``)."""
-    cells = export.cells
-    rater, clip = export.choose("rater", RATER_COLUMNS), export.choose("clip_id", CLIP_COLUMNS)
+    rater, clip = export.choose("rater"), export.choose("clip_id")
     if (rater is None) == (clip is None):
         both = "both, as a long table has" if rater else "neither"
         raise export.refusal(
             f"a wide table has a column clip_id beside those of raters, or a column rater beside those of clips; this one has {both}; "
-            f"found: {listed(cells.table.columns, most=12)}"
+            f"found: {listed(export.table.columns, most=12)}"
         )
-    known = [name for name in readers.KNOWN if name in cells and name not in (rater, clip)]
-    across = [name for name in cells.without([*known, rater, clip]) if _holds_scores(cells.table[name])]
+    along, other, role = ("clip_id", "rater", "raters") if rater is None else ("rater", "clip_id", "clips")
+    columns = dict.fromkeys([*readers.KNOWN, *export.columns])
+    known = [name for name in columns if name in export and name not in (along, rater, clip)]
+    across = export.without([*known, rater, clip])
+    across = [name for name in across if _holds_scores(export.table[name])]
     across = _listed_clips(export, across) if clip is None else across
-    role = "raters" if rater is None else "clips"
     export.notes.append(f"{counted(len(across), 'column')} taken as {role}: {listed(across)}")
-    along, other = ("clip_id", "rater") if rater is None else ("rater", "clip_id")
-    kept = pd.DataFrame({name: cells[name] for name in known})
-    parts = [
-        kept.assign(**{along: cells[rater or clip], other: name, export.score: cells[name]})
-        for name in across
-    ]
+    kept = pd.DataFrame({name: export[name] for name in known} | {along: export[rater or clip]})
+    parts = [kept.assign(**{other: name, export.score: export[name]}) for name in across]
     table = pd.concat(parts).sort_index(kind="stable")
-    given = table[export.score].notna() & table[export.score].astype(str).str.strip().ne("")
-    table = table[given]
+    table = table[~is_missing(table[export.score])]
     return table.assign(rater=export.raters(rater or "rater", table["rater"]))
 
 
@@ -147,24 +188,14 @@ def _listed_clips(export: Export, columns: list[str]) -> list[str]:
     return found
 
 
-@reader(
-    "long",
-    "a long table",
-    source="docs/exports.md",
-    recognises=lambda export: True,
-    general=True,
-)
+@reader("long", "a long table", source="docs/exports.md", recognises=lambda export: True, general=True)
 def read_long(export: Export) -> pd.DataFrame:
     """Read a table of one row a rating; columns that are not known stay, for they may be items or batches."""
-    cells = export.cells
-    rater, clip = export.choose("rater", RATER_COLUMNS), export.choose("clip_id", CLIP_COLUMNS)
-    table = cells.table.copy()
-    for name, column in (("rater", rater), ("clip_id", clip)):
-        if column is not None and column != name:
-            table = table.rename(columns={column: name})
-            export.notes.append(f"column {column!r} taken as {name!r}")
-    if rater is not None:
-        table["rater"] = export.raters(rater)
-    known = (*readers.KNOWN, *(export.targets or ()), *export.columns, rater, clip)
-    cells.taken |= {name for name in cells.table if name in known}
-    return table
+    rater, clip = export.choose("rater"), export.choose("clip_id")
+    known = {*readers.KNOWN, *export.targets, *export.columns, rater, clip}
+    export.taken |= {name for name in export.table if name in known}
+    ours = {rater: "rater", clip: "clip_id"}
+    renamed = {theirs: name for theirs, name in ours.items() if theirs not in (None, name)}
+    export.notes += [f"column {theirs!r} taken as {name!r}" for theirs, name in renamed.items()]
+    table = export.table.rename(columns=renamed)
+    return table if rater is None else table.assign(rater=export.raters(rater))

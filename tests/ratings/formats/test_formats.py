@@ -443,3 +443,24 @@ def test_a_wide_table_names_its_clips_or_takes_those_of_a_list(write, caplog):
     assert found.attrs["unused"] == ["years_of_training"]
     with pytest.raises(ClipsTableError, match="no column bears the name of a clip of .*: columns are a, b, "):
         read_ratings(path, listing=write("clips.csv", "path\nx.wav\n"))
+
+
+def test_a_column_that_is_named_is_no_clip_of_a_wide_table_and_stays(write, caplog):
+    path = write("w.csv", "rater,a,b,took,day\nA,4,2,30,1\nB,5,1,25,2\n")
+    with caplog.at_level(logging.INFO, "musiceval_sk"):
+        found = read_ratings(path, columns={"took": "took", "day": "day"})
+    assert lines(found, ["rater", "clip_id", "impression", "took", "day"]) == [
+        "A a 4 30 1",
+        "A b 2 30 1",
+        "B a 5 25 2",
+        "B b 1 25 2",
+    ]
+    assert "2 columns taken as clips: a, b; read as a wide table" in caplog.text
+    by_rater = read_ratings(write("w.csv", "clip_id,r1,r2,took\nx,4,2,30\n"), columns={"took": "took"})
+    assert lines(by_rater, ["rater", "clip_id", "impression", "took"]) == ["r1 x 4 30", "r2 x 2 30"]
+
+
+def test_a_column_that_is_named_stays_in_any_export(write):
+    found = read_ratings(write("p.csv", samples.PSYCHOPY), columns={"session": "session"})
+    assert lines(found, ["clip_id", "impression", "session"]) == ["a.wav 4 001", "b.wav 2 001"]
+    assert "session" not in found.attrs["unused"]
