@@ -125,9 +125,9 @@ def _raters_of_sessions(export: Export, asked: list[str]) -> pd.Series:
     names = {"trial_id", "rating_stimulus", "stimuli", "rating_reference"}
     again = table[[name for name in table if name in names]].assign(answers=answers).duplicated()
     if again.any() or not asked:
-        names = f"answers to {listed(map(repr, asked))} do not tell sessions apart"
+        why = f"answers to {listed(map(repr, asked))} do not tell sessions apart"
         raise export.refusal(
-            f"{names if asked else 'sessions are not named'} (line {again.idxmax()} repeats a clip): this version of webMUSHRA writes no "
+            f"{why if asked else 'sessions are not named'} (line {again.idxmax()} repeats a clip): this version of webMUSHRA writes no "
             "session_uuid; add a column with an id a session and name it with columns= (--column), such as rater=session"
         )
     return pd.Series(export.rater_ids(answers, personal=True), table.index)
