@@ -8,6 +8,7 @@ import pytest
 PAGE = Path(__file__).parents[1] / "docs" / "predict.md"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*lie outside the scores of training:UserWarning")
 def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from musiceval_sk import StudyPlan
 
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_the_snippet_runs(tmp_path, monkeypatch, capsys, small_examples):
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), flags=re.DOTALL)

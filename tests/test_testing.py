@@ -122,6 +122,7 @@ def test_a_sound_that_it_cannot_encode_is_said(tmp_path):
         check_encoder(broken(encode_audio=refusing))
 
 
+@pytest.mark.slow
 def test_the_worked_example_runs_as_it_stands(tmp_path):
     pytest.importorskip("torch", reason="the example's network is of torch")
     script = Path(__file__).parents[1] / "examples" / "own_encoder.py"

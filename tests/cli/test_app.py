@@ -149,6 +149,7 @@ def test_study_of_several_splits_and_poolings_keeps_its_fits(folder, tmp_path):
     assert sorted(path.name for path in (tmp_path / "fits").glob("*.json")) == kept
 
 
+@pytest.mark.slow
 def test_a_study_takes_layers_of_a_model_beside_another_encoder(folder, tmp_path):
     pytest.importorskip("transformers", reason="transformers (the extra 'hf') is not installed")
     model = write_model(tmp_path / "w2v2")

@@ -42,6 +42,7 @@ def lives(tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:A worker stopped")
 def test_a_worker_that_dies_costs_a_retry(tmp_path, write_sounds, lives):
     clips = write_sounds(*np.linspace(0.5, 2.0, 6))
@@ -49,6 +50,7 @@ def test_a_worker_that_dies_costs_a_retry(tmp_path, write_sounds, lives):
     assert report.stored["audio"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:A worker stopped")
 def test_workers_that_always_die_end_the_run_in_words(tmp_path, write_sounds, lives):
     clips = write_sounds(0.5, 0.6)
@@ -58,6 +60,7 @@ def test_workers_that_always_die_end_the_run_in_words(tmp_path, write_sounds, li
         extract(clips, Mortal(lives(50)), str(tmp_path / "e.h5"), n_jobs=2, batch_size=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_dask_workers_store_what_one_process_stores(tmp_path, write_sounds):
     distributed = pytest.importorskip("distributed", reason="dask.distributed comes with the extra 'dask'")

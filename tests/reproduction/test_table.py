@@ -43,6 +43,7 @@ def official_files(root, name):
     return [line.split(",")[0] for line in (root / "sets" / f"{name}_mos_list.txt").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_one_seed_has_one_interval(made, tmp_path):
     found = quick(made.folder, tmp_path)
     wide = found.table.set_index(["target", "row", "metric"])[["value", "low", "high"]].sort_index()
@@ -60,6 +61,7 @@ def test_one_seed_has_one_interval(made, tmp_path):
     assert "the system mean uses no audio" in str(found)
 
 
+@pytest.mark.slow
 def test_intervals_of_systems_follow_the_truth_of_systems(made, tmp_path):
     """The same predictions against either truth: clips' figures and intervals stay, systems' move."""
     by_clips = quick(made.folder, tmp_path)

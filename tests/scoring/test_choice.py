@@ -203,6 +203,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_the_command_line_chooses_saves_predicts_and_recalibrates(tmp_path, torch):
     test = make_listening_test(tmp_path / "test", n_systems=5, n_prompts=4, n_raters=6, seconds=1.0)
     tables = [tmp_path / "test" / "clips.csv", "--ratings", tmp_path / "test" / "ratings.csv"]

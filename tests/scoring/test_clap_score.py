@@ -155,6 +155,7 @@ class TestInAStudy:
     def X(self, clips, tmp_path):
         return ClipEmbedder(JointEncoder(), cache=tmp_path / "e.h5").fit(clips).embed(clips)[0]
 
+    @pytest.mark.slow
     def test_a_clap_score_is_a_row_of_alignment_without_errors(self, clips, X, torch):
         study = run_study(clips, X, cv="system", n_splits=2, n_resamples=50)
         assert "CLAP score" not in study.table("impression").index

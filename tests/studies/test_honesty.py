@@ -52,6 +52,7 @@ def test_folds_of_two_systems_rank_nothing(clips, noise):
     assert "as few as 2 systems in a fold; folds with fewer than 3" in str(study)
 
 
+@pytest.mark.slow
 def test_pooled_correlations_of_noise_lie_below_zero_and_the_table_says_so(clips, rng):
     found = []
     for seed in range(20):

@@ -618,6 +618,7 @@ def test_mosregressor_is_given_groups_of_its_training_part(clips, X, monkeypatch
     assert np.isfinite(study.table("impression").to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_two_jobs_equal_one(clips, X, models, by_system):
     parallel = run_study(clips, X, models, "system", n_splits=3, random_state=0, n_jobs=2)
     pd.testing.assert_frame_equal(parallel.scores, by_system.scores, rtol=1e-12)

@@ -86,6 +86,7 @@ def test_slider_scores_are_binned_and_what_is_not_known_is_said(tmp_path):
         write_rating_report(ratings, ceiling, tmp_path / "r.html", audio="loud")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_raters", [4, 60])
 def test_what_is_printed_fits_on_a_screen(tmp_path, ratings, clips, n_raters, rng):
     """Of sixty raters, most of whom fail a rule and with two targets, the first and the most telling lines."""

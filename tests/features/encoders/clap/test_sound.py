@@ -103,6 +103,7 @@ def test_errors_say_what_to_do(folder):
         encoder.encode_audio(np.zeros((1, 5), "float32"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("laion_clap") is None, reason="laion_clap is not installed")
 def test_vectors_are_those_of_laions_package_called_as_the_released_code_calls_it(clips, tmp_path):
     import torch
