@@ -72,6 +72,22 @@ def test_sound_ranks_systems_that_training_never_heard_and_lookups_cannot(demo):
     assert table.loc[["global mean", "system mean", "prompt mean"], "S_SRCC"].isna().all()
 
 
+@pytest.mark.parametrize(
+    ("split", "target", "expected"),
+    [
+        ("system", "impression", [1.8072, 0.7187, 0.9166, 0.7770]),
+        ("system", "alignment", [1.2761, 0.8503, 1.1897, 0.8649]),
+        ("prompt", "impression", [1.4829, 0.6570, 0.6579, 0.5530]),
+        ("prompt", "alignment", [1.1693, 0.7368, 0.8273, 0.6730]),
+    ],
+)
+def test_figures_stay_what_they_are(demo, split, target, expected):
+    """Vector instructions and versions of libraries move the last digits, early stopping now and then an epoch."""
+    errors = StudyResult.from_json(demo[0] / f"study-by-{split}.json").table(target)["U_MSE"]
+    found = errors[["global mean", "ridge", "SVR", "MOSRegressor"]]
+    assert found.to_list() == pytest.approx(expected, rel=0.02)
+
+
 def test_reloaded_model_predicts_the_same(demo):
     assert "predictions of the file read back are equal" in demo[1]
 
