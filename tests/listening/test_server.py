@@ -4,6 +4,8 @@ import csv
 import json
 import socket
 import stat
+from collections import Counter
+from random import Random
 
 import pytest
 from typer.testing import CliRunner
@@ -35,12 +37,14 @@ class Site:
             ]
 
     def get(self, path, name=None, **options):
-        headers = {} if name is None else {"Authorization": f"Bearer {self.token(name)}"}
+        headers = {} if name is None else self.header(name)
         return self.client.get(path, headers=headers | options)
 
+    def header(self, name="R01"):
+        return {"Authorization": f"Bearer {self.token(name)}"}
+
     def post(self, answers, name="R01"):
-        headers = {"Authorization": f"Bearer {self.token(name)}"}
-        return self.client.post("/api/answers", json=answers, headers=headers)
+        return self.client.post("/api/answers", json=answers, headers=self.header(name))
 
     def answer(self, position=1, **changes):
         trial = self.served.batches["R01"][0]["trials"][position - 1]["trial"]
@@ -146,9 +150,59 @@ WRONG = [
 @pytest.mark.parametrize("change", WRONG, ids=lambda change: json.dumps(change)[:60])
 def test_what_no_page_sends_is_refused_whole(site, change):
     body = json.dumps([site.answer(2), site.answer() | change])
-    headers = {"Authorization": f"Bearer {site.token('R01')}"}
-    assert site.client.post("/api/answers", content=body, headers=headers).status_code == 422
+    assert site.client.post("/api/answers", content=body, headers=site.header()).status_code == 422
     assert site.served.store.answers() == []
+
+
+def spoilt(value, random):
+    """An answer, or a part of one, with something else at some place."""
+    odd = [
+        None,
+        True,
+        -1,
+        0,
+        1,
+        0.5,
+        2**63,
+        10**400,
+        "",
+        "\x00",
+        "\ud800",
+        "R02",
+        [],
+        {},
+        [1],
+        {"impression": 4},
+    ]
+    if random.random() < 0.3:
+        return random.choice(odd)
+    if isinstance(value, dict):
+        name = random.choice([*value, "other"])
+        return value | {name: spoilt(value.get(name), random)}
+    if isinstance(value, list):
+        return [spoilt(one, random) for one in value] + random.choices(odd, k=random.randrange(2))
+    return (
+        value[: random.randrange(99)] + random.choice("é\n'0")
+        if isinstance(value, str)
+        else random.choice(odd)
+    )
+
+
+def test_made_requests_get_an_answer_and_store_nothing_else(site):
+    random, statuses = Random(0), Counter()
+    good = [site.answer(position) for position in (1, 2)]
+    for _ in range(400):
+        body = json.dumps(spoilt([dict(random.choice(good))], random))
+        at = random.randrange(len(body) * 20)
+        body = body[:at] + random.choice('[]{},":\\e') + body[at:] if at < len(body) else body
+        statuses[site.client.post("/api/answers", content=body, headers=site.header()).status_code] += 1
+    assert set(statuses) <= {200, 400, 409, 422} and statuses[422] > 200
+    kept = site.served.store.answers()
+    assert all(answer["scores"].keys() == good[0]["scores"].keys() for answer in kept)
+    assert {(answer["rater"], answer["batch"], answer["position"]) for answer in kept} <= {
+        ("R01", 1, 1),
+        ("R01", 1, 2),
+    }
 
 
 @pytest.mark.parametrize("site", ["pairs", "slider"], indirect=True)
@@ -163,10 +217,9 @@ def test_scores_are_those_of_the_method(site):
 @pytest.mark.parametrize("depth", [10, 500, 900, 980])
 def test_answers_of_any_depth_are_refused(site, depth):
     deep = "[" * depth + "]" * depth
-    headers = {"Authorization": f"Bearer {site.token('R01')}"}
     for name in site.answer():
         body = json.dumps([site.answer() | {name: "DEEP"}]).replace('"DEEP"', deep)
-        assert site.client.post("/api/answers", content=body, headers=headers).status_code in (400, 422)
+        assert site.client.post("/api/answers", content=body, headers=site.header()).status_code in (400, 422)
 
 
 BODIES = [
@@ -182,8 +235,7 @@ BODIES = [
 
 @pytest.mark.parametrize(("body", "status"), BODIES, ids=range(len(BODIES)))
 def test_bodies_that_are_no_answers(site, body, status):
-    headers = {"Authorization": f"Bearer {site.token('R01')}"}
-    assert site.client.post("/api/answers", content=body, headers=headers).status_code == status
+    assert site.client.post("/api/answers", content=body, headers=site.header()).status_code == status
 
 
 @pytest.mark.parametrize(
