@@ -1,7 +1,9 @@
-"""Writing files whole or not at all, and digests of files: the only such code of the package."""
+"""Writing files whole or not at all, digests of files, and JSON: the only such code of the package."""
 
+import csv
 import errno
 import hashlib
+import json
 import os
 import re
 import uuid
@@ -11,6 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _CHUNK_BYTES = 1 << 20
+_MOST_DIGITS = 300  # of a whole number that a float can hold
+_MOST_WORDS = 300  # of a cause, which may quote the file
+# What values of another form than was expected raise.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, csv.Error)
 
 
 @contextmanager
@@ -92,6 +98,28 @@ def file_digest(file: BinaryIO) -> bytes:
     while chunk := file.read(_CHUNK_BYTES):
         digest.update(chunk)
     return digest.digest()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read a JSON value; what is none, or is nested without end, is a `ValueError`, and a whole number beyond floats infinite."""
+    try:
+        return json.loads(
+            text, parse_int=lambda digits: (int if len(digits) <= _MOST_DIGITS else float)(digits)
+        )
+    except RecursionError as error:
+        raise ValueError("its values lie too deep in one another") from error
+
+
+@contextmanager
+def refused_as(kind: type[ValueError], words: str, advice: str = "") -> Iterator[None]:
+    """Make an error of this kind, in these words, of what values of another form raise; those of a class of ours pass."""
+    try:
+        yield
+    except MALFORMED as error:
+        if isinstance(error, kind) and kind is not ValueError:
+            raise
+        cause = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()[:_MOST_WORDS]
+        raise kind(f"{words} ({cause}){advice and '; '}{advice}") from error
 
 
 def paths_as_text(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import parse_json
 from musiceval_sk._ids import bare, id_texts, is_missing
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.text import DELIMITER_NAMES, delimiter_of, first_cells, kind_of, read_text
@@ -290,8 +291,8 @@ def _json_table(path: Path, text: str) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            row = rows[number] = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = rows[number] = parse_json(line)
+        except ValueError as error:
             raise ClipsTableError(f"{path}: line {number} is no JSON: {error}") from error
         if not isinstance(row, dict):
             raise ClipsTableError(f"{path}: line {number} must be a JSON object, not {type(row).__name__}")

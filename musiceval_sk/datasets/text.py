@@ -15,6 +15,8 @@ from musiceval_sk._text import listed
 from musiceval_sk.exceptions import ClipsTableError
 
 DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+# Of an unpacked table: a few kilobytes can be packed so that they would fill any memory.
+_MOST_BYTES = 1 << 30
 
 
 def kind_of(path: Path) -> str:
@@ -28,11 +30,15 @@ def read_text(path: Path) -> str:
         raise ClipsTableError(f"{path}: {'is a folder, not a table' if path.is_dir() else 'no such file'}")
     if path.suffix.lower() == ".xlsx":
         return _text_of_sheet(path)
-    content = path.read_bytes()
-    try:
-        content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise ClipsTableError(f"{path}: cannot be unpacked: {error}") from error
+    if path.suffix.lower() == ".gz":
+        try:
+            with gzip.open(path) as packed:
+                content = packed.read(_MOST_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ClipsTableError(f"{path}: cannot be unpacked: {error}") from error
+        _check_size(path, len(content))
+    else:
+        content = path.read_bytes()
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if b"\0" in content and not wide:
         raise ClipsTableError(
@@ -45,15 +51,26 @@ def read_text(path: Path) -> str:
         raise ClipsTableError(f"{path}: line {line} is not {name} text; save the table as UTF-8") from error
 
 
+def _check_size(path: Path, size: int) -> None:
+    if size > _MOST_BYTES:
+        raise ClipsTableError(
+            f"{path}: holds more than {_MOST_BYTES:,} bytes when unpacked, which no table of clips or ratings needs; unpack and divide it"
+        )
+
+
 def _text_of_sheet(path: Path) -> str:
     """Write the one filled sheet of a spreadsheet as text with commas."""
     openpyxl = import_optional("openpyxl", extra="xlsx", purpose=f"reading {path.name}")
     try:
+        with zipfile.ZipFile(path) as parts:
+            _check_size(path, sum(part.file_size for part in parts.infolist()))
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        sheets = {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book.worksheets}
+        book.close()
+    except ClipsTableError:
+        raise
+    except Exception as error:  # of damaged XML the library raises nearly any kind
         raise ClipsTableError(f"{path}: is no spreadsheet that can be read: {error}") from error
-    sheets = {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book.worksheets}
-    book.close()
     filled = [name for name, rows in sheets.items() if any(cell is not None for row in rows for cell in row)]
     if len(filled) > 1:
         raise ClipsTableError(
@@ -70,7 +87,7 @@ def delimiter_of(text: str, usual: str) -> tuple[str, str]:
 
     Also returns the text, with a blank line in place of the declaration.
     """
-    declared = re.match(r'"?sep=(.)"?\r?(?:\n|$)', text, re.IGNORECASE)
+    declared = re.match(r'"?sep=([^"\r])"?\r?(?:\n|$)', text, re.IGNORECASE)
     if declared:
         return declared[1], "\n" + text[declared.end() :]
     candidates = dict.fromkeys([usual, *DELIMITER_NAMES])
@@ -80,4 +97,7 @@ def delimiter_of(text: str, usual: str) -> tuple[str, str]:
 def first_cells(text: str, delimiter: str) -> list[str]:
     """Cells of the first line that has any."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    return next((cells for cells in rows if any(map(str.strip, cells))), [])
+    try:
+        return next((cells for cells in rows if any(map(str.strip, cells))), [])
+    except csv.Error:  # of a cell without end, which whoever reads the table names
+        return []

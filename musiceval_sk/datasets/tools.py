@@ -8,7 +8,6 @@
 """
 
 import ast
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from musiceval_sk._files import parse_json
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.readers import listed_clips, read_table, with_known_names
 from musiceval_sk.datasets.text import read_text
@@ -136,12 +136,12 @@ def _without_preamble(text: str) -> str:
 def _rows(path: Path, text: str) -> dict[int, dict[str, Any]]:
     """Objects by line, or by place in the one object that holds them all."""
     try:
-        whole = json.loads(text)
+        whole = parse_json(text)
         if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
             return {
                 place: {"clip_id": name} | value for place, (name, value) in enumerate(whole.items(), start=1)
             }
-    except json.JSONDecodeError:
+    except ValueError:
         pass
     rows = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -157,11 +157,11 @@ def _rows(path: Path, text: str) -> dict[int, dict[str, Any]]:
 def _object(line: str) -> Any:
     """Read a line as JSON, else as Python writes a dict."""
     try:
-        found = json.loads(line)
-    except json.JSONDecodeError:
+        found = parse_json(line)
+    except ValueError:
         try:
             found = ast.literal_eval(_NO_NUMBER.sub("None", _NUMPY.sub(r"\1", line.strip())))
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as it says of itself
             return None
     return found if isinstance(found, dict) else None
 

@@ -21,7 +21,7 @@ import skops.io
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import check_is_fitted
 
-from musiceval_sk._files import atomic_write
+from musiceval_sk._files import MALFORMED, atomic_write, parse_json, refused_as
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
 from musiceval_sk.estimators.regressor import PROTOCOLS
@@ -163,7 +163,8 @@ def load_content(path: str | Path, *, trusted: Sequence[str] = (), **options: An
             f"{header.get('format', 'not stated')!r})"
         )
     model = resolve_name(writer.removesuffix(".save")).load(path, **options)
-    return {"model": model, "about": json.loads(header["content"])["about"]}
+    with refused_as(ModelFileError, f"{path}: does not say what it is about"):
+        return {"model": model, "about": parse_json(header["content"])["about"]}
 
 
 def _read_skops(path: str | Path, trusted: list[str]) -> Content:
@@ -172,7 +173,7 @@ def _read_skops(path: str | Path, trusted: list[str]) -> Content:
         content = None if strangers else skops.io.load(path, trusted=trusted)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ModelFileError(f"{path}: damaged ({error}); get or make the file anew") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, *MALFORMED) as error:
         raise ModelFileError(
             f"{path}: not a model file of musiceval_sk (those are written by save_model), or none for these versions "
             f"of packages: {error!r}"
@@ -184,12 +185,13 @@ def _read_skops(path: str | Path, trusted: list[str]) -> Content:
         )
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelFileError(f"{path}: a skops file, but not a model that save_model wrote")
-    if content["version"] > VERSION:
-        raise ModelFileError(
-            f"{path}: written in model format {content['version']} by musiceval_sk {content['musiceval_sk']}; this "
-            f"version reads up to {VERSION}: upgrade musiceval_sk"
-        )
-    return content
+    with refused_as(ModelFileError, f"{path}: lacks a part of a model file"):
+        if content["version"] > VERSION:
+            raise ModelFileError(
+                f"{path}: written in model format {content['version']} by musiceval_sk {content['musiceval_sk']}; this "
+                f"version reads up to {VERSION}: upgrade musiceval_sk"
+            )
+        return content | {name: content[name] for name in ("model", "about")}
 
 
 def write_tensors(path: str | Path, form: str, content: Content, tensors: Tensors) -> Path:
@@ -265,7 +267,8 @@ def read_tensors(path: str | Path, form: str) -> tuple[Content, Tensors]:
         raise ModelFileError(
             f"{path}: damaged (its content does not match its checksum); get or make the file anew"
         )
-    return json.loads(text), tensors
+    with refused_as(ModelFileError, f"{path}: what it says of its arrays is no JSON"):
+        return parse_json(text), tensors
 
 
 def _read(path: str | Path, with_arrays: bool = True) -> tuple[dict[str, str], Tensors]:
@@ -323,10 +326,8 @@ def save_regressor(regressor: Any, path: str | Path, about: dict[str, Any] | Non
 def load_regressor(kind: type, path: str | Path) -> Any:
     """Read what `save_regressor` wrote, see `MOSRegressor.load`."""
     content, tensors = read_tensors(path, "musiceval-mosregressor")
-    try:
+    with refused_as(ModelFileError, f"{path}: does not make a {kind.__name__} of this version"):
         return unpacked(kind, content, tensors)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: does not make a {kind.__name__} of this version: {error!r}") from error
 
 
 def packed(regressor: Any) -> tuple[Content, Tensors]:

@@ -9,6 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 
+from musiceval_sk._files import refused_as
 from musiceval_sk._text import listed
 from musiceval_sk.estimators import persistence
 from musiceval_sk.estimators.persistence import Content, Tensors, read_tensors, write_tensors
@@ -69,7 +70,9 @@ class Checkpoint:
 
     def _read(self) -> None:
         content, tensors = read_tensors(self._path, _STATE)
-        before = content["identity"]
+        with refused_as(ModelFileError, f"{self._path}: lacks a part of a checkpoint"):
+            before, self.seed = {**content["identity"]}, content["seed"]
+            self.vectors, training = tensors.pop("vectors"), content["training"]
         differing = [
             f"{name} ({before.get(name, 'not there')} in the file, {value} now)"
             for name, value in self._identity.items()
@@ -80,8 +83,7 @@ class Checkpoint:
                 f"{self._path}: the checkpoint of another fit, whose {listed(differing)} differ; give this fit a file of "
                 "its own, or remove that one to begin anew"
             )
-        self.seed, self.vectors = content["seed"], tensors.pop("vectors")
-        self.training = (content["training"], tensors) if content["training"] else None
+        self.training = (training, tensors) if training else None
 
 
 def joined(groups: dict[str, Tensors]) -> Tensors:
@@ -132,15 +134,13 @@ def load_finetuned(
     """Read what `save_finetuned` wrote, see `CLAPFineTuneRegressor.load`."""
     content, tensors = read_tensors(path, _MODEL)
     arrays = divided(tensors)
-    try:
+    with refused_as(ModelFileError, f"{path}: does not make a {kind.__name__} of this version"):
         parameters = persistence.parameters_from_json(content["parameters"])
         parameters |= {"encoder": encoder, "encoder_options": encoder_options}
         # Files from before name no parameter that came later.
         regressor = kind.from_protocol("paper", **parameters)  # type: ignore[attr-defined]
         heads = persistence.unpacked(MOSRegressor, content["heads"], arrays["heads"])
         described, towers = content["description_"], tuple(content["towers_"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: does not make a {kind.__name__} of this version: {error!r}") from error
     base = get_encoder(encoder, **(encoder_options or {}))
     changes = [
         f"{tower} {compare_descriptions(described[tower], base.describe(tower), 'in the file', 'given')}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._files import atomic_write
+from musiceval_sk._files import atomic_write, parse_json, refused_as
 from musiceval_sk._ids import id_texts
 from musiceval_sk._text import Shown, counted, listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips, load_clips
@@ -152,22 +152,40 @@ def load_test(path: str | Path) -> ListeningTest:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ClipsTableError(f"{path}: is no JSON, and so no design of a listening test: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ClipsTableError(f"{path}: is no design of a listening test; musiceval listen design writes one")
-    if content["version"] > VERSION:
-        raise ClipsTableError(
-            f"{path}: is of version {content['version']}, and this musiceval_sk reads {VERSION}; install a newer one"
-        )
-    for clip in content["clips"].values():
-        clip["path"] = os.path.abspath(path.parent / clip["path"])
-    test = ListeningTest(**{name: content[name] for name in ListeningTest.__dataclass_fields__})
-    named = {clip for *_, trial in test.trials() for clip in trial.values() if isinstance(clip, str)}
-    if unknown := [clip for clip in [*named, *test.training] if clip not in test.clips]:
+    changed = f"{path}: was damaged or changed after musiceval listen design wrote it"
+    with refused_as(ClipsTableError, changed, "design the test anew"):
+        if content["version"] > VERSION:
+            raise ClipsTableError(
+                f"{path}: is of version {content['version']}, and this musiceval_sk reads {VERSION}; install a newer one"
+            )
+        for clip in content["clips"].values():
+            clip["path"] = os.path.abspath(path.parent / clip["path"])
+        test = ListeningTest(**{name: content[name] for name in ListeningTest.__dataclass_fields__})
+        _check_form(test)
+        named = {clip for *_, trial in test.trials() for clip in clips_of(trial)}
+        unknown = [clip for clip in [*named, *test.training] if clip not in test.clips]
+    if unknown:
         raise ClipsTableError(f"{path}: trials name clips that the design does not list: {listed(unknown)}")
     return test
+
+
+def _check_form(test: ListeningTest) -> None:
+    """Raise unless texts, numbers and lists are where a design has them."""
+    texts = [test.method, *test.scales, *test.training]
+    texts += [clip[name] for clip in test.clips.values() for name in ("path", "prompt", "system")]
+    trials = [*test.trials()]
+    texts += [clip for *_, trial in trials for clip in clips_of(trial)]
+    wrong: list[Any] = [text for text in texts if not isinstance(text, str)]
+    wrong += [number for _, number, *_ in trials if not isinstance(number, int)]
+    wrong += [clip["probe"] for clip in test.clips.values() if not isinstance(clip["probe"], bool)]
+    wrong += [kind for kind in (test.method,) if kind not in METHODS]
+    if wrong or not isinstance(test.balance, dict):
+        raise TypeError(f"{listed(map(repr, wrong or [test.balance]))} cannot stand where it does")
 
 
 def design_test(

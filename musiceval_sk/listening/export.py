@@ -1,7 +1,6 @@
 """From raters' answers to a table of ratings, or of preferences: what `musiceval_sk.aggregate_ratings` takes."""
 
 import contextlib
-import json
 import sqlite3
 import warnings
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from musiceval_sk._files import parse_json, refused_as
 from musiceval_sk._ids import id_texts, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import ClipsTableError
@@ -198,13 +198,14 @@ def _from_sqlite(path: Path) -> tuple[str, list[dict[str, Any]]]:
             rows = file.execute("SELECT answer FROM answers ORDER BY rater, batch, position").fetchall()
     except (sqlite3.Error, TypeError) as error:
         raise ClipsTableError(f"{path}: is no file of answers of musiceval listen serve: {error}") from error
-    return test, [json.loads(text) for (text,) in rows]
+    with refused_as(ClipsTableError, f"{path}: holds an answer that is no JSON"):
+        return test, [parse_json(text) for (text,) in rows]
 
 
 def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ClipsTableError(
             f"{path}: is no JSON, perhaps cut off; download the answers again: {error}"
         ) from error

@@ -1,12 +1,12 @@
 """A built listening test with its answers: who may ask for what, who is how far, and how often each clip was rated."""
 
 import csv
-import json
 import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from musiceval_sk._files import parse_json, refused_as
 from musiceval_sk.listening.answers import EXPERIMENTER, AnswerStore, digest_of_token
 from musiceval_sk.listening.design import load_test
 from musiceval_sk.listening.page.build import FORMAT, test_id
@@ -42,11 +42,18 @@ class ServedTest:
             raise ValueError(
                 f"{answers}: lies in the folder that is served; keep answers outside of {self.folder}"
             )
-        test = json.loads(content.read_text(encoding="utf-8"))
-        if test.get("format") != FORMAT:
-            raise ValueError(
-                f"{content}: is no test of this version; build it anew by musiceval listen build"
-            )
+        damaged, advice = f"{content}: is no test of this version", "build it anew by musiceval listen build"
+        with refused_as(ValueError, damaged, advice):
+            self._read(content.read_text(encoding="utf-8"))
+        identity = self.test["id"]
+        self._named = self.batches if design is None else _batches_of(Path(design), identity)
+        self.store = AnswerStore(answers, identity)
+        self._names = self._token_names()
+
+    def _read(self, text: str) -> None:
+        test = parse_json(text)
+        if test["format"] != FORMAT:
+            raise ValueError(f"its format is {test['format']!r}, not {FORMAT!r}")
         self.batches: dict[str, list[dict[str, Any]]] = test.pop("raters")
         self.test: dict[str, Any] = test
         self.trials = {rater: _trials(batches) for rater, batches in self.batches.items()}
@@ -56,9 +63,9 @@ class ServedTest:
         self.sounds = {
             trial[name] for trial in [*trials, *test["training"]] for name in _SOUNDS if name in trial
         }
-        self._named = self.batches if design is None else _batches_of(Path(design), test["id"])
-        self.store = AnswerStore(answers, test["id"])
-        self._names = self._token_names()
+        texts = [test["id"], test["method"], *test["scales"], *self.sounds]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("its names are no texts")
 
     def write_links(self, path: str | Path, url: str, *, renew: bool = False) -> int:
         """Write a link for each rater, and the experimenter's to the overview, that has none yet.

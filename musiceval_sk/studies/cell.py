@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from musiceval_sk import _progress
-from musiceval_sk._files import atomic_write
+from musiceval_sk._files import atomic_write, parse_json
 from musiceval_sk._ids import near_misses, under_ids_of, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
@@ -232,10 +232,10 @@ def _found_or_predicted(place: Path | None, cell: Cell) -> pd.DataFrame:
     if place is None:
         return predict_cell(cell)
     try:
-        columns = json.loads(place.read_text())
+        columns = parse_json(place.read_text())
         kept = pd.DataFrame(columns, index=cell.X.index[cell.test])
         return kept[list(_COLUMNS)].astype(_COLUMNS)
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         found = predict_cell(cell)
     with atomic_write(place) as aside:
         aside.write_text(json.dumps(found.to_dict("list")))

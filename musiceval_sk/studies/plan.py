@@ -2,15 +2,18 @@
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sklearn.utils import all_estimators
 
+from musiceval_sk._files import refused_as
 from musiceval_sk._ids import id_texts
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
@@ -392,7 +395,9 @@ def _read_toml_or_yaml(path: Path) -> Any:
     if path.suffix.lower() == ".toml":
         parse = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads
     else:
-        parse = import_optional("yaml", extra="yaml", purpose="A study file in YAML").safe_load
+        yaml = import_optional("yaml", extra="yaml", purpose="A study file in YAML")
+        # The one in Python takes seconds of a few kilobytes of brackets.
+        parse = partial(yaml.load, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
         content = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -432,4 +437,5 @@ def _resolved(given: Any, paths: Sequence[str], folder: Path, where: str) -> dic
     found = {
         name: path for name, path in _mapping(given, where).items() if name in paths and path is not None
     }
-    return {**given, **{name: str(folder / Path(path).expanduser()) for name, path in found.items()}}
+    with refused_as(ValueError, f"{where}: {', '.join(map(str, found))} must be paths"):
+        return {**given, **{name: str(folder / os.path.expanduser(path)) for name, path in found.items()}}

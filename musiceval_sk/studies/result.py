@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._files import write_csv
+from musiceval_sk._files import parse_json, refused_as, write_csv
 from musiceval_sk._text import Shown, Table, counted, listed, off_scale
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
@@ -494,18 +494,15 @@ def read_result(
     ValueError
         If the file is no JSON, or a part of the result is missing.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    with refused_as(ValueError, f"{path} holds no {what}", f"give {advice}"):
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
         for name, needed in parts.items():
-            if needed and isinstance(content[name], list):
-                content[name] = pd.DataFrame(content[name], columns=None if content[name] else list(needed))
+            held = content[name]
+            if needed and isinstance(held, list):
+                content[name] = held = pd.DataFrame(held, columns=None if held else list(needed))
             for key in needed:
-                content[name][key]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} holds no {what} ({type(error).__name__}: {error}); give {advice}"
-        ) from error
-    return content
+                held[key]
+        return content
 
 
 def provenance(*more: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What MusicEval should be, held against what was read: one row a check, nothing stops."""
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -100,7 +101,7 @@ def _header_of(path: str) -> tuple[str, str]:
     import soundfile
 
     name = Path(path).name
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # no error either where no such name can be
         return "missing", name
     try:
         header = soundfile.info(path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._files import atomic_write
+from musiceval_sk._files import MALFORMED, atomic_write, refused_as
 from musiceval_sk._ids import without_suffix
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
@@ -49,12 +49,13 @@ def read_parquet_clips(
     rows = []
     for shard in wanted:
         for audio, *scores in _rows_of(shard, columns or {}):
-            data, name = (audio or {}).get("bytes"), (audio or {}).get("path")
-            digest = "" if data is None else hashlib.sha256(data).hexdigest()
+            with refused_as(ClipsTableError, f"{shard}: its column of sounds must hold {{bytes, path}}"):
+                data, name = (audio or {}).get("bytes"), Path((audio or {}).get("path") or "").name
+                digest = "" if data is None else hashlib.sha256(data).hexdigest()
             path = "" if data is None else str(lay_down(data, digest, folder))
-            rows.append(
-                (digest[:16] or "no-sound", Path(name or "").name, path, "", *scores, split_of[shard])
-            )
+            rows.append((digest[:16] or "no-sound", name, path, "", *scores, split_of[shard]))
+    if not rows:
+        raise ClipsTableError(f"{wanted[0]}: the table is empty")
     clips = pd.DataFrame(rows, columns=["digest", "name", "path", "prompt", *TARGETS, "split"])
     clips[list(TARGETS)] = clips[list(TARGETS)].apply(pd.to_numeric, errors="coerce").astype(float)
     # Names of the sounds where they are unique, else digests of their bytes, counted where those repeat.
@@ -68,13 +69,14 @@ def _rows_of(shard: Path, columns: Mapping[str, str]) -> Iterator[Any]:
     """Yield sound, impression and alignment of each row."""
     parquet = import_optional("pyarrow.parquet", extra="parquet", purpose="Reading Parquet")
     try:
-        opened = parquet.ParquetFile(shard)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
+        with parquet.ParquetFile(shard) as file:
+            names = _columns_of(file.schema_arrow, columns, shard)
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
+                yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+    except (OSError, *MALFORMED) as error:  # from which pyarrow's derive
+        if type(error) in (ClipsTableError, ValueError):
+            raise
         raise ClipsTableError(f"{shard}: cannot be read as Parquet: {error}") from error
-    with opened as file:
-        names = _columns_of(file.schema_arrow, columns, shard)
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
-            yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _columns_of(schema: Any, given: Mapping[str, str], shard: Path) -> list[str]:

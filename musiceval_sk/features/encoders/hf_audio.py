@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musiceval_sk._device import resolve_device
+from musiceval_sk._files import refused_as
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
@@ -31,6 +32,7 @@ _INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 # Either may hold the extractor's settings; transformers 5 writes the second for models that take text, too.
 _EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
 _SECONDS = 10.0
+_MOST_BLOCKS = 10_000
 _AST_FRAME_SECONDS = 0.01
 # In no vector: for training alone, made anew, or of a summary that is not taken.
 _UNUSED = ("masked_spec_embed", "position_ids", "num_batches_tracked", "pooler.")
@@ -236,7 +238,8 @@ class HfAudioEncoder(LocalEncoder):
         index, weights = folder / _INDEX, [folder / _WEIGHTS]
         if index.is_file():
             named = read_json(index).get("weight_map") or {"": f"weight_map of {_INDEX}"}
-            weights = [folder / name for name in sorted(set(named.values()))]
+            with refused_as(CheckpointError, f"{index}: its weight_map must name files by weights"):
+                weights = [folder / name for name in sorted(set(named.values()))]
         extractors = [folder / name for name in _EXTRACTORS if (folder / name).is_file()]
         needed = [*weights, folder / "config.json", *(extractors or [folder / _EXTRACTORS[0]])]
         missing = [file.name for file in needed if not file.is_file()]
@@ -344,7 +347,11 @@ def _widths(config: dict[str, Any]) -> list[int]:
         raise CheckpointError(
             f"config.json of {config.get('model_type')!r} says neither hidden_size nor d_model, or no number of layers"
         )
-    return [int(width)] * (int(blocks) + 1)
+    if not isinstance(width, int) or not isinstance(blocks, int) or not 0 < blocks < _MOST_BLOCKS:
+        raise CheckpointError(
+            f"config.json: a width of {width!r} and {blocks!r} layers are those of no model"
+        )
+    return [width] * (blocks + 1)
 
 
 def _filled_seconds(extractor: dict[str, Any]) -> float | None:

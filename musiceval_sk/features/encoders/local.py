@@ -1,7 +1,6 @@
 """What encoders have in common that are torch networks read from local files: built once, run in batches that memory holds."""
 
 import contextlib
-import json
 import random
 import sys
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from musiceval_sk._device import resolve_device
-from musiceval_sk._files import paths_as_text
+from musiceval_sk._files import parse_json, paths_as_text
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.base import Encoder, Modality
 from musiceval_sk.features.sounds import content_key
@@ -322,6 +321,6 @@ def read_json(path: Path) -> dict[str, Any]:
         If it holds no JSON of names and values.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(parse_json(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not JSON of settings ({error}); is the download whole?") from error

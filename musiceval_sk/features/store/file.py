@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
+from musiceval_sk._files import parse_json
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders.base import MODALITIES, Modality, digest_of
 
@@ -89,7 +90,7 @@ class Group:
 
     def __init__(self, file: StoreFile, name: GroupName, members: h5py.Group):
         self.file, self.name = file, name
-        self.encoder = json.loads(members.attrs["encoder"])
+        self.encoder = parse_json(members.attrs["encoder"])
         described = isinstance(self.encoder, dict) and digest_of(self.encoder) == name[1]
         if name[0] not in MODALITIES or not described:
             raise ValueError(f"the description of {'/'.join(name)} does not belong to its fingerprint")

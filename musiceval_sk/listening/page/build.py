@@ -4,6 +4,7 @@ import copy
 import hashlib
 import hmac
 import json
+import os
 import shutil
 from dataclasses import asdict
 from importlib.resources import files
@@ -12,6 +13,7 @@ from typing import Any
 
 import soundfile
 
+from musiceval_sk._files import parse_json, refused_as
 from musiceval_sk._text import listed
 from musiceval_sk.listening.design import ListeningTest, load_test
 from musiceval_sk.listening.page.loudness import write_levelled
@@ -110,7 +112,7 @@ class PageLayout:
 
     def check_sounds(self, are_decoded: bool) -> None:
         """Raise unless every clip is there and will sound."""
-        missing = [path for path in self.copies if not path.is_file()]
+        missing = [path for path in self.copies if not os.path.isfile(path)]
         if missing:
             raise ValueError(f"{len(missing)} sound files are not there: {listed(missing)}")
         known = [path for path in self.copies if are_decoded or path.suffix.lower() in MEDIA_TYPES]
@@ -192,7 +194,10 @@ def _training(test: ListeningTest) -> list[dict[str, str]]:
 def page_texts(path: str | Path | None = None) -> dict[str, Any]:
     """Read the page's texts, those of a file in the place of its own."""
     known = json.loads(_asset("texts.json"))
-    return known if path is None else _replaced(known, json.loads(Path(path).read_text(encoding="utf-8")), "")
+    if path is None:
+        return known
+    with refused_as(ValueError, f"{path}: cannot be used as the page's texts"):
+        return _replaced(known, parse_json(Path(path).read_text(encoding="utf-8")), "")
 
 
 def _replaced(known: dict[str, Any], own: dict[str, Any], place: str) -> dict[str, Any]:

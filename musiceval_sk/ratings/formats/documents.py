@@ -52,7 +52,7 @@ def _scores_of_sureal(scores: Any) -> Iterator[tuple[str, Any]]:
 )
 def read_audiobox(export: Export) -> pd.DataFrame:
     """Read a line a clip with a list of scores an axis; places in the lists are no persons, so they become ``slot``."""
-    rows, axes = [], dict[str, None]()
+    rows, axes, lists = [], dict[str, None](), dict[str, Any]()
     for line, one in export.objects.items():
         lists = {axis.lower(): scores for axis, scores in one.items() if isinstance(scores, list)}
         axes |= dict.fromkeys(axis for axis in one if axis.lower() in lists)

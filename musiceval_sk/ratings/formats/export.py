@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import parse_json
 from musiceval_sk._ids import id_texts, is_missing
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
@@ -261,6 +261,6 @@ def by_line(rows: Iterable[Any], columns: Iterable[str]) -> pd.DataFrame:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return None

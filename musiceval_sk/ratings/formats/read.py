@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from musiceval_sk._files import MALFORMED, refused_as
 from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.text import kind_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats import documents, surveys, tables, trials
@@ -133,7 +135,7 @@ def _format_of(export: Export, name: str) -> Format:
         if name not in FORMATS:
             raise ValueError(f"unknown format {name!r}; choose from auto, {listed(sorted(FORMATS), most=50)}")
         return FORMATS[name]
-    found = [one for one in FORMATS.values() if not one.general and one.recognises(export)]
+    found = [one for one in FORMATS.values() if not one.general and _recognises(one, export)]
     if len(found) > 1:
         names = [one.name for one in found]
         raise export.refusal(
@@ -147,10 +149,23 @@ def _format_of(export: Export, name: str) -> Format:
     return found[0] if found else next(general)
 
 
+def _recognises(one: Format, export: Export) -> bool:
+    """Whether a file is of a format; it is not where looking for the format's marks already fails."""
+    try:
+        return one.recognises(export)
+    except ClipsTableError:
+        raise
+    except MALFORMED:
+        return False
+
+
 def _read(export: Export, chosen: Format) -> pd.DataFrame:
     """Read a file with the columns that somebody named, and without those of persons that nobody did."""
-    table = chosen.read(export)
-    if {"clip_a", "preference"} <= {*table}:
+    taken = f"{export.path}: was taken for {chosen.what}, and is damaged or none"
+    with refused_as(ClipsTableError, taken, "if it is of another format, say which with format= (--format)"):
+        table = chosen.read(export)
+    if "clip_a" in table:
+        readers.require_columns(table, ("clip_b", "preference"))
         table["preference"] = as_preferences(table["preference"], f"{export.path}: ")
     named = [name for name in export.columns if name in export and name not in table]
     if named and len(export.table):

@@ -287,6 +287,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if config.get("model_type") != "clap":
         raise CheckpointError(f"{path}: of a model of type {config.get('model_type')!r}, expected 'clap'")
     config |= {tower: config.get(tower) or {} for tower in TOWERS}
+    if not all(isinstance(config[tower], dict) for tower in TOWERS):
+        raise CheckpointError(f"{path}: {' and '.join(TOWERS)} must hold names and values")
     if config["audio_config"].get("enable_fusion"):
         raise CheckpointError(f"{path}: enable_fusion is true. {FUSED}")
     return config

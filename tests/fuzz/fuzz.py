@@ -1,0 +1,90 @@
+"""Fuzz the targets, guided by coverage: an hour on one core where the short run of the tests takes seconds.
+
+Needs atheris (``pip install atheris``, CPython up to 3.13 on Linux). Usage, from the repository's root::
+
+    python -m tests.fuzz.fuzz ratings --inputs 200000 --folder /tmp/fuzz
+
+One target a process. What a reader must not do is appended to ``finds.txt`` in the folder, once a place of the code, with the
+input beside it as ``find-<digest>``; a line a thousand inputs goes to ``log.txt``. Inputs that reached something new stay in
+``corpus/`` and are where the next run begins. A fault found becomes a case of ``test_fuzz.py``.
+"""
+
+import argparse
+import hashlib
+import random
+import sys
+import time
+import traceback
+from pathlib import Path
+
+MOST_SECONDS = 1.0
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("target")
+    parser.add_argument("--inputs", type=int, default=200_000)
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/fuzz"))
+    given = parser.parse_args()
+    import atheris
+
+    with atheris.instrument_imports(include=["musiceval_sk"]):
+        from tests.fuzz.targets import judge, made
+
+        folder = given.folder / given.target
+        target = made(given.target, folder / "file")  # which imports more
+    from tests.fuzz.mutate import mutated
+
+    corpus = folder / "corpus"
+    corpus.mkdir(exist_ok=True)
+    for number, seed in enumerate(target.seeds):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    finds, counts, begin = set(), {}, time.monotonic()
+
+    def test_one_input(data):
+        started = time.process_time()
+        try:
+            outcome = judge(target, data)
+            if time.process_time() - started > MOST_SECONDS:
+                raise TimeoutError(f"{time.process_time() - started:.1f} s")
+        except BaseException as error:
+            outcome = "find"
+            keep(error, data)
+        counts[outcome] = counts.get(outcome, 0) + 1
+        n = sum(counts.values())
+        if n % 1000 == 0:
+            with (folder / "log.txt").open("a") as log:
+                log.write(f"{n} inputs in {time.monotonic() - begin:.0f} s: {counts}, {len(finds)} places\n")
+
+    def keep(error, data):
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if "musiceval_sk/" in frame.filename] or frames
+        place = type(error).__name__, ours[-1].filename, ours[-1].lineno
+        if place not in finds:
+            finds.add(place)
+            name = f"find-{hashlib.sha256(data).hexdigest()[:12]}"
+            (folder / name).write_bytes(data)
+            with (folder / "finds.txt").open("a") as file:
+                file.write(f"{name} {place}: {str(error)[:300]}\n")
+
+    def mutate(data, size, seed):
+        rng = random.Random(seed)
+        if rng.random() < 0.3:
+            return atheris.Mutate(data, size)
+        return mutated(data, rng, target.seeds)[:size]
+
+    options = [
+        f"-runs={given.inputs}",
+        "-max_len=200000",
+        "-timeout=60",
+        "-rss_limit_mb=8192",
+        "-print_final_stats=1",
+    ]
+    atheris.Setup([sys.argv[0], *options, str(corpus)], test_one_input, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
