@@ -2,15 +2,16 @@
 
 Needs atheris (``pip install atheris``, CPython up to 3.13 on Linux). Usage, from the repository's root::
 
-    python -m tests.fuzz.fuzz ratings --inputs 200000 --folder /tmp/fuzz
+    python -m tests.fuzz.fuzz ratings clips --inputs 200000 --folder /tmp/fuzz
 
-One target a process. What a reader must not do is appended to ``finds.txt`` in the folder, once a place of the code, with the
+One process after another, each with a target, all of them where none is named. What a reader must not do is appended to ``finds.txt`` in the folder, once a place of the code, with the
 input beside it as ``find-<digest>``; a line a thousand inputs goes to ``log.txt``. Inputs that reached something new stay in
 ``corpus/`` and are where the next run begins. A fault found becomes a case of ``test_fuzz.py``.
 """
 
 import argparse
 import hashlib
+import os
 import random
 import sys
 import time
@@ -24,19 +25,32 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("target")
-    parser.add_argument("--inputs", type=int, default=200_000)
+    parser.add_argument("targets", nargs="*", help="names of the table of targets")
+    parser.add_argument("--inputs", type=int, default=200_000, help="for each target")
+    parser.add_argument("--seconds", type=int, default=0, help="at most, for each target; 0 for any")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/fuzz"))
     given = parser.parse_args()
     import atheris
 
     with atheris.instrument_imports(include=["musiceval_sk"]):
-        from tests.fuzz.targets import judge, made
+        from tests.fuzz.targets import TARGETS
 
-        folder = given.folder / given.target
-        target = made(given.target, folder / "file")  # which imports more
+        for name in given.targets or TARGETS:
+            child = os.fork()
+            if not child:
+                fuzz(name, given)
+            os.waitpid(child, 0)
+
+
+def fuzz(name, given):
+    """Feed one target; never returns."""
+    import atheris
+
     from tests.fuzz.mutate import mutated
+    from tests.fuzz.targets import judge, made
 
+    folder = given.folder / name
+    target = made(name, folder / "file")
     corpus = folder / "corpus"
     corpus.mkdir(exist_ok=True)
     for number, seed in enumerate(target.seeds):
