@@ -6,6 +6,7 @@ What becomes of unusual files:
 empty, not sound       `AudioError`
 no file                `AudioError`: a folder, pipe or device is never opened, let alone waited for
 truncated              `AudioError`: the raters heard the whole clip
+damaged                `AudioError` where checksums tell (Ogg, FLAC) or a part is not decoded; else what comes of it is embedded
 several streams        `AudioError`: one after another in one file, of which only the first would be read
 nan or infinite        `AudioError`, with the count of such samples
 under 0.1 s            `AudioError`, with the duration

@@ -5,6 +5,7 @@ It decodes the first of several streams, and what there is of a truncated one, w
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple
@@ -15,9 +16,11 @@ from musiceval_sk.exceptions import AudioError
 _UNKNOWN_FRAMES = 1 << 62
 # Length of an Ogg page's header without its table of segments, and the flags of RFC 3533, section 6.
 _OGG_HEADER, _BEGINS, _ENDS = 27, 2, 4
+# A page's checksum, section 6 as well, is zip's of bytes and result read from their other ends, begun and ended with zeros.
+_CHECKSUM, _REVERSED = slice(22, 26), bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
-# Encoders leave up to two times 4,095 samples that players take off again (LAME's tag has 12 bits for each), decoders two frames.
-_TRIMMED, _FRAMES_LOST = 2 * 4095, 2
+# Decoders may lose frames at the ends, beside the samples of encoders that LAME's tag tells to take off.
+_FRAMES_LOST = 4
 # Some writers count up to 20 frames that never come (0.52 s at 44.1 kHz), however long the song is. A file that was cut short
 # ends within a frame; the few that end between two by chance lack more than this, unless next to nothing is lost.
 _SHORTFALL_SECONDS, _SHORTFALL_SHARE = 1.0, 0.05
@@ -75,9 +78,21 @@ def _check_ogg(data: bytes) -> None:
         plays |= not flags & _BEGINS
         end = table + header[26] + sum(data[table : table + header[26]])
         whole = bool(flags & _ENDS) and end <= len(data)
-        begin = data.find(b"OggS\0", end)
+        following = data.find(b"OggS\0", end)
+        is_damaged = end <= len(data) and _ogg_checksum(data[begin:end]) != data[begin:end][_CHECKSUM]
+        if is_damaged or following > end:
+            place = f"{begin:,} of {len(data):,} bytes"
+            raise AudioError(f"damaged: its page at {place} is not what was written, and would be left out")
+        begin = following
     if not whole:
         raise AudioError("truncated: its last page is not whole or does not end the stream")
+
+
+def _ogg_checksum(page: bytes) -> bytes:
+    """Compute a page's checksum as it is written, 4 bytes."""
+    zeroed = page[: _CHECKSUM.start] + bytes(4) + page[_CHECKSUM.stop :]
+    reversed_sum = zlib.crc32(zeroed.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return reversed_sum.to_bytes(4, "little").translate(_REVERSED)[::-1]
 
 
 class _MpegFrame(NamedTuple):
@@ -88,7 +103,7 @@ class _MpegFrame(NamedTuple):
 
 def _survey_mpeg(data: bytes, frames: int) -> tuple[str, int]:
     """Walk from frame to frame, and hold their number against what the header promises and the way the file ends."""
-    promised, count, end, first = None, 0, 0, None
+    promised, count, end, first, trimmed = None, 0, 0, None, 0
     for begin, frame in _mpeg_frames(data):
         end = begin + frame.length
         header = _frames_promised(data[begin:end])
@@ -98,7 +113,7 @@ def _survey_mpeg(data: bytes, frames: int) -> tuple[str, int]:
         if header is None:
             count += end <= len(data)
         else:
-            promised = header
+            promised, trimmed = header, _samples_trimmed(data[begin:end])
     if first is None:
         return "", frames
     missing = 0 if promised is None else promised - count
@@ -110,7 +125,7 @@ def _survey_mpeg(data: bytes, frames: int) -> tuple[str, int]:
         raise AudioError(f"truncated: it {lack}")
     # Some writers count the header's own frame.
     remark = f"{lack}, but ends with a whole one" if missing > 1 else ""
-    return remark, (count - _FRAMES_LOST) * first.samples - _TRIMMED
+    return remark, (count - _FRAMES_LOST) * first.samples - trimmed
 
 
 def _mpeg_frames(data: bytes) -> Iterator[tuple[int, _MpegFrame]]:
@@ -162,6 +177,17 @@ def _frames_promised(frame: bytes) -> int | None:
     if frame[36:40] == b"VBRI" and len(frame) >= 54:
         return struct.unpack(">I", frame[50:54])[0]
     return None
+
+
+def _samples_trimmed(frame: bytes) -> int:
+    """Read from LAME's tag how many samples the encoder put before the sound and after it."""
+    place = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if place < 0:
+        return 0
+    (flags,) = struct.unpack(">I", frame[place + 4 : place + 8])
+    tag = place + 8 + sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
+    both = int.from_bytes(frame[tag + 21 : tag + 24], "big")
+    return (both >> 12) + (both & 0xFFF)
 
 
 def _check_chunks(file: BinaryIO) -> None:

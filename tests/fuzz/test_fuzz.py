@@ -37,6 +37,7 @@ FOUND = {
     "a model without a model": ("model_skops", None, "lacks a part of a model file"),
     "a state without a seed": ("training_state", b'{"identity": {}}\0', "lacks a part of a checkpoint"),
     "a tower that is a text": ("clap_settings", b'\0{"model_type": "clap", "audio_config": "x"}', "must hold names and values"),
+    "half a character": ("clap_settings", b'\0{"model_type": "clap", "audio_config": {"num_mel_bins": "\\ud800"}}', r"CLAP here takes \\ud800"),
     "layers that are a list": ("audio_model_settings", b'\0{"hidden_size": 8, "num_hidden_layers": [1]}', "those of no model"),
 }  # fmt: skip
 
