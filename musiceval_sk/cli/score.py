@@ -223,7 +223,8 @@ def _for_each(option: str, values: list[Any] | None, n: int) -> list[Any]:
 def _read_system_truth(
     choice: str, truth: Path, targets: list[str] | None, scale: tuple[float, float]
 ) -> Any:
-    from musiceval_sk.datasets.musiceval.layout import load_musiceval_systems, read_system_table
+    from musiceval_sk.datasets.musiceval.layout import load_musiceval_systems
+    from musiceval_sk.datasets.tools import read_system_table
 
     if choice != "table":
         return read_system_table(choice, targets, scale=scale)

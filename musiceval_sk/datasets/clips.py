@@ -230,13 +230,9 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
     files = [path for path in sounds if path.is_file()]
     unread = Counter(path.suffix.lower() for path in found if path.suffix.lower() in UNREAD_SUFFIXES)
     if unread:
-        what = counted(unread.total(), "file is", "files are")
+        what = f"{printable(folder)}: {counted(unread.total(), 'file is', 'files are')} of kinds that are not read"
         kinds = [f"{count} {suffix}" for suffix, count in sorted(unread.items())]
-        _warn(
-            f"{printable(folder)}: {what} of kinds that are not read, convert them to WAV or FLAC",
-            kinds,
-            most=12,
-        )
+        _warn(f"{what}, convert them to WAV or FLAC", kinds, most=12)
     for name in _METADATA:
         if (folder / name).is_file():
             _LOGGER.info(
@@ -248,10 +244,8 @@ def _scan_folder(folder: Path, pattern: str | None) -> pd.DataFrame:
         )
     gone = [path.relative_to(folder).as_posix() for path in sounds if not path.is_file()]
     if gone:
-        _warn(
-            f"{counted(len(gone), 'sound is', 'sounds are')} no files but links to nothing, pipes or the like",
-            gone,
-        )
+        what = counted(len(gone), "sound is", "sounds are")
+        _warn(f"{what} no files but links to nothing, pipes or the like", gone)
     names = pd.Series([printable(file.relative_to(folder).as_posix()) for file in files])
     stems = names.map(without_suffix)
     table = pd.DataFrame({"clip_id": stems.where(~stems.duplicated(keep=False), names)})
@@ -277,11 +271,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder, followlinks=True, onerror=warn_of):
         around = {os.path.realpath(parent) for parent in (Path(here), *Path(here).parents)}
         # __MACOSX and ._* are what macOS leaves in archives and on foreign disks beside each file.
-        folders[:] = [
-            name
-            for name in folders
-            if name != "__MACOSX" and os.path.realpath(os.path.join(here, name)) not in around
-        ]
+        real = {name: os.path.realpath(os.path.join(here, name)) for name in folders}
+        folders[:] = [name for name in folders if name != "__MACOSX" and real[name] not in around]
         yield from (Path(here, name) for name in names if not name.startswith("._"))
 
 
@@ -317,9 +308,8 @@ def _add_side_table(table: pd.DataFrame, side: pd.DataFrame, targets: Sequence[s
         )
     name = side.attrs["path"]
     if lacking.any():
-        _warn(
-            f"{lacking.sum()} of {len(table)} clips are not in {name}", table["clip_id"][lacking], near=near
-        )
+        words = f"{lacking.sum()} of {len(table)} clips are not in {name}"
+        _warn(words, table["clip_id"][lacking], near=near)
     if key == "clip_id" and len(foreign):
         belong = counted(len(foreign), f"row of {name} belongs", f"rows of {name} belong")
         _warn(f"{belong} to no clip", foreign)

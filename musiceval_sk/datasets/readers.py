@@ -26,9 +26,8 @@ _NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
 _FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
 KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "position", "slot", "start_time", "end_time")
 _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
-_GUARD = re.compile(
-    r"^'(?=[=+@\t\r-])"
-)  # which the command line writes before what a spreadsheet would compute
+# What the command line writes before what a spreadsheet would compute.
+_GUARD = re.compile(r"^'(?=[=+@\t\r-])")
 _COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
 
 
@@ -87,7 +86,7 @@ def read_headerless(
             rows[number] = cells
         else:
             broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
-    table = _table_of(path, rows, columns)
+    table = table_of(path, rows, columns)
     if delimiter != ",":
         _plain_cells(table, decimal_commas=True)
     return table, broken
@@ -276,7 +275,7 @@ def _delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
     if len(set(header)) < used:
         raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header, most=12)}")
     blank = [""] * used
-    return _table_of(path, {line: [*cells, *blank][:used] for line, cells in rows.items()}, header)
+    return table_of(path, {line: [*cells, *blank][:used] for line, cells in rows.items()}, header)
 
 
 def _width(cells: list[str]) -> int:
@@ -304,10 +303,11 @@ def _json_table(path: Path, text: str) -> pd.DataFrame:
                 raise ClipsTableError(
                     f"{path}: line {number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is one text or number"
                 )
-    return _table_of(path, rows)
+    return table_of(path, rows)
 
 
-def _table_of(path: Path, rows: dict[int, Any], columns: Sequence[str] | None = None) -> pd.DataFrame:
+def table_of(path: Path, rows: dict[int, Any], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Lay rows of cells out by line."""
     # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
     table = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns, dtype=object)
     table.index.name = "line"
@@ -368,12 +368,8 @@ def _plain_cells(table: pd.DataFrame, decimal_commas: bool) -> list[str]:
         if not (words.any() or decimal_commas):
             continue
         given = table.loc[~_is_none(table[column]), column].astype(str).str.strip()
-        if (
-            decimal_commas
-            and column not in _NAMES
-            and given.str.contains(",").any()
-            and given.str.fullmatch(_COMMA_NUMBER).all()
-        ):
+        may_hold_commas = decimal_commas and column not in _NAMES and given.str.contains(",").any()
+        if may_hold_commas and given.str.fullmatch(_COMMA_NUMBER).all():
             given = given.str.replace(",", ".")
             table.loc[given.index, column] = given
             notes.append(f"decimal commas in column {column!r}")

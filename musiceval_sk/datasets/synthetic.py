@@ -27,10 +27,7 @@ Instrument = namedtuple(
     "Instrument", ["name", "harmonics", "attack", "decay", "damping", "vibrato", "transposition"]
 )
 BEATS_PER_MINUTE = {"slow": 60.0, "moderate": 100.0, "fast": 160.0}
-MODES = {
-    "major": ("cheerful", (0, 2, 4, 5, 7, 9, 11)),
-    "minor": ("melancholic", (0, 2, 3, 5, 7, 8, 10)),
-}
+MODES = {"major": ("cheerful", (0, 2, 4, 5, 7, 9, 11)), "minor": ("melancholic", (0, 2, 3, 5, 7, 8, 10))}
 INSTRUMENTS = {
     "piano": Instrument("a piano", (1.0, 0.6, 0.4, 0.25, 0.18, 0.12, 0.08, 0.05), 0.004, 2.0, 0.5, 0.0, 0),
     "flute": Instrument("a flute", (1.0, 0.35, 0.12, 0.04), 0.07, 0.0, 0.0, 0.004, 12),

@@ -18,7 +18,8 @@ import pandas as pd
 
 from musiceval_sk._files import parse_json
 from musiceval_sk._text import listed
-from musiceval_sk.datasets.readers import listed_clips, read_table, with_known_names
+from musiceval_sk.datasets import readers
+from musiceval_sk.datasets.readers import TARGETS, read_table
 from musiceval_sk.datasets.text import read_text
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -60,16 +61,12 @@ def read_tool(
     """
     path = Path(path)
     rows = _rows(path, _without_preamble(read_text(path)))
-    nested = dict.fromkeys(
-        name for row in rows.values() for name, cell in row.items() if isinstance(cell, list | dict | tuple)
-    )
-    if nested:
-        _LOGGER.info("%s: columns are not read, for they hold lists or objects: %s", path, listed(nested))
-    table = pd.DataFrame([_flat(row) for row in rows.values()], index=list(rows), dtype=object).rename_axis(
-        "line"
-    )
-    table.attrs["path"] = str(path)
-    table = with_known_names(table, targets)
+    table = readers.table_of(path, rows)
+    is_nested = table.map(lambda cell: isinstance(cell, list | dict | tuple))
+    if is_nested.any(axis=None):
+        nested = listed(table.columns[is_nested.any()])
+        _LOGGER.info("%s: columns are not read, for they hold lists or objects: %s", path, nested)
+    table = readers.with_known_names(table.mask(is_nested, None), targets)
     if "clip_id" not in table and "path" in table:
         table = table.rename(columns={"path": "clip_id"})
     if "clip_id" in table:
@@ -79,7 +76,7 @@ def read_tool(
             f"{path}: names no clips (no clip_id, key or path), as files of audiobox-aesthetics; give the list that was given to "
             "the tool as listing= (--listing)"
         )
-    return table.assign(clip_id=listed_clips(listing, len(table)))
+    return table.assign(clip_id=readers.listed_clips(listing, len(table)))
 
 
 def read_listing(path: Path, targets: Sequence[str] | None = None) -> pd.DataFrame:
@@ -111,26 +108,67 @@ def read_listing(path: Path, targets: Sequence[str] | None = None) -> pd.DataFra
     return read_table(path, targets)
 
 
+def read_system_table(
+    path: str | Path, targets: Sequence[str] | None = None, *, scale: tuple[float, float] | None = (1, 5)
+) -> pd.DataFrame:
+    """Read a table of system scores: lines of ``system,impression,alignment``, or a header that names system and targets.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    targets : sequence of str, default=None
+        Columns that must be there; by default those of impression and alignment that are, both without a header.
+    scale : (float, float) or None, default=(1, 5)
+        Lowest and highest score that raters could give; None accepts any number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``system``, with the targets.
+
+    Raises
+    ------
+    ClipsTableError
+        If a column or cell is missing, a score is no number or off the scale, or a system repeats.
+    """
+    wanted = list(targets or TARGETS)
+    table = read_table(path, targets) if readers.has_header(path) else pd.DataFrame()
+    chosen = [name for name in wanted if name in table]
+    if chosen:
+        readers.require_columns(table, ["system", *(wanted if targets else chosen)])
+    else:  # the columns' order tells what they are, whatever a header calls them
+        table, broken = readers.read_headerless(path, ["system", *TARGETS])
+        if broken and len(wanted) == 1:
+            table, broken = readers.read_headerless(path, ["system", *wanted])
+        if broken or table.empty:
+            raise ClipsTableError(
+                f"{path}: expected lines of system,impression,alignment, or a header of system and {listed(wanted)}: "
+                f"{listed(broken) or 'it is empty'}"
+            )
+        readers.require_columns(table, wanted)
+    readers.require_ids(table, "system")
+    return readers.take_scores(table, chosen or wanted, scale).set_index("system")
+
+
 def _read_scp(path: Path) -> pd.DataFrame:
     rows = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            name, _, sound = line.strip().partition(" " if "\t" not in line else "\t")
-            if not sound.strip() or sound.rstrip().endswith("|"):
-                what = "holds a command" if sound else "holds no path"
-                raise ClipsTableError(
-                    f"{path}: line {number} {what}; an scp has a clip's name, a blank and the path of its sound: {line.strip()[:60]!r}"
-                )
-            rows[number] = {"clip_id": name, "path": sound.strip()}
+    for number, line in _filled_lines(read_text(path)):
+        name, _, sound = line.partition(" " if "\t" not in line else "\t")
+        if not sound.strip() or sound.endswith("|"):
+            what = "holds a command" if sound else "holds no path"
+            raise ClipsTableError(
+                f"{path}: line {number} {what}; an scp has a clip's name, a blank and the path of its sound: {line[:60]!r}"
+            )
+        rows[number] = {"clip_id": name, "path": sound.strip()}
     if not rows:
         raise ClipsTableError(f"{path}: the list is empty")
-    table = pd.DataFrame.from_dict(rows, orient="index", dtype=object).rename_axis("line")
-    table.attrs["path"] = str(path)
-    return table
+    return readers.table_of(path, rows)
 
 
 def _without_preamble(text: str) -> str:
-    return _PREAMBLE.sub("", text.lstrip(), count=1) if _PREAMBLE.match(text.lstrip()) else text.lstrip()
+    text = text.lstrip()
+    return text[preamble.end() :] if (preamble := _PREAMBLE.match(text)) else text
 
 
 def _rows(path: Path, text: str) -> dict[int, dict[str, Any]]:
@@ -138,20 +176,20 @@ def _rows(path: Path, text: str) -> dict[int, dict[str, Any]]:
     try:
         whole = parse_json(text)
         if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
-            return {
-                place: {"clip_id": name} | value for place, (name, value) in enumerate(whole.items(), start=1)
-            }
+            return dict(enumerate(({"clip_id": name} | value for name, value in whole.items()), start=1))
     except ValueError:
         pass
     rows = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            rows[number] = _object(line)
-            if rows[number] is None:
-                raise ClipsTableError(
-                    f"{path}: line {number} is no object of names and scores: {line.strip()[:60]!r}"
-                )
+    for number, line in _filled_lines(text):
+        rows[number] = _object(line)
+        if rows[number] is None:
+            raise ClipsTableError(f"{path}: line {number} is no object of names and scores: {line[:60]!r}")
     return rows
+
+
+def _filled_lines(text: str) -> list[tuple[int, str]]:
+    lines = enumerate(map(str.strip, text.splitlines()), start=1)
+    return [(number, line) for number, line in lines if line]
 
 
 def _object(line: str) -> Any:
@@ -160,11 +198,7 @@ def _object(line: str) -> Any:
         found = parse_json(line)
     except ValueError:
         try:
-            found = ast.literal_eval(_NO_NUMBER.sub("None", _NUMPY.sub(r"\1", line.strip())))
+            found = ast.literal_eval(_NO_NUMBER.sub("None", _NUMPY.sub(r"\1", line)))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as it says of itself
             return None
     return found if isinstance(found, dict) else None
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(cell, list | dict | tuple) else cell for name, cell in row.items()}

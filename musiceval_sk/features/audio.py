@@ -51,11 +51,7 @@ _SECONDS: dict[bytes, float] = {}
 
 
 def read_audio(
-    path: str | Path,
-    sample_rate: int,
-    *,
-    start_time: float = 0.0,
-    end_time: float | None = None,
+    path: str | Path, sample_rate: int, *, start_time: float = 0.0, end_time: float | None = None
 ) -> np.ndarray:
     """Decode a sound file to mono at ``sample_rate``.
 

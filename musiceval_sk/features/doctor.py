@@ -62,10 +62,8 @@ def check_setup(
     store = store or EmbeddingStore()
     if encoder is not None:
         get_encoder(encoder, **options)
-    found = [
-        ("store", "readable", True, *_tried(_store_content, store)),
-        ("store", "writable", True, *_tried(_writable_folder, store)),
-    ]
+    found = [("store", "readable", True, *_tried(_store_content, store))]
+    found.append(("store", "writable", True, *_tried(_writable_folder, store)))
     for name in list_encoders():
         takes_options, _ = _tried(get_encoder, name, **options)
         is_asked = name == encoder or (encoder is None and bool(options) and takes_options)
@@ -116,10 +114,7 @@ def _tower(encoder: Encoder, modality: Modality) -> str:
 
 
 def _store_content(store: EmbeddingStore) -> str:
-    try:
-        info = store_info(store)
-    except (StoreError, OSError) as error:
-        raise StoreError(f"{store.path}: {error}") from error
+    info = store_info(store)
     if info.unreadable:
         raise StoreError(" ".join(info.unreadable.values()))
     if info.version is None:

@@ -1,7 +1,10 @@
-"""The feature stage as a scikit-learn transformer, and what it gives as one file for other tools."""
+"""The feature stage as a scikit-learn transformer, and what it gives as one file for other tools.
+
+The windows of a clip become one vector on reading: changing how never decodes audio again.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,117 @@ from musiceval_sk._optional import import_optional
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import ModelFileError
 from musiceval_sk.features.audio import seconds_of
-from musiceval_sk.features.differences import compare_descriptions
 from musiceval_sk.features.encoders import Encoder, get_encoder
-from musiceval_sk.features.encoders.base import MODALITIES, Modality
+from musiceval_sk.features.encoders.base import Modality, changes_of
 from musiceval_sk.features.extract import COLUMNS, ExtractionReport, extract, text_key
-from musiceval_sk.features.pooling import POOLINGS, check_pooling, is_weighed, pool, provenance
 from musiceval_sk.features.sounds import FileIndex, Sound, sounds_of
 from musiceval_sk.features.store import EmbeddingStore
+
+
+def _mean(vectors: np.ndarray, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    weights = weights.astype(vectors.dtype)[:, np.newaxis]  # others would turn float32 into float64
+    sums = np.add.reduceat(vectors * weights, offsets[:-1], axis=0)
+    return sums / np.add.reduceat(weights, offsets[:-1], axis=0)
+
+
+def _std(vectors: np.ndarray, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    centred = vectors - np.repeat(_mean(vectors, offsets, weights), np.diff(offsets), axis=0)
+    return np.sqrt(_mean(centred**2, offsets, weights))
+
+
+def _max(vectors: np.ndarray, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.maximum.reduceat(vectors, offsets[:-1], axis=0)
+
+
+def _first(vectors: np.ndarray, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return vectors[offsets[:-1]]
+
+
+POOLINGS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]] = {
+    "mean": {"": _mean},
+    "mean+std": {"mean_": _mean, "std_": _std},
+    "max": {"": _max},
+    "first": {"": _first},
+}
+
+
+def pool(
+    vectors: np.ndarray, offsets: np.ndarray, pooling: str, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Turn each clip's windows into one vector.
+
+    Parameters
+    ----------
+    vectors : np.ndarray [shape=(n_windows, dim)]
+        Windows of all clips, one clip after another.
+    offsets : np.ndarray [shape=(n_clips + 1,)]
+        The windows of clip i are ``vectors[offsets[i]:offsets[i + 1]]``; every clip has at least one.
+    pooling : {"mean", "mean+std", "max", "first"}
+        Statistics over a clip's windows; "mean+std" doubles the length, the spread (population formula) follows.
+    weights : np.ndarray [shape=(n_windows,)], default=None
+        What each window counts in "mean" and "mean+std", by which `ClipEmbedder` counts the new sound that it brings. By default
+        all count alike.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_clips, dim) or (n_clips, 2 * dim)]
+        One vector a clip.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pool(np.array([[1.0], [3.0], [5.0]]), np.array([0, 2, 3]), "mean")
+    array([[2.],
+           [5.]])
+
+    Of a clip of 12.5 s the second window of 10 s brings 2.5 s that the first does not cover:
+
+    >>> pool(np.array([[1.0], [3.0]]), np.array([0, 2]), "mean", np.array([1.0, 0.25]))
+    array([[1.4]])
+    """
+    check_pooling(pooling)
+    weights = np.ones(len(vectors)) if weights is None else weights
+    return np.hstack([statistic(vectors, offsets, weights) for statistic in POOLINGS[pooling].values()])
+
+
+def is_weighed(pooling: str) -> bool:
+    """Whether a pooling counts windows by the new sound that they bring: those that average do."""
+    return pooling.startswith("mean")
+
+
+def check_pooling(pooling: str) -> None:
+    """Raise unless there is a pooling of this name.
+
+    Parameters
+    ----------
+    pooling : str
+        The name to check.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists those there are.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(f"unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}")
+
+
+def provenance(fingerprint: str, pooling: str) -> str:
+    """Say what makes two tables of embeddings comparable: whose vectors they are, and how windows became one.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of the encoder.
+    pooling : str
+        As for `pool`.
+
+    Returns
+    -------
+    str
+        What a table notes in ``attrs["encoder_fingerprint"]``.
+    """
+    return f"{fingerprint} (pooling {pooling}{' by new sound' if is_weighed(pooling) else ''})"
 
 
 class ClipEmbedder(TransformerMixin, BaseEstimator):
@@ -111,8 +218,6 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         ValueError
             If `modality`, `pooling` or `encoder` is unknown, or the table lacks a column.
         """
-        if self.modality not in (*MODALITIES, "both"):
-            raise ValueError(f"unknown modality {self.modality!r}; choose from audio, text, both")
         check_pooling(self.pooling)
         encoder = get_encoder(self.encoder, **(self.encoder_options or {}))
         towers = encoder.towers(self.modality)
@@ -235,14 +340,10 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         """
         if self._fingerprint() == self.fingerprint_:
             return
-        changes = {
-            modality: compare_descriptions(before, self.encoder_.describe(modality), "at fit", "now")
-            for modality, before in self.description_.items()
-        }
-        words = "; ".join(f"{modality} {fields}" for modality, fields in changes.items() if fields)
+        changes = changes_of(self.description_, self.encoder_, "at fit", "now")
         raise ModelFileError(
             f"this embedder was fitted with encoder {self.fingerprint_}, but {self.encoder_!r} is now "
-            f"{self._fingerprint()}: its checkpoint or settings have changed ({words})"
+            f"{self._fingerprint()}: its checkpoint or settings have changed ({changes})"
         )
 
     def provenance(self) -> str:
@@ -253,9 +354,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         str
             What a table notes in ``attrs["encoder_fingerprint"]``.
         """
-        return (
-            provenance(self.fingerprint_, self.pooling) if "audio" in self.description_ else self.fingerprint_
-        )
+        heard = "audio" in self.description_
+        return provenance(self.fingerprint_, self.pooling) if heard else self.fingerprint_
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names such as ``audio_0`` or, with "mean+std", ``audio_std_0``.
@@ -272,7 +372,7 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "fingerprint_")
         names: list[str] = []
-        for modality in self._modalities():
+        for modality in self.encoder_.towers(self.modality):
             dim = self.encoder_.dim(modality)
             statistics = POOLINGS[self.pooling] if modality == "audio" else [""]
             names += [f"{modality}_{statistic}{i}" for statistic in statistics for i in range(dim)]
@@ -287,13 +387,10 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
             ``path``, ``prompt`` or both.
         """
         check_is_fitted(self, "fingerprint_")
-        return [COLUMNS[tower] for tower in self._modalities()]
-
-    def _modalities(self) -> tuple[Modality, ...]:
-        return self.encoder_.towers(self.modality)
+        return [COLUMNS[tower] for tower in self.encoder_.towers(self.modality)]
 
     def _fingerprint(self) -> str:
-        return "+".join(self.encoder_.fingerprint_of(modality) for modality in self._modalities())
+        return "+".join(map(self.encoder_.fingerprint_of, self.encoder_.towers(self.modality)))
 
     def _read(
         self,
@@ -317,12 +414,8 @@ class ClipEmbedder(TransformerMixin, BaseEstimator):
         several = {key: sound for key, sound, count in zip(keys, sounds, counts, strict=True) if count > 1}
         seconds = dict(zip(several, seconds_of(several), strict=True))
         rate = self.encoder_.sample_rate
-        return np.concatenate(
-            [
-                self.encoder_.window_weights(count, seconds.get(key, 0.0) * rate)
-                for key, count in zip(keys, counts, strict=True)
-            ]
-        )
+        lengths = [seconds.get(key, 0.0) * rate for key in keys]
+        return np.concatenate([*map(self.encoder_.window_weights, counts, lengths)])
 
 
 def export_embeddings(clips: pd.DataFrame, embedder: ClipEmbedder, out: str | Path) -> pd.DataFrame:
@@ -372,7 +465,14 @@ def export_embeddings(clips: pd.DataFrame, embedder: ClipEmbedder, out: str | Pa
     table = pd.DataFrame(np.asarray(matrix), index=clips.index.rename("clip_id"), columns=columns)
     with atomic_write(out) as aside, aside.open("wb") as file:
         if out.suffix == ".npz":
-            np.savez(file, **_arrays(table, embedder))
+            np.savez(
+                file,
+                clip_id=np.array([str(clip) for clip in table.index]),  # objects would have to be unpickled
+                columns=np.array(list(table.columns), dtype=str),
+                X=table.to_numpy(dtype=np.float32),
+                encoder=np.array(json.dumps(embedder.description_, ensure_ascii=False)),
+                pooling=np.array(embedder.pooling),
+            )
         else:
             table.reset_index().to_parquet(file, index=False)
     return table
@@ -397,13 +497,3 @@ def check_suffix(out: Path) -> None:
         raise ValueError(f"{out}: cannot write {out.suffix or 'a name without suffix'}; use .npz or .parquet")
     if out.suffix == ".parquet":
         import_optional("pyarrow", extra="parquet", purpose="Writing Parquet")
-
-
-def _arrays(table: pd.DataFrame, embedder: ClipEmbedder) -> dict[str, Any]:
-    return {
-        "clip_id": np.array([str(clip) for clip in table.index]),  # objects would have to be unpickled
-        "columns": np.array(list(table.columns), dtype=str),
-        "X": table.to_numpy(dtype=np.float32),
-        "encoder": np.array(json.dumps(embedder.description_, ensure_ascii=False)),
-        "pooling": np.array(embedder.pooling),
-    }

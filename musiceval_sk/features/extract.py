@@ -18,9 +18,8 @@ from musiceval_sk import _progress
 from musiceval_sk._text import Shown, counted, listed, printable
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
-from musiceval_sk.features.differences import describe_difference
 from musiceval_sk.features.encoders import Encoder, get_encoder
-from musiceval_sk.features.encoders.base import Modality
+from musiceval_sk.features.encoders.base import Modality, compare_descriptions, differing
 from musiceval_sk.features.pipeline import embed_batches
 from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore
@@ -225,6 +224,49 @@ def warn_of_blank_prompts(prompts: pd.Series, *, stacklevel: int = 2) -> None:
             UserWarning,
             stacklevel=stacklevel,
         )
+
+
+def describe_difference(store: EmbeddingStore, encoder: Encoder, modality: Modality = "audio") -> str:
+    """Say what tells an encoder from those of the same name whose vectors are stored.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+        Where to look.
+    encoder : Encoder
+        The encoder in hand.
+    modality : {"audio", "text"}, default="audio"
+        Which of its towers.
+
+    Returns
+    -------
+    str
+        One sentence about the stored encoder that differs in the fewest fields; empty if vectors of this very
+        encoder are stored, or none of its name are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import mkdtemp
+    >>> from musiceval_sk import EmbeddingStore, get_encoder
+    >>> store, encoder = EmbeddingStore(mkdtemp() + "/embeddings.h5"), get_encoder("spectral")
+    >>> former = {**encoder.describe("text"), "version": 0}
+    >>> _ = store.append("text", former, [bytes(32)], [np.ones(256)])
+    >>> describe_difference(store, encoder, "text")
+    'the store holds 1 prompt of spectral with another version: 0 there, 1 here'
+    """
+    if (modality, encoder.fingerprint_of(modality)) in store.groups():
+        return ""
+    current, stored = encoder.describe(modality), store.encoders()
+    alike = stored[(stored["modality"] == modality) & (stored["encoder"].str["name"] == encoder.name)]
+    if alike.empty:
+        return ""
+    changes = alike["encoder"].map(lambda one: len(differing(one, current)))
+    nearest = alike.assign(changes=changes).sort_values(["changes", "items"], ascending=[True, False]).iloc[0]
+    noun = {"audio": "sound", "text": "prompt"}[modality]
+    more = f" (+{len(alike) - 1} more encodings of that name)" if len(alike) > 1 else ""
+    fields = compare_descriptions(nearest["encoder"], current, "there", "here")
+    return f"the store holds {counted(nearest['items'], noun)} of {encoder.name} with another {fields}{more}"
 
 
 def _embed_prompts(

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -83,9 +83,7 @@ def _embed_in_worker(encoder: Encoder, sounds: dict[bytes, Sound]) -> list[Outco
     if fingerprint not in _RESIDENT:
         _RESIDENT.clear()
         _RESIDENT[fingerprint] = encoder
-    return [
-        outcome for batch in _embed_here(_RESIDENT[fingerprint], sounds, len(sounds)) for outcome in batch
-    ]
+    return [*chain.from_iterable(_embed_here(_RESIDENT[fingerprint], sounds, len(sounds)))]
 
 
 def _embed_here(encoder: Encoder, sounds: dict[bytes, Sound], size: int) -> Iterator[list[Outcome]]:

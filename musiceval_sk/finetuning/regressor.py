@@ -1,6 +1,8 @@
 """`CLAPFineTuneRegressor`: the paper's own protocol, CLAP's towers trained end to end under the prediction heads."""
 
+import hashlib
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
@@ -13,18 +15,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from musiceval_sk._files import refused_as
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.estimators.preparation import (
-    check_validation,
-    default_columns,
-    kept_on_failure,
-    names_of,
-)
+from musiceval_sk.estimators import persistence
+from musiceval_sk.estimators.preparation import check_validation, default_columns, kept_on_failure, names_of
 from musiceval_sk.estimators.regressor import MOSRegressor
+from musiceval_sk.exceptions import ModelFileError
+from musiceval_sk.features.embedder import provenance
 from musiceval_sk.features.encoders import Encoder, get_encoder
-from musiceval_sk.features.encoders.base import MODALITIES, Modality
-from musiceval_sk.features.pooling import provenance
-from musiceval_sk.finetuning.checkpoint import Checkpoint, load_finetuned, save_finetuned, tuned_fingerprint
+from musiceval_sk.features.encoders.base import MODALITIES, Modality, changes_of
+
+_FORMAT = "musiceval-clap-finetune"
 
 
 class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
@@ -289,8 +290,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         """
         from musiceval_sk.estimators.engine.jobs import answered_by
         from musiceval_sk.finetuning.batches import ClipBatches
-        from musiceval_sk.finetuning.loop import arrays_of, train_towers
-        from musiceval_sk.finetuning.modes import choose_weights
+        from musiceval_sk.finetuning.loop import Checkpoint, arrays_of, choose_weights, train_towers
 
         self._validate_params()
         check_validation(self, clips, clips_val, y_val, None, name="clips_val")
@@ -386,7 +386,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         """The trained towers as a `torch.nn.Module`, the library's own network as its member ``model``; built on first use."""
         import torch
 
-        from musiceval_sk.finetuning.modes import choose_weights
+        from musiceval_sk.finetuning.loop import choose_weights
 
         check_is_fitted(self, "heads_")
         network = self.encoder_.trainable()
@@ -446,7 +446,19 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
             If there is nothing to save.
         """
         check_is_fitted(self, "heads_")
-        return save_finetuned(self, path, about)
+        from musiceval_sk.finetuning.loop import LOCAL, joined
+
+        parameters = persistence.parameters_as_json(self)
+        heads, tensors = persistence.packed(self.heads_)
+        content = {
+            "parameters": {name: value for name, value in parameters.items() if name not in LOCAL},
+            "description_": self.description_,
+            "towers_": self.towers_,
+            "heads": heads,
+            "about": about or {},
+        }
+        groups = {"heads": tensors, "towers": self.tuned_parameters_}
+        return persistence.write_tensors(path, _FORMAT, content, joined(groups))
 
     @classmethod
     def load(
@@ -474,13 +486,31 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
             If the file is missing, damaged, of another kind or of a newer version, or the encoder is not the one that
             training started from.
         """
-        return load_finetuned(cls, path, encoder, encoder_options)
+        from musiceval_sk.finetuning.loop import divided
+
+        content, tensors = persistence.read_tensors(path, _FORMAT)
+        arrays = divided(tensors)
+        with refused_as(ModelFileError, f"{path}: does not make a {cls.__name__} of this version"):
+            parameters = persistence.parameters_from_json(content["parameters"])
+            parameters |= {"encoder": encoder, "encoder_options": encoder_options}
+            # Files from before name no parameter that came later.
+            regressor = cls.from_protocol("paper", **parameters)
+            heads = persistence.unpacked(MOSRegressor, content["heads"], arrays["heads"])
+            described, towers = content["description_"], tuple(content["towers_"])
+        base = get_encoder(encoder, **(encoder_options or {}))
+        if changes := changes_of(described, base, "in the file", "given"):
+            raise ModelFileError(
+                f"{path}: was trained from another encoder than {base!r} ({changes}); give the checkpoint that training "
+                "started from"
+            )
+        regressor._keep(base, towers, arrays["towers"], heads)
+        return regressor
 
     def _keep(self, encoder: Encoder, towers: Any, tuned: dict[str, np.ndarray], heads: MOSRegressor) -> None:
         """Set the fitted attributes."""
         self.encoder_, self.towers_, self.tuned_parameters_ = encoder, towers, tuned
         self.description_ = {tower: encoder.describe(tower) for tower in towers}
-        self.fingerprint_ = tuned_fingerprint(encoder, towers, tuned)
+        self.fingerprint_ = _tuned_fingerprint(encoder, towers, tuned)
         heads.encoder_fingerprint_ = provenance(self.fingerprint_, "mean")
         self.heads_, self.target_names_ = heads, heads.target_names_
         self.loss_curve_, self.validation_scores_ = heads.loss_curve_, heads.validation_scores_
@@ -506,6 +536,18 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "network_"}
+
+
+def _tuned_fingerprint(encoder: Encoder, towers: Sequence[Modality], tuned: dict[str, np.ndarray]) -> str:
+    """Name the vectors of an encoder whose weights of these names were changed: its own name where none were."""
+    base = "+".join(encoder.fingerprint_of(tower) for tower in towers)
+    if not tuned:
+        return base
+    digest = hashlib.sha256()
+    for name in sorted(tuned):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tuned[name]).reshape(-1).view(np.uint8).data)
+    return f"{base}+tuned-{digest.hexdigest()[:32]}"
 
 
 def _towers_for(targets: list[str] | None) -> tuple[Modality, ...]:

@@ -13,7 +13,7 @@ from musiceval_sk._ids import without_suffix
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips, finish_clips
-from musiceval_sk.datasets.musiceval.parquet import lay_down
+from musiceval_sk.datasets.musiceval.layout import lay_down
 from musiceval_sk.datasets.readers import require_filled, with_known_names
 from musiceval_sk.exceptions import ClipsTableError
 

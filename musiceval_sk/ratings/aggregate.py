@@ -13,8 +13,7 @@ from scipy.special import betainc
 from musiceval_sk._ids import warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import load_clips
-from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_ratings
-from musiceval_sk.datasets.musiceval.parquet import parquet_files
+from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_ratings, parquet_files
 from musiceval_sk.datasets.readers import source_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.bias import FITS, scale_to_panel

@@ -19,8 +19,7 @@ from musiceval_sk._ids import (
 from musiceval_sk._text import counted, listed, off_scale
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.clips import TARGETS, check_clips
-from musiceval_sk.datasets.musiceval.layout import find_files, load_musiceval, names_of
-from musiceval_sk.datasets.musiceval.parquet import parquet_files
+from musiceval_sk.datasets.musiceval.layout import find_files, load_musiceval, names_of, parquet_files
 from musiceval_sk.datasets.tools import is_of_tool, read_tool
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.aggregate import aggregate_ratings

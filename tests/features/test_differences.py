@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from musiceval_sk import ClipEmbedder, EmbeddingStore, ModelFileError, extract
-from musiceval_sk.features.differences import describe_difference
+from musiceval_sk.features.extract import describe_difference
 from tests.features.toy import ToyEncoder
 
 

@@ -45,7 +45,7 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(store, bare, monkeypatch)
 def test_doctor_tells_audio_from_text(store, bare, tmp_path, monkeypatch):
     checkpoint = tmp_path / "clap.pt"
     checkpoint.write_bytes(b"weights")
-    monkeypatch.setattr("musiceval_sk.features.encoders.clap.tokenizer._cached_files", lambda: ())
+    monkeypatch.setattr("musiceval_sk.features.encoders.clap.checkpoint._cached_files", lambda: ())
     found = check_setup(store, encoder="laion-clap", modalities=["audio"], checkpoint=checkpoint)
     ok, asked, text = finding(found, "laion-clap", "audio")
     # printf weights | sha256sum

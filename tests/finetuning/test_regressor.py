@@ -26,7 +26,7 @@ from musiceval_sk.estimators import regressor as heads_module
 from musiceval_sk.estimators import training as _training
 from musiceval_sk.exceptions import AudioError, ClipsTableError, ModelFileError
 from musiceval_sk.features.encoders.clap.hf_clap import HfClapEncoder
-from musiceval_sk.finetuning import modes
+from musiceval_sk.finetuning import loop
 from musiceval_sk.finetuning import regressor as finetune
 from musiceval_sk.finetuning.batches import ClipBatches
 from musiceval_sk.finetuning.loop import Training
@@ -197,7 +197,7 @@ class TestFrozen:
 
         expected = make("frozen").fit(clips, y).predict(clips)
         monkeypatch.setattr(ClipBatches, "_embed", noted)
-        monkeypatch.setattr(modes, "choose_weights", lambda *_: {})
+        monkeypatch.setattr(loop, "choose_weights", lambda *_: {})
         ours = make().fit(clips, y)
         np.testing.assert_allclose(ours.predict(clips), expected, rtol=0, atol=1e-4)
         assert (
@@ -242,7 +242,7 @@ class TestStartAndMembers:
         """Towers that stand still: the first of two members is the one of one, which is that of the heads alone."""
         options = self.NEW | {"early_stopping": False}
         alone = weights_of(make("frozen", **options).fit(*data))
-        monkeypatch.setattr(modes, "choose_weights", lambda *_: {})
+        monkeypatch.setattr(loop, "choose_weights", lambda *_: {})
         one, two = (weights_of(make(n_ensemble=n, **options).fit(*data)) for n in (1, 2))
         for name, array in one.items():
             np.testing.assert_allclose(array, alone[name], rtol=0, atol=1e-4)
@@ -310,7 +310,7 @@ class TestModes:
 
     def test_more_of_the_last_blocks_take_in_what_joins_them(self, make, encoder):
         network = encoder.trainable()
-        chosen = modes.choose_weights(make("last_blocks", n_blocks=2), network, ("audio",), seed=0)
+        chosen = loop.choose_weights(make("last_blocks", n_blocks=2), network, ("audio",), seed=0)
         places = {name.split(".")[4] for name in chosen if ".layers." in name}
         assert places == {"2", "3"}
         assert any(".layers.2.downsample." in name for name in chosen)
@@ -370,7 +370,7 @@ class TestModes:
         windows = np.random.default_rng(0).normal(size=(1, 480_000)).astype(np.float32) * 0.1
         gradients = []
         for network in (theirs, ours):
-            weights = modes.choose_weights(make(), network, ("audio", "text"), seed=0)
+            weights = loop.choose_weights(make(), network, ("audio", "text"), seed=0)
             network.embed_audio(windows, "float32")[0, :3].sum().backward()
             network.embed_text(*network.tokenize(["calm piano"]), "float32")[0, :3].sum().backward()
             lacking = [name for name, weight in weights.items() if weight.grad is None]

@@ -699,7 +699,7 @@ def model_skops(folder):
 def training_state(folder):
     """The checkpoint of a fine-tuning fit: content and arrays, whose checksum is made anew."""
     _imported("torch")
-    from musiceval_sk.finetuning.checkpoint import Checkpoint
+    from musiceval_sk.finetuning.loop import Checkpoint
 
     options = {"checkpoint": folder / "file.state", "max_iter": 1}
     regressor = ms.CLAPFineTuneRegressor("hf-clap", **options)
@@ -798,6 +798,7 @@ def tokenizer(folder):
     """RoBERTa's tokenizer in two files or one."""
     _imported("tokenizers")
     from musiceval_sk.features.encoders.clap.tokenizer import find_tokenizer, load_tokenizer, tokenize
+
     from tests.clap_files import VOCAB_SIZE, write_roberta_tokenizer
 
     write_roberta_tokenizer(folder / "whole")

@@ -127,26 +127,22 @@ def _check_lists(files: "MusicEvalFiles", names: list[str], counts: Mapping[str,
 
 
 def _check_lists_agree(lists: Mapping[str, pd.DataFrame]) -> Checks:
-    parts = {name: lists[name].set_index("clip_id") for name in PARTS if name in lists}
+    tables = {name: table.set_index("clip_id")[list(TARGETS)] for name, table in lists.items()}
+    parts = {name: tables[name] for name in PARTS if name in tables}
     shared = [
         f"{clip} ({one}, {other})"
         for one, other in combinations(parts, 2)
         for clip in parts[one].index.intersection(parts[other].index)
     ]
-    if "total" not in lists or not parts:
-        return {"clips in two lists": shared}
-    total, together = (
-        table.loc[~table.index.duplicated(), list(TARGETS)]
-        for table in (lists["total"].set_index("clip_id"), pd.concat(parts.values()))
-    )
-    unequal = (total - together).abs().max(axis=1) > 1e-9
-    return {
-        "clips in two lists": shared,
-        f"clips in the total list or in {', '.join(parts)}, not in both": total.index.symmetric_difference(
-            together.index
-        ),
-        "clips whose scores differ between lists": unequal.index[unequal],
-    }
+    checks: Checks = {"clips in two lists": shared}
+    if "total" in tables and parts:
+        both = (tables["total"], pd.concat(parts.values()))
+        total, together = (table[~table.index.duplicated()] for table in both)
+        unequal = (total - together).abs().max(axis=1) > 1e-9
+        lone = total.index.symmetric_difference(together.index)
+        checks[f"clips in the total list or in {', '.join(parts)}, not in both"] = lone
+        checks["clips whose scores differ between lists"] = unequal.index[unequal]
+    return checks
 
 
 def _check_ratings(ratings: pd.DataFrame | None, clips: pd.DataFrame, whole: bool) -> Checks:
@@ -161,42 +157,33 @@ def _check_ratings(ratings: pd.DataFrame | None, clips: pd.DataFrame, whole: boo
     n_ratings = of_clips.size().reindex(clips.index, fill_value=0)
     doubled = ratings[ratings.duplicated(["rater", "clip_id"])]
     checks[f"clips without {RATERS_PER_CLIP} ratings"] = _named(n_ratings[n_ratings != RATERS_PER_CLIP])
-    checks["ratings that repeat a rater and clip"] = [
-        f"{row.rater} of {row.clip_id}" for row in doubled.itertuples()
-    ]
+    repeated = [f"{row.rater} of {row.clip_id}" for row in doubled.itertuples()]
+    checks["ratings that repeat a rater and clip"] = repeated
     for target in TARGETS:
         off = ratings[~ratings[target].isin(range(1, 6))]
         far = (of_clips[target].mean() - clips[target]).abs() > _LIST_ROUNDING
-        checks[f"{target}: ratings that are no whole number from 1 to 5"] = [
-            f"{row.clip_id} by {row.rater}" for row in off.itertuples()
-        ]
-        checks[f"{target}: scores that are not the mean of their ratings"] = _named(
-            clips.loc[far[clips.index], target]
-        )
+        strange = [f"{row.clip_id} by {row.rater}" for row in off.itertuples()]
+        checks[f"{target}: ratings that are no whole number from 1 to 5"] = strange
+        wrong = _named(clips.loc[far[clips.index], target])
+        checks[f"{target}: scores that are not the mean of their ratings"] = wrong
     return checks
 
 
 def _check_systems(files: "MusicEvalFiles", clips: pd.DataFrame) -> Checks:
     if files.systems is None:
         found = len(list((files.root / "system_mos").glob("*")))
-        return {
-            "system table": (
-                "one file in system_mos",
-                f"{found} files, none of them known" if found else "no file",
-            )
-        }
+        words = f"{found} files, none of them known" if found else "no file"
+        return {"system table": ("one file in system_mos", words)}
     means = clips[clips["system"] != ""].groupby("system")[list(TARGETS)].mean()
     both = means.index.intersection(files.systems.index)
-    checks: Checks = {
-        "systems in table or lists, not in both": means.index.symmetric_difference(files.systems.index)
-    }
+    lone = means.index.symmetric_difference(files.systems.index)
+    checks: Checks = {"systems in table or lists, not in both": lone}
     for target in TARGETS:
         table, mean = files.systems.loc[both, target], means.loc[both, target]
         # Not "> rounding": a score that is no number differs too.
         far = both[~np.less_equal((table - mean).abs(), _TABLE_ROUNDING)]
-        checks[f"{target}: systems whose table score is not the mean of their clips"] = [
-            f"{system} ({table[system]:g}, clips {mean[system]:.3f})" for system in far
-        ]
+        unlike = [f"{system} ({table[system]:g}, clips {mean[system]:.3f})" for system in far]
+        checks[f"{target}: systems whose table score is not the mean of their clips"] = unlike
     return checks
 
 

@@ -3,24 +3,40 @@
 The data set itself is not part of this package: CC BY-NC 4.0, https://www.aishelltech.com/AISHELL_7A.
 """
 
+import hashlib
+import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import MALFORMED, atomic_write, refused_as
 from musiceval_sk._ids import warn_of_skipped, without_suffix
+from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.musiceval import checks
-from musiceval_sk.datasets.musiceval.parquet import parquet_files, read_parquet_clips
+from musiceval_sk.datasets.readers import TARGETS
+from musiceval_sk.datasets.tools import read_system_table
 from musiceval_sk.exceptions import ClipsTableError
 
-_COLUMNS = ["path", "prompt", "system", "prompt_id", *readers.TARGETS, "split"]
+_COLUMNS = ["path", "prompt", "system", "prompt_id", *TARGETS, "split"]
 _NAME = r"^(?:.*[-_/])?(?P<system>S\d+)_(?P<prompt_id>P\d+)$"
+# No name of the true file's columns is published in words; these are what the field calls the two scores.
+_ALIASES = {
+    "impression": ("impression", "musical_impression", "music_impression", "overall_impression", "overall_quality",
+                   "overall", "mos_overall", "mi", "mos1"),
+    "alignment": ("alignment", "textual_alignment", "text_alignment", "mos_alignment", "textual", "coherence",
+                  "mos_textual", "ta", "mos2"),
+}  # fmt: skip
+_SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "test": "test"}
+_MAGIC = {b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3", b"\xff\xf3": ".mp3"}
+_ROWS_AT_ONCE = 16
 _NO_NAMES = (
     "{root}: Parquet holds sounds and two scores only. No systems: no S metrics, no splits by system, no look-up by "
     "system. No prompts: no splits by prompt, and alignment would be judged without its text. No raters: no "
@@ -50,7 +66,7 @@ class MusicEvalFiles:
     @cached_property
     def lists(self) -> dict[str, pd.DataFrame]:
         """Clips and scores by list, in the order of the files: ``file``, ``clip_id`` and scores (nan if unreadable)."""
-        return self._read_all("sets/{}_mos_list.txt", (*checks.PARTS, "total"), ["file", *readers.TARGETS])
+        return self._read_all("sets/{}_mos_list.txt", (*checks.PARTS, "total"), ["file", *TARGETS])
 
     @cached_property
     def prompts(self) -> dict[str, pd.DataFrame]:
@@ -60,7 +76,7 @@ class MusicEvalFiles:
     @cached_property
     def ratings(self) -> pd.DataFrame | None:
         """Single ratings: ``file``, ``clip_id``, ``rater`` and scores."""
-        name, columns = "person_mos/{}_person_mos.txt", ["file", "rater", *readers.TARGETS]
+        name, columns = "person_mos/{}_person_mos.txt", ["file", "rater", *TARGETS]
         tables = self._read_all(name, ["total"], columns) or self._read_all(name, checks.PARTS, columns)
         return pd.concat(tables.values(), ignore_index=True) if tables else None
 
@@ -77,7 +93,7 @@ class MusicEvalFiles:
         """Scores by system, indexed by ``system``."""
         if self.system_table is None:
             return None
-        table = self._read(self.system_table, ["system", *readers.TARGETS])
+        table = self._read(self.system_table, ["system", *TARGETS])
         return table.drop_duplicates("system").set_index("system")
 
     def clips_of(self, split: str) -> pd.DataFrame:
@@ -89,32 +105,25 @@ class MusicEvalFiles:
         clips["path"] = [str(self.root / "wav" / name) for name in clips["file"]]
         own, shared = self._texts("demo_prompt_info.txt"), self._texts("prompt_info.txt")
         # A demo clip may be listed by its whole name or by system and prompt.
-        clips["prompt"] = pd.Series(
-            [
-                own.get(clip, own.get(prompt, ""))
-                if system in checks.DEMO_SYSTEMS
-                else shared.get(prompt, "")
-                for clip, prompt, system in clips[["clip_id", "prompt_id", "system"]].itertuples(index=False)
-            ],
-            dtype=object,
-        )
+        named = clips["clip_id"].where(clips["clip_id"].isin(own.index), clips["prompt_id"])
+        texts = own.reindex(named, fill_value=""), shared.reindex(clips["prompt_id"], fill_value="")
+        clips["prompt"] = np.where(clips["system"].isin(checks.DEMO_SYSTEMS), *texts)
         return clips.set_index("clip_id")[_COLUMNS]
 
     def require(self, split: str) -> "MusicEvalFiles":
         """Raise unless the list that was asked for is there."""
         if split in self.lists and self.lists[split].empty:
-            raise ClipsTableError(
-                f"{self.root}: sets/{split}_mos_list.txt has no line of file,impression,alignment: "
-                f"{listed(self.broken) or 'it is empty'}"
-            )
-        if split == "total" or split in self.lists:
+            why = listed(self.broken) or "it is empty"
+            lacking = f"sets/{split}_mos_list.txt has no line of file,impression,alignment: {why}"
+        elif split == "total" or split in self.lists:
             return self
-        lacking = f"no sets/{split}_mos_list.txt; there are the lists: {listed(self.lists)}"
-        if self.layout == "phase1" and split == "test":
+        elif self.layout == "phase1" and split == "test":
             lacking = (
                 "MusicEval-phase1 has no test list, the challenge released train and dev only; take "
                 'split="dev", or MusicEval-full'
             )
+        else:
+            lacking = f"no sets/{split}_mos_list.txt; there are the lists: {listed(self.lists)}"
         raise ClipsTableError(f"{self.root}: {lacking}")
 
     def _texts(self, name: str) -> pd.Series:
@@ -131,7 +140,7 @@ class MusicEvalFiles:
         """Read a file, scores as floats; clips are known by their name without suffix."""
         table, broken = readers.read_headerless(path, columns, delimiter="\t" if "text" in columns else ",")
         self.broken += broken
-        for target in table.columns.intersection(readers.TARGETS):
+        for target in table.columns.intersection(TARGETS):
             table[target] = pd.to_numeric(table[target], errors="coerce").astype(float)
         if "file" in table:
             table["clip_id"] = table["file"].map(without_suffix)
@@ -329,14 +338,14 @@ def load_musiceval_ratings(root: str | Path, split: str = "total") -> pd.DataFra
         raise ClipsTableError(
             f"{files.root}: person_mos has no line of file,rater,impression,alignment: {listed(broken) or 'it is empty'}"
         )
-    unread = ratings.loc[ratings[list(readers.TARGETS)].isna().any(axis=1), "file"]
+    unread = ratings.loc[ratings[list(TARGETS)].isna().any(axis=1), "file"]
     if len(unread):
         broken.append(f"scores that are no number in {len(unread)} lines: {listed(unread)}")
     if broken:
         warn_of_skipped(f"{files.root}: ratings that cannot be read", broken)
     if split != "total":
         ratings = ratings[ratings["clip_id"].isin(files.require(split).clips_of(split).index)]
-    return ratings[["rater", "clip_id", *readers.TARGETS]].reset_index(drop=True)
+    return ratings[["rater", "clip_id", *TARGETS]].reset_index(drop=True)
 
 
 def load_musiceval_systems(root: str | Path, *, scale: tuple[float, float] | None = (1, 5)) -> pd.DataFrame:
@@ -373,52 +382,6 @@ def load_musiceval_systems(root: str | Path, *, scale: tuple[float, float] | Non
     return read_system_table(str(files.system_table), scale=scale)
 
 
-def read_system_table(
-    path: str | Path,
-    targets: Sequence[str] | None = None,
-    *,
-    scale: tuple[float, float] | None = (1, 5),
-) -> pd.DataFrame:
-    """Read a table of system scores: lines of ``system,impression,alignment``, or a header that names system and targets.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    targets : sequence of str, default=None
-        Columns that must be there; by default those of impression and alignment that are, both without a header.
-    scale : (float, float) or None, default=(1, 5)
-        Lowest and highest score that raters could give; None accepts any number.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by ``system``, with the targets.
-
-    Raises
-    ------
-    ClipsTableError
-        If a column or cell is missing, a score is no number or off the scale, or a system repeats.
-    """
-    wanted = list(targets or readers.TARGETS)
-    table = readers.read_table(path, targets) if readers.has_header(path) else pd.DataFrame()
-    chosen = [name for name in wanted if name in table]
-    if chosen:
-        readers.require_columns(table, ["system", *(wanted if targets else chosen)])
-    else:  # the columns' order tells what they are, whatever a header calls them
-        table, broken = readers.read_headerless(path, ["system", *readers.TARGETS])
-        if broken and len(wanted) == 1:
-            table, broken = readers.read_headerless(path, ["system", *wanted])
-        if broken or table.empty:
-            raise ClipsTableError(
-                f"{path}: expected lines of system,impression,alignment, or a header of system and {listed(wanted)}: "
-                f"{listed(broken) or 'it is empty'}"
-            )
-        readers.require_columns(table, wanted)
-    readers.require_ids(table, "system")
-    return readers.take_scores(table, chosen or wanted, scale).set_index("system")
-
-
 def _read(
     root: str | Path,
     split: str,
@@ -430,8 +393,7 @@ def _read(
     """Read clips, check them, and tell the layout."""
     if split not in (*checks.PARTS, "total"):
         raise ValueError(f"unknown split {split!r}; choose from {', '.join((*checks.PARTS, 'total'))}")
-    if isinstance(counts, str) and counts == "official":
-        counts = checks.MUSICEVAL_COUNTS
+    counts = checks.MUSICEVAL_COUNTS if isinstance(counts, str) and counts == "official" else counts
     if counts is not None and not hasattr(counts, "items"):  # a Series of counts serves as well
         kind = ValueError if isinstance(counts, str) else TypeError
         raise kind(f'counts={counts!r} must be "official", a mapping of list to clips, or None')
@@ -460,3 +422,93 @@ def _find(root: str | Path, what: str) -> MusicEvalFiles:
     if parquet_files(root):
         raise ClipsTableError(f"{root}: Parquet holds no {what}; MusicEval-full does")
     return find_files(root)
+
+
+def parquet_files(root: str | Path) -> list[Path]:
+    """List the shards: the file itself, or all below a folder that is no MusicEval folder."""
+    root = Path(root).absolute()
+    if root.suffix.lower() == ".parquet":
+        return [root] if root.is_file() else []
+    return [] if any(root.glob("**/sets/*_mos_list.txt")) else sorted(root.rglob("*.parquet"))
+
+
+def read_parquet_clips(
+    shards: list[Path], split: str, sounds: str | Path | None, columns: Mapping[str, str] | None
+) -> pd.DataFrame:
+    """Read the shards of a split a few rows at a time, and lay their sounds down as files named by their content."""
+    split_of = {shard: _split_of(shard) for shard in shards}
+    wanted = [shard for shard in shards if split in ("total", split_of[shard])]
+    if not wanted:
+        found = listed(sorted({name or "no split" for name in split_of.values()}))
+        raise ClipsTableError(f"{shards[0]}: no shard is named {split}; the names tell: {found}")
+    home = os.path.commonpath([shard.parent for shard in shards])
+    folder = Path(sounds or Path(home, "sounds")).absolute()
+    rows = []
+    for shard in wanted:
+        for audio, *scores in _rows_of(shard, columns or {}):
+            with refused_as(ClipsTableError, f"{shard}: its column of sounds must hold {{bytes, path}}"):
+                data, name = (audio or {}).get("bytes"), Path((audio or {}).get("path") or "").name
+                digest = "" if data is None else hashlib.sha256(data).hexdigest()
+            path = "" if data is None else str(lay_down(data, digest, folder))
+            rows.append((digest[:16] or "no-sound", name, path, "", *scores, split_of[shard]))
+    if not rows:
+        raise ClipsTableError(f"{wanted[0]}: the table is empty")
+    clips = pd.DataFrame(rows, columns=["digest", "name", "path", "prompt", *TARGETS, "split"])
+    clips[list(TARGETS)] = clips[list(TARGETS)].apply(pd.to_numeric, errors="coerce").astype(float)
+    # Names of the sounds where they are unique, else digests of their bytes, counted where those repeat.
+    names, digests = clips.pop("name").map(without_suffix), clips.pop("digest")
+    repeats = digests.groupby(digests).cumcount()
+    numbered = digests.where(repeats == 0, digests + "-" + (repeats + 1).astype(str))
+    return clips.set_index((names if names.ne("").all() and names.is_unique else numbered).rename("clip_id"))
+
+
+def _rows_of(shard: Path, columns: Mapping[str, str]) -> Iterator[Any]:
+    """Yield sound, impression and alignment of each row."""
+    parquet = import_optional("pyarrow.parquet", extra="parquet", purpose="Reading Parquet")
+    try:
+        with parquet.ParquetFile(shard) as file:
+            names = _columns_of(file.schema_arrow, columns, shard)
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
+                yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+    except (OSError, *MALFORMED) as error:  # from which pyarrow's derive
+        if type(error) in (ClipsTableError, ValueError):
+            raise
+        raise ClipsTableError(f"{shard}: cannot be read as Parquet: {error}") from error
+
+
+def _columns_of(schema: Any, given: Mapping[str, str], shard: Path) -> list[str]:
+    """Names of the columns that hold sound and scores: as given, else by type and by what the field calls them."""
+    wanted = ("audio", *TARGETS)
+    unknown = [what for what in given if what not in wanted]
+    if unknown:
+        raise ValueError(f"columns= names {listed(unknown)}; it may name {', '.join(wanted)}")
+    plain = {name.lower().replace(" ", "_"): name for name in schema.names}
+    sounds = [one.name for one in schema if f"{one.name}.bytes" in {part.name for part in one.flatten()}]
+    candidates = {
+        target: [plain[alias] for alias in _ALIASES[target] if alias in plain] for target in TARGETS
+    }
+    candidates["audio"] = sounds if len(sounds) == 1 else []
+    candidates |= {what: [name] if name in schema.names else [] for what, name in given.items()}
+    missing = [what for what in wanted if not candidates[what]]
+    if missing:
+        raise ClipsTableError(
+            f"{shard}: no column for {listed(missing)}; it has {listed(schema.names, most=12)}. Name them, as in "
+            'columns={"audio": "audio", "impression": "mos", "alignment": "text_mos"}; "audio" holds {bytes, path}'
+        )
+    return [candidates[what][0] for what in wanted]
+
+
+def _split_of(shard: Path) -> str:
+    """Official list of a shard as the names of files and folders tell it (``train-00000-of-00002``, ``test/0000``)."""
+    names = (_SPLITS.get(name.split("-")[0].lower(), "") for name in (shard.stem, shard.parent.name))
+    return next(filter(None, names), "")
+
+
+def lay_down(data: bytes, digest: str, folder: Path) -> Path:
+    """Write a sound once, whole or not at all."""
+    suffix = next((suffix for magic, suffix in _MAGIC.items() if data.startswith(magic)), ".wav")
+    path = folder / f"{digest}{suffix}"
+    if not path.is_file() or path.stat().st_size != len(data):
+        with atomic_write(path) as aside:
+            aside.write_bytes(data)
+    return path

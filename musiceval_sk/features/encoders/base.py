@@ -20,6 +20,8 @@ Modality = Literal["audio", "text"]
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
 GROUP = "musiceval_sk.encoders"
 _WITH_TEXT = "'laion-clap', 'hf-clap' and 'muq' with a MuQ-MuLan checkpoint"
+_ABSENT = "absent"
+_LONG, _SHOWN = 24, 12  # of what descriptions say
 _BUILT_IN = {
     "spectral": "musiceval_sk.features.encoders.spectral:SpectralEncoder",
     "laion-clap": "musiceval_sk.features.encoders.clap.laion_clap:LaionClapEncoder",
@@ -325,6 +327,48 @@ def digest_of(description: dict[str, Any]) -> str:
     """
     canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def compare_descriptions(before: dict[str, Any], now: dict[str, Any], then_word: str, now_word: str) -> str:
+    """Write out the fields in which two descriptions differ.
+
+    Parameters
+    ----------
+    before, now : dict
+        Descriptions, see `Encoder.describe`.
+    then_word, now_word : str
+        What to call the two, such as "at fit" and "now".
+
+    Returns
+    -------
+    str
+        Such as ``"version: 1 at fit, 2 now; hop_seconds: 10.0 at fit, 5.0 now"``; at most five fields, those that only
+        ``before`` has at the end.
+    """
+    parts = []
+    for name in differing(before, now):
+        texts = [str(description.get(name, _ABSENT)) for description in (before, now)]
+        short = [text if len(text) <= _LONG else f"{text[:_SHOWN]}…" for text in texts]
+        # Digests are shortened, unless they would then look the same.
+        then, current = short if len(set(short)) > 1 else texts
+        parts.append(f"{name}: {then} {then_word}, {current} {now_word}")
+    return listed(parts, separator="; ")
+
+
+def changes_of(
+    described: dict[Modality, dict[str, Any]], encoder: Encoder, then_word: str, now_word: str
+) -> str:
+    """Write out in what an encoder differs from what was described, tower by tower; nothing where it is the same."""
+    fields = {
+        tower: compare_descriptions(before, encoder.describe(tower), then_word, now_word)
+        for tower, before in described.items()
+    }
+    return "; ".join(f"{tower} {words}" for tower, words in fields.items() if words)
+
+
+def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of the fields in which two descriptions differ."""
+    return [name for name in {**now, **before} if before.get(name, _ABSENT) != now.get(name, _ABSENT)]
 
 
 def list_encoders() -> list[str]:

@@ -1,7 +1,6 @@
 """Any audio model of Hugging Face's transformers, from a local folder and without the network."""
 
 import hashlib
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,10 @@ from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.encoders.local import (
-    LocalEncoder,
-    check_layer,
-    check_window,
-    mean_over_positions,
+    LayerEncoder,
     quiet_transformers,
     read_json,
     undisturbed_random_numbers,
-    width_of_layer,
 )
 
 if TYPE_CHECKING:
@@ -41,8 +36,14 @@ _WITHOUT_SAFETENSORS = (
     "you trust them: AutoModel.from_pretrained(folder).save_pretrained(folder)"
 )
 
+_OWN_CODE = "; if it brings code of its own that you trust, pass trust_remote_code=True"
+_EXPECTED = (
+    f"expected config.json, preprocessor_config.json and {_WEIGHTS}, as save_pretrained of a model and of its feature "
+    "extractor write them"
+)
 
-class HfAudioEncoder(LocalEncoder):
+
+class HfAudioEncoder(LayerEncoder):
     """Mean over time of one layer, or of all, of an audio model of ``transformers``.
 
     It reads what ``AutoModel`` and ``AutoFeatureExtractor`` read, among others MERT, wav2vec 2.0, HuBERT, WavLM, AST, the encoder of
@@ -98,16 +99,8 @@ class HfAudioEncoder(LocalEncoder):
         device: str = "auto",
         batch_size: int | None = None,
     ):
-        super().__init__(checkpoint, device, batch_size)
-        check_layer(layer)
-        check_window(window_seconds)
-        self.layer, self.trust_remote_code = layer, trust_remote_code
-        self._window_seconds = window_seconds
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({str(self.checkpoint)!r}, layer={self.layer!r}, device={self.device!r})"
-        )
+        super().__init__(checkpoint, layer, window_seconds, device, batch_size)
+        self.trust_remote_code = trust_remote_code
 
     @property
     def sample_rate(self) -> int:  # type: ignore[override]
@@ -116,15 +109,13 @@ class HfAudioEncoder(LocalEncoder):
 
     @property
     def window_seconds(self) -> float:  # type: ignore[override]
-        """Length of a window, which is also the distance between the starts of two."""
+        """Length of a window."""
         return float(self._settings[2])
-
-    hop_seconds = window_seconds
 
     @property
     def audio_dim(self) -> int:  # type: ignore[override]
         """Length of an audio vector."""
-        return width_of_layer(self.layer, _widths(self._settings[0]), self.checkpoint)
+        return self._width(_widths(self._settings[0]))
 
     def describe(self, modality: Modality) -> dict[str, Any]:
         """Everything that could change a vector, as plain JSON values.
@@ -156,33 +147,7 @@ class HfAudioEncoder(LocalEncoder):
         described["extractor_sha256"] = _digest([digests[name] for name in _EXTRACTORS if name in digests])
         if self.trust_remote_code:
             described["code_sha256"] = _digest([digests[name] for name in digests if name.endswith(".py")])
-        return described | {
-            name: getattr(self, name) for name in ("sample_rate", "window_seconds", "hop_seconds")
-        }
-
-    def encode_audio(self, windows: np.ndarray) -> np.ndarray:
-        """Embed windows of sound.
-
-        Parameters
-        ----------
-        windows : np.ndarray [shape=(n, window_seconds * sample_rate)], float32 in [-1, 1]
-            Mono windows at `sample_rate`.
-
-        Returns
-        -------
-        np.ndarray [shape=(n, audio_dim)], float32
-            One vector a window.
-
-        Raises
-        ------
-        ValueError
-            If the windows are of another shape, the device is not there, or the model has no such layer.
-        CheckpointError
-            If the folder lacks something or does not fit.
-        ImportError
-            If transformers is not installed.
-        """
-        return self._encode("audio", self.check_windows(windows))
+        return described | self._windows()
 
     @cached_property
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any], float]:
@@ -191,9 +156,8 @@ class HfAudioEncoder(LocalEncoder):
         config = read_json(files["config.json"])
         found = [read_json(files[name]) for name in _EXTRACTORS if name in files]
         # A processor's file holds the extractor's settings as a part.
-        extractor: dict[str, Any] = next(
-            (one for each in found if "sampling_rate" in (one := each.get("feature_extractor", each))), {}
-        )
+        parts = [one.get("feature_extractor", one) for one in found]
+        extractor: dict[str, Any] = next((one for one in parts if "sampling_rate" in one), {})
         if not isinstance(extractor.get("sampling_rate"), int):
             raise CheckpointError(
                 f"{self.checkpoint}: its {listed(name for name in _EXTRACTORS if name in files)} has no sampling_rate: no "
@@ -210,31 +174,25 @@ class HfAudioEncoder(LocalEncoder):
 
     def _refuse_chance(self, config: dict[str, Any], extractor: dict[str, Any]) -> None:
         """Refuse what would give another vector another time, or by code that is not in the folder."""
-        if extractor.get("dither"):
-            raise CheckpointError(
-                f"{self.checkpoint}: dither={extractor['dither']} adds random noise; set it to 0"
-            )
-        if extractor.get("truncation") == "fusion" or config.get("audio_config", {}).get("enable_fusion"):
-            raise CheckpointError(
-                f"{self.checkpoint}: a CLAP with fusion, whose extractor draws at random which sounds are long; take one without, "
-                "such as laion/clap-htsat-unfused"
-            )
+        in_parts = config.get("audio_config", {}).get("enable_fusion")
+        fusion = extractor.get("truncation") == "fusion" or in_parts
         named = [*config.get("auto_map", {}).values(), *extractor.get("auto_map", {}).values()]
-        elsewhere = [str(name) for name in named if "--" in str(name)]
-        if self.trust_remote_code and elsewhere:
-            raise CheckpointError(
-                f"{self.checkpoint}: its code is in another repository ({listed(elsewhere)}); put the files into the folder and "
-                "name them in auto_map without it"
-            )
+        elsewhere = [str(name) for name in named if self.trust_remote_code and "--" in str(name)]
+        faults = {
+            f"dither={extractor.get('dither')} adds random noise; set it to 0": extractor.get("dither"),
+            "a CLAP with fusion, whose extractor draws at random which sounds are long; take one without, such as "
+            "laion/clap-htsat-unfused": fusion,
+            f"its code is in another repository ({listed(elsewhere)}); put the files into the folder and name them in "
+            "auto_map without it": elsewhere,
+        }
+        for fault, is_so in faults.items():
+            if is_so:
+                raise CheckpointError(f"{self.checkpoint}: {fault}")
 
     def _find_files(self) -> tuple[Path, ...]:
-        folder = Path(os.fspath(self.checkpoint or "")).expanduser()
+        folder = self._named_folder()
         if not self.checkpoint or not folder.is_dir():
-            found = f"got {str(self.checkpoint)!r}" if self.checkpoint else "and none is named"
-            raise CheckpointError(
-                f"the encoder {self.name!r} needs a folder in transformers' layout, {found}; download one "
-                "(hf download m-a-p/MERT-v1-95M --local-dir MERT-v1-95M) and name it with checkpoint="
-            )
+            raise self._no_folder("in transformers' layout", "m-a-p/MERT-v1-95M")
         index, weights = folder / _INDEX, [folder / _WEIGHTS]
         if index.is_file():
             named = read_json(index).get("weight_map") or {"": f"weight_map of {_INDEX}"}
@@ -244,18 +202,15 @@ class HfAudioEncoder(LocalEncoder):
         needed = [*weights, folder / "config.json", *(extractors or [folder / _EXTRACTORS[0]])]
         missing = [file.name for file in needed if not file.is_file()]
         if missing:
-            pickled = _WEIGHTS in missing and any(folder.glob("*.bin"))
-            raise CheckpointError(
-                f"{folder}: holds {_WITHOUT_SAFETENSORS}"
-                if pickled
-                else f"{folder}: lacks {listed(missing)}; expected config.json, preprocessor_config.json and {_WEIGHTS}, as "
-                "save_pretrained of a model and of its feature extractor write them"
-            )
+            if _WEIGHTS in missing and any(folder.glob("*.bin")):
+                raise CheckpointError(f"{folder}: holds {_WITHOUT_SAFETENSORS}")
+            raise CheckpointError(f"{folder}: lacks {listed(missing)}; {_EXPECTED}")
         code = sorted(folder.glob("*.py")) if self.trust_remote_code else []
         return (*needed, *([index] if index.is_file() else []), *code)
 
     def _load(self) -> Any:
-        device, files, width = resolve_device(self.device), self._files(), self.audio_dim
+        device, files = resolve_device(self.device), self._files()
+        _ = self.audio_dim  # whether there is such a layer
         transformers = import_optional("transformers", extra=self.extra, purpose=f"the encoder {self.name!r}")
         folder = files[0].parent
         options = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
@@ -267,14 +222,9 @@ class HfAudioEncoder(LocalEncoder):
                 )
         # Of whatever kind a folder's files, or the code in it, make them.
         except Exception as error:
-            advice = (
-                ""
-                if self.trust_remote_code
-                else "; if it brings code of its own that you trust, pass trust_remote_code=True"
-            )
-            raise CheckpointError(
-                f"{folder}: cannot be loaded by transformers ({_first_line(error)}){advice}"
-            ) from error
+            reason = (str(error).strip().split("\n") or [""])[0] or type(error).__name__
+            words = f"{folder}: cannot be loaded by transformers ({reason})"
+            raise CheckpointError(words + ("" if self.trust_remote_code else _OWN_CODE)) from error
         prefix, model = _audio_part(model, folder)
         missing = [key for key in found["missing_keys"] if key.startswith(prefix)]
         missing = sorted(key for key in missing if not any(name in key for name in _UNUSED))
@@ -284,39 +234,21 @@ class HfAudioEncoder(LocalEncoder):
                 f"{folder}: its weights do not fit its config.json; {len(missing)} missing: {listed(missing)}; "
                 f"{len(reshaped)} of another shape: {listed(reshaped)}"
             )
-        return _Network(model.float().eval().to(device), extractor, self.layer, width, self.sample_rate)
+        return model.float().eval().to(device), extractor
 
-    def _embed(self, network: "_Network", modality: Modality, batch: np.ndarray) -> "Tensor":
+    def _embed(self, network: tuple[Any, Any], modality: Modality, batch: np.ndarray) -> "Tensor":
+        model, extractor = network
+        kind = type(model).__name__
         with undisturbed_random_numbers():
-            return network(batch)
-
-
-class _Network:
-    """A model with its extractor: from windows to the mean over positions of a layer."""
-
-    def __init__(self, model: Any, extractor: Any, layer: int | str, width: int, rate: int):
-        self._model, self._extractor, self._layer, self._width, self._rate = (
-            model,
-            extractor,
-            layer,
-            width,
-            rate,
-        )
-
-    def __call__(self, windows: np.ndarray) -> "Tensor":
-        inputs = self._extractor(list(windows), sampling_rate=self._rate, return_tensors="pt")
-        sent = {name: value.to(self._model.device) for name, value in inputs.items()}
-        given = self._model(**sent, output_hidden_states=True, return_dict=True)
+            inputs = extractor(list(batch), sampling_rate=self.sample_rate, return_tensors="pt")
+            sent = {name: value.to(model.device) for name, value in inputs.items()}
+            given = model(**sent, output_hidden_states=True, return_dict=True)
         if getattr(given, "hidden_states", None) is None or getattr(given, "last_hidden_state", None) is None:
-            raise CheckpointError(
-                f"{type(self._model).__name__} gives no hidden_states: it cannot be used here"
-            )
-        states = [*given.hidden_states[:-1], given.last_hidden_state]
-        vectors = mean_over_positions(states, self._layer)
-        if vectors.shape[1] != self._width:
-            raise CheckpointError(
-                f"{type(self._model).__name__} gives {vectors.shape[1]} numbers a window, its config.json says {self._width}"
-            )
+            raise CheckpointError(f"{kind} gives no hidden_states: it cannot be used here")
+        vectors = self._mean([*given.hidden_states[:-1], given.last_hidden_state])
+        if vectors.shape[1] != self.audio_dim:
+            said = f"its config.json says {self.audio_dim}"
+            raise CheckpointError(f"{kind} gives {vectors.shape[1]} numbers a window, {said}")
         return vectors
 
 
@@ -336,9 +268,10 @@ def _audio_part(model: Any, folder: Path) -> tuple[str, Any]:
 def _widths(config: dict[str, Any]) -> list[int]:
     """Say how wide each of the hidden states is, the last one as often as it is counted."""
     part = config.get("audio_config") or config
-    if (
-        "patch_embeds_hidden_size" in part and "depths" in part
-    ):  # HTS-AT's stages, each twice as wide as the one before
+    if {
+        "patch_embeds_hidden_size",
+        "depths",
+    } <= part.keys():  # HTS-AT's stages, each twice as wide as the last
         stages = [part["patch_embeds_hidden_size"] * 2**stage for stage in range(len(part["depths"]))]
         return [*stages, part.get("hidden_size", stages[-1])]
     width = part.get("hidden_size") or part.get("d_model")
@@ -364,7 +297,3 @@ def _filled_seconds(extractor: dict[str, Any]) -> float | None:
 
 def _digest(digests: list[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n") or [""])[0] or type(error).__name__

@@ -1,6 +1,7 @@
 """What encoders have in common that are torch networks read from local files: built once, run in batches that memory holds."""
 
 import contextlib
+import os
 import random
 import sys
 import threading
@@ -21,7 +22,7 @@ from musiceval_sk.features.sounds import content_key
 
 # How often to ask again, a second apart, for memory that another thread or process may give back.
 _PATIENCE = 16
-_BUILDING = threading.RLock()
+BUILDING = threading.RLock()
 _precision, _users_of_precision, _precision_lock = contextlib.ExitStack(), 0, threading.Lock()
 
 
@@ -85,6 +86,63 @@ class LocalEncoder(Encoder):
         """Build the network."""
         self.build()
 
+    def encode_audio(self, windows: np.ndarray) -> np.ndarray:
+        """Embed windows of sound.
+
+        Parameters
+        ----------
+        windows : np.ndarray [shape=(n, window_seconds * sample_rate)], float32 in [-1, 1]
+            Mono windows at `sample_rate`.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, audio_dim)], float32
+            One vector a window, of length 1 where there is a `joint_space`.
+
+        Raises
+        ------
+        ValueError
+            If the windows are of another shape, the device is not there, or the model has no such layer.
+        CheckpointError
+            If the checkpoint is not found, lacks something or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        MemoryError
+            If a GPU's memory does not hold even one window; where it does not hold a batch, the batch is halved.
+        """
+        return self._encode("audio", self.check_windows(windows))
+
+    def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
+        """Embed prompts.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+            Texts, possibly empty; what goes beyond the tokens that the text tower reads is left out.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, text_dim)], float32
+            One vector a prompt, of length 1 where there is a `joint_space`.
+
+        Raises
+        ------
+        ValueError
+            If there is no text tower, ``prompts`` is one string, or the device is not there.
+        CheckpointError
+            If the checkpoint or the tokenizer is not found or does not fit.
+        ImportError
+            If the encoder's extra is not installed.
+        """
+        self.towers("text")
+        if isinstance(prompts, str):
+            raise ValueError(f"expected a sequence of prompts, got the string {prompts!r}; pass [prompt]")
+        return self._encode("text", prompts)
+
+    def _windows(self) -> dict[str, Any]:
+        """Say what a description says of windows."""
+        return {name: getattr(self, name) for name in ("sample_rate", "window_seconds", "hop_seconds")}
+
     def build(self) -> Any:
         """Build the network, once, on the device; encoding does so by itself.
 
@@ -102,15 +160,10 @@ class LocalEncoder(Encoder):
         ImportError
             If the encoder's extra is not installed.
         """
-        with _BUILDING:
+        with BUILDING:
             if self._network is None:
                 self._network = self._load()
             return self._network
-
-    def _built_anew(self) -> Any:
-        """Build a network apart from the one that encodes."""
-        with _BUILDING:
-            return self._load()
 
     def _files(self) -> tuple[Path, ...]:
         """Files that hold the model, once their SHA-256 are known to be those of the last time."""
@@ -177,68 +230,79 @@ def precision() -> Iterator[None]:
                 _precision.close()
 
 
-def check_layer(layer: Any) -> None:
-    """Raise a `ValueError` unless this can be one of a network's layers, or "mean" for all of them."""
-    if layer != "mean" and (not isinstance(layer, int) or isinstance(layer, bool)):
-        raise ValueError(f"layer={layer!r} must be a whole number or 'mean'")
-
-
-def check_window(seconds: float | None) -> None:
-    """Raise a `ValueError` unless windows can be so long; None is for a default."""
-    if seconds is not None and not 0.1 <= seconds <= 600:
-        raise ValueError(f"window_seconds={seconds!r} must be between 0.1 and 600")
-
-
-def width_of_layer(layer: int | str, widths: Sequence[int], checkpoint: Any) -> int:
-    """Say how wide a layer is, or all are.
+class LayerEncoder(LocalEncoder):
+    """Base class of encoders whose vector is the mean over time of one layer of a network, or of all.
 
     Parameters
     ----------
+    checkpoint : str, Path or None
+        Local folder.
     layer : int or "mean"
-        Which.
-    widths : sequence of int
-        Of what the first block is given, and of what each block gives.
-    checkpoint : str or Path
-        What to call the network.
-
-    Returns
-    -------
-    int
-        Length of its vectors.
+        Which: 0 is what the first block is given, n what the n-th block gives.
+    window_seconds : float or None
+        Length of a window; None is for a default.
+    device, batch_size : str, and int or None
+        As for `LocalEncoder`.
 
     Raises
     ------
     ValueError
-        If there is no such layer, or layers differ in width and their mean was asked for.
+        If ``layer``, ``window_seconds`` or ``batch_size`` cannot be.
     """
-    if layer == "mean":
-        if len(set(widths)) > 1:
-            raise ValueError(f"layer='mean': layers of this model are {widths} wide; give one by its index")
-        return widths[0]
-    if not -len(widths) <= int(layer) < len(widths):
-        most = len(widths) - 1
-        raise ValueError(f"layer={layer}: {checkpoint} has {most} blocks; give 0 to {most}, -1 or 'mean'")
-    return widths[int(layer)]
 
+    def __init__(
+        self,
+        checkpoint: str | Path | None,
+        layer: int | str,
+        window_seconds: float | None,
+        device: str,
+        batch_size: int | None,
+    ):
+        super().__init__(checkpoint, device, batch_size)
+        if layer != "mean" and (not isinstance(layer, int) or isinstance(layer, bool)):
+            raise ValueError(f"layer={layer!r} must be a whole number or 'mean'")
+        if window_seconds is not None and not 0.1 <= window_seconds <= 600:
+            raise ValueError(f"window_seconds={window_seconds!r} must be between 0.1 and 600")
+        self.layer, self._window_seconds = layer, window_seconds
 
-def mean_over_positions(states: Sequence[Any], layer: int | str) -> Any:
-    """Average a layer, or all, over all positions of a window.
+    def __repr__(self) -> str:
+        options = f"layer={self.layer!r}, device={self.device!r}"
+        return f"{type(self).__name__}({str(self.checkpoint)!r}, {options})"
 
-    Parameters
-    ----------
-    states : sequence of torch.Tensor [shape=(n, time, width) or (n, width, frequency, time)]
-        A network's hidden states.
-    layer : int or "mean"
-        Which.
+    @property
+    def hop_seconds(self) -> float:  # type: ignore[override]
+        """Distance between the starts of neighbouring windows: their length."""
+        return self.window_seconds
 
-    Returns
-    -------
-    torch.Tensor [shape=(n, width)], float32
-        One vector a window.
-    """
-    chosen = states if layer == "mean" else [states[int(layer)]]
-    means = [state.float().mean(dim=(2, 3) if state.ndim == 4 else 1) for state in chosen]
-    return means[0] if len(means) == 1 else sum(means) / len(means)
+    def _named_folder(self) -> Path:
+        return Path(os.fspath(self.checkpoint or "")).expanduser()
+
+    def _no_folder(self, what: str, repository: str) -> CheckpointError:
+        """Say that there is none, and where to get one."""
+        found = f"got {str(self.checkpoint)!r}" if self.checkpoint else "and none is named"
+        download = f"hf download {repository} --local-dir {repository.split('/')[1]}"
+        return CheckpointError(
+            f"the encoder {self.name!r} needs a folder {what}, {found}; download one ({download}) and name it with checkpoint="
+        )
+
+    def _width(self, widths: Sequence[int]) -> int:
+        """Length of a vector, by the widths of what the first block is given and of what each block gives."""
+        if self.layer == "mean":
+            if len(set(widths)) > 1:
+                raise ValueError(
+                    f"layer='mean': layers of this model are {widths} wide; give one by its index"
+                )
+            return widths[0]
+        if not -len(widths) <= int(self.layer) < len(widths):
+            has = f"{self.checkpoint} has {len(widths) - 1} blocks"
+            raise ValueError(f"layer={self.layer}: {has}; give 0 to {len(widths) - 1}, -1 or 'mean'")
+        return widths[int(self.layer)]
+
+    def _mean(self, states: Sequence[Any]) -> Any:
+        """Average hidden states, (n, time, width) or (n, width, frequency, time), over all positions of a window."""
+        chosen = states if self.layer == "mean" else [states[int(self.layer)]]
+        means = [state.float().mean(dim=(2, 3) if state.ndim == 4 else 1) for state in chosen]
+        return means[0] if len(means) == 1 else sum(means) / len(means)
 
 
 @contextlib.contextmanager
@@ -300,6 +364,16 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def cached_file(repository: str, name: str) -> Path | None:
+    """Look a file up in Hugging Face's cache, which is only read."""
+    with contextlib.suppress(ImportError, ValueError):  # a name may be none that a repository can have
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(repository, name)
+        return Path(found) if isinstance(found, str) else None
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from musiceval_sk._files import parse_json
+from musiceval_sk._files import atomic_write, parse_json
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders.base import MODALITIES, Modality, digest_of
 
@@ -181,9 +181,7 @@ def write_store_file(path: Path, groups: dict[GroupName, Contents], replaces: tu
 
     Unless the file that it ``replaces``, by its stamp, is no longer there, or another is: then nothing changes.
     """
-    _make_folder(path.parent)
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with suppress(_ReplacedError), atomic_write(path) as aside:
         with _Sink(aside, "x+") as sink:
             # From 1.10 on HDF5 checksums its own structures, too, but for strings of variable length, so there are
             # none: a flipped bit is an error, not another number.
@@ -196,12 +194,13 @@ def write_store_file(path: Path, groups: dict[GroupName, Contents], replaces: tu
             os.fsync(sink.fileno())
         _read_back(aside, groups)
         if stamp_of(path) != replaces:
-            return False
-        os.replace(aside, path)
-        _sync_folder(path.parent)
+            raise _ReplacedError
         return True
-    finally:
-        aside.unlink(missing_ok=True)
+    return False
+
+
+class _ReplacedError(Exception):
+    """Another process has given a file its name meanwhile."""
 
 
 class _Sink(io.FileIO):
@@ -257,23 +256,6 @@ def _read_back(path: Path, groups: dict[GroupName, Contents]) -> None:
             raise DamagedFileError(f"{path}: vectors differ")
     except StoreError as error:
         raise OSError(f"what was written does not read back the same: {error}") from error
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each entered on disk before anything is written into it."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for made in missing:
-        _sync_folder(made.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def as_keys(keys: Sequence[bytes] | np.ndarray) -> np.ndarray:

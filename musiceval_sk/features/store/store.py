@@ -88,10 +88,8 @@ class GroupIndex:
             if group.dim != self.dim:
                 lengths = f"have length {group.dim}, but {self.dim} in {self.groups[0].file.path}"
                 words = f"vectors of {'/'.join(self.name)} {lengths}: the encoder's description hid a change"
-                advice = (
-                    f"drop both by musiceval cache prune --fingerprint {self.name[1][:8]}, or delete one file"
-                )
-                raise StoreError(f"{group.file.path}: {words}; {advice}")
+                prune = f"musiceval cache prune --fingerprint {self.name[1][:8]}"
+                raise StoreError(f"{group.file.path}: {words}; drop both by {prune}, or delete one file")
         return self
 
     def find(self, keys: Keys) -> np.ndarray:

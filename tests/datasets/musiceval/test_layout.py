@@ -13,7 +13,8 @@ from musiceval_sk import (
     load_musiceval_ratings,
     make_split,
 )
-from musiceval_sk.datasets.musiceval.layout import load_musiceval_systems, read_system_table
+from musiceval_sk.datasets.musiceval.layout import load_musiceval_systems
+from musiceval_sk.datasets.tools import read_system_table
 from tests.made_musiceval import make_musiceval
 
 STEM = "audiomos2025-track1-"

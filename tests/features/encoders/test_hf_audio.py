@@ -182,7 +182,7 @@ def test_weights_in_parts_and_of_half_precision_are_read(folders, tmp_path):
     assert len(list(folder.glob("model-*.safetensors"))) > 1
     encoder = encoder_of(folder)
     windows = windows_for(encoder)[:1]
-    parameters = list(encoder.build()._model.parameters())
+    parameters = list(encoder.build()[0].parameters())
     assert {parameter.dtype for parameter in parameters} == {torch.float32}
     model.float().save_pretrained(tmp_path / "whole")
     shutil.copy(folder / "preprocessor_config.json", tmp_path / "whole")

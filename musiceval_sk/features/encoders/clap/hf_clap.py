@@ -13,8 +13,7 @@ from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.encoders.clap import checkpoint as disk
-from musiceval_sk.features.encoders.clap import tokenizer as roberta
-from musiceval_sk.features.encoders.local import LocalEncoder
+from musiceval_sk.features.encoders.local import BUILDING, LocalEncoder
 from musiceval_sk.features.sounds import content_key
 
 if TYPE_CHECKING:
@@ -171,7 +170,8 @@ class HfClapEncoder(LocalEncoder):
         ImportError
             If the encoder's extra is not installed.
         """
-        network = self._built_anew()
+        with BUILDING:
+            network = self._load()
         for parameter in network.parameters():
             # What a checkpoint was mapped from is a file, which may go away while training lasts.
             parameter.data = parameter.data.clone()
@@ -206,13 +206,12 @@ class HfClapEncoder(LocalEncoder):
         if self.layer != "projection":
             described["layer"] = self.layer
         if modality == "text":
-            keys = map(content_key, roberta.find_tokenizer(self.tokenizer, files))
+            keys = map(content_key, disk.find_tokenizer(self.tokenizer, files))
             digest = hashlib.sha256(b"".join(keys)).hexdigest()
-            return {**described, "tokenizer_sha256": digest, "max_length": roberta.MAX_LENGTH}
+            return {**described, "tokenizer_sha256": digest, "max_length": disk.MAX_LENGTH}
         if self._misread:
             sound |= {"sound": self.sound, "quantisation": "none"}
-        windows = ("sample_rate", "window_seconds", "hop_seconds")
-        return described | sound | {name: getattr(self, name) for name in windows}
+        return described | sound | self._windows()
 
     def cut(self, samples: np.ndarray) -> np.ndarray:
         """Cut a clip into the windows that `encode_audio` takes.
@@ -234,58 +233,6 @@ class HfClapEncoder(LocalEncoder):
         if self.sound == "16k-repeated":
             return super().cut(first)
         return np.pad(first, (0, self.window_length - len(first)))[np.newaxis]
-
-    def encode_audio(self, windows: np.ndarray) -> np.ndarray:
-        """Embed windows of sound.
-
-        Parameters
-        ----------
-        windows : np.ndarray [shape=(n, 480_000)], float32 in [-1, 1]
-            Mono windows at `sample_rate`: 10 s at 48,000 Hz, unless ``sound`` says otherwise.
-
-        Returns
-        -------
-        np.ndarray [shape=(n, audio_dim)], float32
-            One vector a window, of length 1 unless ``layer="encoder"``.
-
-        Raises
-        ------
-        ValueError
-            If the windows are of another shape, or the device is not there.
-        CheckpointError
-            If the checkpoint is not found or does not fit.
-        ImportError
-            If the encoder's extra is not installed.
-        MemoryError
-            If a GPU's memory does not hold even one window; where it does not hold a batch, the batch is halved.
-        """
-        return self._encode("audio", self.check_windows(windows))
-
-    def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
-        """Embed prompts.
-
-        Parameters
-        ----------
-        prompts : sequence of str
-            Texts, possibly empty; what goes beyond 77 tokens is not read.
-
-        Returns
-        -------
-        np.ndarray [shape=(n, text_dim)], float32
-            One vector a prompt, of length 1 unless ``layer="encoder"``.
-
-        Raises
-        ------
-        ValueError
-            If ``prompts`` is one string, or the device is not there.
-        CheckpointError
-            If the checkpoint or the tokenizer is not found or does not fit.
-        ImportError
-            If the encoder's extra is not installed.
-        """
-        if isinstance(prompts, str):
-            raise ValueError(f"expected a sequence of prompts, got the string {prompts!r}; pass [prompt]")
-        return self._encode("text", prompts)
 
     def _load(self) -> "ClapNetwork":
         """Build a network from the files."""
@@ -325,6 +272,6 @@ class HfClapEncoder(LocalEncoder):
 
     def _tokenize(self, prompts: Sequence[str], vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
         if self._tokenizer is None:
-            files = roberta.find_tokenizer(self.tokenizer, self._files())
-            self._tokenizer = roberta.load_tokenizer(files, vocab_size, self.name, self.extra)
-        return roberta.tokenize(self._tokenizer, prompts)
+            files = disk.find_tokenizer(self.tokenizer, self._files())
+            self._tokenizer = disk.load_tokenizer(files, vocab_size, self.name, self.extra)
+        return disk.tokenize(self._tokenizer, prompts)

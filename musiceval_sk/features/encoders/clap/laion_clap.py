@@ -1,12 +1,10 @@
 """CLAP with the audio tower of LAION's own package, from a local checkpoint and without the network."""
 
-import contextlib
 import functools
 import importlib
 import importlib.util
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -117,32 +115,24 @@ class LaionClapEncoder(HfClapEncoder):
 
 @functools.cache
 def import_htsat() -> ModuleType:
-    """Import the audio tower of the installed package ``laion_clap``, and nothing else of that package."""
+    """Import the audio tower of the installed package ``laion_clap``, and nothing else of that package.
+
+    Its packages would download three tokenizers and ask for a torchvision that fits torch: an empty one stands in for them
+    that knows only its folder. Of torchvision and torchlibrosa nothing is ever called but constructors, for `laion_log_mel`
+    makes the spectrograms: layers that do nothing stand in for these.
+    """
+    from torch import nn
+
     spec = importlib.util.find_spec("laion_clap")
     if spec is None or spec.origin is None:
         raise ImportError(
             "the encoder 'laion-clap' needs the package 'laion_clap', which is not installed. "
             f"Install it with: {pip_install('clap')}"
         )
-    with audio_tower_alone(Path(spec.origin).parent / "clap_module"):
-        return importlib.import_module("clap_module.htsat")
-
-
-@contextlib.contextmanager
-def audio_tower_alone(folder: Path) -> Iterator[None]:
-    """Let LAION's ``clap_module.htsat`` be imported, for the length of an import.
-
-    Its packages would download three tokenizers and ask for a torchvision that fits torch: an empty one stands in for them
-    that knows only its folder. Of torchvision and torchlibrosa nothing is ever called but constructors, for `LaionLogMel`
-    makes the spectrograms: layers that do nothing stand in for these. ``sys.modules`` is left as it was.
-    """
-    from torch import nn
-
     package = ModuleType("clap_module")
-    package.__path__ = [str(folder)]
+    package.__path__ = [str(Path(spec.origin).parent / "clap_module")]
     stand_ins: dict[str, Any] = {"clap_module": package}
     for name, members in _STAND_INS.items():
         stand_ins[name] = SimpleNamespace(**dict.fromkeys(members, nn.Identity))
-
     with standing_in(stand_ins, "clap_module"):
-        yield
+        return importlib.import_module("clap_module.htsat")

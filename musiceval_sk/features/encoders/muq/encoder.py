@@ -1,7 +1,6 @@
 """MuQ and MuQ-MuLan from local folders."""
 
 import contextlib
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,30 +11,20 @@ import numpy as np
 from musiceval_sk._device import resolve_device
 from musiceval_sk._optional import import_optional
 from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.encoders import local
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.encoders.clap.checkpoint import read_weights
-from musiceval_sk.features.encoders.local import (
-    LocalEncoder,
-    check_layer,
-    check_window,
-    quiet_transformers,
-    read_json,
-    undisturbed_random_numbers,
-    width_of_layer,
-)
 from musiceval_sk.features.sounds import content_key
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from musiceval_sk.features.encoders.muq.network import MuQNetwork
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # Either does for XLM-RoBERTa's tokenizer.
 _TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model")
 
 
-class MuQEncoder(LocalEncoder):
+class MuQEncoder(local.LayerEncoder):
     """MuQ (music alone) or MuQ-MuLan (music and text in one space) with the networks of their authors' package ``muq``.
 
     From a MuQ checkpoint it computes the mean over time of a layer, from a MuQ-MuLan checkpoint what ``MuQMuLan`` gives for a window
@@ -97,49 +86,36 @@ class MuQEncoder(LocalEncoder):
         device: str = "auto",
         batch_size: int | None = None,
     ):
-        super().__init__(checkpoint, device, batch_size)
-        check_layer(layer)
-        check_window(window_seconds)
-        self.layer, self._window_seconds = layer, window_seconds
+        super().__init__(checkpoint, layer, window_seconds, device, batch_size)
         self.audio_model, self.text_model = audio_model, text_model
 
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({str(self.checkpoint)!r}, layer={self.layer!r}, device={self.device!r})"
-        )
+    @property
+    def joint_space(self) -> bool:  # type: ignore[override]
+        """Whether the checkpoint is of MuQ-MuLan, whose sound and text share a space."""
+        return "mulan" in self._settings
 
     @property
     def modalities(self) -> tuple[Modality, ...]:  # type: ignore[override]
         """Sound, and text where the checkpoint is of MuQ-MuLan."""
-        return MODALITIES if "mulan" in self._settings else ("audio",)
-
-    @property
-    def joint_space(self) -> bool:  # type: ignore[override]
-        """Whether sound and text share a space: those of MuQ-MuLan do."""
-        return "mulan" in self._settings
+        return MODALITIES if self.joint_space else ("audio",)
 
     @property
     def window_seconds(self) -> float:  # type: ignore[override]
-        """Length of a window, which is also the distance between the starts of two."""
-        return float(
-            self._settings["mulan"]["clip_secs"] if "mulan" in self._settings else self._window_seconds
-        )
-
-    hop_seconds = window_seconds
+        """Length of a window."""
+        seconds: Any = self._settings["mulan"]["clip_secs"] if self.joint_space else self._window_seconds
+        return float(seconds)
 
     @property
     def audio_dim(self) -> int:  # type: ignore[override]
         """Length of an audio vector."""
-        settings = self._settings
-        if "mulan" in settings:
-            return int(settings["mulan"]["dim_latent"])
-        widths = [settings["encoder_dim"]] * (settings["encoder_depth"] + 1)
-        return width_of_layer(self.layer, widths, self.checkpoint)
+        if self.joint_space:
+            return self.text_dim
+        return self._width([self._settings["encoder_dim"]] * (self._settings["encoder_depth"] + 1))
 
     @property
     def text_dim(self) -> int:  # type: ignore[override]
         """Length of a text vector; 0 of MuQ."""
-        return int(self._settings["mulan"]["dim_latent"]) if "mulan" in self._settings else 0
+        return int(self._settings["mulan"]["dim_latent"]) if self.joint_space else 0
 
     def describe(self, modality: Modality) -> dict[str, Any]:
         """Everything that could change a vector of this modality, as plain JSON values.
@@ -169,36 +145,9 @@ class MuQEncoder(LocalEncoder):
             for name, file in zip(("text_config", "tokenizer"), self._text_files(), strict=True):
                 described[f"{name}_sha256"] = content_key(file).hex()
             return described
-        if "mulan" in self._settings:
+        if self.joint_space:
             described["audio_config_sha256"] = content_key(self._part("audio") / "config.json").hex()
-        described |= {"layer": self.layer, "dim": self.audio_dim}
-        return described | {
-            name: getattr(self, name) for name in ("sample_rate", "window_seconds", "hop_seconds")
-        }
-
-    def encode_audio(self, windows: np.ndarray) -> np.ndarray:
-        """Embed windows of sound.
-
-        Parameters
-        ----------
-        windows : np.ndarray [shape=(n, window_seconds * 24_000)], float32 in [-1, 1]
-            Mono windows at 24,000 Hz.
-
-        Returns
-        -------
-        np.ndarray [shape=(n, audio_dim)], float32
-            One vector a window; of MuQ-MuLan of length 1.
-
-        Raises
-        ------
-        ValueError
-            If the windows are of another shape, the device is not there, or the model has no such layer.
-        CheckpointError
-            If the checkpoint lacks something or does not fit.
-        ImportError
-            If the package muq, or what it needs, is not installed.
-        """
-        return self._encode("audio", self.check_windows(windows))
+        return described | {"layer": self.layer, "dim": self.audio_dim} | self._windows()
 
     def encode_text(self, prompts: Sequence[str]) -> np.ndarray:
         """Embed prompts.
@@ -223,42 +172,34 @@ class MuQEncoder(LocalEncoder):
             If the package muq, or what it needs, is not installed.
         """
         self.towers("text")
-        if isinstance(prompts, str):
-            raise ValueError(f"expected a sequence of prompts, got the string {prompts!r}; pass [prompt]")
         self._text_files()
-        if (
-            self._network is not None and not self._network.has_text
-        ):  # built for sound before these files were there
-            self._network = None
-        return self._encode("text", prompts)
+        if self._network is not None and not hasattr(self._network.text, "parameters"):
+            self._network = None  # built for sound before these files were there
+        return super().encode_text(prompts)
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        settings = read_json(self._files()[1])
-        needed = {"mulan", "audio_model", "text_model", "audio_transformer", "text_transformer"}
-        if not ({"encoder_dim", "encoder_depth"} <= settings.keys() or needed <= settings.keys()):
-            raise CheckpointError(
-                f"{self._files()[1]}: of neither MuQ nor MuQ-MuLan; for other models of transformers take the encoder 'hf-audio'"
-            )
-        if "mulan" in settings and self.layer != -1:
-            raise ValueError(
-                f"layer={self.layer!r}: MuQ-MuLan gives its joint space alone; for layers name the folder of a MuQ"
-            )
-        if "mulan" in settings and self._window_seconds not in (10.0, settings["mulan"]["clip_secs"]):
-            raise ValueError(
-                f"window_seconds={self._window_seconds:g}: MuQ-MuLan takes {settings['mulan']['clip_secs']:g} s; leave it out"
-            )
+        path = self._files()[1]
+        settings = local.read_json(path)
+        if {"mulan", "audio_model", "text_model", "audio_transformer", "text_transformer"} <= settings.keys():
+            seconds = settings["mulan"]["clip_secs"]
+            if self.layer != -1:
+                words = "MuQ-MuLan gives its joint space alone; for layers name the folder of a MuQ"
+                raise ValueError(f"layer={self.layer!r}: {words}")
+            if self._window_seconds not in (10.0, seconds):
+                words = f"MuQ-MuLan takes {seconds:g} s; leave it out"
+                raise ValueError(f"window_seconds={self._window_seconds:g}: {words}")
+        elif "mulan" in settings or not {"encoder_dim", "encoder_depth"} <= settings.keys():
+            words = "for other models of transformers take the encoder 'hf-audio'"
+            raise CheckpointError(f"{path}: of neither MuQ nor MuQ-MuLan; {words}")
         return settings
 
     def _find_files(self) -> tuple[Path, ...]:
-        folder = Path(os.fspath(self.checkpoint or "")).expanduser()
+        folder = self._named_folder()
         weights = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
         if not (self.checkpoint and weights and (folder / "config.json").is_file()):
-            found = f"got {str(self.checkpoint)!r}" if self.checkpoint else "and none is named"
-            raise CheckpointError(
-                f"the encoder 'muq' needs a folder with config.json and {' or '.join(_WEIGHTS)}, {found}; "
-                "download one (hf download OpenMuQ/MuQ-large-msd-iter --local-dir MuQ-large-msd-iter) and name it with checkpoint="
-            )
+            needed = f"with config.json and {' or '.join(_WEIGHTS)}"
+            raise self._no_folder(needed, "OpenMuQ/MuQ-large-msd-iter")
         return weights[0], folder / "config.json"
 
     def _part(self, tower: Modality) -> Path:
@@ -267,15 +208,8 @@ class MuQEncoder(LocalEncoder):
         repository = str(self._settings[f"{tower}_model"]["name"])
         folder, name = self._files()[0].parent, repository.rstrip("/").split("/")[-1]
         places = [Path(given).expanduser()] if given else [folder / name, folder.parent / name]
-        with contextlib.suppress(ImportError):
-            from huggingface_hub import try_to_load_from_cache
-
-            cached = (
-                None
-                if given or repository.count("/") > 1
-                else try_to_load_from_cache(repository, "config.json")
-            )
-            places += [Path(cached).parent] if isinstance(cached, str) else []
+        cached = None if given else local.cached_file(repository, "config.json")
+        places += [cached.parent] if cached else []
         found = next((place for place in places if (place / "config.json").is_file()), None)
         if found is None:
             raise CheckpointError(
@@ -289,32 +223,40 @@ class MuQEncoder(LocalEncoder):
         folder = self._part("text")
         tokenizers = [folder / name for name in _TOKENIZERS if (folder / name).is_file()]
         if not tokenizers:
-            raise CheckpointError(
-                f"{folder}: no tokenizer; expected {' or '.join(_TOKENIZERS)} of XLM-RoBERTa in it"
-            )
+            words = f"no tokenizer; expected {' or '.join(_TOKENIZERS)} of XLM-RoBERTa in it"
+            raise CheckpointError(f"{folder}: {words}")
         return folder / "config.json", tokenizers[0]
 
-    def _load(self) -> "MuQNetwork":
+    def _load(self) -> Any:
         device, (path, _), settings = resolve_device(self.device), self._files(), self._settings
-        _ = self.audio_dim
+        _ = self.audio_dim  # whether there is such a layer
         for module in ("transformers", "einops", "easydict"):
             import_optional(module, extra=self.extra, purpose=f"the encoder {self.name!r}")
         from musiceval_sk.features.encoders.muq import network as parts
 
         weights = read_weights(path)
-        with quiet_transformers():
-            if "mulan" not in settings:
+        with local.quiet_transformers():
+            if not self.joint_space:
                 model = parts.build_muq(settings)
                 parts.fill_with(model, weights, path, "model.", "MuQ")
-                return parts.MuQNetwork(model, self.layer).to(device)
+                return model.to(device)
             text = None
             with contextlib.suppress(CheckpointError):  # told by whoever asks for prompts
                 text = self._text_files()[0].parent
-            model = parts.build_mulan(settings, read_json(self._part("audio") / "config.json"), text)
+            muq = local.read_json(self._part("audio") / "config.json")
+            model = parts.build_mulan(settings, muq, text)
         named = {name.removeprefix("mulan."): weight for name, weight in weights.items()}
         parts.fill_with(model, named, path, "audio.model.model.", "MuQ-MuLan")
-        return parts.MuQNetwork(model, None).to(device)
+        return model.to(device)
 
-    def _embed(self, network: "MuQNetwork", modality: Modality, batch: Any) -> "Tensor":
-        with undisturbed_random_numbers():
-            return network.embed_audio(batch) if modality == "audio" else network.embed_text(list(batch))
+    def _embed(self, network: Any, modality: Modality, batch: Any) -> "Tensor":
+        import torch
+
+        with local.undisturbed_random_numbers():
+            if modality == "text":  # one by one: beside longer prompts the package averages over padding
+                return torch.cat([network.get_text_latents(raw_texts=[prompt]) for prompt in batch])
+            device = next(network.parameters()).device
+            samples = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
+            if self.joint_space:
+                return network.get_audio_latents(samples)
+            return self._mean(network(samples).hidden_states)

@@ -3,20 +3,19 @@
 import functools
 import importlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from musiceval_sk._optional import pip_install
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.clap.checkpoint import fill
-from musiceval_sk.features.encoders.local import mean_over_positions, standing_in, undisturbed_random_numbers
+from musiceval_sk.features.encoders.local import standing_in, undisturbed_random_numbers
 
 # Of MuQ, for training alone, or made and never called.
 _UNUSED = ("linear.", "rvq.", "quantizer_", "cls_token", "recon_proj.", "conformer.pos_conv_embed.")
@@ -28,6 +27,8 @@ _AS_IN_PACKAGE = {
     "recon_loss_ratio": None,
 }
 _LOWEST_POWER = 1e-10
+# Of the package, those that make networks.
+_PARTS = ("muq.muq.muq", *(f"muq.muq_mulan.models.{name}" for name in ("audio", "text", "mulan")))
 
 
 class MelSpectrogram(nn.Module):
@@ -85,50 +86,8 @@ def import_muq() -> SimpleNamespace:
         "x_clip.tokenizer": SimpleNamespace(tokenizer=SimpleNamespace(vocab_size=0)),
     }
     with standing_in(stand_ins, "muq"):
-        parts = {
-            name: importlib.import_module(f"muq.{name}")
-            for name in (
-                "muq.muq",
-                "muq_mulan.models.audio",
-                "muq_mulan.models.text",
-                "muq_mulan.models.mulan",
-            )
-        }
-    return SimpleNamespace(**{name.split(".")[-1]: part for name, part in parts.items()})
-
-
-class MuQNetwork(nn.Module):
-    """MuQ from windows to the mean over time of a layer, or MuQ-MuLan from windows and prompts to its joint space.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The package's ``MuQ`` or ``MuLanModel``.
-    layer : int, "mean" or None
-        Of MuQ; None for MuQ-MuLan.
-    """
-
-    def __init__(self, model: Any, layer: int | str | None):
-        super().__init__()
-        self.model, self.layer = model, layer
-        self.eval()
-
-    @property
-    def has_text(self) -> bool:
-        """Whether there is a text tower."""
-        return isinstance(getattr(self.model, "text", None), nn.Module)
-
-    def embed_audio(self, windows: np.ndarray) -> Tensor:
-        """Embed windows, [shape=(n, length)], on the network's device."""
-        device = next(self.model.parameters()).device
-        samples = torch.from_numpy(np.ascontiguousarray(windows)).to(device)
-        if self.layer is None:
-            return self.model.get_audio_latents(samples)
-        return mean_over_positions(self.model(samples).hidden_states, self.layer)
-
-    def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """Embed prompts one by one: beside longer ones the package averages over padding."""
-        return torch.cat([self.model.get_text_latents(raw_texts=[prompt]) for prompt in prompts])
+        parts = {name.split(".")[-1]: importlib.import_module(name) for name in _PARTS}
+    return SimpleNamespace(**parts)
 
 
 def build_muq(settings: Mapping[str, Any]) -> Any:
@@ -153,13 +112,9 @@ def build_muq(settings: Mapping[str, Any]) -> Any:
 
     code = import_muq().muq
     # What this release of transformers asks for and the one that wrote the settings did not, at its default.
-    usual = {
-        name: value
-        for name, value in Wav2Vec2ConformerConfig().to_dict().items()
-        if not isinstance(value, dict)
-    }
-    conformer = {**usual, **settings.get("w2v2_config", {}), "_attn_implementation": "eager"}
+    conformer = Wav2Vec2ConformerConfig().to_dict() | settings.get("w2v2_config", {})
     conformer = {name: value for name, value in conformer.items() if not isinstance(value, dict)}
+    conformer["_attn_implementation"] = "eager"
     try:
         with undisturbed_random_numbers():
             model = code.MuQ(code.MuQConfig(**{**settings, **_AS_IN_PACKAGE, "w2v2_config": conformer}))
@@ -203,23 +158,16 @@ def build_mulan(settings: Mapping[str, Any], muq: Mapping[str, Any], text: Path 
             config._attn_implementation = "eager"
             return XLMRobertaModel(config)
 
-    audio_model, text_model = settings["audio_model"], settings["text_model"]
+    def made(kind: Any, tower: str, **options: Any) -> Any:
+        name, width = (settings[f"{tower}_model"][key] for key in ("name", "model_dim"))
+        options |= {"model_name": name, "model_dim": width, "frozen_pretrained": False}
+        return kind(**options, **settings[f"{tower}_transformer"])
+
     with undisturbed_random_numbers():
-        audio = Audio(
-            model_name=audio_model["name"],
-            model_dim=audio_model["model_dim"],
-            use_layer_idx=audio_model["use_layer_idx"],
-            frozen_pretrained=False,
-            **settings["audio_transformer"],
-        )
+        audio = made(Audio, "audio", use_layer_idx=settings["audio_model"]["use_layer_idx"])
         tower: Any = SimpleNamespace(dim=settings["text_transformer"]["dim"])
         if text is not None:
-            tower = Text(
-                model_name=text_model["name"],
-                model_dim=text_model["model_dim"],
-                frozen_pretrained=False,
-                **settings["text_transformer"],
-            )
+            tower = made(Text, "text")
             tower._tokenizer = _tokenizer(text, tower.model.config.max_position_embeddings)
         return code.mulan.MuLanModel(audio_transformer=audio, text_transformer=tower, **settings["mulan"])
 
@@ -245,25 +193,14 @@ def fill_with(model: Any, weights: Mapping[str, Tensor], path: Path, prefix: str
     CheckpointError
         If weights are missing, unexpected or of another shape.
     """
-    weights = {
-        name: weight
-        for name, weight in weights.items()
-        if not name.startswith(tuple(prefix + one for one in _UNUSED))
-    }
-    renamed = {
-        name.replace(f"{prefix}conformer.", f"{prefix}conformer.inner."): weight
-        for name, weight in weights.items()
-    }
-    if not isinstance(getattr(model, "text", None), nn.Module):
-        renamed = {name: weight for name, weight in renamed.items() if not name.startswith("text.")}
-    # Computed, and kept or not by which release of transformers wrote the file.
-    computed = {name: weight for name, weight in model.state_dict().items() if name.endswith("inv_freq")}
-    fill(
-        model,
-        {name: weight for name, weight in renamed.items() if not name.endswith("inv_freq")} | computed,
-        path,
-        network,
-    )
+    has_text = isinstance(getattr(model, "text", None), nn.Module)
+    unused = (*(prefix + name for name in _UNUSED), *(() if has_text else ("text.",)))
+    # Of the frequencies some releases of transformers write a copy, all compute them.
+    kept = {name: weight for name, weight in model.state_dict().items() if name.endswith("inv_freq")}
+    for name, weight in weights.items():
+        if not name.startswith(unused) and not name.endswith("inv_freq"):
+            kept[name.replace(f"{prefix}conformer.", f"{prefix}conformer.inner.")] = weight
+    fill(model, kept, path, network)
 
 
 class _Conformer(nn.Module):

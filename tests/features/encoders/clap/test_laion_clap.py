@@ -387,7 +387,7 @@ class TestFinding:
 @pytest.fixture
 def load():
     """Make a function of prompts out of a tokenizer's folder."""
-    from musiceval_sk.features.encoders.clap.tokenizer import find_tokenizer, load_tokenizer, tokenize
+    from musiceval_sk.features.encoders.clap.checkpoint import find_tokenizer, load_tokenizer, tokenize
 
     def load(folder, vocab_size=VOCAB_SIZE):
         made = load_tokenizer(find_tokenizer(folder, [folder / "clap.pt"]), vocab_size, "hf-clap", "hf")
