@@ -797,7 +797,7 @@ def audio_model_settings(folder):
 def tokenizer(folder):
     """RoBERTa's tokenizer in two files or one."""
     _imported("tokenizers")
-    from musiceval_sk.features.encoders.clap.tokenizer import find_tokenizer, load_tokenizer, tokenize
+    from musiceval_sk.features.encoders.clap.checkpoint import find_tokenizer, load_tokenizer, tokenize
 
     from tests.clap_files import VOCAB_SIZE, write_roberta_tokenizer
 
