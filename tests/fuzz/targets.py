@@ -798,7 +798,6 @@ def tokenizer(folder):
     """RoBERTa's tokenizer in two files or one."""
     _imported("tokenizers")
     from musiceval_sk.features.encoders.clap.checkpoint import find_tokenizer, load_tokenizer, tokenize
-
     from tests.clap_files import VOCAB_SIZE, write_roberta_tokenizer
 
     write_roberta_tokenizer(folder / "whole")
