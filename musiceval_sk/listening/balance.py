@@ -1,11 +1,11 @@
 """How even a design is, beside what is possible, in figures and in words."""
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable
-from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.sparse.csgraph import connected_components
 
 from musiceval_sk._text import counted
 
@@ -33,34 +33,30 @@ def measure(
     dict
         Plain numbers, as JSON holds them; pairs of numbers are the least and the most.
     """
-    sizes: Counter = Counter()
-    hidden: Counter = Counter()
-    heard: dict[str, Counter] = defaultdict(Counter)
-    first: dict[tuple, int] = {}
-    apart = []
-    for rater, batch, position, trial in trials:
-        clips = frozenset(clips_of(trial))
-        if trial.get("repeat"):
-            apart.append(position - first[rater, batch, clips])
-            continue
-        first[rater, batch, clips] = position
-        if clips <= probes:
-            hidden[rater, batch] += 1
-        else:
-            sizes[rater, batch] += 1
-            heard[rater].update(clips)
+    unit = ["rater", "batch"]
+    rows = [
+        (rater, batch, position, tuple(sorted(clips_of(trial))), "repeat" in trial)
+        for rater, batch, position, trial in trials
+    ]
+    table = pd.DataFrame(rows, columns=[*unit, "position", "clips", "again"])
+    apart = table["position"] - table.groupby([*unit, "clips"])["position"].transform("min")
+    apart = apart[table["again"]]
+    once = table[~table["again"]]
+    once = once.assign(hidden=[probes.issuperset(clips) for clips in once["clips"]])
+    tested = once[~once["hidden"]]
+    sizes = tested.groupby(unit).size()
+    heard = tested.explode("clips").groupby(["rater", "clips"]).size().unstack(fill_value=0)
+    shared = (heard > 0).astype(int) @ (heard > 0).T.astype(int)
     found: dict[str, Any] = {
-        "trials": len(trials),
-        "batches_of_a_rater": _ends(Counter(rater for rater, _ in sizes).values()),
-        "clips_in_a_batch": _ends(sizes.values()),
-        "raters_of_a_clip": _ends(sum(heard.values(), Counter()).values()),
-        "clips_two_raters_share": _ends(
-            len(one.keys() & other.keys()) for one, other in combinations(heard.values(), 2)
-        ),
-        "panels": _n_panels([set(clips) for clips in heard.values()]),
-        "probes_in_a_batch": _ends(hidden[unit] for unit in sizes),
+        "trials": len(table),
+        "batches_of_a_rater": _ends(sizes.groupby("rater").size()),
+        "clips_in_a_batch": _ends(sizes),
+        "raters_of_a_clip": _ends(heard.sum()),
+        "clips_two_raters_share": _ends(shared.to_numpy()[np.triu_indices(len(shared), 1)]),
+        "panels": connected_components(shared.to_numpy() > 0, directed=False)[0],
+        "probes_in_a_batch": _ends(once.groupby(unit)["hidden"].sum()[sizes.index]),
         "repeats": len(apart),
-        "least_distance_of_a_repeat": min(apart, default=None),
+        "least_distance_of_a_repeat": int(apart.min()) if len(apart) else None,
     }
     return found | {f"{name}_in_a_batch": _spread(dealt, held) for name, held in kinds.items() if held.size}
 
@@ -81,15 +77,6 @@ def clips_of(trial: dict[str, Any]) -> list[str]:
     return [trial[name] for name in ("clip_id", "clip_a", "clip_b") if name in trial]
 
 
-def _n_panels(heard: list[set[str]]) -> int:
-    """Count groups of raters that share no clip with those of another group."""
-    panels: list[set[str]] = []
-    for clips in heard:
-        apart = [panel for panel in panels if not panel & clips]
-        panels = [*apart, clips.union(*(panel for panel in panels if panel & clips))]
-    return len(panels)
-
-
 def _spread(dealt: np.ndarray, held: np.ndarray) -> dict[str, int]:
     """How much batches differ in what they hold of one kind: the most of all kinds, and the least there can be."""
     counts = np.zeros((dealt.max() + 1, held.shape[1]), int)
@@ -103,7 +90,7 @@ def _spread(dealt: np.ndarray, held: np.ndarray) -> dict[str, int]:
 
 
 def _ends(numbers: Iterable[int]) -> list[int]:
-    held = list(numbers) or [0]
+    held = [int(number) for number in numbers] or [0]
     return [min(held), max(held)]
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def deal_evenly(
     least_raters = copies * int(np.bincount(np.concatenate(groups)).max())
     size = {"n_raters": n_raters, "batch_size": batch_size, "n_batches": n_batches or 1}
 
-    def fit(n_raters: int, batch_size: int, n_batches: int) -> np.ndarray | None:
+    def fit(n_raters: int, batch_size: int, n_batches: int) -> "Deal | None":
         return deal(groups, kinds, copies, n_raters, n_batches, batch_size * per_trial, rng)
 
     def enough(name: str) -> int | None:
@@ -112,9 +113,9 @@ def deal_evenly(
             f"{product} do not fit {room}, where nobody hears a clip twice and prompts stay whole; "
             f"give {' or '.join(found) or 'more raters, larger or more batches, or fewer clips'}"
         )
-    exchange(dealt, groups, kinds, size["n_batches"], batch_size * per_trial, rng)
-    mix(dealt, groups, kinds, size["n_batches"], rng)
-    return dealt, size["n_batches"]
+    dealt.exchange()
+    dealt.mix()
+    return dealt.batches, size["n_batches"]
 
 
 def deal(
@@ -125,12 +126,8 @@ def deal(
     n_batches: int,
     most: int,
     rng: np.random.Generator,
-) -> np.ndarray | None:
+) -> "Deal | None":
     """Deal groups to batches, each to ``copies`` raters, none of whom gets a clip twice.
-
-    The largest are dealt first, each to where there is least of its kinds yet: greedy descent on the sum of squares of the
-    counts of kinds and of the sizes of batches. Of equals, raters who share fewer groups so far come first, so that any two
-    raters have about as much in common.
 
     Parameters
     ----------
@@ -147,162 +144,153 @@ def deal(
 
     Returns
     -------
-    np.ndarray of int [shape=(n_groups, copies)] or None
-        Batches of each group, numbered through: those of rater 0 first. None if there is no room left for one.
+    Deal or None
+        None if there is no room left for a group.
     """
-    sizes = np.array(list(map(len, groups)))
-    counts = np.zeros((n_raters * n_batches, kinds.shape[1]))
-    load = np.zeros(n_raters * n_batches)
-    heard = np.zeros((n_raters, 1 + max(group.max() for group in groups)), bool)
-    shared = np.zeros((n_raters, n_raters))
-    dealt = np.full((len(groups), copies), -1)
-    # Groups alike are dealt one after another: a round of them leaves no batch behind.
-    order = np.lexsort([rng.random(len(groups)), *kinds.T, -sizes])
-    for group in order:
-        held = np.flatnonzero(kinds[group])
-        cost = (
-            counts[:, held] @ kinds[group, held]
-            + _WEIGHT_OF_SIZE * sizes[group] * load
-            + rng.random(len(load)) / 1e3
-        )
-        cost[load + sizes[group] > most] = np.inf
-        costs = cost.reshape(n_raters, n_batches)
-        costs[heard[:, groups[group]].any(axis=1)] = np.inf
-        place, least = costs.argmin(axis=1), costs.min(axis=1)
-        for copy in range(copies):
-            rater = least.argmin()
-            if np.isinf(least[rater]):
-                return None
-            dealt[group, copy] = rater * n_batches + place[rater]
-            least += shared[rater] / (1 + shared.max()) / 1e2
-            least[rater] = np.inf
-        raters = dealt[group] // n_batches
-        shared[np.ix_(raters, raters)] += 1
-        heard[np.ix_(raters, groups[group])] = True
-        counts[dealt[group]] += kinds[group]
-        load[dealt[group]] += sizes[group]
-    return dealt
+    made = Deal(groups, kinds, copies, n_raters, n_batches, most, rng)
+    return made if made.fill() else None
 
 
-def exchange(
-    dealt: np.ndarray,
-    groups: Sequence[np.ndarray],
-    kinds: np.ndarray,
-    n_batches: int,
-    most: int,
-    rng: np.random.Generator,
-    tries: int = 2000,
-) -> None:
-    """Let batches exchange groups, in place, while that evens out their kinds: where groups differ, dealing is not enough.
-
-    The group that is furthest off in its batch goes where that lowers the sum of squares most.
+class Deal:
+    """Which batches have which groups, and what each rater hears in them.
 
     Parameters
     ----------
-    dealt, groups, kinds, n_batches, most, rng
-        As `deal` returns and takes them.
-    tries : int, default=2000
-        Most exchanges to look for, each among 500 others.
-    """
-    counted = np.column_stack([kinds, [len(group) for group in groups]])
-    group, batch = np.repeat(np.arange(len(groups)), dealt.shape[1]), dealt.ravel()
-    counts = np.zeros((batch.max() + 1, counted.shape[1]), int)
-    np.add.at(counts, batch, counted[group])
-    heard, taken = _heard(dealt, groups, n_batches)
-    off = _off(counts, counted, group, batch)
-    for _ in range(tries):
-        one = off.argmax()
-        if off[one] < 1:
-            break
-        others = rng.integers(len(group), size=500)
-        own, their = batch[one], batch[others]
-        change = counted[group[others]] - counted[group[one]]
-        gain = (change * (counts[own] - counts[their] + change)).sum(axis=1)
-        growth = change[:, -1]
-        barred = (counts[own, -1] + growth > most) | (counts[their, -1] - growth > most)
-        rater, theirs = own // n_batches, their // n_batches
-        barred |= (theirs != rater) & (taken[theirs, group[one]] | taken[rater, group[others]])
-        best = np.where(barred, 0, gain).argmin()
-        if barred[best] or gain[best] >= 0:
-            off[one] = 0
-            continue
-        other = others[best]
-        counts[own] += change[best]
-        counts[their[best]] -= change[best]
-        _swap(heard, taken, groups, (rater, theirs[best]), (group[one], group[other]))
-        batch[one], batch[other] = batch[other], batch[one]
-        moved = np.isin(batch, batch[[one, other]])
-        off[moved] = _off(counts, counted, group[moved], batch[moved])
-    dealt[:] = batch.reshape(dealt.shape)
+    groups, kinds, copies, n_raters, n_batches, most, rng
+        As of `deal`.
 
-
-def mix(
-    dealt: np.ndarray,
-    groups: Sequence[np.ndarray],
-    kinds: np.ndarray,
-    n_batches: int,
-    rng: np.random.Generator,
-) -> None:
-    """Let raters swap groups of the same kinds, in place, for any two of them to share about as many clips.
-
-    So no part of the panel stands apart from the rest, as a model of raters' bias needs it.
-
-    Parameters
+    Attributes
     ----------
-    dealt, groups, kinds, n_batches, rng
-        As `deal` returns and takes them.
+    batches : np.ndarray of int [shape=(n_groups, copies)]
+        Batches of each group, numbered through: those of rater 0 first.
     """
-    group, batch = np.repeat(np.arange(len(groups)), dealt.shape[1]), dealt.ravel()
-    heard, taken = _heard(dealt, groups, n_batches)
-    shared = heard.astype(int) @ heard.T
-    alike = np.unique(np.column_stack([kinds, list(map(len, groups))]), axis=0, return_inverse=True)[
-        1
-    ].ravel()
-    for one, other in rng.integers(len(group), size=(min(20 * len(group), 20_000), 2)):
-        ours, theirs = group[one], group[other]
-        rater, mate = batch[one] // n_batches, batch[other] // n_batches
-        if rater == mate or alike[ours] != alike[theirs] or taken[mate, ours] or taken[rater, theirs]:
-            continue
-        change = heard[:, groups[theirs]].sum(axis=1) - heard[:, groups[ours]].sum(axis=1)
-        change[[rater, mate]] = 0
-        # Of the sum of squares of what two raters share.
-        if (change * (shared[rater] - shared[mate] + change)).sum() < 0:
-            for who, sign in ((rater, 1), (mate, -1)):
-                shared[who] += sign * change
-                shared[:, who] += sign * change
-            _swap(heard, taken, groups, (rater, mate), (ours, theirs))
-            batch[one], batch[other] = batch[other], batch[one]
-    dealt[:] = batch.reshape(dealt.shape)
 
+    def __init__(
+        self,
+        groups: Sequence[np.ndarray],
+        kinds: np.ndarray,
+        copies: int,
+        n_raters: int,
+        n_batches: int,
+        most: int,
+        rng: np.random.Generator,
+    ):
+        self._groups, self._n_batches, self._most, self._rng = groups, n_batches, most, rng
+        # What a group adds to a batch, and each batch has: of each kind, and clips in all.
+        self._held = np.column_stack([kinds, [len(group) for group in groups]])
+        self._counts = np.zeros((n_raters * n_batches, self._held.shape[1]))
+        self._heard = np.zeros((n_raters, 1 + max(group.max() for group in groups)), bool)
+        self.batches = np.full((len(groups), copies), -1)
+        # By place, each group with each of its batches.
+        self._group, self._batch = np.repeat(np.arange(len(groups)), copies), self.batches.ravel()
+        self._starts = np.cumsum([0, *self._held[:-1, -1]])
+        self._clips = np.concatenate(groups)
 
-def _heard(dealt: np.ndarray, groups: Sequence[np.ndarray], n_batches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Say which clips each rater gets, and of which groups they get any."""
-    heard = np.zeros((dealt.max() // n_batches + 1, 1 + max(group.max() for group in groups)), bool)
-    for group, batches in zip(groups, dealt, strict=True):
-        heard[np.ix_(batches // n_batches, group)] = True
-    return heard, np.array([_taken(row, groups) for row in heard])
+    def fill(self) -> bool:
+        """Deal the largest groups first, each to where there is least of its kinds yet, and say whether there was room.
 
+        That is greedy descent on the sum of squares of the counts of kinds and of the sizes of batches. Of equals, raters who share
+        fewer groups so far come first, so that any two raters have about as much in common.
+        """
+        n_raters = len(self._heard)
+        shared = np.zeros((n_raters, n_raters))
+        weights = np.append(np.ones(self._held.shape[1] - 1), _WEIGHT_OF_SIZE)
+        sizes = self._held[:, -1]
+        # Groups alike are dealt one after another: a round of them leaves no batch behind.
+        order = np.lexsort([self._rng.random(len(sizes)), *self._held.T[:-1], -sizes])
+        for group in order:
+            clips, held = self._groups[group], np.flatnonzero(self._held[group])
+            cost = self._counts[:, held] @ (weights * self._held[group])[held]
+            cost += self._rng.random(len(cost)) / 1e3
+            cost[self._counts[:, -1] + sizes[group] > self._most] = np.inf
+            costs = cost.reshape(n_raters, self._n_batches)
+            costs[self._heard[:, clips].any(axis=1)] = np.inf
+            place, least = costs.argmin(axis=1), costs.min(axis=1)
+            for copy in range(self.batches.shape[1]):
+                rater = least.argmin()
+                if np.isinf(least[rater]):
+                    return False
+                self.batches[group, copy] = rater * self._n_batches + place[rater]
+                least += shared[rater] / (1 + shared.max()) / 1e2
+                least[rater] = np.inf
+            raters = self.batches[group] // self._n_batches
+            shared[np.ix_(raters, raters)] += 1
+            self._heard[np.ix_(raters, clips)] = True
+            self._counts[self.batches[group]] += self._held[group]
+        self._taken = np.array([self._groups_of(rater) for rater in range(n_raters)])
+        return True
 
-def _taken(heard: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
-    starts = np.cumsum([0, *map(len, groups[:-1])])
-    return np.logical_or.reduceat(heard[np.concatenate(groups)], starts)
+    def exchange(self, tries: int = 2000) -> None:
+        """Let batches exchange groups while that evens out their kinds: where groups differ, dealing is not enough.
 
+        The group that is furthest off in its batch goes where that lowers the sum of squares most, of 500 others.
+        """
+        group, batch, counts = self._group, self._batch, self._counts
+        off = self._off(slice(None))
+        for _ in range(tries):
+            one = off.argmax()
+            if off[one] < 1:
+                break
+            others = self._rng.integers(len(group), size=500)
+            own, their = batch[one], batch[others]
+            change = self._held[group[others]] - self._held[group[one]]
+            gain = (change * (counts[own] - counts[their] + change)).sum(axis=1)
+            growth = change[:, -1]
+            barred = (counts[own, -1] + growth > self._most) | (counts[their, -1] - growth > self._most)
+            rater, theirs = own // self._n_batches, their // self._n_batches
+            twice = self._taken[theirs, group[one]] | self._taken[rater, group[others]]
+            barred |= (theirs != rater) & twice
+            best = np.where(barred, 0, gain).argmin()
+            if barred[best] or gain[best] >= 0:
+                off[one] = 0
+                continue
+            counts[own] += change[best]
+            counts[their[best]] -= change[best]
+            self._swap(one, others[best])
+            moved = np.isin(batch, [own, their[best]])
+            off[moved] = self._off(moved)
 
-def _swap(
-    heard: np.ndarray,
-    taken: np.ndarray,
-    groups: Sequence[np.ndarray],
-    raters: tuple[int, int],
-    swapped: tuple[int, int],
-) -> None:
-    """Take note that two raters swap a group each."""
-    for rater, gone, come in ((*raters[:1], *swapped), (*raters[1:], *swapped[::-1])):
-        heard[rater, groups[gone]] = False
-        heard[rater, groups[come]] = True
-    for rater in raters:
-        taken[rater] = _taken(heard[rater], groups)
+    def mix(self) -> None:
+        """Let raters swap groups of the same kinds, for any two of them to share about as many clips.
 
+        So no part of the panel stands apart from the rest, as a model of raters' bias needs it.
+        """
+        group, batch, heard = self._group, self._batch, self._heard
+        shared = heard.astype(int) @ heard.T
+        alike = np.unique(self._held, axis=0, return_inverse=True)[1].ravel()
+        for one, other in self._rng.integers(len(group), size=(min(20 * len(group), 20_000), 2)):
+            ours, theirs = group[one], group[other]
+            rater, mate = batch[one] // self._n_batches, batch[other] // self._n_batches
+            if rater == mate or alike[ours] != alike[theirs]:
+                continue
+            if self._taken[mate, ours] or self._taken[rater, theirs]:
+                continue
+            change = heard[:, self._groups[theirs]].sum(axis=1) - heard[:, self._groups[ours]].sum(axis=1)
+            change[[rater, mate]] = 0
+            # Of the sum of squares of what two raters share.
+            if (change * (shared[rater] - shared[mate] + change)).sum() < 0:
+                for who, sign in ((rater, 1), (mate, -1)):
+                    shared[who] += sign * change
+                    shared[:, who] += sign * change
+                self._swap(one, other)
 
-def _off(counts: np.ndarray, counted: np.ndarray, group: np.ndarray, batch: np.ndarray) -> np.ndarray:
-    """How far each group's batch is from the mean of all in what the group holds, at most."""
-    return (np.abs(counts - counts.mean(axis=0))[batch] * (counted[group] > 0)).max(axis=1)
+    def _groups_of(self, rater: int) -> np.ndarray:
+        """Tell of which groups a rater hears any clip."""
+        return np.logical_or.reduceat(self._heard[rater, self._clips], self._starts)
+
+    def _swap(self, one: int, other: int) -> None:
+        """Let the groups of two places change their batches, and take note of what their raters hear then."""
+        places = [one, other]
+        groups, raters = self._group[places], self._batch[places] // self._n_batches
+        self._batch[places] = self._batch[places[::-1]]
+        if raters[0] == raters[1]:
+            return
+        for rater, gone, come in zip(raters, groups, groups[::-1], strict=True):
+            self._heard[rater, self._groups[gone]] = False
+            self._heard[rater, self._groups[come]] = True
+            self._taken[rater] = self._groups_of(rater)
+
+    def _off(self, places: Any) -> np.ndarray:
+        """How far the batches of places are from the mean of all in what the group holds, at most."""
+        far = np.abs(self._counts - self._counts[: self._batch.max() + 1].mean(axis=0))
+        return (far[self._batch[places]] * (self._held[self._group[places]] > 0)).max(axis=1)

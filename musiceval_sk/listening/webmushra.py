@@ -17,23 +17,12 @@ from musiceval_sk.ratings.formats.tables import PREFERENCES
 
 _GUIDES = {"acr": ("play", "acr"), "slider": ("play", "steps"), "pairs": ("play_pairs", "pairs")}
 _PAUSE = 1.0  # seconds between the clips of a pair
-_TOP: dict[str, object] = {"bufferSize": 2048, "stopOnErrors": True, "showButtonPreviousPage": False}
-_TOP |= {"remoteService": "service/write.php"}
-# Every other key is a clip id, and is put into quotes: one such as "no" is no text in YAML.
-_KEYS = {
-    "testname",
-    "testId",
-    *_TOP,
-    "pages",
-    "type",
-    "id",
-    "name",
-    "content",
-    "mustRate",
-    "mustPlayback",
-    "stimuli",
+_TOP = {
+    "bufferSize": 2048,
+    "stopOnErrors": True,
+    "showButtonPreviousPage": False,
+    "remoteService": "service/write.php",
 }
-_KEYS |= {"response", "value", "label", "showResults", "writeResults", "questionnaire"}
 
 
 def build_webmushra(
@@ -214,10 +203,13 @@ def _finish(words: dict[str, Any], rater: str) -> dict[str, Any]:
 
 
 def _yaml(value: Any, indent: str = "") -> Iterator[str]:
-    """Lay out maps and lists in YAML's block style; webMUSHRA's parser knows no JSON over several lines."""
+    """Lay out maps and lists in YAML's block style; webMUSHRA's parser knows no JSON over several lines.
+
+    Keys are put into quotes: a clip id such as "no" is no text in YAML.
+    """
     items = value.items() if isinstance(value, dict) else [(None, item) for item in value]
     for key, item in items:
-        lead = f"{indent}-" if key is None else f"{indent}{key if key in _KEYS else json.dumps(key)}:"
+        lead = f"{indent}-" if key is None else f"{indent}{json.dumps(key)}:"
         if isinstance(item, dict | list):
             yield lead
             yield from _yaml(item, indent + "  ")
