@@ -57,18 +57,16 @@ def coverage(design, n_tests, seed=0):
     rng = np.random.default_rng([seed, DESIGNS.index(design)])
     given, truth = true_strengths(n, likings, nu)
     tests = [made_test(rng, given, *sizes, likings, nu) for _ in range(n_tests)]
-    won = np.zeros((n_tests, n, n))
-    for counts, (_, _, first, second, share) in zip(won, tests, strict=True):
-        np.add.at(counts, (first, second), share)
-        np.add.at(counts, (second, first), 1 - share)
-    tied = np.array([(share == 0.5).sum() for *_, share in tests])
-    fits = fit_strengths(won, tied, davidson=nu > 0)
     upper = np.triu(np.ones((n, n), dtype=bool), 1)
     equal = upper & (given[:, None] == given)
     held = []
-    for number, (rater, prompt, *comparisons) in enumerate(tests):
-        fit = type(fits)(*(part[number] for part in fits))
-        covariance = ClusterCovariance(influence_of_comparisons(*comparisons, fit), [rater, prompt])
+    for rater, prompt, first, second, share in tests:
+        won = np.zeros((n, n))
+        np.add.at(won, (first, second), share)
+        np.add.at(won, (second, first), 1 - share)
+        fit = fit_strengths(won, (share == 0.5).sum(), davidson=nu > 0)
+        influence = influence_of_comparisons(first, second, share, fit)
+        covariance = ClusterCovariance(influence, [rater, prompt])
         miss = fit.values - truth
         apart = abs(miss[:, None] - miss) <= covariance.half_widths_of_differences(0.95)
         held.append(

@@ -1,15 +1,21 @@
-"""Answers of a listening test as they arrive: one SQLite file, in which what was acknowledged stays."""
+"""Answers of a listening test as they arrive: what a page may send, and one SQLite file, in which what was acknowledged stays."""
 
 import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from reprlib import repr as shortly
 from typing import Any
+
+from musiceval_sk.ratings.formats.tables import PREFERENCES
 
 EXPERIMENTER = ""  # no rater bears this name
 _TABLES = """
@@ -21,6 +27,75 @@ CREATE TABLE IF NOT EXISTS answers (
     PRIMARY KEY (rater, batch, position)
 ) WITHOUT ROWID;
 """
+_FIELDS = {"rater", "batch", "position", "trial", "scores", "seconds", "heard", "order", "answered_at"}
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
+_MOST_SECONDS, _MOST_ORDER = 1e6, 1_000_000
+
+
+def check_answer(answer: Any, rater: str, trials: dict[tuple[int, int], str], test: dict[str, Any]) -> None:
+    """Raise unless an answer is one that a rater of the test could give.
+
+    Parameters
+    ----------
+    answer : Any
+        What was sent.
+    rater : str
+        Who sent it.
+    trials : dict of (int, int) to str
+        The rater's trials by batch and position.
+    test : dict
+        The page's test: its method and scales.
+
+    Raises
+    ------
+    ValueError
+        Names what is wrong.
+    """
+    if not isinstance(answer, dict) or answer.keys() != _FIELDS:
+        raise ValueError(f"an answer has exactly the fields {', '.join(sorted(_FIELDS))}")
+    if answer["rater"] != rater:
+        raise ValueError(f"the answer is of rater {shortly(answer['rater'])}, the token of another")
+    place = answer["batch"], answer["position"]
+    if not all(_is_whole(number, _MOST_ORDER) for number in place) or place not in trials:
+        raise ValueError(f"rater {rater} has no trial at batch and position {shortly(place)}")
+    if answer["trial"] != trials[place]:
+        raise ValueError(
+            f"the trial at batch and position {place} is another than {shortly(answer['trial'])}"
+        )
+    if not _are_scores(answer["scores"], test):
+        raise ValueError(f"scores {shortly(answer['scores'])} cannot be given in a test by {test['method']}")
+    if not _is_number(answer["seconds"], _MOST_SECONDS) or not _is_number(answer["heard"], 1):
+        raise ValueError("seconds must be 0 or more, heard a share from 0 to 1")
+    if not _is_whole(answer["order"], _MOST_ORDER, least=1):
+        raise ValueError(f"order must be a whole number from 1; got {shortly(answer['order'])}")
+    if not _is_time(answer["answered_at"]):
+        raise ValueError(
+            f"answered_at must be a time such as 2026-01-31T12:00:00.000Z; got {shortly(answer['answered_at'])}"
+        )
+
+
+def _are_scores(scores: Any, test: dict[str, Any]) -> bool:
+    if not isinstance(scores, dict):
+        return False
+    if test["method"] == "pairs":
+        return scores.keys() == {"preference"} and scores["preference"] in PREFERENCES
+    fits = (
+        partial(_is_number, most=100) if test["method"] == "slider" else partial(_is_whole, least=1, most=5)
+    )
+    return scores.keys() == {*test["scales"]} and all(map(fits, scores.values()))
+
+
+def _is_number(value: Any, most: float, least: float = 0, kind: Any = int | float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and least <= value <= most
+
+
+_is_whole = partial(_is_number, kind=int)
+
+
+def _is_time(value: Any) -> bool:
+    with contextlib.suppress(ValueError):
+        return isinstance(value, str) and bool(_TIME.fullmatch(value) and datetime.fromisoformat(value[:19]))
+    return False
 
 
 class AnswerStore:

@@ -24,6 +24,8 @@ from musiceval_sk.listening.pairs import choose_pairs
 FORMAT, VERSION = "musiceval-listening-test", 1
 METHODS = ("acr", "slider", "pairs")
 _TIMES = ("start_time", "end_time")
+_Trials = list[dict[str, Any]]
+_Clips = dict[str, dict[str, Any]]
 
 
 @dataclass(repr=False)
@@ -281,14 +283,18 @@ def design_test(
     if is_pairs:
         groups, copies = choose_pairs(table, per_clip, rng), 1
     else:
-        _refuse_few_raters(n_raters, per_clip)
+        if per_clip > n_raters:
+            raise RatingDesignError(
+                f"{per_clip} ratings of a clip come from as many raters, for nobody hears a clip twice, and there are {n_raters}; "
+                f"give n_raters={per_clip} or per_clip={n_raters}"
+            )
         groups, copies = group_clips(table, batch_size, rng), per_clip
     kinds = _kinds_of(groups, table)
     size: dict[str, Any] = {"n_raters": n_raters, "batch_size": batch_size, "n_batches": n_batches}
     dealt, n_batches = deal_evenly(groups, np.hstack(list(kinds.values())), copies, 1 + is_pairs, rng, **size)
     real = _with_prompts(real, table["prompt"].unique(), rng)
     listed_clips = _list_clips(table, trained, real)
-    held: list[list[dict[str, Any]]] = [[] for _ in range(n_raters * n_batches)]
+    held: list[_Trials] = [[] for _ in range(n_raters * n_batches)]
     names = np.array(table.index, dtype=object)
     for group, places in zip(groups, dealt, strict=True):
         for place in places:
@@ -306,14 +312,6 @@ def _check_numbers(positive: dict[str, int | None], others: dict[str, int | None
         for name, number in numbers.items():
             if number is not None and (not isinstance(number, int) or number < least):
                 raise ValueError(f"{name}={number!r} must be a whole number of at least {least}")
-
-
-def _refuse_few_raters(n_raters: int, per_clip: int) -> None:
-    if per_clip > n_raters:
-        raise RatingDesignError(
-            f"{per_clip} ratings of a clip come from as many raters, for nobody hears a clip twice, and there are {n_raters}; "
-            f"give n_raters={per_clip} or per_clip={n_raters}"
-        )
 
 
 def _take_clips(source: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -352,7 +350,7 @@ def _with_prompts(real: pd.DataFrame, prompts: np.ndarray, rng: np.random.Genera
     return real.assign(prompt=[prompt or str(rng.choice(prompts)) for prompt in real["prompt"]])
 
 
-def _list_clips(table: pd.DataFrame, trained: pd.DataFrame, real: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def _list_clips(table: pd.DataFrame, trained: pd.DataFrame, real: pd.DataFrame) -> _Clips:
     everything = pd.concat([part.assign(probe=part is real) for part in (table, trained, real)])
     if not everything.index.is_unique:
         twice = everything.index[everything.index.duplicated()]
@@ -364,7 +362,7 @@ def _list_clips(table: pd.DataFrame, trained: pd.DataFrame, real: pd.DataFrame) 
     return everything.to_dict("index")
 
 
-def _trials_of(names: np.ndarray, is_pairs: bool) -> list[dict[str, Any]]:
+def _trials_of(names: np.ndarray, is_pairs: bool) -> _Trials:
     if is_pairs:
         return [{"clip_a": names[0], "clip_b": names[1]}]
     return [{"clip_id": name} for name in names]
@@ -372,12 +370,12 @@ def _trials_of(names: np.ndarray, is_pairs: bool) -> list[dict[str, Any]]:
 
 def _hide_probes(
     real: pd.DataFrame,
-    held: list[list[dict[str, Any]]],
-    clips: dict[str, dict[str, Any]],
+    held: list[_Trials],
+    clips: _Clips,
     n_batches: int,
     n_probes: int | None,
     rng: np.random.Generator,
-) -> list[list[dict[str, Any]]]:
+) -> list[_Trials]:
     """Choose the real clips of each batch: of its prompts where there are such, and none twice for one rater."""
     most = len(real) // n_batches
     number = min(2, most) if n_probes is None else n_probes
@@ -402,9 +400,9 @@ def _hide_probes(
 
 
 def _order_all(
-    held: list[list[dict[str, Any]]],
-    hidden: list[list[dict[str, Any]]],
-    clips: dict[str, dict[str, Any]],
+    held: list[_Trials],
+    hidden: list[_Trials],
+    clips: _Clips,
     n_batches: int,
     n_duplicates: int,
     rng: np.random.Generator,

@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from musiceval_sk._files import parse_json, refused_as
 from musiceval_sk._ids import id_texts, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.listening.answers import check_answer
 from musiceval_sk.listening.design import ListeningTest, load_test
 from musiceval_sk.listening.page.build import test_id, trial_names
-from musiceval_sk.listening.received import check_answer
 
 FORMAT, VERSION = "musiceval-answers", 1
 _SQLITE = b"SQLite format 3\0"
@@ -105,17 +106,16 @@ def copies_of(test: ListeningTest) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        By the copy's name, such as ``x_again``, the clip that it repeats.
+        By clip the copy's name, such as ``x_again``.
     """
-    doubled = dict.fromkeys(
-        trial["clip_id"] for *_, trial in test.trials() if trial.get("repeat") and "clip_id" in trial
-    )
     copies: dict[str, str] = {}
-    for clip in doubled:
-        copy = f"{clip}_again"
-        while copy in test.clips or copy in copies:
-            copy += "_again"
-        copies[copy] = clip
+    for *_, trial in test.trials():
+        clip = trial.get("clip_id")
+        if clip and trial.get("repeat") and clip not in copies:
+            copy = f"{clip}_again"
+            while copy in test.clips or copy in copies.values():
+                copy += "_again"
+            copies[clip] = copy
     return copies
 
 
@@ -138,7 +138,7 @@ def probes_of(test: ListeningTest, rated: Iterable[str]) -> dict[str, list[Any]]
     names = set(rated)
     return {
         "real": [name for name, clip in test.clips.items() if clip["probe"] and name in names],
-        "copy": [(clip, copy) for copy, clip in copies_of(test).items() if {clip, copy} <= names],
+        "copy": [(clip, copy) for clip, copy in copies_of(test).items() if {clip, copy} <= names],
     }
 
 
@@ -159,7 +159,7 @@ def with_batches(ratings: pd.DataFrame, test: ListeningTest) -> pd.DataFrame:
     """
     if "batch" in ratings or not {"rater", "clip_id"} <= set(ratings):
         return ratings
-    copies = {clip: copy for copy, clip in copies_of(test).items()}
+    copies = copies_of(test)
     batches = {
         (rater, names_in(trial, copies).get("clip_id")): batch for rater, batch, _, trial in test.trials()
     }
@@ -229,28 +229,20 @@ def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _warn_of_unfinished(test: ListeningTest, taken: Iterable[tuple[str, int, int]]) -> None:
-    asked = pd.Series([rater for rater, *_ in test.trials()]).value_counts(sort=False)
-    given = pd.Series([rater for rater, *_ in taken]).value_counts().reindex(asked.index, fill_value=0)
-    short = given[given < asked]
-    if len(short):
-        words = [f"{rater} ({count} of {asked[rater]} answers)" for rater, count in short.items()]
-        warnings.warn(
-            f"{len(short)} of {counted(len(asked), 'rater')} have not finished: {listed(words)}",
-            UserWarning,
-            stacklevel=3,
-        )
+    asked, given = (Counter(rater for rater, *_ in trials) for trials in (test.trials(), taken))
+    short = [f"{rater} ({given[rater]} of {n} answers)" for rater, n in asked.items() if given[rater] < n]
+    if short:
+        words = f"{len(short)} of {counted(len(asked), 'rater')} have not finished: {listed(short)}"
+        warnings.warn(words, UserWarning, stacklevel=3)
 
 
 def _table_of(test: ListeningTest, taken: dict[tuple[str, int, int], dict[str, Any]]) -> pd.DataFrame:
-    copies = {clip: copy for copy, clip in copies_of(test).items()}
-    rows = [
-        {"rater": rater, "batch": batch}
-        | names_in(trial, copies)
-        | taken[rater, batch, position]["scores"]
-        | {"seconds": taken[rater, batch, position]["seconds"], "position": position}
-        for rater, batch, position, trial in test.trials()
-        if (rater, batch, position) in taken
-    ]
+    copies = copies_of(test)
+    rows = []
+    for rater, batch, position, trial in test.trials():
+        if answer := taken.get((rater, batch, position)):
+            row = {"rater": rater, "batch": batch} | names_in(trial, copies) | answer["scores"]
+            rows.append(row | {"seconds": answer["seconds"], "position": position})
     return pd.DataFrame(rows)
 
 

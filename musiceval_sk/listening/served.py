@@ -3,6 +3,7 @@
 import csv
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,13 @@ class ServedTest:
             raise ValueError(f"its format is {test['format']!r}, not {FORMAT!r}")
         self.batches: dict[str, list[dict[str, Any]]] = test.pop("raters")
         self.test: dict[str, Any] = test
-        self.trials = {rater: _trials(batches) for rater, batches in self.batches.items()}
-        trials = [
-            trial for batches in self.batches.values() for batch in batches for trial in batch["trials"]
-        ]
+        trials = {rater: dict(_trials(batches)) for rater, batches in self.batches.items()}
+        self.trials = {
+            rater: {place: trial["trial"] for place, trial in own.items()} for rater, own in trials.items()
+        }
+        shown = [trial for own in trials.values() for trial in own.values()]
         self.sounds = {
-            trial[name] for trial in [*trials, *test["training"]] for name in _SOUNDS if name in trial
+            trial[name] for trial in [*shown, *test["training"]] for name in _SOUNDS if name in trial
         }
         texts = [test["id"], test["method"], *test["scales"], *self.sounds]
         if not all(isinstance(text, str) for text in texts):
@@ -120,11 +122,10 @@ class ServedTest:
         planned, rated = Counter[str](), Counter[str]()
         for rater, batches in self._named.items():
             done = {place[:2] for place in arrived[rater]}
-            for batch in batches:
-                for position, trial in enumerate(batch["trials"], 1):
-                    clips = [trial[name] for name in _CLIPS if name in trial]
-                    planned.update(clips)
-                    rated.update(clips if (batch["batch"], position) in done else ())
+            for place, trial in _trials(batches):
+                clips = [trial[name] for name in _CLIPS if name in trial]
+                planned.update(clips)
+                rated.update(clips if place in done else ())
         raters = [
             {
                 "rater": rater,
@@ -138,12 +139,11 @@ class ServedTest:
         return {"raters": raters, "clips": sorted(counts, key=lambda clip: clip["done"] / clip["total"])}
 
 
-def _trials(batches: list[dict[str, Any]]) -> dict[tuple[int, int], str]:
-    return {
-        (batch["batch"], position): trial["trial"]
-        for batch in batches
-        for position, trial in enumerate(batch["trials"], 1)
-    }
+def _trials(batches: list[dict[str, Any]]) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Go through trials with their batch and position."""
+    for batch in batches:
+        for position, trial in enumerate(batch["trials"], 1):
+            yield (batch["batch"], position), trial
 
 
 def _batches_of(design: Path, test: str) -> dict[str, list[dict[str, Any]]]:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from musiceval_sk._optional import import_optional
-from musiceval_sk.listening.answers import EXPERIMENTER, GroupCommit
+from musiceval_sk.listening.answers import EXPERIMENTER, GroupCommit, check_answer
 from musiceval_sk.listening.page.build import MEDIA_TYPES, PAGE_FILES
-from musiceval_sk.listening.received import check_answer
 from musiceval_sk.listening.served import ServedTest
 
 _PURPOSE = "The server of a listening test"

@@ -80,7 +80,7 @@ def build_webmushra(
     sounds = f"configs/resources/{name}"
     (configs / "resources" / name / "audio").mkdir(parents=True, exist_ok=True)
     write_sounds(layout.copies, configs / "resources" / name, loudness)
-    copies = {clip: copy for copy, clip in copies_of(test).items()}
+    copies = copies_of(test)
     written = []
     for rater, batches in content["raters"].items():
         for batch, designed in zip(batches, test.raters[rater], strict=True):

@@ -256,7 +256,7 @@ def pair_strengths(
         found[["strength", "low", "high"]] = _ELO_LEVEL + _ELO * found[["strength", "low", "high"]]
         differences[["difference", "low", "high"]] *= _ELO
     found = found[["strength", "low", "high", "wins", "losses", "ties"]]
-    return PairStrengths(found.iloc[order].rename_axis(level), differences, float(fit.tie), note, elo)
+    return PairStrengths(found.iloc[order].rename_axis(level), differences, fit.tie, note, elo)
 
 
 class _Comparisons:

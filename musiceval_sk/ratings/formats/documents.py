@@ -14,14 +14,12 @@ def _is_of_sureal(export: Export) -> bool:
     return isinstance(videos, list) and all(isinstance(video, dict) and "os" in video for video in videos)
 
 
-@reader(
-    "sureal",
-    "a data set of sureal",
-    source="https://github.com/Netflix/sureal/blob/master/sureal/dataset_reader.py",
-    recognises=_is_of_sureal,
-)
+@reader("sureal", "a data set of sureal", recognises=_is_of_sureal)
 def read_sureal(export: Export) -> pd.DataFrame:
-    """Read opinion scores, ``os``: a list with a place a rater, or scores by rater; repeats are lists."""
+    """Read opinion scores, ``os``: a list with a place a rater, or scores by rater; repeats are lists.
+
+    Source: https://github.com/Netflix/sureal/blob/master/sureal/dataset_reader.py
+    """
     videos = export.document["dis_videos"]
     contents = {one.get("content_id"): one for one in export.document.get("ref_videos", [])}
     rows = []
@@ -47,11 +45,13 @@ def _scores_of_sureal(scores: Any) -> Iterator[tuple[str, Any]]:
 @reader(
     "audiobox",
     "annotations of audiobox-aesthetics",
-    source="https://github.com/facebookresearch/audiobox-aesthetics#evaluation-dataset",
     recognises=lambda export: bool(export.objects) and all(map(_is_of_audiobox, export.objects.values())),
 )
 def read_audiobox(export: Export) -> pd.DataFrame:
-    """Read a line a clip with a list of scores an axis; places in the lists are no persons, so they become ``slot``."""
+    """Read a line a clip with a list of scores an axis; places in the lists are no persons, so they become ``slot``.
+
+    Source: https://github.com/facebookresearch/audiobox-aesthetics#evaluation-dataset
+    """
     rows, axes, lists = [], dict[str, None](), dict[str, Any]()
     for line, one in export.objects.items():
         lists = {axis.lower(): scores for axis, scores in one.items() if isinstance(scores, list)}
@@ -72,13 +72,15 @@ def _is_of_audiobox(one: dict[str, Any]) -> bool:
 @reader(
     "audiocraft",
     "results of audiocraft's mos.py",
-    source="https://github.com/facebookresearch/audiocraft/blob/main/scripts/mos.py",
     recognises=lambda export: (
         isinstance(export.document, dict) and {"results", "seed", "user"} <= export.document.keys()
     ),
 )
 def read_audiocraft(export: Export) -> pd.DataFrame:
-    """Read one file of ``results``, a user's answers to the samples of one seed."""
+    """Read one file of ``results``, a user's answers to the samples of one seed.
+
+    Source: https://github.com/facebookresearch/audiocraft/blob/main/scripts/mos.py
+    """
     results, user = export.document["results"], export.document["user"]
     rows = [
         (f"{system}/{result['id']}", system, result["id"], score)
@@ -100,14 +102,12 @@ def _is_of_beaqle(export: Export) -> bool:
     )
 
 
-@reader(
-    "beaqlejs",
-    "results of BeaqleJS",
-    source="https://github.com/HSU-ANT/beaqlejs/blob/master/js/beaqle.js",
-    recognises=_is_of_beaqle,
-)
+@reader("beaqlejs", "results of BeaqleJS", recognises=_is_of_beaqle)
 def read_beaqlejs(export: Export) -> pd.DataFrame:
-    """Read a session, a file each: ratings of a MUSHRA test, or preferences."""
+    """Read a session, a file each: ratings of a MUSHRA test, or preferences.
+
+    Source: https://github.com/HSU-ANT/beaqlejs/blob/master/js/beaqle.js
+    """
     if any(isinstance(one, bool) for one in export.document):
         raise export.refusal(
             "an ABX test of BeaqleJS says whether X was found, and neither a score nor a preference"
@@ -138,11 +138,13 @@ def _is_battle(one: dict[str, Any]) -> bool:
 @reader(
     "music_arena",
     "battles of Music Arena",
-    source="https://github.com/gclef-cmu/music-arena/blob/main/music_arena/dataclass/arena.py",
     recognises=lambda export: bool(export.objects) and all(map(_is_battle, export.objects.values())),
 )
 def read_music_arena(export: Export) -> pd.DataFrame:
-    """Read battle logs, or the battles of the published data set; battles without a vote are left out."""
+    """Read battle logs, or the battles of the published data set; battles without a vote are left out.
+
+    Source: https://github.com/gclef-cmu/music-arena/blob/main/music_arena/dataclass/arena.py
+    """
     rows = [{"line": line} | _battle(one) for line, one in export.objects.items()]
     table = pd.DataFrame(rows, dtype=object).astype({"line": int}).set_index("line")
     voted = table["preference"].notna() & table["preference"].ne("")

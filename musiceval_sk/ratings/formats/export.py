@@ -204,8 +204,6 @@ class Format:
         What `read_ratings` and ``--format`` call it.
     what : str
         What it is, in words.
-    source : str
-        Where the code or the document lies that says how it is written.
     recognises : callable of Export -> bool
         Whether a file is of this format.
     read : callable of Export -> pandas.DataFrame
@@ -216,7 +214,6 @@ class Format:
 
     name: str
     what: str
-    source: str
     recognises: Callable[[Export], bool]
     read: Callable[[Export], pd.DataFrame]
     general: bool = False
@@ -227,12 +224,12 @@ _Reader = Callable[[Export], pd.DataFrame]
 
 
 def reader(
-    name: str, what: str, *, source: str, recognises: Callable[[Export], bool], general: bool = False
+    name: str, what: str, recognises: Callable[[Export], bool], *, general: bool = False
 ) -> Callable[[_Reader], _Reader]:
     """Enter a function into `FORMATS` as the reader of a format."""
 
     def register(read: _Reader) -> _Reader:
-        FORMATS[name] = Format(name, what, source, recognises, read, general)
+        FORMATS[name] = Format(name, what, recognises, read, general)
         return read
 
     return register

@@ -28,13 +28,15 @@ _Place = tuple[str, str]  # clip and target
 @reader(
     "qualtrics",
     "answers of Qualtrics",
-    source="https://www.qualtrics.com/support/survey-platform/data-and-analysis-module/data/download-data/understanding-your-dataset/",
     recognises=lambda export: (
         len(export.head) > 2 and '"ImportId"' in (export.head[2] or [""])[0].replace("'", '"')
     ),
 )
 def read_qualtrics(export: Export) -> pd.DataFrame:
-    """Read numbers below the three rows of names, questions and ImportIds; previews of the survey are left out."""
+    """Read numbers below the three rows of names, questions and ImportIds; previews of the survey are left out.
+
+    Source: https://www.qualtrics.com/support/survey-platform/data-and-analysis-module/data/download-data/understanding-your-dataset/
+    """
     labels, table = export.table.iloc[0], export.table.iloc[2:]
     preview = table.get("Status", pd.Series("", table.index)).isin(["Survey Preview", "1"])
     export.tell_left_out(preview.sum(), "preview of the survey", "previews of the survey")
@@ -42,14 +44,12 @@ def read_qualtrics(export: Export) -> pd.DataFrame:
     return _answers(export, "ResponseId", _places(export, _OF_QUALTRICS, labels))
 
 
-@reader(
-    "sosci",
-    "answers of SoSci Survey",
-    source="https://www.soscisurvey.de/help/doku.php/en:results:variables",
-    recognises=lambda export: {"CASE", "QUESTNNR"} <= export.header,
-)
+@reader("sosci", "answers of SoSci Survey", recognises=lambda export: {"CASE", "QUESTNNR"} <= export.header)
 def read_sosci(export: Export) -> pd.DataFrame:
-    """Read numbers, below a row of labels where there is one; codes below 0 say why an answer is missing."""
+    """Read numbers, below a row of labels where there is one; codes below 0 say why an answer is missing.
+
+    Source: https://www.soscisurvey.de/help/doku.php/en:results:variables
+    """
     labels = export.table.iloc[0]
     if pd.isna(pd.to_numeric(labels["CASE"], errors="coerce")):
         export.table = export.table.iloc[1:]
@@ -125,13 +125,15 @@ def _by_numbers(export: Export, asked: list[str]) -> dict[str, _Place]:
 @reader(
     "golisten",
     "results of Go Listen",
-    source="https://github.com/QxLabIreland/listening-test/tree/master/listening-test-server/handlers/download_csv",
     recognises=lambda export: (
         len(export.head) > 2 and export.head[0][:1] == ["Tags"] and export.head[1][:2] == ["Name", "Date"]
     ),
 )
 def read_golisten(export: Export) -> pd.DataFrame:
-    """Read ratings of an ACR or MUSHRA test: a row a response, a column an example or, below a row of file names, a sound."""
+    """Read ratings of an ACR or MUSHRA test: a row a response, a column an example or, below a row of file names, a sound.
+
+    Source: https://github.com/QxLabIreland/listening-test/tree/master/listening-test-server/handlers/download_csv
+    """
     lines = csv.reader(io.StringIO(export.text, newline=""))
     (_, (_, header), *rows) = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
     names = [""] * len(header) if any(rows[0][1][:2]) else rows.pop(0)[1]
@@ -161,14 +163,16 @@ def read_golisten(export: Export) -> pd.DataFrame:
 @reader(
     "p808",
     "answers of P.808, one row a HIT",
-    source="https://github.com/microsoft/P.808/blob/master/src/result_parser.py",
     recognises=lambda export: (
         {"workerid", "hitid"} <= {*map(str.casefold, export.header)}
         and any(re.fullmatch(r"answer\.q\d+_url", name, re.I) for name in export.header)
     ),
 )
 def read_p808(export: Export) -> pd.DataFrame:
-    """Read the questions of every HIT; trapping and gold clips and rejected assignments are left out, as the toolkit does."""
+    """Read the questions of every HIT; trapping and gold clips and rejected assignments are left out, as the toolkit does.
+
+    Source: https://github.com/microsoft/P.808/blob/master/src/result_parser.py
+    """
     lower = {str(name).casefold(): name for name in export.table}
     questions: dict[str, dict[str, str]] = {}
     for name in export.table:
@@ -201,11 +205,13 @@ def read_p808(export: Export) -> pd.DataFrame:
 @reader(
     "p808_votes",
     "votes of P.808, one row a vote",
-    source="https://github.com/microsoft/P.808/blob/master/src/result_parser.py",
     recognises=lambda export: {"HITId", "workerid", "file", "vote", "question_type"} <= export.header,
 )
 def read_p808_votes(export: Export) -> pd.DataFrame:
-    """Read ``..._votes_per_worker.csv``."""
+    """Read ``..._votes_per_worker.csv``.
+
+    Source: https://github.com/microsoft/P.808/blob/master/src/result_parser.py
+    """
     kinds = export["question_type"].unique()
     if len(kinds) > 1:
         raise export.refusal(

@@ -34,7 +34,6 @@ def as_preferences(answers: pd.Series, source: str) -> pd.Series:
 @reader(
     "pairs",
     "a table of pairs",
-    source="docs/exports.md",
     recognises=lambda export: {*map(readers.plain_name, export.header)} >= {"clipa", "clipb", "preference"},
 )
 def read_pairs(export: Export) -> pd.DataFrame:
@@ -52,11 +51,13 @@ def read_pairs(export: Export) -> pd.DataFrame:
 @reader(
     "matrix",
     "a matrix of scores, a row a clip and a column a rater (ITU-R BT.500, ITU-T P.910)",
-    source="https://github.com/Netflix/sureal/tree/master/itur_bt500_demo",
     recognises=lambda export: len(export.head) > 1 and all(map(_is_of_scores, export.head)),
 )
 def read_matrix(export: Export) -> pd.DataFrame:
-    """Read scores of repeated presentations from further matrices, after a row of commas or of -1."""
+    """Read scores of repeated presentations from further matrices, after a row of commas or of -1.
+
+    Source: https://github.com/Netflix/sureal/tree/master/itur_bt500_demo
+    """
     blocks: list[dict[int, list[str]]] = [{}]
     delimiter, text = delimiter_of(export.text, ",")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -95,14 +96,16 @@ def _is_of_scores(cells: list[str]) -> bool:
 @reader(
     "voicemos",
     "single ratings of the VoiceMOS challenge",
-    source="https://github.com/unilight/sheet/blob/main/egs/bvcc/local/data_prep.py",
     recognises=lambda export: (
         bool(export.head)
         and all(len(row) == 5 and is_number(row[2]) and not is_number(row[1]) for row in export.head)
     ),
 )
 def read_voicemos(export: Export) -> pd.DataFrame:
-    """Read TRAINSET, DEVSET or TESTSET: system, clip, score, sample of the rater, and a rater with age, gender and worker's id."""
+    """Read TRAINSET, DEVSET or TESTSET: system, clip, score, sample of the rater, and a rater with age, gender and worker's id.
+
+    Source: https://github.com/unilight/sheet/blob/main/egs/bvcc/local/data_prep.py
+    """
     names = ["system", "clip_id", export.score]
     _use_lines(export, [*names, "sample", "worker_info"])
     raters = export.rater_ids(export.table["worker_info"], personal=True)
@@ -112,11 +115,13 @@ def read_voicemos(export: Export) -> pd.DataFrame:
 @reader(
     "mos_list",
     "a list of clips and mean scores",
-    source="https://github.com/nii-yamagishilab/mos-finetune-ssl/blob/main/mos_fairseq.py",
     recognises=lambda export: {*map(len, export.head)} in ({2}, {3}) and all(map(_is_of_means, export.head)),
 )
 def read_mos_list(export: Export) -> pd.DataFrame:
-    """Read lines of ``clip,score``, as of SSL-MOS, or ``clip,impression,alignment``, as of MusicEval."""
+    """Read lines of ``clip,score``, as of SSL-MOS, or ``clip,impression,alignment``, as of MusicEval.
+
+    Source: https://github.com/nii-yamagishilab/mos-finetune-ssl/blob/main/mos_fairseq.py
+    """
     names = ["clip_id", *(readers.TARGETS if len(export.head[0]) == 3 else (export.score,))]
     _use_lines(export, names)
     return pd.DataFrame({name: export[name] for name in names})
@@ -151,7 +156,7 @@ def _holds_scores(cells: pd.Series) -> bool:
     return bool(np.isfinite(pd.to_numeric(cells, errors="coerce")).any())
 
 
-@reader("wide", "a wide table", source="docs/exports.md", recognises=_is_wide, general=True)
+@reader("wide", "a wide table", recognises=_is_wide, general=True)
 def read_wide(export: Export) -> pd.DataFrame:
     """Read a table with a column a rater (beside ``clip_id``) or a column a clip (beside ``rater``)."""
     rater, clip = export.choose("rater"), export.choose("clip_id")
@@ -188,7 +193,7 @@ def _listed_clips(export: Export, columns: list[str]) -> list[str]:
     return found
 
 
-@reader("long", "a long table", source="docs/exports.md", recognises=lambda export: True, general=True)
+@reader("long", "a long table", recognises=lambda export: True, general=True)
 def read_long(export: Export) -> pd.DataFrame:
     """Read a table of one row a rating; columns that are not known stay, for they may be items or batches."""
     rater, clip = export.choose("rater"), export.choose("clip_id")

@@ -21,11 +21,13 @@ _SOUNDS = "sound sound_file audio audio_file stim_file wav_file stimulus_file"
 @reader(
     "webmushra",
     "results of webMUSHRA",
-    source="https://github.com/audiolabs/webMUSHRA/blob/master/service/write.php",
     recognises=lambda export: {"session_test_id", "trial_id"} <= export.header,
 )
 def read_webmushra(export: Export) -> pd.DataFrame:
-    """Read mushra.csv, lms.csv, lss.csv (also of pairs) or bs1116.csv; sessions may come with a header each, as of several files put together."""
+    """Read mushra.csv, lms.csv, lss.csv (also of pairs) or bs1116.csv; sessions may come with a header each, as of several files put together.
+
+    Source: https://github.com/audiolabs/webMUSHRA/blob/master/service/write.php
+    """
     questions = _use_sessions(export)
     if "stimuli_rating" in export and _are_comparisons(export.table):
         return _comparisons(export, _raters_of_sessions(export, questions))
@@ -136,14 +138,16 @@ def _raters_of_sessions(export: Export, asked: list[str]) -> pd.Series:
 @reader(
     "jspsych",
     "trials of jsPsych",
-    source="https://github.com/jspsych/jsPsych/blob/main/docs/plugins/audio-slider-response.md",
     recognises=lambda export: (
         export.header >= _OF_JSPSYCH
         or (isinstance(export.document, list) and export.objects.get(1, {}).keys() >= _OF_JSPSYCH)
     ),
 )
 def read_jspsych(export: Export) -> pd.DataFrame:
-    """Read sliders beside a stimulus; the answers of other trials are numbers of buttons or keys, or texts."""
+    """Read sliders beside a stimulus; the answers of other trials are numbers of buttons or keys, or texts.
+
+    Source: https://github.com/jspsych/jsPsych/blob/main/docs/plugins/audio-slider-response.md
+    """
     if isinstance(export.document, list):
         table = pd.DataFrame.from_dict(export.objects, orient="index", dtype=object).rename_axis("line")
         export.use(table.where(table.notna(), ""))
@@ -178,14 +182,16 @@ def _participants(export: Export) -> list[str]:
 @reader(
     "psychopy",
     "trials of PsychoPy",
-    source="https://github.com/psychopy/psychopy/blob/release/psychopy/data/experiment.py",
     recognises=lambda export: (
         "psychopyVersion" in export.header
         or ("expName" in export.header and any(name.endswith(".thisN") for name in export.header))
     ),
 )
 def read_psychopy(export: Export) -> pd.DataFrame:
-    """Read sliders (``name.response``) and rating scales (``name.rating``) beside a column of sounds."""
+    """Read sliders (``name.response``) and rating scales (``name.rating``) beside a column of sounds.
+
+    Source: https://github.com/psychopy/psychopy/blob/release/psychopy/data/experiment.py
+    """
     clip = export.choose("clip_id", _SOUNDS)
     if clip is None:
         raise export.refusal(
