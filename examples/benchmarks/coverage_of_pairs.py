@@ -11,8 +11,7 @@ import argparse
 
 import numpy as np
 
-from musiceval_sk.ratings.clusters import ClusterCovariance
-from musiceval_sk.ratings.strengths import fit_strengths, influence_of_comparisons
+from musiceval_sk.ratings.strengths import ClusterCovariance, fit_strengths, influence_of_comparisons
 
 NONE, RATERS, PROMPTS, BOTH, STRONG = (0, 0), (0.5, 0), (0, 0.5), (0.5, 0.5), (1, 0.5)
 # Systems, raters, prompts, comparisons a rater; likings of raters and prompts; how ties weigh.

@@ -9,14 +9,19 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names, warn_of_skipped
+from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names
 from musiceval_sk._text import Shown, Table, counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
-from musiceval_sk.ratings.clusters import ClusterCovariance
 from musiceval_sk.ratings.formats import read_ratings
 from musiceval_sk.ratings.formats.tables import as_preferences
-from musiceval_sk.ratings.strengths import fit_strengths, influence_of_comparisons, linked_groups
+from musiceval_sk.ratings.read import of_known_clips
+from musiceval_sk.ratings.strengths import (
+    ClusterCovariance,
+    fit_strengths,
+    influence_of_comparisons,
+    linked_groups,
+)
 from musiceval_sk.statistics.align import require_confidence
 
 LEVELS = ("system", "clip")
@@ -53,40 +58,19 @@ def read_pairs(pairs: str | Path | pd.DataFrame, clips: pd.DataFrame | None = No
         table[name] = id_texts(table[name])
     table["preference"] = as_preferences(table["preference"], source)
     same = table["clip_a"] == table["clip_b"]
-    if same.any() or table.empty:
-        what = (
-            f"clips are compared with themselves: {listed(table['clip_a'][same])}"
-            if same.any()
-            else "there are no pairs"
-        )
-        raise ClipsTableError(f"{source}{what}")
-    return table if clips is None else _with_clips(table, clips)
-
-
-def _with_clips(table: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
-    """Give pairs the systems and the prompt of a clips table."""
-    places = {name: match_ids(table[name], clips.index) for name in ("clip_a", "clip_b")}
-    known = (places["clip_a"] >= 0) & (places["clip_b"] >= 0)
-    if not known.all():
-        named = pd.concat([table[name][place < 0] for name, place in places.items()]).unique()
-        near = near_misses(named, clips.index)
-        if not known.any():
-            raise ClipsTableError(
-                f"{readers.source_of(table)}no pair is of clips of the clips table; pairs name {listed(named)}, clips are "
-                f"{listed(clips.index)}{near}"
-            )
-        warn_of_skipped(
-            f"left out {counted((~known).sum(), 'pair')} of unknown clips", named, near, stacklevel=4
-        )
-    table = table[known].copy()
-    for side in ("a", "b"):
-        place = places[f"clip_{side}"][known]
-        table[f"clip_{side}"] = clips.index[place]
-        if "system" in clips:
-            table[f"system_{side}"] = clips["system"].to_numpy()[place]
-    if "prompt" in clips:
-        table["prompt"] = clips["prompt"].to_numpy()[places["clip_a"][known]]
-    return table
+    if same.any():
+        raise ClipsTableError(f"{source}clips are compared with themselves: {listed(table['clip_a'][same])}")
+    if table.empty:
+        raise ClipsTableError(f"{source}there are no pairs")
+    if clips is None:
+        return table
+    table = of_known_clips(table, clips, ["clip_a", "clip_b"], "pair")
+    if "system" in clips:
+        systems = {f"system_{side}": clips["system"].loc[table[f"clip_{side}"]].to_numpy() for side in "ab"}
+        table = table.assign(**systems)
+    return (
+        table.assign(prompt=clips["prompt"].loc[table["clip_a"]].to_numpy()) if "prompt" in clips else table
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -241,21 +225,16 @@ def pair_strengths(
     influence = influence_of_comparisons(comparisons.first, comparisons.second, comparisons.share, fit)
     ways, note = _clusters(table, ("rater", "prompt") if level == "system" else ("rater",))
     covariance = ClusterCovariance(influence, ways)
-    found = comparisons.counts(names).assign(
-        strength=fit.values,
-        low=fit.values - covariance.half_widths(confidence),
-        high=fit.values + covariance.half_widths(confidence),
-    )
+    unit, level_of_scale = (_ELO, _ELO_LEVEL) if elo else (1, 0)
+    half, values = unit * covariance.half_widths(confidence), level_of_scale + unit * fit.values
+    found = pd.DataFrame({"strength": values, "low": values - half, "high": values + half}, names)
+    found = found.join(comparisons.counts(names))
     order = np.argsort(-fit.values, kind="stable")
     a, b = order[np.stack(np.triu_indices(len(order), 1))]
-    lead, half = fit.values[a] - fit.values[b], covariance.half_widths_of_differences(confidence)[a, b]
+    lead, apart = values[a] - values[b], unit * covariance.half_widths_of_differences(confidence)[a, b]
     differences = pd.DataFrame(
-        {"a": names[a], "b": names[b], "difference": lead, "low": lead - half, "high": lead + half}
+        {"a": names[a], "b": names[b], "difference": lead, "low": lead - apart, "high": lead + apart}
     )
-    if elo:
-        found[["strength", "low", "high"]] = _ELO_LEVEL + _ELO * found[["strength", "low", "high"]]
-        differences[["difference", "low", "high"]] *= _ELO
-    found = found[["strength", "low", "high", "wins", "losses", "ties"]]
     return PairStrengths(found.iloc[order].rename_axis(level), differences, fit.tie, note, elo)
 
 
@@ -288,21 +267,24 @@ class _Comparisons:
 
 def _require_links(comparisons: _Comparisons, names: pd.Index, level: str, davidson: bool) -> None:
     """Refuse comparisons that leave strengths open."""
-    for both_ways in (False, True):
+    for both_ways, what, advice in (
+        (
+            False,
+            "that were never compared with one another",
+            "Compare some across, or give a prior, such as 1, with which each group has about the same mean",
+        ),
+        (
+            True,
+            "of two of which one won all comparisons",
+            "Strengths then have no end; collect more pairs, or give a prior, such as 1, that shrinks them",
+        ),
+    ):
         groups = linked_groups(comparisons.won(), both_ways=both_ways)
-        if not groups.any():
-            continue
-        shown = listed((f"[{listed(names[groups == group], most=3)}]" for group in np.unique(groups)), most=3)
-        found = f"the {level}s fall into {groups.max() + 1} groups"
-        if not both_ways:
+        if groups.any():
+            parts = [f"[{listed(names[groups == group], most=3)}]" for group in np.unique(groups)]
             raise RatingDesignError(
-                f"{found} that were never compared with one another: {shown}. Compare some across, or give a prior, such as 1, with which "
-                "each group has about the same mean"
+                f"the {level}s fall into {len(parts)} groups {what}: {listed(parts, most=3)}. {advice}"
             )
-        raise RatingDesignError(
-            f"{found}, of two of which one won all comparisons: {shown}. Strengths then have no end; collect more pairs, or give a prior, "
-            "such as 1, that shrinks them"
-        )
     if davidson and not comparisons.circular():
         raise RatingDesignError(
             f"no win of a {level} goes against the order that the others give, so distances of strengths and the weight of ties have no "
@@ -390,21 +372,18 @@ def pairwise_agreement(
     slope = _slope_of(lead) if slope is None else slope
     right, losses = (np.sign(lead) + 1) / 2, np.logaddexp(0, -slope * lead)
     ways, _ = _clusters(table, ("rater", "prompt"))
-    rows = {}
-    for name, of_pairs in {"accuracy": right, "log loss": losses}.items():
-        mean = of_pairs.mean()
-        influence = (of_pairs - mean)[:, np.newaxis] / len(lead)
-        (half,) = ClusterCovariance(influence, ways).half_widths(confidence)
-        rows[name] = [mean, max(0.0, mean - half), mean + half]
-    rows["accuracy"][2] = min(1.0, rows["accuracy"][2])
-    rows["calibration error"] = [
-        _calibration_error(expit(slope * np.abs(lead)), right, n_bins),
-        np.nan,
-        np.nan,
-    ]
-    rows["slope"] = [slope, np.nan, np.nan]
-    found = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-    return found.assign(n=len(lead)).rename_axis("figure")
+    of_pairs = np.column_stack([right, losses])
+    means = of_pairs.mean(axis=0)
+    half = ClusterCovariance((of_pairs - means) / len(lead), ways).half_widths(confidence)
+    low, high = np.maximum(0, means - half), np.minimum(means + half, [1, np.inf])
+    error = _calibration_error(expit(slope * np.abs(lead)), right, n_bins)
+    figures = pd.Index(["accuracy", "log loss", "calibration error", "slope"], name="figure")
+    columns = {
+        "value": [*means, error, slope],
+        "low": [*low, np.nan, np.nan],
+        "high": [*high, np.nan, np.nan],
+    }
+    return pd.DataFrame(columns, figures).assign(n=len(lead))
 
 
 def _slope_of(lead: np.ndarray) -> float:

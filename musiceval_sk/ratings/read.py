@@ -63,28 +63,31 @@ def checked_ratings(
     return table, chosen
 
 
-def of_known_clips(table: pd.DataFrame, clips: pd.DataFrame | None, *, quiet: bool = False) -> pd.DataFrame:
-    """Give ratings the clip ids of the clips table, and leave out those of other clips with a warning."""
+def of_known_clips(
+    table: pd.DataFrame,
+    clips: pd.DataFrame | None,
+    columns: Sequence[str] = ("clip_id",),
+    what: str = "rating",
+    *,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Give ratings, or pairs, the clip ids of the clips table, and leave out those of other clips with a warning."""
     if clips is None:
         return table
-    readers.require_columns(table, ["clip_id"])
-    names = table["clip_id"].unique()
-    places = match_ids(names, clips.index)
-    strangers = names[places < 0]
+    readers.require_columns(table, columns)
+    places = {name: match_ids(table[name], clips.index) for name in columns}
+    known = np.logical_and.reduce([place >= 0 for place in places.values()])
+    strangers = pd.unique(np.concatenate([table[name][place < 0] for name, place in places.items()]))
     near = near_misses(strangers, clips.index)
-    if len(strangers) == len(names):
+    if not known.any():
         raise ClipsTableError(
-            f"{readers.source_of(table)}no rating belongs to a clip of the clips table; ratings name {listed(names)}, clips are "
+            f"{readers.source_of(table)}no {what} belongs to a clip of the clips table; {what}s name {listed(strangers)}, clips are "
             f"{listed(clips.index)}{near}"
         )
-    rated = places >= 0
-    own = dict(zip(names[rated], clips.index[places[rated]], strict=True))
-    known = table["clip_id"].isin(own)
     if len(strangers) and not quiet:
-        count = f"{counted((~known).sum(), 'rating')} of {counted(len(strangers), 'unknown clip')}"
+        count = f"{counted((~known).sum(), what)} of {counted(len(strangers), 'unknown clip')}"
         warn_of_skipped(f"{readers.source_of(table)}left out {count}", strangers, near, stacklevel=3)
-    table = table[known]
-    return table.assign(clip_id=table["clip_id"].map(own))
+    return table[known].assign(**{name: clips.index[place[known]] for name, place in places.items()})
 
 
 def columns_of(items: str | Sequence[str]) -> list[str]:

@@ -81,6 +81,15 @@ def test_what_holds_of_every_design(first):
     assert designed >= 10
 
 
+@pytest.mark.parametrize("seed", [39, 96, 100])
+def test_batches_of_one_rater_exchange_and_nobody_hears_a_clip_twice(seed):
+    clips = grid(4, 10).sample(frac=0.6, random_state=seed)
+    test = design_test(clips, n_raters=4, per_clip=3, batch_size=8, n_duplicates=0, seed=seed)
+    heard = test.to_frame()[["rater", "clip_id"]]
+    assert not heard.duplicated().any()
+    assert set(heard["clip_id"].value_counts()) == {3}
+
+
 @pytest.mark.parametrize(
     ("clips", "demands"),
     [
