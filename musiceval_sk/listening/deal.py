@@ -278,7 +278,7 @@ class Deal:
         """Tell of which groups a rater hears any clip."""
         return np.logical_or.reduceat(self._heard[rater, self._clips], self._starts)
 
-    def _swap(self, one: int, other: int) -> None:
+    def _swap(self, one: Any, other: Any) -> None:
         """Let the groups of two places change their batches, and take note of what their raters hear then."""
         places = [one, other]
         groups, raters = self._group[places], self._batch[places] // self._n_batches

@@ -153,10 +153,8 @@ def load_test(path: str | Path) -> ListeningTest:
         If the file is no such test, is of a newer version, or its trials name clips that it does not list.
     """
     path = Path(path)
-    try:
+    with refused_as(ClipsTableError, f"{path}: is no JSON, and so no design of a listening test"):
         content = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ClipsTableError(f"{path}: is no JSON, and so no design of a listening test: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ClipsTableError(f"{path}: is no design of a listening test; musiceval listen design writes one")
     changed = f"{path}: was damaged or changed after musiceval listen design wrote it"

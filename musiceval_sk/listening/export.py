@@ -70,12 +70,9 @@ def read_answers(
     differing = []
     for path in _files_of(answers):
         for answer in _answers_in(path, identity):
-            try:
+            impossible = f"{path}: an answer that no rater can have given"
+            with refused_as(ClipsTableError, impossible, "take the file as it was downloaded"):
                 check_answer(answer, answer["rater"], names.get(answer["rater"], {}), asked)
-            except (ValueError, KeyError, TypeError) as error:
-                raise ClipsTableError(
-                    f"{path}: an answer that no rater can have given: {error}; take the file as it was downloaded"
-                ) from error
             key = answer["rater"], answer["batch"], answer["position"]
             other = taken.setdefault(key, answer)
             if other["scores"] != answer["scores"]:
@@ -203,12 +200,8 @@ def _from_sqlite(path: Path) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
-    try:
+    with refused_as(ClipsTableError, f"{path}: is no JSON, perhaps cut off", "download the answers again"):
         content = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ClipsTableError(
-            f"{path}: is no JSON, perhaps cut off; download the answers again: {error}"
-        ) from error
     kinds = {"version": int, "test": str, "rater": str, "answers": list}
     is_ours = isinstance(content, dict) and content.get("format") == FORMAT
     if not is_ours or not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):

@@ -107,7 +107,9 @@ class Export:
     def use(self, table: pd.DataFrame) -> pd.DataFrame:
         """Take a table for what the file holds; columns that were said to stand for ours get our names."""
         readers.require_columns(table, (theirs for name, theirs in self.columns.items() if name != theirs))
-        self.table = table.rename(columns={theirs: name for name, theirs in self.columns.items()})
+        ours = {theirs: name for name, theirs in self.columns.items()}
+        replaced = [name for name in table if name in self.columns and name not in ours]
+        self.table = table.drop(columns=replaced).rename(columns=ours)
         return self.table
 
     def use_fields(self, objects: Iterable[Mapping[str, Any]], used: Iterable[str]) -> None:

@@ -184,6 +184,11 @@ def test_a_column_that_is_said_decides(write):
         read_ratings(path, columns={"rater": "person"})
 
 
+def test_a_column_that_is_said_takes_the_place_of_one_of_our_name(write):
+    path = write("r.csv", "rater,subject,clip_id,impression\nA,B,x,3\n")
+    assert lines(read_ratings(path, columns={"rater": "subject"})) == ["B x 3"]
+
+
 def test_wide_tables_are_not_guessed_at(write):
     path = write("w.csv", "clip_id,quality,enjoyment\na,3,4\nb,1,2\n")
     assert read_ratings(path).attrs["format"] == "long"
