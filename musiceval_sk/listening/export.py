@@ -226,7 +226,7 @@ def _warn_of_unfinished(test: ListeningTest, taken: Iterable[tuple[str, int, int
     short = [f"{rater} ({given[rater]} of {n} answers)" for rater, n in asked.items() if given[rater] < n]
     if short:
         words = f"{len(short)} of {counted(len(asked), 'rater')} have not finished: {listed(short)}"
-        warnings.warn(words, UserWarning, stacklevel=3)
+        warnings.warn(words, stacklevel=3)
 
 
 def _table_of(test: ListeningTest, taken: dict[tuple[str, int, int], dict[str, Any]]) -> pd.DataFrame:

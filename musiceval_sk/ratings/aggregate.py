@@ -166,7 +166,6 @@ def aggregate_ratings(
         what = "clip" if items == ["clip_id"] else "item"
         warnings.warn(
             f"{source_of(table)}{counted(repeats, 'rating repeats', 'ratings repeat')} a rater and {what}; each counts as one more",
-            UserWarning,
             stacklevel=2,
         )
     codes, names = codes_of(table, items)

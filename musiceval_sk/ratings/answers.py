@@ -187,7 +187,6 @@ def match_answers(
     if targets is None and ignored:
         warnings.warn(
             f"{predictions}: columns are not compared, for their names are unknown{readers.how_to_name(ignored)}",
-            UserWarning,
             stacklevel=2,
         )
     for table in (answers, scores):
@@ -206,11 +205,7 @@ def match_answers(
     for target in chosen:
         beyond = off_scale(predicted.loc[shared, target], scale)
         if beyond:
-            warnings.warn(
-                f"{target}: {beyond}. If raters used another, give scale= (--scale)",
-                UserWarning,
-                stacklevel=2,
-            )
+            warnings.warn(f"{target}: {beyond}. If raters used another, give scale= (--scale)", stacklevel=2)
     return true.loc[shared], predicted.loc[shared], systems_if_named(key.loc[shared])
 
 

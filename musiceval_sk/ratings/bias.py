@@ -204,7 +204,6 @@ def fit_likelihood(items: np.ndarray, raters: np.ndarray, scores: np.ndarray, na
             f"the likelihood grows without end where a rater is taken for exact: {counted(exact.sum(), 'rater')} of {len(names)}, "
             f"{listed(names[exact])}, whose items get their scores and no standard error; a model without inconsistency (bias, "
             "random_effects) has no such solution",
-            UserWarning,
             stacklevel=5,
         )
     told = np.where(exact, np.nan, variances)

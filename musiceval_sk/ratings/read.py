@@ -119,7 +119,6 @@ def warn_of_slots(names: pd.Series, items: np.ndarray) -> None:
         warnings.warn(
             f"raters are numbered {min(raters, key=int)} to {max(raters, key=int)} and each rated all {n_items} items: if these are "
             "slots of an item and not persons, give rater=None, since figures of raters mean nothing then",
-            UserWarning,
             stacklevel=4,
         )
 
