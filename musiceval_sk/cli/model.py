@@ -193,10 +193,8 @@ def _encoder_on_this_machine(model: Path, machine: options.Machine) -> Any:
     """Make the model's encoder with what differs here; None if nothing does."""
     from musiceval_sk import ClipEmbedder, get_encoder, load_model
 
-    if not machine.given():
-        return None
     _, embedder = getattr(load_model(model), "steps", [("", None)])[0]
-    if not isinstance(embedder, ClipEmbedder):
+    if not machine.given() or not isinstance(embedder, ClipEmbedder):
         return None  # predict_clips says what it takes
     settings = (embedder.encoder_options or {}) | machine.given(str(embedder.encoder))
     return get_encoder(embedder.encoder, **settings)

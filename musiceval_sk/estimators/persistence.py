@@ -175,7 +175,7 @@ def _read_skops(path: str | Path, trusted: list[str]) -> Content:
         raise ModelFileError(f"{path}: damaged ({error}); get or make the file anew") from error
     except (OSError, *MALFORMED) as error:
         raise ModelFileError(
-            f"{path}: not a model file of musiceval_sk (those are written by save_model), or none for these versions "
+            f"{path}: not a model file of musiceval_sk (musiceval fit writes those, in Python save_model), or none for these versions "
             f"of packages: {error!r}"
         ) from error
     if strangers:
@@ -282,7 +282,7 @@ def _read(path: str | Path, with_arrays: bool = True) -> tuple[dict[str, str], T
         raise ModelFileError(f"{path}: no such model file") from error
     except SafetensorError as error:
         raise ModelFileError(
-            f"{path}: not a model file of musiceval_sk (those are written by save_model): not a safetensors file, or a "
+            f"{path}: not a model file of musiceval_sk (musiceval fit writes those, in Python save_model): not a safetensors file, or a "
             f"damaged one ({error})"
         ) from error
 

@@ -365,10 +365,11 @@ class Screening(Shown):
     def _parts(self) -> list[str]:
         """Give counts, what each rule said, and the evidence against every rater and batch left out."""
         out, rules = self.units[~self.units["kept"]], self.units.columns[4:]
+        units = "raters x batches" if self.units["batch"].nunique() > 1 else "raters"
         verdicts = pd.DataFrame({rule: self.units[rule].value_counts() for rule in rules})
         verdicts = verdicts.reindex(["passed", "failed", "not judged"]).fillna(0).astype(int)
         parts: list[str] = [
-            f"Screened {self.units['ratings'].sum()} ratings, {len(self.units)} raters x batches: kept "
+            f"Screened {self.units['ratings'].sum()} ratings, {len(self.units)} {units}: kept "
             f"{len(self.units) - len(out)}, left out {len(out)} with {out['ratings'].sum()} ratings",
             Table(verdicts.rename_axis(None).T),
         ]
@@ -438,7 +439,7 @@ def screen_ratings(
     >>> from musiceval_sk import RealMusicProbe
     >>> ratings = pd.DataFrame({"rater": list("AABB"), "clip_id": ["x", "real"] * 2, "impression": [4, 5, 1, 2]})
     >>> print(screen_ratings(ratings, [RealMusicProbe(["real"])]))
-    Screened 4 ratings, 2 raters x batches: kept 1, left out 1 with 2 ratings
+    Screened 4 ratings, 2 raters: kept 1, left out 1 with 2 ratings
                 passed  failed  not judged
     real music       1       1           0
     1 clips were probes and are not kept

@@ -96,7 +96,7 @@ def _with_range(row: Any) -> str:
 
 def _least_agreeing(target: str, raters: pd.DataFrame) -> str:
     order = raters["agreement"].dropna().sort_values()
-    least = listed((f"{name} {value:.2f}" for name, value in order.items()), most=3)
+    least = listed((f"{name} ({value:.2f})" for name, value in order.items()), most=3)
     return (
         f"{target}: {counted(len(raters), 'rater')}; agreement with the others, least first: {least or '-'}"
     )

@@ -274,7 +274,7 @@ def _distance_note(domain: Any) -> str:
     for part, known in domain.reference_.items():
         n_known, what = len(known["distances"]), "prompts" if part == "prompt" else "clips"
         if n_known < enough:
-            note += f"; with {n_known} different training {what} that can never be said of {part}: it takes {enough}"
+            note += f"; with {n_known} training {what} no {part} can be called far: it takes {enough}"
     return note
 
 

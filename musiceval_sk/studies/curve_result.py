@@ -169,6 +169,7 @@ class ScoreLearningCurve(Shown):
     def _scores(self, target: str) -> list[str]:
         rows = self.table[(self.table["target"] == target) & (self.table["kind"] == self.kind)]
         cells = [f"{row.score:.3f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows.itertuples()]
+        cells = [cell.removesuffix(" [+nan, +nan]") for cell in cells]
         rows = rows.assign(cell=np.where(rows["score"].notna(), cells, "-"))
         lines = []
         for grows, part in rows.groupby("grows", sort=False):
@@ -197,7 +198,7 @@ class ScoreLearningCurve(Shown):
             return []
         panel = self.ceiling.panels[target]
         drawn = self.table[(self.table["target"] == target) & (self.table["grows"] == "ratings")]["size"]
-        rows = self.ceiling.by_ratings(sorted({1.0, *drawn, panel, 2 * panel}))
+        rows = self.ceiling.by_ratings(sorted({round(size, 6) for size in (1.0, *drawn, panel, 2 * panel)}))
         rows = rows[(rows["target"] == target) & rows["metric"].isin(self.about["metrics"])].dropna()
         if rows.empty:
             return []
@@ -216,5 +217,5 @@ class ScoreLearningCurve(Shown):
 
 def _indented(table: pd.DataFrame) -> Table:
     """Lay out a table; sizes, where they are columns, without idle zeros."""
-    shown = table.rename(columns=lambda name: name if isinstance(name, str) else f"{name:g}")
+    shown = table.rename(columns=lambda name: name if isinstance(name, str) else f"{round(name, 2):g}")
     return Table(shown.round(3), "    ", strip=True, na_rep="-")

@@ -220,7 +220,7 @@ def test_too_few_training_clips_to_single_out_any():
     domain = TrainingDomain().fit(pd.DataFrame({"audio_0": np.arange(10.0)}))
     clips = domain.measure(pd.DataFrame({"audio_0": [900.0]})).assign(score=3.0)
     text = str(summarise(clips, ["score"], domain=domain))
-    assert "with 10 different training clips that can never be said of sound: it takes 19" in text
+    assert "with 10 training clips no sound can be called far: it takes 19" in text
 
 
 def test_too_few_prompts_to_single_out_any():
@@ -228,7 +228,7 @@ def test_too_few_prompts_to_single_out_any():
     domain = TrainingDomain().fit(pd.DataFrame(rows))
     clips = domain.measure(pd.DataFrame({"audio_0": [3.0], "text_0": [900.0]})).assign(score=3.0)
     text = str(summarise(clips, ["score"], domain=domain))
-    assert "with 8 different training prompts that can never be said of prompt: it takes 19" in text
+    assert "with 8 training prompts no prompt can be called far: it takes 19" in text
     assert "said of sound" not in text
 
 
