@@ -67,10 +67,13 @@ def fuzz(name, given):
             outcome = "find"
             keep(error, data)
         counts[outcome] = counts.get(outcome, 0) + 1
-        n = sum(counts.values())
-        if n % 1000 == 0:
+        n, seconds = sum(counts.values()), time.monotonic() - begin
+        is_over = given.seconds and seconds > given.seconds
+        if n % 1000 == 0 or is_over:
             with (folder / "log.txt").open("a") as log:
-                log.write(f"{n} inputs in {time.monotonic() - begin:.0f} s: {counts}, {len(finds)} places\n")
+                log.write(f"{n} inputs in {seconds:.0f} s: {counts}, {len(finds)} places\n")
+        if is_over:
+            os._exit(0)
 
     def keep(error, data):
         frames = traceback.extract_tb(error.__traceback__)
