@@ -52,6 +52,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(aside, target)
         sync_folder(target.parent)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(aside)):
+            raise
+        raise OSError(
+            error.errno, error.strerror, str(path)
+        ) from error  # in whose name nobody knows the one aside
     finally:
         aside.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from musiceval_sk import _progress
-from musiceval_sk._files import atomic_write, parse_json
+from musiceval_sk._files import MALFORMED, atomic_write, parse_json
 from musiceval_sk._ids import near_misses, under_ids_of, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TARGETS, check_clips
@@ -235,7 +235,7 @@ def _found_or_predicted(place: Path | None, cell: Cell) -> pd.DataFrame:
         columns = parse_json(place.read_text())
         kept = pd.DataFrame(columns, index=cell.X.index[cell.test])
         return kept[list(_COLUMNS)].astype(_COLUMNS)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, *MALFORMED):
         found = predict_cell(cell)
     with atomic_write(place) as aside:
         aside.write_text(json.dumps(found.to_dict("list")))

@@ -27,7 +27,9 @@ def main():
     )
     parser.add_argument("targets", nargs="*", help="names of the table of targets")
     parser.add_argument("--inputs", type=int, default=200_000, help="for each target")
-    parser.add_argument("--seconds", type=int, default=0, help="at most, for each target; 0 for any")
+    parser.add_argument(
+        "--seconds", type=int, default=0, help="of the processor at most, for each target; 0 for any"
+    )
     parser.add_argument("--folder", type=Path, default=Path("/tmp/fuzz"))
     given = parser.parse_args()
     import atheris
@@ -55,7 +57,7 @@ def fuzz(name, given):
     corpus.mkdir(exist_ok=True)
     for number, seed in enumerate(target.seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
-    finds, counts, begin = set(), {}, time.monotonic()
+    finds, counts, begin = set(), {}, time.process_time()
 
     def test_one_input(data):
         started = time.process_time()
@@ -67,7 +69,7 @@ def fuzz(name, given):
             outcome = "find"
             keep(error, data)
         counts[outcome] = counts.get(outcome, 0) + 1
-        n, seconds = sum(counts.values()), time.monotonic() - begin
+        n, seconds = sum(counts.values()), time.process_time() - begin
         is_over = given.seconds and seconds > given.seconds
         if n % 1000 == 0 or is_over:
             with (folder / "log.txt").open("a") as log:

@@ -794,6 +794,30 @@ def audio_model_settings(folder):
 
 
 @target
+def muq_settings(folder):
+    """The settings of MuQ, and of MuQ-MuLan, of which they name the parts."""
+    from musiceval_sk.features.encoders.muq.encoder import MuQEncoder
+
+    alone = {"encoder_dim": 32, "encoder_depth": 2}
+    parts = {
+        f"{tower}_{what}": {"name": f"OpenMuQ/{tower}"}
+        for tower in ("audio", "text")
+        for what in ("model", "transformer")
+    }
+    (folder / "model.safetensors").write_bytes(b"x")
+    (folder / "audio").mkdir()
+    (folder / "audio" / "config.json").write_text(json.dumps(alone))
+
+    def read(data):
+        (folder / "config.json").write_bytes(data)
+        encoder = MuQEncoder(folder)
+        return encoder.describe("audio"), encoder.modalities, encoder.text_dim
+
+    whole = {"mulan": {"clip_secs": 10, "dim_latent": 16}, **parts}
+    return Target(read, [json.dumps(alone).encode(), json.dumps(whole).encode()])
+
+
+@target
 def tokenizer(folder):
     """RoBERTa's tokenizer in two files or one."""
     _imported("tokenizers")

@@ -37,6 +37,8 @@ FOUND = {
     "a model without a model": ("model_skops", None, "lacks a part of a model file"),
     "a state without a seed": ("training_state", b'{"identity": {}}\0', "lacks a part of a checkpoint"),
     "a tower that is a text": ("clap_settings", b'\0{"model_type": "clap", "audio_config": "x"}', "must hold names and values"),
+    "widths that are a text": ("muq_settings", b'{"encoder_dim": "x", "encoder_depth": 2}', "its settings are those of no MuQ"),
+    "a tower that is null": ("audio_model_settings", b'\0{"audio_config": null, "auto_map": 1}', "its settings are those of no audio model"),
     "half a character": ("clap_settings", b'\0{"model_type": "clap", "audio_config": {"num_mel_bins": "\\ud800"}}', r"CLAP here takes \\ud800"),
     "layers that are a list": ("audio_model_settings", b'\0{"hidden_size": 8, "num_hidden_layers": [1]}', "those of no model"),
 }  # fmt: skip

@@ -115,7 +115,10 @@ class HfAudioEncoder(LayerEncoder):
     @property
     def audio_dim(self) -> int:  # type: ignore[override]
         """Length of an audio vector."""
-        return self._width(_widths(self._settings[0]))
+        config = self._settings[0]
+        with refused_as(CheckpointError, f"{self.checkpoint}: its settings do not say how wide layers are"):
+            widths = _widths(config)
+        return self._width(widths)
 
     def describe(self, modality: Modality) -> dict[str, Any]:
         """Everything that could change a vector, as plain JSON values.
@@ -155,16 +158,17 @@ class HfAudioEncoder(LayerEncoder):
         files = {file.name: file for file in self._files()}
         config = read_json(files["config.json"])
         found = [read_json(files[name]) for name in _EXTRACTORS if name in files]
-        # A processor's file holds the extractor's settings as a part.
-        parts = [one.get("feature_extractor", one) for one in found]
-        extractor: dict[str, Any] = next((one for one in parts if "sampling_rate" in one), {})
-        if not isinstance(extractor.get("sampling_rate"), int):
-            raise CheckpointError(
-                f"{self.checkpoint}: its {listed(name for name in _EXTRACTORS if name in files)} has no sampling_rate: no "
-                f"settings of sound. Is {config.get('model_type')!r} an audio model?"
-            )
-        self._refuse_chance(config, extractor)
-        fixed = _filled_seconds(extractor)
+        with refused_as(CheckpointError, f"{self.checkpoint}: its settings are those of no audio model"):
+            # A processor's file holds the extractor's settings as a part.
+            parts = [one.get("feature_extractor", one) for one in found]
+            extractor: dict[str, Any] = next((one for one in parts if "sampling_rate" in one), {})
+            if not isinstance(extractor.get("sampling_rate"), int):
+                raise CheckpointError(
+                    f"{self.checkpoint}: its {listed(name for name in _EXTRACTORS if name in files)} has no sampling_rate: no "
+                    f"settings of sound. Is {config.get('model_type')!r} an audio model?"
+                )
+            self._refuse_chance(config, extractor)
+            fixed = _filled_seconds(extractor)
         if fixed and self._window_seconds not in (None, fixed):
             raise ValueError(
                 f"window_seconds={self._window_seconds:g}: {extractor.get('feature_extractor_type')} makes every window "
@@ -272,7 +276,8 @@ def _widths(config: dict[str, Any]) -> list[int]:
         "patch_embeds_hidden_size",
         "depths",
     } <= part.keys():  # HTS-AT's stages, each twice as wide as the last
-        stages = [part["patch_embeds_hidden_size"] * 2**stage for stage in range(len(part["depths"]))]
+        first = int(part["patch_embeds_hidden_size"])
+        stages = [first * 2**stage for stage in range(len(part["depths"]))]
         return [*stages, part.get("hidden_size", stages[-1])]
     width = part.get("hidden_size") or part.get("d_model")
     blocks = part.get("encoder_layers") or part.get("num_hidden_layers")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import atomic_write
 from musiceval_sk._optional import import_optional
 from musiceval_sk.reporting.page.media import MODES, Sounds, collect_sounds
 from musiceval_sk.reporting.page.pictures import draw_pictures
@@ -95,9 +96,8 @@ def write_page(page: Path, template: str, values: dict[str, Any], scripts: Seque
     script = "(() => {\n'use strict';\n" + "\n".join(_template(name) for name in scripts) + "\n})();"
     values |= {"style": style, "style_hash": _hash(style), "script": script, "script_hash": _hash(script)}
     text = environment.get_template(template).render(values)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    # File names may hold bytes that are no text.
-    page.write_bytes(text.encode("utf-8", "replace"))
+    with atomic_write(page) as aside:
+        aside.write_bytes(text.encode("utf-8", "replace"))  # file names may hold bytes that are no text
     return page
 
 

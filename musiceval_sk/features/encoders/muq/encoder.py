@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musiceval_sk._device import resolve_device
+from musiceval_sk._files import refused_as
 from musiceval_sk._optional import import_optional
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders import local
@@ -19,6 +20,7 @@ from musiceval_sk.features.sounds import content_key
 if TYPE_CHECKING:
     from torch import Tensor
 
+_GREATEST = 100_000  # width, depth or seconds of any model
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # Either does for XLM-RoBERTa's tokenizer.
 _TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model")
@@ -182,7 +184,10 @@ class MuQEncoder(local.LayerEncoder):
         path = self._files()[1]
         settings = local.read_json(path)
         if {"mulan", "audio_model", "text_model", "audio_transformer", "text_transformer"} <= settings.keys():
-            seconds = settings["mulan"]["clip_secs"]
+            with refused_as(CheckpointError, f"{path}: its settings are those of no MuQ-MuLan"):
+                seconds, width = (settings["mulan"][name] for name in ("clip_secs", "dim_latent"))
+                _refuse_sizes(seconds, width)
+                _ = [settings[f"{tower}_model"]["name"] for tower in MODALITIES]
             if self.layer != -1:
                 words = "MuQ-MuLan gives its joint space alone; for layers name the folder of a MuQ"
                 raise ValueError(f"layer={self.layer!r}: {words}")
@@ -192,6 +197,9 @@ class MuQEncoder(local.LayerEncoder):
         elif "mulan" in settings or not {"encoder_dim", "encoder_depth"} <= settings.keys():
             words = "for other models of transformers take the encoder 'hf-audio'"
             raise CheckpointError(f"{path}: of neither MuQ nor MuQ-MuLan; {words}")
+        else:
+            with refused_as(CheckpointError, f"{path}: its settings are those of no MuQ"):
+                _refuse_sizes(settings["encoder_dim"], settings["encoder_depth"])
         return settings
 
     def _find_files(self) -> tuple[Path, ...]:
@@ -260,3 +268,8 @@ class MuQEncoder(local.LayerEncoder):
             if self.joint_space:
                 return network.get_audio_latents(samples)
             return self._mean(network(samples).hidden_states)
+
+
+def _refuse_sizes(*sizes: Any) -> None:
+    if not all(isinstance(size, int | float) and 0 < size < _GREATEST for size in sizes):
+        raise TypeError(f"sizes of {sizes}")
