@@ -1,6 +1,6 @@
 """Several predictors on several data sets in one table, and how much each loses from one set to another."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from musiceval_sk.statistics import intervals
 from musiceval_sk.statistics.bootstrap import HOW, bootstrap_metrics
 
 SHOWN = ("U_SRCC", "S_SRCC", "U_MSE", "S_MSE")
+_SERIES, _FIGURES = ["predictor", "target", "metric"], ["value", "low", "high"]
 _OFF = 0.005
 _MOST_OFF = 0.5
 
@@ -77,15 +78,12 @@ class SetScores(Shown):
     def _table_to_show(self) -> pd.DataFrame:
         names = ["data_set", "predictor", "target"]
         shown = self.table[self.table["metric"].isin(SHOWN)]
-        cells = shown.assign(cell=_cells(shown), clips=shown.groupby(names)["clips"].transform("first"))
-        wide = cells.pivot(index=[*names, "clips", "off_scale"], columns="metric", values="cell")
-        order = shown[names].drop_duplicates()
-        wide = wide.reset_index(["clips", "off_scale"]).loc[list(order.itertuples(index=False, name=None))]
-        wide["off_scale"] = [f"{share:.0%}" if np.isfinite(share) else "-" for share in wide["off_scale"]]
-        wide = wide[["clips", "off_scale", *(name for name in SHOWN if name in wide)]].rename_axis(
-            columns=None
+        rows = shown.groupby(names, sort=False).agg(
+            clips=("clips", "first"), off_scale=("off_scale", "first")
         )
-        return wide.reset_index()
+        rows["off_scale"] = rows["off_scale"].map("{:.0%}".format, na_action="ignore").fillna("-")
+        cells = shown.assign(cell=_cells(shown)).pivot(index=names, columns="metric", values="cell")
+        return rows.join(cells[[name for name in SHOWN if name in cells]]).reset_index()
 
     def _remarks(self) -> list[str]:
         return self.notes
@@ -101,11 +99,7 @@ class SetScores(Shown):
 
 
 def score_sets(
-    judged: Iterable[Judged],
-    *,
-    n_resamples: int = 2000,
-    random_state: Any = 0,
-    n_jobs: int | None = None,
+    judged: Iterable[Judged], *, n_resamples: int = 2000, random_state: Any = 0, n_jobs: int | None = None
 ) -> SetScores:
     """Score predictors on data sets, all eight metrics with intervals, and compare the sets.
 
@@ -170,102 +164,60 @@ def score_sets(
 def _rows(one: Judged, options: dict[str, Any]) -> pd.DataFrame:
     """All metrics of one predictor on one set."""
     found = bootstrap_metrics(one.truth, one.prediction, systems=one.systems, scale=one.scale, **options)
-    table = found.to_frame()[["target", "metric", "value", "low", "high", "n", "note"]]
+    about = {"data_set": one.data_set, "predictor": one.predictor, "clips": found.n_clips}
+    table = found.to_frame().assign(**about, systems=found.n_systems, level=found.level)
     off = {target: _share_off(one.prediction[target], one.scale) for target in one.truth}
     table["off_scale"] = table["target"].map(off).astype(float)
     meaningless = table["metric"].str.endswith("MSE") & (table["off_scale"] > _MOST_OFF)
-    table.loc[meaningless, ["value", "low", "high"]] = np.nan
+    table.loc[meaningless, _FIGURES] = np.nan
     table.loc[meaningless, "note"] = "predictions are not on the raters' scale"
-    about = {"data_set": one.data_set, "predictor": one.predictor}
-    table = table.assign(clips=found.n_clips, systems=found.n_systems, level=found.level, **about)
-    return table[
-        [
-            "data_set",
-            "predictor",
-            "target",
-            "metric",
-            "value",
-            "low",
-            "high",
-            "n",
-            "clips",
-            "systems",
-            "off_scale",
-            "note",
-            "level",
-        ]
-    ]
+    return table[["data_set", *_SERIES, *_FIGURES, "n", "clips", "systems", "off_scale", "note", "level"]]
 
 
 def _share_off(predicted: pd.Series, scale: tuple[float, float] | None) -> float:
     """Share of predictions that no rater could give."""
-    return (
-        np.nan
-        if scale is None
-        else float(((predicted < scale[0] - _OFF) | (predicted > scale[1] + _OFF)).mean())
-    )
+    return np.nan if scale is None else 1 - predicted.between(scale[0] - _OFF, scale[1] + _OFF).mean()
 
 
 def _drops(table: pd.DataFrame) -> pd.DataFrame:
     """Differences between sets of a predictor's figures, later sets less earlier ones."""
-    rows = []
-    for (predictor, target, metric), found in table.groupby(["predictor", "target", "metric"], sort=False):
-        for a, b in combinations(found.to_dict("records"), 2):
-            low, high = difference_interval(
-                *([one[name] for name in ("value", "low", "high")] for one in (a, b))
-            )
-            difference = b["value"] - a["value"]
-            note = "" if np.isfinite(low) else a["note"] or b["note"] or intervals.NO_INTERVAL
-            pair = {
-                "set_a": a["data_set"],
-                "set_b": b["data_set"],
-                "value_a": a["value"],
-                "value_b": b["value"],
-            }
-            rows.append(
-                {"predictor": predictor, "target": target, "metric": metric}
-                | pair
-                | {"difference": difference, "low": low, "high": high, "note": note}
-            )
-    columns = [
-        "predictor",
-        "target",
-        "metric",
-        "set_a",
-        "set_b",
-        "value_a",
-        "value_b",
-        "difference",
-        "low",
-        "high",
-        "note",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    series = table.groupby(_SERIES, sort=False).ngroup()
+    table = table.assign(series=series, place=np.arange(len(table)))
+    pairs = table.merge(table, on=[*_SERIES, "series"], suffixes=("_a", "_b"))
+    pairs = pairs[pairs["place_a"] < pairs["place_b"]].sort_values("series", kind="stable")
+    a, b = ([pairs[f"{name}_{side}"] for name in _FIGURES] for side in "ab")
+    low, high = difference_interval(a, b)
+    note = pairs["note_a"].where(pairs["note_a"] != "", pairs["note_b"])
+    note = note.where(note != "", intervals.NO_INTERVAL).where(low.isna(), "")
+    pairs = pairs.rename(columns={"data_set_a": "set_a", "data_set_b": "set_b"})
+    pairs = pairs.assign(difference=b[0] - a[0], low=low, high=high, note=note)
+    columns = [*_SERIES, "set_a", "set_b", "value_a", "value_b", "difference", "low", "high", "note"]
+    return pairs[columns].reset_index(drop=True)
 
 
-def difference_interval(a: list[float], b: list[float]) -> tuple[float, float]:
+def difference_interval(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, Any]:
     """Interval of b less a from independent figures with their bounds, by MOVER.
 
     Parameters
     ----------
-    a, b : list of float
+    a, b : sequence of float or pandas.Series
         Figure, lower and upper bound.
 
     Returns
     -------
-    tuple of float
+    tuple of float or pandas.Series
         Lower and upper bound; nan where one of the figures has none.
 
     Examples
     --------
     >>> low, high = difference_interval([0.8, 0.7, 0.85], [0.5, 0.3, 0.65])
-    >>> round(low, 3), round(high, 3)
-    (-0.506, -0.12)
+    >>> print(round(low, 3), round(high, 3))
+    -0.506 -0.12
     """
     (value_a, low_a, high_a), (value_b, low_b, high_b) = a, b
     difference = value_b - value_a
     low = difference - np.hypot(value_b - low_b, high_a - value_a)
-    return float(low), float(difference + np.hypot(high_b - value_b, value_a - low_a))
+    return low, difference + np.hypot(high_b - value_b, value_a - low_a)
 
 
 def _cells(table: pd.DataFrame, value: str = "value") -> list[str]:
@@ -278,28 +230,20 @@ def _cells(table: pd.DataFrame, value: str = "value") -> list[str]:
 
 
 def _notes(table: pd.DataFrame, judged: list[Judged]) -> list[str]:
-    ways = listed(dict.fromkeys(HOW[level] for level in table["level"]))
-    notes = [f"intervals of 95 %: {ways}"]
+    notes = [f"intervals of 95 %: {listed(dict.fromkeys(HOW[level] for level in table['level']))}"]
     if table["data_set"].nunique() > 1:
         notes.append(
             "differences between sets: the second less the first, intervals from those of both, as of different clips and systems"
         )
-        shared = _shared(judged)
-        if shared:
-            notes.append(
-                f"sets share clips, so their differences are not of independent clips: {listed(shared)}"
-            )
+    if shared := _shared(judged):
+        notes.append(f"sets share clips, so their differences are not of independent clips: {listed(shared)}")
     for reason, rows in table[table["note"] != ""].groupby("note", sort=False):
         which = dict.fromkeys(rows["predictor"] + " on " + rows["data_set"])
         notes.append(f"{listed(which)}: {listed(rows['metric'].unique(), most=8)}: {reason}")
-    scales = {one.data_set: one.scale for one in judged if one.scale is not None}
-    ends = [f"{low:g} to {high:g}" for low, high in scales.values()]
+    ends = {one.data_set: "{:g} to {:g}".format(*one.scale) for one in judged if one.scale is not None}
     if ends:
-        of_sets = (
-            ends[0]
-            if len(set(ends)) == 1
-            else listed(f"{end} ({name})" for end, name in zip(ends, scales, strict=True))
-        )
+        same = len(set(ends.values())) == 1
+        of_sets = listed(set(ends.values()) if same else (f"{end} ({name})" for name, end in ends.items()))
         notes.append(f"off_scale: share of predictions that no rater could give; scale: {of_sets}")
     return notes
 
@@ -307,8 +251,5 @@ def _notes(table: pd.DataFrame, judged: list[Judged]) -> list[str]:
 def _shared(judged: list[Judged]) -> list[str]:
     """Pairs of sets that have clips in common."""
     clips = {one.data_set: one.truth.index for one in judged}
-    return [
-        f"{a} and {b} ({counted(len(clips[a].intersection(clips[b])), 'clip')})"
-        for a, b in combinations(clips, 2)
-        if len(clips[a].intersection(clips[b]))
-    ]
+    common = {pair: len(clips[pair[0]].intersection(clips[pair[1]])) for pair in combinations(clips, 2)}
+    return [f"{a} and {b} ({counted(number, 'clip')})" for (a, b), number in common.items() if number]
