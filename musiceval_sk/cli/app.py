@@ -5,6 +5,7 @@ Results go to stdout; warnings and progress to stderr, a bar on a terminal and a
 """
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import inspect
@@ -22,7 +23,7 @@ import typer
 
 from musiceval_sk._progress import shown_everywhere
 from musiceval_sk._version import __version__
-from musiceval_sk.cli import cache, demo, listen, model, musiceval, output, ratings, score, study
+from musiceval_sk.cli import cache, demo, listen, model, musiceval, options, output, ratings, score, study
 from musiceval_sk.cli.options import FLAGS, in_options
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 
@@ -36,23 +37,10 @@ _CHOICES = {
 }
 _OF_RATINGS = ("format", "columns", "listing", "salt")
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Predict what expert listeners would say of generated music, and judge such predictions honestly.",
-)
-cache_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Look after the embedding store: its files and what they hold.",
-)
-listen_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Collect ratings by a listening test: its design, page, server and answers.",
-)
+_HELP = "Predict what expert listeners would say of generated music, and judge such predictions honestly."
+_SHARED: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
+_NAMES = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(**_SHARED, pretty_exceptions_enable=False, context_settings=_NAMES, help=_HELP)
 
 
 def main() -> None:
@@ -77,61 +65,64 @@ def _root(
 
 def _add(to: typer.Typer, function: Callable[..., None]) -> None:
     """Make a command of a function: groups of options are spread, and the docstring is its help."""
-    groups, options = _options_of(function)
+    groups, parameters = _options_of(function)
     written = getattr(function, "written", None)
-    asks_itself = any(option.name == "force" for option in options)
+    asks_itself = any(parameter.name == "force" for parameter in parameters)
     if written is not None and not asks_itself:
-        options.append(
-            inspect.Parameter("force", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=output.Force)
-        )
-    flags = {option.name: _flag(option) for option in options}
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter("force", kind, default=False, annotation=output.Force))
+    flags = {parameter.name: _flag(parameter) for parameter in parameters}
 
     @functools.wraps(function)
     def run(**given: Any) -> None:
-        arguments = dict(given)
-        if written is not None and not asks_itself:
-            del arguments["force"]
-        for name, group in groups.items():
-            arguments[name] = _made(group, arguments)
+        arguments = {name: given[name] for name in given if name != "force" or asks_itself}
+        arguments |= {name: _made(group, arguments) for name, group in groups.items()}
         _run(functools.partial(function, **arguments), given, flags, written)
 
-    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    run.__annotations__ = {option.name: option.annotation for option in options}
-    text, example = _sections(function)["Summary"], _sections(function)["Examples"]
-    to.command(help=text, epilog=f"Example:  {example}")(run)
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    sections = _sections(function)
+    to.command(help=sections["Summary"], epilog=f"Example:  {sections['Examples']}")(run)
 
 
 def _options_of(documented: Any) -> tuple[dict[str, Any], list[inspect.Parameter]]:
     """List the groups of options that a function or a group takes, and all options, with the help of its docstring."""
     groups: dict[str, Any] = {}
-    options: list[inspect.Parameter] = []
-    entries = re.findall(r"^(\w+)\n((?: +.+\n?)+)", _sections(documented).get("Parameters", ""), re.MULTILINE)
-    meanings = {name: " ".join(words.split()) for name, words in entries}
-    for name, option in inspect.signature(documented, eval_str=True).parameters.items():
-        if dataclasses.is_dataclass(option.annotation):
-            groups[name] = option.annotation
-            options += _options_of(option.annotation)[1]
+    parameters: list[inspect.Parameter] = []
+    meanings = _meanings(options) | _meanings(documented)
+    for name, parameter in inspect.signature(documented, eval_str=True).parameters.items():
+        if dataclasses.is_dataclass(parameter.annotation):
+            groups[name] = parameter.annotation
+            parameters += _options_of(parameter.annotation)[1]
             continue
         if name in meanings:
-            is_argument = option.default is inspect.Parameter.empty
-            plain, info = option.annotation, typer.Argument() if is_argument else typer.Option()
+            is_argument = parameter.default is inspect.Parameter.empty
+            plain, info = parameter.annotation, typer.Argument() if is_argument else typer.Option()
             if get_origin(plain) is Annotated:
                 plain, info = get_args(plain)
+            info = copy.copy(info)  # which commands share that mean different things by a name
             info.help = meanings[name]
-            option = option.replace(annotation=Annotated[plain, info])
-        options.append(option.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-    return groups, options
+            parameter = parameter.replace(annotation=Annotated[plain, info])
+        parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    return groups, parameters
+
+
+def _meanings(documented: Any) -> dict[str, str]:
+    """Take what a docstring says of each parameter."""
+    entries = _sections(documented).get("Parameters", "")
+    found = re.findall(r"^(\w+)\n((?: +.+\n?)+)", entries, re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in found}
 
 
 def _made(group: Any, arguments: dict[str, Any]) -> Any:
     """Make a group, and those within, of its options, which are taken out of the arguments."""
-    fields = {one.name: one.type for one in dataclasses.fields(group)}
-    return group(
-        **{
-            name: _made(kind, arguments) if dataclasses.is_dataclass(kind) else arguments.pop(name)
-            for name, kind in fields.items()
-        }
-    )
+    made = {
+        one.name: _made(one.type, arguments)
+        if dataclasses.is_dataclass(one.type)
+        else arguments.pop(one.name)
+        for one in dataclasses.fields(group)
+    }
+    return group(**made)
 
 
 def _sections(documented: Any) -> dict[str, str]:
@@ -147,10 +138,7 @@ def _flag(option: inspect.Parameter) -> str:
 
 
 def _run(
-    command: Callable[[], None],
-    given: dict[str, Any],
-    flags: dict[str, str],
-    written: tuple[str, ...] | None,
+    command: Callable[[], None], given: dict[str, Any], flags: dict[str, str], written: tuple[str, ...] | None
 ) -> None:
     """Run a command whose errors and warnings become one line each and an exit status."""
     if Path(str(given.get("clips"))).suffix.lower() in (".toml", ".yaml", ".yml"):
@@ -216,30 +204,29 @@ class _Told(logging.Handler):
             typer.echo(line, err=True)
 
 
-def _check_options(options: dict[str, Any], written: tuple[str, ...] | None) -> None:
+def _check_options(given: dict[str, Any], written: tuple[str, ...] | None) -> None:
     """Refuse what is wrong with options that several commands share, before the command begins."""
     for name, known in _CHOICES.items():
-        if options.get(name, known[0]) not in known:
-            raise ValueError(f"unknown {name} {options[name]!r}; choose from {', '.join(known)}")
-    if options.get("n_jobs") == 0:
+        if given.get(name, known[0]) not in known:
+            raise ValueError(f"unknown {name} {given[name]!r}; choose from {', '.join(known)}")
+    if given.get("n_jobs") == 0:
         raise ValueError("--jobs 0: give the number of processes, or -1 for as many as there are cores")
-    if "cache" in options:
+    if "cache" in given:
         from musiceval_sk.features.store.maintain import exists
 
-        store = _store_at(options["cache"])
-        if {"n_jobs", "others"} & options.keys() and not exists(store):
+        store = _store_at(given["cache"])
+        if {"n_jobs", "others"} & given.keys() and not exists(store):
             _check_place(store.path, "file")
-    if options.get("device") is not None:
+    if given.get("device") is not None:
         from musiceval_sk._device import resolve_device
 
-        resolve_device(options["device"])
+        resolve_device(given["device"])
     for name in ("out", "report", "memory", "checkpoints", "sounds"):
-        if options.get(name) is not None:
-            place = Path(options[name])
-            names = (written or ()) if name == "out" else ()
-            is_file = name == "report" or (name == "out" and not names)
-            _check_place(place, "file" if is_file else "folder")
-            if name in ("out", "report") and not options["force"]:
+        if given.get(name) is not None:
+            place, names = Path(given[name]), (written or ()) if name == "out" else ()
+            is_result = name in ("out", "report")
+            _check_place(place, "file" if is_result and not names else "folder")
+            if is_result and not given["force"]:
                 output.refuse_to_replace(place, names)
 
 
@@ -295,16 +282,20 @@ def _words_of(error: Exception) -> str:
 _COMMANDS: list[Any] = [demo.demo, cache.extract, study.study, study.curve, study.report]
 _COMMANDS += [model.fit, model.predict, model.recalibrate, score.score, score.clap_score]
 _COMMANDS += [ratings.ratings, ratings.pairs, musiceval.check, musiceval.reproduce]
+_OF_CACHE: list[Any] = [cache.info, cache.verify, cache.compact, cache.merge, cache.prune]
+_OF_CACHE += [cache.export, cache.doctor]
+_OF_LISTEN: list[Any] = [listen.design, listen.build, listen.serve, listen.export]
+_GROUPS = {
+    "cache": ("Look after the embedding store: its files and what they hold.", _OF_CACHE),
+    "listen": ("Collect ratings by a listening test: its design, page, server and answers.", _OF_LISTEN),
+}
 for command in _COMMANDS:
     _add(app, command)
-for command in (cache.info, cache.verify, cache.compact, cache.merge, cache.prune):
-    _add(cache_app, command)
-for command in (cache.export, cache.doctor):
-    _add(cache_app, command)
-app.add_typer(cache_app, name="cache")
-for command in (listen.design, listen.build, listen.serve, listen.export):
-    _add(listen_app, command)
-app.add_typer(listen_app, name="listen")
+for name, (help_, commands) in _GROUPS.items():
+    group = typer.Typer(**_SHARED, help=help_)
+    for command in commands:
+        _add(group, command)
+    app.add_typer(group, name=name)
 
 if __name__ == "__main__":
     main()

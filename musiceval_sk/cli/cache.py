@@ -14,8 +14,8 @@ from musiceval_sk.exceptions import SkippedWarning
 def extract(
     source: options.Clips,
     machine: options.Machine,
-    encoder: options.Encoder = "spectral",
-    modality: options.Modality = "both",
+    encoder: str = "spectral",
+    modality: str = "both",
     strict: Annotated[bool, Option("--strict")] = False,
     verify: Annotated[bool, Option("--verify")] = False,
 ) -> None:
@@ -49,7 +49,7 @@ def extract(
         warnings.warn(words, SkippedWarning, stacklevel=2)
 
 
-def info(cache: options.Cache = None) -> None:
+def info(cache: options.Place = None) -> None:
     """Show files, encoders, and how much is stored of each.
 
     Examples
@@ -64,7 +64,7 @@ def info(cache: options.Cache = None) -> None:
         raise typer.Exit(1)
 
 
-def verify(cache: options.Cache = None) -> None:
+def verify(cache: options.Place = None) -> None:
     """Read all that is stored and hold it against digests and format; exit status 1 if anything is damaged.
 
     Examples
@@ -84,7 +84,7 @@ def verify(cache: options.Cache = None) -> None:
         raise typer.Exit(1)
 
 
-def compact(cache: options.Cache = None) -> None:
+def compact(cache: options.Place = None) -> None:
     """Fold all parts into the main file.
 
     Examples
@@ -100,7 +100,7 @@ def compact(cache: options.Cache = None) -> None:
 
 def merge(
     others: list[Path],
-    cache: options.Cache = None,
+    cache: options.Place = None,
 ) -> None:
     """Take the vectors of other stores into this one; what is there already is not copied.
 
@@ -124,11 +124,11 @@ def merge(
 
 
 def prune(
-    cache: options.Cache = None,
+    cache: options.Place = None,
     fingerprint: list[str] | None = None,
     keep: list[Path] | None = None,
-    pattern: options.Pattern = None,
-    prompts: options.Prompts = None,
+    pattern: str | None = None,
+    prompts: Path | None = None,
     damaged: Annotated[bool, Option("--damaged")] = False,
     dry_run: Annotated[bool, Option("--dry-run")] = False,
 ) -> None:
@@ -172,11 +172,11 @@ def export(
     out: Path,
     clips: Annotated[Path, Option()],
     machine: options.Machine,
-    pattern: options.Pattern = None,
-    prompts: options.Prompts = None,
-    encoder: options.Encoder = "spectral",
-    modality: options.Modality = "both",
-    pooling: options.Pooling = "mean",
+    pattern: str | None = None,
+    prompts: Path | None = None,
+    encoder: str = "spectral",
+    modality: str = "both",
+    pooling: str = "mean",
 ) -> None:
     """Write one row of embeddings a clip, for other tools; what the cache lacks is computed.
 
@@ -193,22 +193,23 @@ def export(
     """
     from musiceval_sk import export_embeddings
     from musiceval_sk.features.embedder import check_pooling, check_suffix
+    from musiceval_sk.studies.plan import embed_readable
 
     check_suffix(out)
     check_pooling(pooling)
     table = options.Clips(clips, pattern, prompts).load()
     embedder = machine.embedder(encoder, pooling, modality).fit(table)
-    readable = table.loc[options.embed_readable(table, embedder).index]
+    readable = table.loc[embed_readable(embedder, table).index]
     written = export_embeddings(readable, embedder, out)
     typer.echo(f"wrote {out}: {len(written)} clips, {written.shape[1]} columns")
 
 
 def doctor(
-    cache: options.Cache = None,
+    cache: options.Place = None,
     encoder: str | None = None,
-    checkpoint: options.Checkpoint = None,
-    tokenizer: options.Tokenizer = None,
-    modality: options.Modality = "both",
+    checkpoint: options.Place = None,
+    tokenizer: options.Place = None,
+    modality: str = "both",
 ) -> None:
     """Say what is missing before each encoder and the cache can be used, and how to get it.
 

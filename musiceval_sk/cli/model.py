@@ -19,8 +19,8 @@ def fit(
     source: options.ScoredClips,
     machine: options.Machine,
     out: Path = Path("model.skops"),
-    encoder: options.Encoder = "spectral",
-    pooling: options.Pooling = "mean",
+    encoder: str = "spectral",
+    pooling: str = "mean",
     model: str = "MOSRegressor",
     study: Path | None = None,
     n_ensemble: Annotated[int, Option("--members", min=1)] = 10,
@@ -54,7 +54,7 @@ def fit(
     from musiceval_sk.datasets.readers import how_to_name, unused_scores
     from musiceval_sk.scoring.choice import choose_regressor, regressor_named
     from musiceval_sk.scoring.fit import fit_model
-    from musiceval_sk.studies.plan import describe_features
+    from musiceval_sk.studies.plan import describe_features, embed_readable
 
     if study is not None and model.lower() != "best":
         raise ValueError(f"--study is what --model best goes by, but --model is {model}")
@@ -77,7 +77,7 @@ def fit(
     if model.lower() != "best":
         regressor = regressor_named(model, regressor, targets)
     embedder = machine.embedder(encoder, pooling).fit(table)
-    X = options.embed_readable(table, embedder)
+    X = embed_readable(embedder, table)
     table = table.loc[X.index]
     rated = table.dropna(subset=targets)
     if rated.empty:

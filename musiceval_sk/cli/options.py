@@ -1,4 +1,59 @@
-"""Options that commands share, each said once; those that go together are groups, which a command takes as one parameter."""
+"""Options that commands share; those that go together are groups, which a command takes as one parameter.
+
+What is said here of an option holds for every command that does not say otherwise.
+
+Parameters
+----------
+pattern
+    For a folder: names in file paths, such as '{system}/{prompt_id}'.
+prompts
+    Side table: clip_id or prompt_id, and prompt, system, ...
+ratings
+    Ratings (rater, clip_id, one column per target), or another program's export of them.
+targets
+    Score column; repeat for several. Default: impression, alignment.
+format
+    How ratings are written: wide, webmushra, ... (docs/exports.md). Default: as recognised.
+columns
+    Column of the ratings that stands for rater, clip_id or a target; repeat for several.
+listing
+    Clips (clip_id or path) of ratings that number them, line by line; of wide tables: which columns are clips.
+salt
+    Make pseudonyms of the raters by this key, of a rater the same in every file.
+scale
+    Lowest and highest score that raters could give.
+anonymous
+    Nobody knows who gave a rating; no column rater is needed.
+encoder
+    spectral, laion-clap, hf-clap, hf-audio, muq, or one that a package registers; with options of its own as in
+    'hf-audio:checkpoint=models/mert,layer=7'.
+checkpoint
+    Checkpoint: CLAP's .pt, or a model's folder.
+tokenizer
+    Folder of roberta-base's vocab.json and merges.txt.
+device
+    auto, cpu, cuda, cuda:1, ... Default: auto.
+cache
+    Embedding store. Default: $MUSICEVAL_CACHE or cache/embeddings.h5.
+modality
+    audio, text or both.
+pooling
+    How windows become one vector: mean, mean+std, max, first.
+n_splits
+    Number of folds. Default: 5, or one a group where there are fewer.
+n_jobs
+    Processes to use. Default: 1.
+details
+    Print all figures and notes, not a screen of those that decide.
+random_state
+    Seed of splits and models.
+seed
+    Seed of splits and models.
+root
+    MusicEval-full, MusicEval-phase1, or Parquet (file or folder).
+any_size
+    Do not expect the 2,748 clips of the true data set.
+"""
 
 import json
 import re
@@ -13,65 +68,16 @@ from typer import Argument, Option
 
 from musiceval_sk._text import Table
 
-Pattern = Annotated[
-    str | None, Option(help="For a folder: names in file paths, such as '{system}/{prompt_id}'.")
-]
-Prompts = Annotated[Path | None, Option(help="Side table: clip_id or prompt_id, and prompt, system, ...")]
-Ratings = Annotated[
-    Path | None,
-    Option(help="Ratings (rater, clip_id, one column per target), or another program's export of them."),
-]
-Targets = Annotated[
-    list[str] | None,
-    Option("--target", help="Score column; repeat for several. Default: impression, alignment."),
-]
-Format = Annotated[
-    str,
-    Option(help="How ratings are written: wide, webmushra, ... (docs/exports.md). Default: as recognised."),
-]
-_OF_RATINGS = "Column of the ratings that stands for rater, clip_id or a target; repeat for several."
-Columns = Annotated[list[str] | None, Option("--column", metavar="NAME=COLUMN", help=_OF_RATINGS)]
-_LISTING = "Clips (clip_id or path) of ratings that number them, line by line; of wide tables: which columns are clips."
-Listing = Annotated[Path | None, Option(help=_LISTING)]
-Salt = Annotated[
-    str | None, Option(help="Make pseudonyms of the raters by this key, of a rater the same in every file.")
-]
-Scale = Annotated[tuple[float, float], Option(help="Lowest and highest score that raters could give.")]
-Anonymous = Annotated[
-    bool, Option("--anonymous", help="Nobody knows who gave a rating; no column rater is needed.")
-]
-Encoder = Annotated[
-    str,
-    Option(
-        "--encoder",
-        help="spectral, laion-clap, hf-clap, hf-audio, muq, or one that a package registers; with options of its own as in "
-        "'hf-audio:checkpoint=models/mert,layer=7'.",
-    ),
-]
-Checkpoint = Annotated[
-    str | None, Option(metavar="<path>", help="Checkpoint: CLAP's .pt, or a model's folder.")
-]
-Tokenizer = Annotated[
-    str | None, Option(metavar="<path>", help="Folder of roberta-base's vocab.json and merges.txt.")
-]
-Device = Annotated[str | None, Option(help="auto, cpu, cuda, cuda:1, ... Default: auto.")]
-Cache = Annotated[
-    str | None,
-    Option(metavar="<path>", help="Embedding store. Default: $MUSICEVAL_CACHE or cache/embeddings.h5."),
-]
-Modality = Annotated[str, Option(help="audio, text or both.")]
-Pooling = Annotated[str, Option(help="How windows become one vector: mean, mean+std, max, first.")]
-Folds = Annotated[
-    int | None,
-    Option("--folds", min=2, help="Number of folds. Default: 5, or one a group where there are fewer."),
-]
-Jobs = Annotated[int | None, Option("--jobs", "-j", help="Processes to use. Default: 1.")]
-Details = Annotated[
-    bool, Option("--details", help="Print all figures and notes, not a screen of those that decide.")
-]
-Seed = Annotated[int, Option("--seed", min=0, max=2**32 - 1, help="Seed of splits and models.")]
-MusicEval = Annotated[Path, Argument(help="MusicEval-full, MusicEval-phase1, or Parquet (file or folder).")]
-AnySize = Annotated[bool, Option("--any-size", help="Do not expect the 2,748 clips of the true data set.")]
+Targets = Annotated[list[str] | None, Option("--target")]
+Columns = Annotated[list[str] | None, Option("--column", metavar="NAME=COLUMN")]
+Anonymous = Annotated[bool, Option("--anonymous")]
+Place = Annotated[str | None, Option(metavar="<path>")]
+Folds = Annotated[int | None, Option("--folds", min=2)]
+Jobs = Annotated[int | None, Option("--jobs", "-j")]
+Details = Annotated[bool, Option("--details")]
+Seed = Annotated[int, Option("--seed", min=0, max=2**32 - 1)]
+MusicEval = Annotated[Path, Argument()]
+AnySize = Annotated[bool, Option("--any-size")]
 
 FLAGS: ContextVar[dict[str, str]] = ContextVar("FLAGS")  # by parameter, of the command that runs
 # Switches of the command line for what is None in the library.
@@ -133,11 +139,17 @@ def split_column(
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips without scores."""
+    """Clips without scores.
 
-    clips: Annotated[Path, Argument(help="Clips table (.csv, .tsv, .jsonl) or folder of sound files.")]
-    pattern: Pattern = None
-    prompts: Prompts = None
+    Parameters
+    ----------
+    clips
+        Clips table (.csv, .tsv, .jsonl) or folder of sound files.
+    """
+
+    clips: Path
+    pattern: str | None = None
+    prompts: Path | None = None
 
     def load(self) -> Any:
         """Read the clips table."""
@@ -150,10 +162,10 @@ class Clips:
 class Reading:
     """How files of ratings are read, whatever program wrote them."""
 
-    format: Format = "auto"
+    format: str = "auto"
     columns: Columns = None
-    listing: Listing = None
-    salt: Salt = None
+    listing: Path | None = None
+    salt: str | None = None
 
     def given(self, used: Iterable[str] = ()) -> dict[str, Any]:
         """Options of `read_ratings` that were given, and columns that others use."""
@@ -172,31 +184,28 @@ class Reading:
         used: Iterable[str] = (),
     ) -> Any:
         """Read ratings by the options given, else the usual ones; None where there are no ratings, which then need no options."""
-        from musiceval_sk.ratings.formats import read_ratings
+        from musiceval_sk.studies.plan import read_if_given
 
-        options = self.given(used)
-        if ratings is not None:
-            return read_ratings(ratings, targets=targets, **(options or usual or {}))
-        for name in options:
-            raise ValueError(
-                f"{name}= says how ratings are read, and there are none; give ratings= or leave it out"
-            )
-        return None
+        return read_if_given(ratings, targets, self.given(used) or usual or {})
 
 
 @dataclass(frozen=True)
 class ScoredClips:
-    """Clips and where their scores come from."""
+    """Clips and where their scores come from.
 
-    clips: Annotated[
-        Path, Argument(help="Clips table (.csv, .tsv, .jsonl), folder of sound files, or MusicEval.")
-    ]
-    ratings: Ratings = None
+    Parameters
+    ----------
+    clips
+        Clips table (.csv, .tsv, .jsonl), folder of sound files, or MusicEval.
+    """
+
+    clips: Path
+    ratings: Path | None = None
     reading: Reading = Reading()
     targets: Targets = None
-    pattern: Pattern = None
-    prompts: Prompts = None
-    scale: Scale = (1, 5)
+    pattern: str | None = None
+    prompts: Path | None = None
+    scale: tuple[float, float] = (1, 5)
 
     @cached_property
     def rated(self) -> Any:
@@ -219,10 +228,10 @@ class ScoredClips:
 class Machine:
     """What an encoder needs on this machine, and where its vectors are kept."""
 
-    checkpoint: Checkpoint = None
-    tokenizer: Tokenizer = None
-    device: Device = None
-    cache: Cache = None
+    checkpoint: Place = None
+    tokenizer: Place = None
+    device: str | None = None
+    cache: Place = None
     n_jobs: Jobs = None
 
     def given(self, encoder: str | None = None) -> dict[str, Any]:
@@ -240,18 +249,6 @@ class Machine:
         """Make the feature stage."""
         from musiceval_sk import ClipEmbedder
 
-        options: dict[str, Any] = {"modality": modality, "cache": self.cache, "n_jobs": self.n_jobs}
-        options["encoder_options"] = self.given(encoder) or None
-        return ClipEmbedder(split_encoder(encoder)[0], pooling=pooling, **options).set_output(
-            transform="pandas"
-        )
-
-
-def embed_readable(clips: Any, embedder: Any) -> Any:
-    """Give the vectors of the clips that can be read."""
-    from musiceval_sk import AudioError
-
-    table, _ = embedder.embed(clips)
-    if table.empty:
-        raise AudioError("none of the clips could be read")
-    return table
+        own: dict[str, Any] = {"modality": modality, "encoder_options": self.given(encoder) or None}
+        name, places = split_encoder(encoder)[0], {"cache": self.cache, "n_jobs": self.n_jobs}
+        return ClipEmbedder(name, pooling=pooling, **own, **places).set_output(transform="pandas")

@@ -17,7 +17,7 @@ from musiceval_sk.exceptions import ClipsTableError
 def clap_score(
     source: options.Clips,
     machine: options.Machine,
-    encoder: options.Encoder = "laion-clap",
+    encoder: str = "laion-clap",
     out: Path | None = None,
 ) -> None:
     """Say how well clips agree with their prompts, by the cosine of CLAP's vectors: no ratings and no training.
@@ -48,13 +48,13 @@ def score(
     predictions: Annotated[list[str], Argument(metavar="[NAME=]FILE...")],
     truth: Annotated[list[str], Option(metavar="[NAME=]<path>")],
     ratings: list[Path] | None = None,
-    format: options.Format = "auto",
+    format: str = "auto",
     columns: Annotated[list[str] | None, Option("--ratings-column", metavar="NAME=COLUMN")] = None,
-    salt: options.Salt = None,
+    salt: str | None = None,
     targets: options.Targets = None,
     of_targets: Annotated[list[str] | None, Option("--column", metavar="TARGET=COLUMN")] = None,
     listing: list[Path] | None = None,
-    scale: options.Scale = (1, 5),
+    scale: tuple[float, float] = (1, 5),
     set_scale: Annotated[list[str] | None, Option(metavar="NAME=LOW:HIGH")] = None,
     split: str | None = None,
     system_truth: str = "clips",

@@ -114,8 +114,8 @@ def curve(
     n_splits: options.Folds = None,
     n_repeats: Annotated[int, Option("--repeats", min=1)] = 10,
     anonymous: options.Anonymous = False,
-    encoder: options.Encoder = "spectral",
-    pooling: options.Pooling = "mean",
+    encoder: str = "spectral",
+    pooling: str = "mean",
     random_state: options.Seed = 0,
     out: Path | None = None,
 ) -> None:
@@ -149,6 +149,7 @@ def curve(
     from musiceval_sk._ids import systems_if_named
     from musiceval_sk.ratings.aggregate import single_ratings
     from musiceval_sk.studies.curve import models_of_curves
+    from musiceval_sk.studies.plan import embed_readable
 
     table, rated = source.load(), single_ratings(source.clips, source.rated)
     may_grow = {"clips": True, "systems": systems_if_named(table) is not None, "ratings": rated is not None}
@@ -159,7 +160,7 @@ def curve(
     embedder = machine.embedder(encoder, pooling).fit(table)
     found = score_learning_curve(
         table,
-        lambda: options.embed_readable(table, embedder),
+        lambda: embed_readable(embedder, table),
         models and {name: known[name] for name in models},
         cv,
         grows=grows or [name for name, may in may_grow.items() if may],
@@ -213,8 +214,8 @@ def report(
     reading: options.Reading,
     clips: Path | None = None,
     ratings: Path | None = None,
-    pattern: options.Pattern = None,
-    prompts: options.Prompts = None,
+    pattern: str | None = None,
+    prompts: Path | None = None,
     audio: str = "link",
     max_audio_mb: Annotated[float, Option("--max-audio-mb", min=0)] = 20.0,
     note: str = "",

@@ -236,14 +236,8 @@ class StudyPlan:
         """
         options = dict(_mapping(self.ratings_options or {}, "ratings_options"))
         _refuse_unknown(options, _OF_RATINGS, "ratings_options:")
-        if self.ratings is None:
-            for name in options:
-                raise ValueError(
-                    f"{name}= says how ratings are read, and there are none; give ratings= or leave it out"
-                )
-            return None
         targets = [self.targets] if isinstance(self.targets, str) else self.targets
-        return read_ratings(self.ratings, targets=targets, **options)
+        return read_if_given(self.ratings, targets, options)
 
     def models_for(self, clips: pd.DataFrame) -> dict[str, Any]:
         """Make the models, look-ups first.
@@ -279,6 +273,17 @@ class StudyPlan:
                 )
             models[name] = known[name]
         return models
+
+
+def read_if_given(ratings: Any, targets: Sequence[str] | None, options: Mapping[str, Any]) -> Any:
+    """Read ratings; None where there are none, which then need no options."""
+    if ratings is not None:
+        return read_ratings(ratings, targets=targets, **options)
+    for name in options:
+        raise ValueError(
+            f"{name}= says how ratings are read, and there are none; give ratings= or leave it out"
+        )
+    return None
 
 
 def read_features(path: str | Path) -> tuple[pd.DataFrame, str]:
@@ -343,10 +348,15 @@ def embed_features(
     options = _as_texts({key: value for key, value in given.items() if key not in own})
     places: dict[str, Any] = {"cache": None if cache is None else str(cache), "n_jobs": n_jobs}
     embedder = ClipEmbedder(**own, **places, encoder_options=options or None).fit(clips)
-    table, _ = embedder.embed(clips)
+    return embed_readable(embedder, clips), describe_features(embedder)
+
+
+def embed_readable(embedder: Any, clips: pd.DataFrame) -> pd.DataFrame:
+    """Give the vectors of the clips that can be read, by a fitted `ClipEmbedder`; refuse none at all."""
+    table, report = embedder.embed(clips)
     if table.empty:
-        raise AudioError("none of the clips could be read")
-    return table, describe_features(embedder)
+        raise AudioError(f"none of the clips could be read: {listed(report.skipped['reason'])}")
+    return table
 
 
 def describe_features(embedder: Any) -> str:

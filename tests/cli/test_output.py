@@ -32,7 +32,8 @@ WRITERS = {
 def commands():
     """Functions behind the commands, by name."""
     found = {}
-    for prefix, group in (("", app.app), ("listen ", app.listen_app), ("cache ", app.cache_app)):
+    groups = {f"{group.name} ": group.typer_instance for group in app.app.registered_groups}
+    for prefix, group in ({"": app.app} | groups).items():
         for one in group.registered_commands:
             found[prefix + one.callback.__name__.replace("_", "-")] = one.callback.__wrapped__
     return found
