@@ -50,10 +50,9 @@ def fit(
     musiceval fit clips.csv --ratings ratings.csv --model best --out model.skops
     """
     from musiceval_sk import MOSRegressor, save_model
-    from musiceval_sk.datasets.clips import TARGETS
-    from musiceval_sk.datasets.readers import how_to_name, unused_scores
     from musiceval_sk.scoring.choice import choose_regressor, regressor_named
     from musiceval_sk.scoring.fit import fit_model
+    from musiceval_sk.studies.cell import targets_of
     from musiceval_sk.studies.plan import describe_features, embed_readable
 
     if study is not None and model.lower() != "best":
@@ -61,19 +60,9 @@ def fit(
     if out.suffix == ".safetensors":
         raise ValueError(f"{out}: a safetensors file holds no feature stage; name a .skops file")
     table = source.load()
-    targets = source.targets or [name for name in TARGETS if name in table]
-    if not targets:
-        found = how_to_name(unused_scores(table, []))
-        raise ClipsTableError(
-            f"{source.clips}: has no scores; give --ratings, or --target for another column{found}"
-        )
-    regressor: Any = MOSRegressor(
-        scale=source.scale,
-        n_ensemble=n_ensemble,
-        max_iter=max_iter,
-        device=machine.device or "auto",
-        random_state=random_state,
-    )
+    targets = targets_of(table, source.targets, "Give --ratings, or --target for another column")
+    how: dict[str, Any] = {"device": machine.device or "auto", "random_state": random_state}
+    regressor: Any = MOSRegressor(scale=source.scale, n_ensemble=n_ensemble, max_iter=max_iter, **how)
     if model.lower() != "best":
         regressor = regressor_named(model, regressor, targets)
     embedder = machine.embedder(encoder, pooling).fit(table)
@@ -87,11 +76,7 @@ def fit(
         warnings.warn(words, SkippedWarning, stacklevel=2)
     about: dict[str, Any] = {"clips": str(source.clips)}
     if model.lower() == "best":
-        how: dict[str, Any] = {
-            "study": study,
-            "features": describe_features(embedder),
-            "n_jobs": machine.n_jobs,
-        }
+        how = {"study": study, "features": describe_features(embedder), "n_jobs": machine.n_jobs}
         choice = choose_regressor(regressor, X.loc[rated.index], rated, targets, **how)
         output.show(choice)
         regressor, about["choice"] = choice.regressor, choice.about
@@ -130,30 +115,21 @@ def predict(
     """
     from musiceval_sk import predict_clips
 
-    written = 0
+    mode = "w"
 
     def write(batch: Any) -> None:
-        nonlocal written
-        write_csv(batch.round(6), place, index=True, header=not written, mode="a" if written else "w")
+        nonlocal mode
+        write_csv(batch.round(6), place, index=True, header=mode == "w", mode=mode)
         sys.stdout.flush()
-        written += len(batch)
+        mode = "a"
 
-    encoder = _encoder_on_this_machine(model, machine)
+    how: dict[str, Any] = _on_this_machine(model, machine) | {"batch_size": batch_size, "on_batch": write}
     clips = source.load()
     with output.replacing(out) as place:
-        result = predict_clips(
-            model,
-            clips,
-            cache=machine.cache,
-            encoder=encoder,
-            batch_size=batch_size,
-            n_jobs=machine.n_jobs,
-            on_batch=write,
-            allow_other_encoder=allow_other_encoder,
-        )
+        result = predict_clips(model, clips, allow_other_encoder=allow_other_encoder, **how)
     output.show(result.table_parts(), err=out is None)
     if out is not None:
-        typer.echo(f"wrote {counted(written, 'clip')} to {out}", err=True)
+        typer.echo(f"wrote {counted(len(result.clips), 'clip')} to {out}", err=True)
 
 
 @output.writes()
@@ -181,20 +157,20 @@ def recalibrate(
     """
     from musiceval_sk import recalibrate
 
-    encoder = _encoder_on_this_machine(model, machine)
-    how: dict[str, Any] = {"cache": machine.cache, "encoder": encoder, "n_jobs": machine.n_jobs}
+    how = _on_this_machine(model, machine)
     how |= {"targets": source.targets, "scale": source.scale, "training_scale": training_scale}
     found = recalibrate(model, source.load(), **how)
     output.show(options.parts_in_options(parts_of(found)))
     typer.echo(f"wrote {found.save(out)}")
 
 
-def _encoder_on_this_machine(model: Path, machine: options.Machine) -> Any:
-    """Make the model's encoder with what differs here; None if nothing does."""
+def _on_this_machine(model: Path, machine: options.Machine) -> dict[str, Any]:
+    """Say where vectors are kept, and make the model's encoder with what differs here, if anything does."""
     from musiceval_sk import ClipEmbedder, get_encoder, load_model
 
+    how = {"cache": machine.cache, "n_jobs": machine.n_jobs}
     _, embedder = getattr(load_model(model), "steps", [("", None)])[0]
     if not machine.given() or not isinstance(embedder, ClipEmbedder):
-        return None  # predict_clips says what it takes
+        return how  # predict_clips says what it takes
     settings = (embedder.encoder_options or {}) | machine.given(str(embedder.encoder))
-    return get_encoder(embedder.encoder, **settings)
+    return how | {"encoder": get_encoder(embedder.encoder, **settings)}

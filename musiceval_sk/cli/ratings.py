@@ -95,29 +95,17 @@ class ScreeningOptions:
         if self.agreement is not None:
             made.append(screening.Disagreement(least=self.agreement))
         made += self._recommended()
-        for option, value, user, used in (
-            ("--batch", self.batch, "a rule that screens raters, such as --probes or --design", made),
-            ("--time-column", self.time_column, "--fastest", self.fastest is not None),
-            (
-                "--real-least",
-                self.real_least,
-                "--probes with real music, or a --design with some",
-                probes.get("real"),
-            ),
-            (
-                "--copies-apart",
-                self.copies_apart,
-                "--probes with copies, or a --design with doubled clips",
-                probes.get("copy"),
-            ),
-            ("--anchor", self.anchor, "--reference", self.reference),
-            ("--condition-column", self.condition_column, "--reference", self.reference),
-            ("--most-missed", self.most_missed, "--reference", self.reference),
-        ):
-            if value is not None and not used:
-                raise ValueError(
-                    f"{option} {value} does nothing without {user}; add that, or leave {option} out"
-                )
+        needs: dict[str, tuple[str, Any]] = {
+            "batch": ("a rule that screens raters, such as --probes or --design", made),
+            "time_column": ("--fastest", self.fastest is not None),
+            "real_least": ("--probes with real music, or a --design with some", probes.get("real")),
+            "copies_apart": ("--probes with copies, or a --design with doubled clips", probes.get("copy")),
+            **dict.fromkeys(("anchor", "condition_column", "most_missed"), ("--reference", self.reference)),
+        }
+        for name, (user, used) in needs.items():
+            given = f"--{name.replace('_', '-')} {getattr(self, name)}"
+            if getattr(self, name) is not None and not used:
+                raise ValueError(f"{given} does nothing without {user}; add that, or leave it out")
         return made
 
     def _recommended(self) -> list[Any]:
@@ -143,7 +131,7 @@ def ratings(
     scale: Annotated[tuple[float, float] | None, Option()] = None,
     anonymous: options.Anonymous = False,
     method: str = "mean",
-    halves: str = ("rating"),
+    halves: str = "rating",
     rescale: Annotated[tuple[float, float] | None, Option()] = None,
     random_state: options.Seed = 0,
     details: options.Details = False,
@@ -195,9 +183,8 @@ def ratings(
     kept, tables = reading.read(table, targets, used=filter(None, columns)), {}
     rules = screening.rules(kept.get("clip_id", []), test)
     if rules and anonymous:
-        raise ValueError(
-            "raters cannot be screened where nobody knows them; leave out --anonymous or the rules"
-        )
+        words = "raters cannot be screened where nobody knows them; leave out --anonymous or the rules"
+        raise ValueError(words)
     settings: dict[str, Any] = {"targets": targets, "scale": scale}
     known = None if clips is None else load_clips(clips, scale=None, require_path=False)
     if test is not None:
@@ -296,13 +283,13 @@ def _read_probes(path: Path) -> dict[str, list[Any]]:
     table = read_table(path)
     require_columns(table, ["clip_id", "kind"])
     texts = table.reindex(columns=["clip_id", "kind", "copy_of"]).fillna("").astype(str)
-    found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
-    for line, cells in texts.iterrows():
-        clip, kind, original = cells.str.strip()
-        if kind not in _KINDS or not clip or (kind == "copy" and not original):
-            raise ClipsTableError(
-                f"{path}: line {line}: a probe has a clip_id, a kind of {', '.join(_KINDS)}, and, if it is a copy, "
-                f"copy_of; this one has clip_id {clip!r}, kind {kind!r}, copy_of {original!r}"
-            )
-        found[kind].append((original, clip) if kind == "copy" else clip)
-    return found
+    texts = texts.apply(lambda column: column.str.strip())
+    is_copy = texts["kind"] == "copy"
+    wrong = ~texts["kind"].isin(_KINDS) | (texts["clip_id"] == "") | (is_copy & (texts["copy_of"] == ""))
+    for line, (clip, kind, original) in texts[wrong].iterrows():
+        raise ClipsTableError(
+            f"{path}: line {line}: a probe has a clip_id, a kind of {', '.join(_KINDS)}, and, if it is a copy, "
+            f"copy_of; this one has clip_id {clip!r}, kind {kind!r}, copy_of {original!r}"
+        )
+    found = {kind: list(texts["clip_id"][texts["kind"] == kind]) for kind in _KINDS}
+    return found | {"copy": list(texts[is_copy][["copy_of", "clip_id"]].itertuples(index=False, name=None))}

@@ -33,9 +33,8 @@ def clap_score(
     """
     from musiceval_sk import clap_score
 
-    given = machine.given(encoder)
-    places: dict[str, Any] = {"cache": machine.cache, "n_jobs": machine.n_jobs}
-    found = clap_score(source.load(), options.split_encoder(encoder)[0], encoder_options=given, **places)
+    how: dict[str, Any] = {"encoder_options": machine.given(encoder), "n_jobs": machine.n_jobs}
+    found = clap_score(source.load(), options.split_encoder(encoder)[0], cache=machine.cache, **how)
     with output.replacing(out) as place:
         write_csv(found.clips.round(6), place, index=True)
     output.show(found.table_parts(), err=out is None)
@@ -104,32 +103,26 @@ def score(
     form = "TARGET=COLUMN, such as alignment=clap_score"
     mappings = [options.split_column(text, "of_targets", form) for text in of_targets or ()]
     scales = dict(_scale_of_set(text, {name for name, _ in sets}) for text in set_scale or ())
-    given = {"--truth": sets, "--ratings": ratings, "--listing": listing}
-    of_each = list(
-        zip(files, *(_for_each(name, values, len(files)) for name, values in given.items()), strict=True)
-    )
-    options_of = [
-        {"ratings": of_ratings, "listing": listed, "split": split, "scale": scales.get(name, scale)}
-        | {"reading": options.Reading(format, columns, of_ratings and listed, salt)}
-        for _, (name, _), of_ratings, listed in of_each
-    ]
-    if len(files) == 1 and len(mappings) < 2 and out is None and not scales:
-        (_, path), (_, of_set), *_ = of_each[0]
-        how = options_of[0] | {"columns": dict(*mappings), "targets": targets}
-        _score_one(path, of_set, how, system_truth, ci, random_state)
-        return
-    if system_truth != "clips":
-        raise ValueError(
-            f"--system-truth {system_truth} goes with a single file of predictions and a single data set"
-        )
+    alone = len(files) == 1 and len(mappings) < 2 and out is None and not scales
+    if system_truth != "clips" and not alone:
+        words = f"--system-truth {system_truth} goes with a single file of predictions and a single data set"
+        raise ValueError(words)
     from musiceval_sk.scoring.sets import Judged, score_sets
 
+    given = {"--truth": sets, "--ratings": ratings, "--listing": listing}
+    of_each = [_for_each(name, values, len(files)) for name, values in given.items()]
     judged = []
-    for ((name, path), (set_name, of_set), *_), how in zip(of_each, options_of, strict=True):
+    for (name, path), (set_name, of_set), rated, listed in zip(files, *of_each, strict=True):
+        reading = options.Reading(format, columns, rated and listed, salt)
+        how: dict[str, Any] = {"ratings": rated, "reading": reading, "listing": listed, "split": split}
+        how["scale"] = scales.get(set_name, scale)
+        if alone:
+            how |= {"columns": dict(*mappings), "targets": targets}
+            _score_one(path, of_set, how, system_truth, ci, random_state)
+            return
         name = name or ("" if mappings else path.stem if len(sets) == 1 else "predictions")
         for mapping in mappings or [{}]:
-            chosen = None if mapping else targets
-            matched = _match(path, of_set, targets=chosen, columns=mapping, **how)
+            matched = _match(path, of_set, targets=None if mapping else targets, columns=mapping, **how)
             predictor = " ".join(filter(None, (name, *mapping.values())))
             judged.append(Judged(set_name, predictor, *matched, how["scale"]))
     found = score_sets(judged, random_state=random_state, n_jobs=2)
@@ -146,23 +139,18 @@ def _score_one(
     from musiceval_sk.statistics.metrics import evaluate
 
     if ci and system_truth != "clips":
-        raise ValueError(
-            f"--ci takes the truth of systems from their clips, so it goes with --system-truth clips, not {system_truth}"
-        )
+        raise ValueError(f"--ci goes with --system-truth clips, not {system_truth}")
     true, predicted, systems = _match(predictions, truth, **how)
-    said, count, of_systems = "mean over the evaluated clips", "no systems named", None
-    if system_truth != "clips":
-        if systems is None:
-            raise ClipsTableError(
-                f"{truth}: names no systems, so there is nothing for --system-truth {system_truth}"
-            )
-        said, of_systems = (
-            f"table ({system_truth})",
-            _read_system_truth(system_truth, truth, how["targets"], how["scale"]),
+    if systems is None and system_truth != "clips":
+        raise ClipsTableError(
+            f"{truth}: names no systems, so there is nothing for --system-truth {system_truth}"
         )
-    if systems is not None:
-        count = f"{counted(systems.nunique(), 'system')}; system truth: {said}"
-    typer.echo(f"{counted(len(true), 'clip')}, {count}")
+    of_systems = _read_system_truth(system_truth, truth, how["targets"], how["scale"])
+    meant = "mean over the evaluated clips" if of_systems is None else f"table ({system_truth})"
+    named = "no systems named" if systems is None else counted(systems.nunique(), "system")
+    typer.echo(
+        f"{counted(len(true), 'clip')}, {named}{'' if systems is None else f'; system truth: {meant}'}"
+    )
     scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
     output.show([Table(scores.round(4), na_rep="-")])
     if ci:
@@ -215,7 +203,7 @@ def _for_each(option: str, values: list[Any] | None, n: int) -> list[Any]:
     values = values or [None]
     if len(values) not in (1, n):
         raise ValueError(
-            f"{option} is given {len(values)} times for {n} files of predictions; give it once, or once for each"
+            f"{option} is given {len(values)} times for {n} files; give it once, or once for each"
         )
     return values * n if len(values) == 1 else values
 
@@ -226,10 +214,12 @@ def _read_system_truth(
     from musiceval_sk.datasets.musiceval.layout import load_musiceval_systems
     from musiceval_sk.datasets.tools import read_system_table
 
+    if choice == "clips":
+        return None
     if choice != "table":
         return read_system_table(choice, targets, scale=scale)
     if not truth.is_dir():
         raise ClipsTableError(
-            f"{truth}: --system-truth table asks for a MusicEval folder as --truth; name the table's file instead"
+            f"{truth}: --system-truth table asks for a MusicEval folder; name the table's file"
         )
     return load_musiceval_systems(truth, scale=scale)

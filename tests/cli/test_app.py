@@ -361,7 +361,7 @@ def test_score_bootstraps_intervals(tmp_path):
         (["study", "{clips}", "--ratings", "{ratings}", "--cv", "singer"], "unknown split 'singer'"),
         (["study", "{clips}", "--ratings", "{ratings}", "--target", "groove"], "missing column(s) groove"),
         (["study", "{clips}", "--ratings", "{ratings}", "--pooling", "median"], "unknown pooling 'median'"),
-        (["fit", "{clips}"], "no scores; give --ratings"),
+        (["fit", "{clips}"], "has no scores; looked for impression, alignment. Give --ratings, or --target"),
         (["predict", "nothing.skops", "{clips}"], "nothing.skops: no such model file"),
         (["score", "{clips}", "--truth", "{clips}"], "no target is in both tables"),
     ],
