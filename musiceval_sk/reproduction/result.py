@@ -13,7 +13,7 @@ from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.result import read_result, write_result
 
 NUMBERS = ("value", "low", "high", "least_of_seeds", "most_of_seeds")
-_FIGURES = ("target", "row", "kind", "metric", *NUMBERS, "split", "source")
+FIGURES = ("target", "row", "kind", "metric", *NUMBERS, "split", "source")
 _PREDICTED = ("row", "target", "clip_id", "system", "truth", "prediction")
 
 
@@ -145,7 +145,7 @@ class ReproductionResult(Shown):
         ValueError
             If the file is no JSON, or lacks a part of a reproduction.
         """
-        parts = {"table": _FIGURES, "predictions": _PREDICTED, "notes": (), "about": ("protocol", "split")}
+        parts = {"table": FIGURES, "predictions": _PREDICTED, "notes": (), "about": ("protocol", "split")}
         wanted = "reproduction", "what ReproductionResult.to_json wrote"
         content = read_result(path, parts, *wanted)
         content["table"] = content["table"].astype(dict.fromkeys(NUMBERS, float))

@@ -18,7 +18,7 @@ from musiceval_sk.estimators.lookup import look_ups
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.reproduction.protocols import ReproductionProtocol, get_protocol
-from musiceval_sk.reproduction.result import NUMBERS, ReproductionResult, published_results
+from musiceval_sk.reproduction.result import FIGURES, NUMBERS, ReproductionResult, published_results
 from musiceval_sk.reproduction.training import FrozenHeads, Parts, TunedTowers
 from musiceval_sk.statistics.align import require_whole
 from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
@@ -137,12 +137,9 @@ def reproduce(
         elsewhere = None if device in ("auto", options.get("device")) else device
         why = "does not go with finetune, which trains where the encoder is: give the encoder that device"
         _refuse(why, device=elsewhere)
-        tuning: dict[str, Any] = {
-            "mode": finetune,
-            "options": finetune_options or {},
-            "checkpoints": checkpoints,
-        }
-        training = TunedTowers(get_protocol(protocol or "paper"), encoder, options, **tuning)
+        how: dict[str, Any] = {"mode": finetune, "options": finetune_options or {}}
+        how["checkpoints"] = checkpoints
+        training = TunedTowers(get_protocol(protocol or "paper"), encoder, options, **how)
     protocol = training.protocol
     clips = _with_both_scores(load_musiceval(root, counts=counts))
     parts = _split(clips, protocol, random_state)
@@ -210,10 +207,9 @@ def _table_truth(root: str | Path, test: pd.DataFrame) -> pd.DataFrame:
     table = load_musiceval_systems(root)
     lacking = set(test["system"]) - set(table.index)
     if lacking:
-        raise ClipsTableError(
-            f"{root}: the table of systems lacks {listed(sorted(lacking))}; correct it, or take the mean over clips with "
-            'dataclasses.replace(PROTOCOLS["released"], system_truth="clips")'
-        )
+        other = 'dataclasses.replace(PROTOCOLS["released"], system_truth="clips")'
+        words = f"{root}: the table of systems lacks {listed(sorted(lacking))}"
+        raise ClipsTableError(f"{words}; correct it, or take the mean over clips with {other}")
     return table
 
 
@@ -224,24 +220,17 @@ def _look_up(clips: pd.DataFrame, parts: Parts) -> tuple[dict[str, pd.DataFrame]
     rows = np.split(np.arange(len(together)), [len(train)])
     X = pd.DataFrame(index=together.index)
     for name, model in look_ups(clips).items():
-        found = {
-            target: predict_cell(Cell({}, model, X, together[target], None, *rows)) for target in TARGETS
-        }
-        predictions[name] = pd.DataFrame({target: cell["prediction"] for target, cell in found.items()})
-        unknown = int((~found[TARGETS[0]]["known"]).sum())
-        if unknown:
-            notes.append(
-                f"{name}: {unknown} of {len(test)} tested clips have no match in training and get the global mean"
-            )
+        cells = {target: Cell({}, model, X, together[target], None, *rows) for target in TARGETS}
+        found = pd.concat({target: predict_cell(cell) for target, cell in cells.items()}, axis=1)
+        predictions[name] = found.xs("prediction", axis=1, level=1)
+        if unknown := int((~found[TARGETS[0], "known"]).sum()):
+            words = f"{unknown} of {len(test)} tested clips have no match in training and get the global mean"
+            notes.append(f"{name}: {words}")
     return predictions, notes
 
 
 def _tabulate(
-    test: pd.DataFrame,
-    said: pd.DataFrame,
-    table_truth: pd.DataFrame | None,
-    protocol: ReproductionProtocol,
-    **options: Any,
+    test: pd.DataFrame, said: pd.DataFrame, table_truth: Any, protocol: ReproductionProtocol, **options: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Judge predictions beside published figures, all by the same resamples; returns how intervals were made, too."""
     systems = systems_if_named(test)
@@ -271,14 +260,9 @@ def _tabulate(
     table = table.sort_values("target", key=lambda names: names.map(TARGETS.index), kind="stable")
     published = published_results().rename(columns={"name": "row"}).assign(kind="published")
     table = pd.concat([published, table])
-    columns = ["target", "row", "kind", "metric", *NUMBERS, "split", "source"]
-    settings = {
-        "confidence": 0.95,
-        "drawn": found.level,
-        "drawn_in_words": HOW[found.level],
-        "resamples": len(found.distribution),
-    }
-    return table[columns].reset_index(drop=True).astype(dict.fromkeys(NUMBERS, float)), settings
+    settings = {"confidence": 0.95, "drawn": found.level, "drawn_in_words": HOW[found.level]}
+    settings |= {"resamples": len(found.distribution)}
+    return table[list(FIGURES)].reset_index(drop=True).astype(dict.fromkeys(NUMBERS, float)), settings
 
 
 def _with_means(found: MetricBootstrap, rows: list[str], name: str) -> MetricBootstrap:
@@ -290,20 +274,14 @@ def _with_means(found: MetricBootstrap, rows: list[str], name: str) -> MetricBoo
         means = np.stack([values[..., of, :].mean(axis=-2) for of in places], axis=-2)
         parts[part] = np.concatenate([values, means], axis=-2)
     targets = [*found.targets, *((name, target) for target in TARGETS)]
-    return replace(
-        found, targets=targets, notes=[*found.notes, *(found.notes[of[0]] for of in places)], **parts
-    )
+    notes = [*found.notes, *(found.notes[of[0]] for of in places)]
+    return replace(found, targets=targets, notes=notes, **parts)
 
 
 def _as_rows(test: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
     """One row per predictor, target and test clip."""
-    system = test.get("system", "")
-    tables = {
-        (row, target): pd.DataFrame(
-            {"system": system, "truth": test[target], "prediction": said[row, target]}, index=test.index
-        )
-        for row, target in said
-    }
+    known = pd.DataFrame({"system": test.get("system", "")}, index=test.index)
+    tables = {name: known.assign(truth=test[name[1]], prediction=said[name]) for name in said}
     return pd.concat(tables, names=["row", "target", "clip_id"]).reset_index()
 
 
@@ -315,28 +293,22 @@ def _describe(
     learnt, tested = (np.flatnonzero(clips.index.isin(part.index)) for part in (train, test))
     shared = shares_with_training(clips, [(learnt, tested)])
     by = "a tenth of the training clips, held out at random"
+    stops = development is not None and bool(development.index.isin(test.index).any())
     split = {
         "name": protocol.split,
         "train": len(train),
         "stopped_by": by if development is None else f"{len(development)} clips of the dev list",
         "test": len(test),
         "test_lists": sorted(test["split"].unique()) if "split" in test else [],
-        "test_stops_training": development is not None and bool(development.index.isin(test.index).any()),
+        "test_stops_training": stops,
         "test_systems": int(test["system"].nunique()) if "system" in test else 0,
         "shared_with_training": shared,
     }
-    notes = []
-    if split["test_stops_training"]:
-        notes.append(
-            "the tested clips also stopped the training, as in the released code: scores are optimistic"
-        )
-    if split["test_lists"] == ["dev"]:
-        notes.append("there is no test list, so the dev list was tested")
-    if not split["test_systems"]:
-        notes.append("clips name no systems: there are no S metrics and no look-up by system")
-    elif shared.get("system", 0) == 1:
-        notes.append(
-            "training holds every tested system: the system mean uses no audio, and a predictor that does "
-            "not beat it need not have heard anything either"
-        )
-    return split, notes
+    notes = {
+        "the tested clips also stopped the training, as in the released code: scores are optimistic": stops,
+        "there is no test list, so the dev list was tested": split["test_lists"] == ["dev"],
+        "clips name no systems: there are no S metrics and no look-up by system": not split["test_systems"],
+        "training holds every tested system: the system mean uses no audio, and a predictor that does not beat it need "
+        "not have heard anything either": split["test_systems"] and shared.get("system", 0) == 1,
+    }
+    return split, [note for note, holds in notes.items() if holds]

@@ -29,11 +29,7 @@ from musiceval_sk.reproduction.protocols import ReproductionProtocol, tuned_prot
 Parts = dict[str, pd.DataFrame]
 
 # Of CLAPFineTuneRegressor: those of one mode, and those of the machine. All else is the protocol's.
-_OF_MODE: dict[str, tuple[str, ...]] = {
-    "full": (),
-    "last_blocks": ("n_blocks",),
-    "lora": ("lora_rank", "lora_alpha"),
-}
+_OF_MODE = {"full": [], "last_blocks": ["n_blocks"], "lora": ["lora_rank", "lora_alpha"]}
 _OF_MACHINE = ("precision", "micro_batch_size", "sounds_dir", "verbose")
 
 
@@ -107,9 +103,8 @@ class FrozenHeads:
             regressor.fit(self._X["train"], y["train"], **stopped_by)
         best = np.broadcast_to(np.ravel(regressor.best_iteration_), len(TARGETS)).tolist()
         if max(best) + protocol.patience > protocol.max_iter:
-            self.notes.append(
-                f"seed {seed}: {protocol.max_iter} epochs passed before training stopped by itself"
-            )
+            words = f"{protocol.max_iter} epochs passed before training stopped by itself"
+            self.notes.append(f"seed {seed}: {words}")
         epochs = {"best": dict(zip(TARGETS, best, strict=True)), "run": regressor.n_iter_}
         self.about["epochs"][str(seed)] = epochs
         return pd.DataFrame(self._predict(regressor, seed), index=parts["test"].index, columns=list(TARGETS))
@@ -210,10 +205,8 @@ class TunedTowers(FrozenHeads):
         device = regressor.network_.device
         precision = resolve_precision(regressor.precision, device)
         if precision != "float32" and "training" not in self.about:
-            self.notes.append(
-                f"the towers' products were computed in {precision} while they were trained, in the released code in "
-                "float32"
-            )
+            words = f"the towers' products were computed in {precision} while they were trained"
+            self.notes.append(f"{words}, in the released code in float32")
         self.about["tuned"][str(seed)] = regressor.fingerprint_
         self.about["training"] = {
             "mode": self._mode,
@@ -234,7 +227,7 @@ def each_once(parts: Any) -> pd.DataFrame:
 
 def _check(protocol: ReproductionProtocol, mode: str, options: Mapping[str, Any]) -> None:
     """Raise for what cannot go together."""
-    known = [*(name for names in _OF_MODE.values() for name in names), *_OF_MACHINE]
+    known = [*sum(_OF_MODE.values(), []), *_OF_MACHINE]
     unknown = sorted(set(options) - set(known))
     if mode == "frozen":
         raise ValueError("finetune='frozen' trains no towers; leave finetune out for heads on frozen CLAP")
@@ -242,15 +235,12 @@ def _check(protocol: ReproductionProtocol, mode: str, options: Mapping[str, Any]
         raise ValueError(f"finetune={mode!r} is unknown; choose from {listed(_OF_MODE)}")
     if protocol.scaled or protocol.pooling != "mean":
         how = "scales" if protocol.scaled else f"pools windows by {protocol.pooling!r} into"
-        raise ValueError(
-            f"protocol {protocol.name!r} {how} CLAP's vectors, which with finetune move with every step and are means over "
-            "windows; choose protocol 'paper' or 'released', or set scaled=False and pooling='mean'"
-        )
+        words = f"protocol {protocol.name!r} {how} CLAP's vectors, which with finetune move with every step"
+        advice = "choose protocol 'paper' or 'released', or set scaled=False and pooling='mean'"
+        raise ValueError(f"{words}; {advice}")
     if unknown:
-        raise ValueError(
-            f"finetune_options does not take {listed(unknown)}, only {listed(known, most=8)}; what a protocol fixes is "
-            "changed there, with dataclasses.replace"
-        )
+        words = f"finetune_options does not take {listed(unknown)}, only {listed(known, most=8)}"
+        raise ValueError(f"{words}; what a protocol fixes is changed there, with dataclasses.replace")
     for other, names in _OF_MODE.items():
         for name in set(names) & set(options) if other != mode else ():
             raise ValueError(f"{name} counts with finetune={other!r} alone, not with finetune={mode!r}")

@@ -19,6 +19,7 @@ from musiceval_sk.studies.run import run_study
 
 _NOTHING = "global mean"
 _METRIC, _LEVEL = "U_MSE", 0.05
+_COMPARED = ["difference", "low", "high", "p_holm"]
 _FEWEST_SYSTEMS = 3
 
 
@@ -53,27 +54,22 @@ class Choice(Shown):
             shared = {"target": target, "metric": self.about["metric"], "clips": found["clips"]}
             rows.append({**shared, "model": found["model"], "score": found["score"], "chosen": True})
             rows += [{**shared, **one, "chosen": False} for one in found["others"]]
-        columns = ["target", "model", "chosen", "metric", "score", "clips"]
-        columns += ["difference", "low", "high", "p_holm"]
-        numbers = dict.fromkeys(["score", *columns[-4:]], float)
-        return pd.DataFrame(rows, columns=columns).astype(numbers)
+        columns = ["target", "model", "chosen", "metric", "score", "clips", *_COMPARED]
+        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(["score", *_COMPARED], float))
 
     def __str__(self) -> str:
         """Two lines a target: the choice, and the figures that it rests on."""
         metric, lines = self.about["metric"], []
         where = f"{metric} under the split {self.about['split']!r}, {counted(self.about['folds'], 'fold')}"
         for target, found in self.about["targets"].items():
-            close = [
-                one["model"] for one in found["others"] if one["p_holm"] is None or one["p_holm"] >= _LEVEL
-            ]
+            chosen, others = found["model"], found["others"]
+            close = [one["model"] for one in others if one["p_holm"] is None or one["p_holm"] >= _LEVEL]
             lead = f"not clearly ahead of {', '.join(close)}" if close else "ahead of all others"
-            if better := [one["model"] for one in found["others"] if one["score"] <= found["score"]]:
+            if better := [one["model"] for one in others if one["score"] <= found["score"]]:
                 lead = f"NOT ahead of {', '.join(better)}, which uses no audio"
-            others = [_compared(one) for one in found["others"]]
-            lines += [
-                f"{target}: {found['model']} is best by {where}, {counted(found['clips'], 'clip')}; {lead}",
-                f"  {found['model']} {found['score']:.3g}, {', '.join(others) or 'and nothing else'}",
-            ]
+            compared = ", ".join(map(_compared, others)) or "and nothing else"
+            lines += [f"{target}: {chosen} is best by {where}, {counted(found['clips'], 'clip')}; {lead}"]
+            lines += [f"  {chosen} {found['score']:.3g}, {compared}"]
         return "\n".join(lines)
 
 
@@ -162,15 +158,10 @@ def choose_regressor(
         path = Path(study)
         study = StudyResult.from_json(path / "study.json" if path.is_dir() else path)
     split = "system" if "system" in study.splits else study.splits[0]
-    found = {
-        target: _judged(study, target, split, features, clips, systems, candidates) for target in targets
-    }
-    about = {
-        "metric": _METRIC,
-        "split": split,
-        "folds": study.about["splits"][split]["folds"],
-        "targets": found,
-    }
+    asked = split, features, clips, systems, candidates
+    found = {target: _judged(study, target, *asked) for target in targets}
+    folds = study.about["splits"][split]["folds"]
+    about = {"metric": _METRIC, "split": split, "folds": folds, "targets": found}
     chosen = {target: candidates[one["model"]] for target, one in found.items()}
     if all(model is regressor for model in chosen.values()):
         return Choice(regressor, about)
@@ -196,15 +187,12 @@ def _judged(
     described = study.about["features"]
     same = [name for name, words in described.items() if words == features]
     if not same:
-        raise ValueError(
-            f"the study has no features as these, {features!r}; it has {listed(map(repr, described.values()))}: give the same "
-            "encoder and pooling, or choose without that study"
-        )
+        there = listed(map(repr, described.values()))
+        words = f"the study has no features as these, {features!r}; it has {there}"
+        raise ValueError(f"{words}: give the same encoder and pooling, or choose without that study")
     if len(same) > 1:
-        raise ValueError(
-            f"the study calls several features {features!r}: {listed(same)}; each needs words of its own, as "
-            "run_study takes them"
-        )
+        words = f"the study calls several features {features!r}: {listed(same)}"
+        raise ValueError(f"{words}; each needs words of its own, as run_study takes them")
     rows = study.part("predictions", target, split)
     rows = rows[rows["features"].isin(same) & rows["model"].isin(candidates) | (rows["model"] == _NOTHING)]
     answers = rows.pivot(index="clip_id", columns="model", values="prediction")[list(rows["model"].unique())]
@@ -215,10 +203,8 @@ def _judged(
         )
     names = [name for name in answers if name in candidates]
     if not names:
-        raise ValueError(
-            f"the study compares none of {listed(candidates)} on these features, which a model can be made of; it has "
-            f"{listed(study.part('predictions', target, split)['model'].unique())}"
-        )
+        there = listed(study.part("predictions", target, split)["model"].unique())
+        raise ValueError(f"the study compares none of {listed(candidates)} on these features; it has {there}")
     truth = rows.drop_duplicates("clip_id").set_index("clip_id")["truth"].loc[answers.index]
     best = ((answers[names].sub(truth, axis=0)) ** 2).mean().idxmin()
     result = {"model": best, "score": float(((answers[best] - truth) ** 2).mean()), "clips": len(truth)}
@@ -230,7 +216,7 @@ def _judged(
         options: dict[str, Any] = {"metrics": _METRIC, "baseline": best, "random_state": 0}
         table = compare_predictors(truth, answers, systems=of_clips, **options)
     table = table.rename(columns={"a": "model", "value_a": "score"})
-    kept = table[["model", "score", "difference", "low", "high", "p_holm"]].astype(object)
+    kept = table[["model", "score", *_COMPARED]].astype(object)
     return result | {"others": kept.where(kept.notna(), None).to_dict("records")}
 
 

@@ -82,10 +82,8 @@ def clap_score(
     """
     encoder = get_encoder(encoder, **(encoder_options or {}))
     if not encoder.joint_space:
-        raise ValueError(
-            f"the encoder {encoder.name!r} puts sound and text into different spaces, so that their cosine says nothing; take one "
-            "with a joint space, such as laion-clap or hf-clap with layer='projection'"
-        )
+        words = f"the encoder {encoder.name!r} puts sound and text into different spaces, which no cosine compares"
+        raise ValueError(f"{words}; take laion-clap, or hf-clap with layer='projection'")
     places: dict[str, Any] = {"cache": None if cache is None else str(cache), "n_jobs": n_jobs}
     X, report = ClipEmbedder(encoder, **places).fit(clips).embed(clips, progress=progress)
     if X.empty:
@@ -93,7 +91,7 @@ def clap_score(
     blank = clips.loc[X.index, "prompt"].str.strip() == ""
     if blank.all():
         raise ClipsTableError(
-            "no clip has a prompt, so there is nothing to compare its sound with: give a column 'prompt', or --prompts"
+            "no clip has a prompt to compare its sound with: give a column 'prompt', or --prompts"
         )
     scores = clips.loc[X.index].rename_axis("clip_id").filter(["system"])
     scores[NAME] = pd.Series(CosineRegressor().fit(X).predict(X), X.index).mask(blank)
@@ -121,13 +119,10 @@ def _with_other_prompts(X: pd.DataFrame, prompts: pd.Series) -> pd.Series:
     different = prompts.drop_duplicates().index
     if len(different) < 2:
         return pd.Series(np.nan, X.index)
-    text = X.columns.str.startswith("text_")
-    audio, total = (
-        X.loc[:, ~text].to_numpy(dtype=float),
-        X.loc[different, text].to_numpy(dtype=float).sum(axis=0),
-    )
     own = CosineRegressor().fit(X).predict(X)
-    return pd.Series((audio @ total - own) / (len(different) - 1), X.index)
+    text, X = X.columns.str.startswith("text_"), X.astype(float)
+    with_all = X.loc[:, ~text].to_numpy() @ X.loc[different, text].to_numpy().sum(axis=0)
+    return pd.Series((with_all - own) / (len(different) - 1), X.index)
 
 
 def _in_words(scores: pd.DataFrame) -> tuple[list[str], list[str]]:

@@ -9,13 +9,7 @@ from scipy.stats import t as student_t
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from musiceval_sk.statistics.align import (
-    clips_of,
-    in_order_of,
-    require_confidence,
-    require_whole,
-    systems_in_order,
-)
+from musiceval_sk.statistics import align
 from musiceval_sk.studies.cell import group_parameters
 
 FEWEST_SYSTEMS = 5
@@ -66,24 +60,21 @@ def assess_error(
         Y = Y.to_frame("target_0" if Y.name is None else Y.name)
     for name, table in (("X", X), ("Y", Y)):
         if not isinstance(table, pd.DataFrame):
-            raise ValueError(
-                f"{name} must be a pandas DataFrame with one row a clip; got {type(table).__name__}: give pd.DataFrame({name})"
-            )
-    require_whole(2, n_splits=n_splits)
-    clips = clips_of(Y=Y)
-    X = in_order_of(clips, X, "X")
-    systems = pd.Series(systems_in_order(clips, systems, len(Y)), index=Y.index)
+            words = f"{name} must be a pandas DataFrame with one row a clip; got {type(table).__name__}"
+            raise ValueError(f"{words}: give pd.DataFrame({name})")
+    align.require_whole(2, n_splits=n_splits)
+    clips = align.clips_of(Y=Y)
+    X = align.in_order_of(clips, X, "X")
+    systems = pd.Series(align.systems_in_order(clips, systems, len(Y)), index=Y.index)
     count = systems.nunique()
     if count < FEWEST_SYSTEMS:
-        raise ValueError(
-            f"the error on new systems cannot be told from {count}; it takes at least {FEWEST_SYSTEMS} systems"
-        )
+        least = f"it takes at least {FEWEST_SYSTEMS} systems"
+        raise ValueError(f"the error on new systems cannot be told from {count}; {least}")
     n_splits = min(n_splits, count)
+    how = {"groups": systems, "cv": GroupKFold(n_splits), "params": group_parameters(model, systems)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the fit on all clips warns of the same
-        predicted = cross_val_predict(
-            model, X, Y, groups=systems, cv=GroupKFold(n_splits), params=group_parameters(model, systems)
-        )
+        predicted = cross_val_predict(model, X, Y, **how)
     residuals = Y - np.reshape(predicted, Y.shape)
     errors = {str(name): error_parts(residuals[name], systems) for name in residuals}
     kept = {} if scale is None else {"scale": [float(end) for end in scale]}
@@ -147,7 +138,7 @@ def error_margin(
     ValueError
         If confidence is not between 0 and 1.
     """
-    require_confidence(confidence)
+    align.require_confidence(confidence)
     errors = assessment["targets"][target]
     spread = np.sqrt(errors["system_sd"] ** 2 + errors["clip_sd"] ** 2 / np.asarray(n_clips, dtype=float))
     return student_t.ppf((1 + confidence) / 2, assessment["n_systems"]) * spread

@@ -46,9 +46,8 @@ class FittedModel(Shown):
         """
         regressor, errors = self.model[-1], self.about.get("assessment", {"targets": {}})["targets"]
         table = pd.DataFrame({"target": self.about["targets"], "clips": self.about["n_clips"]})
-        table["regressor"] = [
-            type(one).__name__ for one in getattr(regressor, "regressors_", [regressor] * len(table))
-        ]
+        fitted = getattr(regressor, "regressors_", [regressor] * len(table))
+        table["regressor"] = [type(one).__name__ for one in fitted]
         for name in ("clip_rmse", "system_rmse"):
             table[name] = [errors.get(target, {}).get(name, float("nan")) for target in table["target"]]
         return table
@@ -63,10 +62,8 @@ class FittedModel(Shown):
             how = f"{', '.join(about['targets'])}, {_settings(regressor)}"
         lines = [f"fitted on {counted(about['n_clips'], 'clip')}, {how}, chosen on {self.held_out} held out"]
         for name, error in about.get("assessment", {"targets": {}})["targets"].items():
-            lines.append(
-                f"on systems left out, {name}: root mean square error {error['clip_rmse']:.3f} a clip, "
-                f"{error['system_rmse']:.3f} a system"
-            )
+            figures = f"{error['clip_rmse']:.3f} a clip, {error['system_rmse']:.3f} a system"
+            lines.append(f"on systems left out, {name}: root mean square error {figures}")
         return "\n".join(lines)
 
 
@@ -114,12 +111,10 @@ def fit_model(
             about["assessment"] = assess_error(model[2:], X, clips[targets], systems, **how)
             shown.update(n_splits)
     if assess and not n_splits:
-        warnings.warn(
-            f"{counted(count, 'system is', 'systems are') if count else 'too few systems are'} named: the error on new systems "
-            f"was not measured, so predict gives no interval for what raters would say; it takes {FEWEST_SYSTEMS}",
-            UserWarning,
-            stacklevel=2,
-        )
+        named = counted(count, "system is", "systems are") if count else "too few systems are"
+        words = f"{named} named: the error on new systems was not measured, for it takes {FEWEST_SYSTEMS}"
+        words += "; so predict gives no interval for what raters would say"
+        warnings.warn(words, UserWarning, stacklevel=2)
     return FittedModel(model, about, "systems" if count else "clips")
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from musiceval_sk import _progress
+from musiceval_sk._ids import warn_of_skipped
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.estimators.cosine import CosineRegressor
@@ -114,11 +115,9 @@ def predict_clips(
         tables.append(table)
         if on_batch is not None:
             on_batch(table)
-    known = {
-        name: getattr(scorer, name)
-        for name in ("domain", "assessment", "ranges", "scale", "members", "skipped")
-    }
-    result = summarise(pd.concat(tables), scorer.targets, **known, alarms=scorer.alarms)
+    known = ("domain", "assessment", "ranges", "scale", "members", "skipped", "alarms")
+    about: dict[str, Any] = {name: getattr(scorer, name) for name in known}
+    result = summarise(pd.concat(tables), scorer.targets, **about)
     for warning in result.warnings:
         warnings.warn(warning, UserWarning, stacklevel=2)
     return result
@@ -192,14 +191,13 @@ class ClipScorer:
             content = load_content(model)
             model, about = content["model"], content["about"]
         if not isinstance(model, Pipeline) or not isinstance(model[0], ClipEmbedder):
-            raise ModelFileError(
-                f"predicting clips takes a fitted pipeline that begins with ClipEmbedder, got {type(model).__name__}; "
-                "a regressor alone predicts from embeddings: call its predict"
+            words = (
+                f"scoring takes a fitted pipeline that begins with ClipEmbedder, got {type(model).__name__}"
             )
+            raise ModelFileError(f"{words}; a regressor alone predicts from embeddings: call its predict")
         self.pipeline, self.about = model, about
-        embedder, *self._between, self._regressor = (
-            step for _, step in model.steps if step not in (None, "passthrough")
-        )
+        steps = [step for _, step in model.steps if step not in (None, "passthrough")]
+        embedder, *self._between, self._regressor = steps
         # A copy: the caller's model keeps its own cache and encoder.
         self._embedder = copy.copy(embedder).set_output(transform="pandas")
         self._embedder.set_params(cache=None if cache is None else str(cache), n_jobs=n_jobs)
@@ -238,12 +236,11 @@ class ClipScorer:
                         yield table
             finally:
                 self._index.save()
-        reasons = listed(self.skipped["reason"])
-        if len(self.skipped) == len(clips):
-            raise AudioError(f"none of the clips could be read: {reasons}")
-        if reasons:
-            counts = f"{len(self.skipped)} of {len(clips)}"
-            warnings.warn(f"skipped {counts} clips: {reasons}", SkippedWarning, stacklevel=3)
+        reasons = self.skipped["reason"]
+        if len(reasons) == len(clips):
+            raise AudioError(f"none of the clips could be read: {listed(reasons)}")
+        if len(reasons):
+            warn_of_skipped(f"skipped {len(reasons)} of {len(clips)} clips", reasons, stacklevel=3)
 
     @contextmanager
     def _other_encoder(self) -> Iterator[None]:
@@ -254,19 +251,16 @@ class ClipScorer:
             if not self._allow_other_encoder:
                 raise
             alarm = f"another encoder than in training: {error}; distances and scores compare vectors that differ in kind"
-            if alarm not in self.alarms:
-                self.alarms.append(alarm)
+            self.alarms = list(dict.fromkeys([*self.alarms, alarm]))
 
     def _predict(self, clips: pd.DataFrame, progress: bool | None) -> pd.DataFrame:
         """Embed and predict those of a batch that can be read."""
-        shared = {"store": self._store, "file_index": self._index}
+        how: dict[str, Any] = {"any_encoder": self._allow_other_encoder, "progress": progress}
         with warnings.catch_warnings():
             # Said once for all batches.
             warnings.simplefilter("ignore", SkippedWarning)
             warnings.filterwarnings("ignore", message=".* clips have no prompt", category=UserWarning)
-            X, report = self._embedder.embed(
-                clips, any_encoder=self._allow_other_encoder, progress=progress, **shared
-            )
+            X, report = self._embedder.embed(clips, store=self._store, file_index=self._index, **how)
         if len(report.skipped):
             self.skipped = pd.concat([self.skipped, report.skipped])
         readable = clips.loc[X.index].rename_axis("clip_id").filter(["system"])
@@ -289,15 +283,10 @@ class ClipScorer:
             with self._other_encoder():
                 check_fingerprint(getattr(regressor, "encoder_fingerprint_", None), X)
             getattr(X, "attrs", {}).clear()
-        if self.members > 1:
-            found = dict(zip(("", "_spread"), regressor.predict(X, return_std=True), strict=True))
-        else:
-            found = {"": regressor.predict(X)}
+        found = regressor.predict(X, return_std=True) if self.members > 1 else [regressor.predict(X)]
         shape = (len(index), len(self.targets))
-        tables = [
-            pd.DataFrame(np.reshape(values, shape), index, self.targets).add_suffix(suffix)
-            for suffix, values in found.items()
-        ]
+        tables = [pd.DataFrame(np.reshape(values, shape), index, self.targets) for values in found]
+        tables[1:] = [spread.add_suffix("_spread") for spread in tables[1:]]
         return pd.concat([*tables, measured], axis=1)
 
 

@@ -89,10 +89,7 @@ class Recalibration(Shown):
 
     def _parts(self) -> list[str]:
         table = self.table.drop(columns=["level_sd", "slope_sd"])
-        return [
-            Table(table, float_format="{:.3f}".format, na_rep="-"),
-            *(f"- {note}" for note in self.notes),
-        ]
+        return [Table(table, float_format="{:.3f}".format, na_rep="-"), *(f"- {note}" for note in self.notes)]
 
 
 def recalibrate(
@@ -180,9 +177,8 @@ def recalibrate(
     scores = _scores(clips, ratings, targets or scorer.targets, scale)
     chosen = [name for name in scorer.targets if name in scores]
     if not chosen:
-        raise ClipsTableError(
-            f"none of the model's targets is rated: it predicts {listed(scorer.targets)}, the ratings hold {listed(scores.columns)}"
-        )
+        there = f"it predicts {listed(scorer.targets)}, the ratings hold {listed(scores.columns)}"
+        raise ClipsTableError(f"none of the model's targets is rated: {there}")
     rated = scores.index[scores[chosen].notna().any(axis=1)]
     if len(rated) < len(clips):
         words = f"left out {counted(len(clips) - len(rated), 'clip')} without ratings"
@@ -194,28 +190,21 @@ def recalibrate(
     known = training_scale or scorer.scale
     between = _between_scales(known, scale)
     predicted = between[0] + between[1] * predicted
-    systems = systems_if_named(
-        clips.loc[predicted.index], "errors of systems cannot be told from those of clips"
-    )
+    consequence = "errors of systems cannot be told from those of clips"
+    systems = systems_if_named(clips.loc[predicted.index], consequence)
     judged = {target: RatedTarget(predicted[target], scores[target], systems, scale) for target in chosen}
-    table = pd.DataFrame.from_dict({target: found.row() for target, found in judged.items()}, orient="index")
-    table = table.rename_axis("target")
+    rows = [{"target": target} | found.row() for target, found in judged.items()]
+    table = pd.DataFrame(rows).set_index("target")
     _warn(table)
-    every = chosen == scorer.targets
-    assessed = (
-        _assessment({name: found.residuals for name, found in judged.items()}, systems, scale)
-        if every
-        else None
-    )
     about = {key: value for key, value in scorer.about.items() if key != "assessment"}
     about |= {"targets": scorer.targets, "recalibration": table.reset_index().to_dict("records")}
-    about |= {} if assessed is None else {"assessment": assessed}
+    if chosen == scorer.targets:
+        about |= _assessment({name: found.residuals for name, found in judged.items()}, systems, scale)
     pipeline = _with_lines(scorer, {name: found.line for name, found in judged.items()}, between, scale)
-    notes = _notes(table, between, assessed is not None)
+    notes = _notes(table, between, "assessment" in about)
     if known is None:
-        notes.append(
-            "the model does not know the scale of its training, which was taken for that of the ratings: give training_scale= if it was another"
-        )
+        words = "the model does not know the scale of its training, which was taken for that of the ratings"
+        notes.append(f"{words}: give training_scale= if it was another")
     return Recalibration(pipeline, table, about, notes)
 
 
@@ -245,49 +234,42 @@ class RatedTarget:
         scores = scores.reindex(predicted.index)
         rated = scores.notna()
         if rated.sum() < _FEWEST_CLIPS:
-            raise ClipsTableError(
-                f"{counted(rated.sum(), 'clip is', 'clips are')} rated by {predicted.name} and can be read; level and slope take "
-                f"{_FEWEST_CLIPS} at least"
+            words = (
+                f"{counted(rated.sum(), 'clip is', 'clips are')} rated by {predicted.name} and can be read"
             )
+            raise ClipsTableError(f"{words}; level and slope take {_FEWEST_CLIPS} at least")
         self._x, self._y = predicted[rated].to_numpy(dtype=float), scores[rated]
         self._systems = None if systems is None else systems[rated]
+        self._n_systems = 0 if self._systems is None else self._systems.nunique()
         self._width = scale[1] - scale[0]
         self.line = self._fit(np.arange(len(self._y)))
-        self._grouped = self._systems is not None and self._systems.nunique() >= _FEWEST_GROUPS
-        recalibrated = np.empty(len(self._y))
+        self._grouped = self._n_systems >= _FEWEST_GROUPS
+        self._recalibrated = np.empty(len(self._y))
         for train, test in self._folds():
-            recalibrated[test] = self._fit(train)(self._x[test])
-        self._recalibrated = recalibrated
-        self.residuals = self._y - recalibrated
+            self._recalibrated[test] = self._fit(train)(self._x[test])
+        self.residuals = self._y - self._recalibrated
 
     def _fit(self, rows: np.ndarray) -> Line:
         systems = None if self._systems is None else self._systems.to_numpy()[rows]
         return shrunken_line(self._x[rows], self._y.to_numpy()[rows], systems, width=self._width)
 
     def _folds(self) -> Any:
-        if self._grouped and self._systems is not None:
-            n_splits = min(_MOST_FOLDS, self._systems.nunique())
-            return GroupKFold(n_splits).split(self._x, groups=self._systems)
-        return KFold(min(_MOST_FOLDS, len(self._y)), shuffle=True, random_state=0).split(self._x)
+        n_splits = min(_MOST_FOLDS, self._n_systems if self._grouped else len(self._y))
+        splitter = GroupKFold(n_splits) if self._grouped else KFold(n_splits, shuffle=True, random_state=0)
+        return splitter.split(self._x, groups=self._systems if self._grouped else None)
 
     def row(self) -> dict[str, Any]:
         """Say what was fitted, and whether it helped in cross-validation."""
+        answers = pd.DataFrame({_AFTER: self._recalibrated, _BEFORE: self._x}, self._y.index)
+        # The jackknife over systems draws nothing.
+        how: dict[str, Any] = {"systems": self._systems, "n_resamples": 1}
+        how = how if self._grouped else {"n_resamples": 2000}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FewSystemsWarning)
-            compared = compare_predictors(
-                self._y,
-                {
-                    _AFTER: pd.Series(self._recalibrated, self._y.index),
-                    _BEFORE: pd.Series(self._x, self._y.index),
-                },
-                systems=self._systems if self._grouped else None,
-                metrics=["U_MSE"],
-                n_resamples=1 if self._grouped else 2000,  # the jackknife over systems draws nothing
-                random_state=0,
-            ).iloc[0]
+            compared = compare_predictors(self._y, answers, metrics=["U_MSE"], random_state=0, **how).iloc[0]
         low, high = compared["low"], compared["high"]
         verdict = "helped" if high < 0 else "made it worse" if low > 0 else "open"
-        found = {"clips": len(self._y), "systems": 0 if self._systems is None else self._systems.nunique()}
+        found = {"clips": len(self._y), "systems": self._n_systems}
         found |= {name: getattr(self.line, name) for name in ("level", "level_sd", "slope", "slope_sd")}
         found |= {"mse_before": compared["value_b"], "mse_after": compared["value_a"]}
         return found | {"difference": compared["difference"], "low": low, "high": high, "verdict": verdict}
@@ -310,9 +292,7 @@ def _scores(
     elif isinstance(ratings, pd.Series):
         ratings = ratings.to_frame(targets[0] if len(targets) == 1 else ratings.name)
     check_clips(ratings)
-    found = under_ids_of(clips.index, ratings).reindex(clips.index)[
-        [name for name in targets if name in ratings]
-    ]
+    found = under_ids_of(clips.index, ratings).reindex(clips.index).filter(targets)
     return take_scores(found.copy(), found.columns, scale)
 
 
@@ -328,80 +308,64 @@ def _with_lines(
 ) -> Pipeline:
     """Put the lines after the last step; those of an earlier recalibration go into them."""
     *before, (name, regressor) = scorer.pipeline.steps
-    n_targets = len(scorer.targets)
-    intercept, slope = np.zeros(n_targets), np.ones(n_targets)
+    intercept, slope = np.zeros(len(scorer.targets)), np.ones(len(scorer.targets))
     if isinstance(regressor, RecalibratedRegressor):
         intercept, slope = np.asarray(regressor.intercept), np.asarray(regressor.slope)
         regressor = regressor.regressor
-    for place, target in enumerate(scorer.targets):
-        steps = [between, (lines[target].intercept, lines[target].slope)] if target in lines else [between]
-        for added, factor in steps:
-            intercept[place], slope[place] = added + factor * intercept[place], factor * slope[place]
-    moved = RecalibratedRegressor(
-        regressor,
-        intercept=intercept.tolist(),
-        slope=slope.tolist(),
-        target_names=scorer.targets,
-        scale=(float(scale[0]), float(scale[1])),
-    )
+    own = [
+        (lines[target].intercept, lines[target].slope) if target in lines else (0, 1)
+        for target in scorer.targets
+    ]
+    for added, factor in (between, np.transpose(own)):
+        intercept, slope = added + factor * intercept, factor * slope
+    ends = float(scale[0]), float(scale[1])
+    how: dict[str, Any] = {"intercept": intercept.tolist(), "slope": slope.tolist(), "scale": ends}
+    moved = RecalibratedRegressor(regressor, target_names=scorer.targets, **how)
     return Pipeline([*before, (name, moved)])
 
 
 def _assessment(
     residuals: dict[str, pd.Series], systems: pd.Series | None, scale: tuple[float, float]
-) -> dict[str, Any] | None:
-    """Error on systems left out of recalibration, as `assess_error` gives it; None where systems are too few."""
+) -> dict[str, Any]:
+    """Error on systems left out of recalibration, as `assess_error` gives it; nothing where systems are too few."""
     if systems is None:
-        return None
+        return {}
     of_each = {target: systems[rows.index] for target, rows in residuals.items()}
-    least = min(labels.nunique() for labels in of_each.values())
+    least = int(min(labels.nunique() for labels in of_each.values()))
     if least < FEWEST_SYSTEMS:
-        return None
-    return {
-        "n_systems": int(least),
-        "n_clips": min(map(len, residuals.values())),
-        "n_splits": min(_MOST_FOLDS, int(least)),
-        "targets": {target: error_parts(rows, of_each[target]) for target, rows in residuals.items()},
-        "scale": [float(end) for end in scale],
-    }
+        return {}
+    counts = {"n_systems": least, "n_clips": min(map(len, residuals.values()))}
+    errors = {target: error_parts(rows, of_each[target]) for target, rows in residuals.items()}
+    about = counts | {"n_splits": min(_MOST_FOLDS, least), "targets": errors}
+    return {"assessment": about | {"scale": [float(end) for end in scale]}}
 
 
 def _warn_of_scale(scores: pd.DataFrame, scale: tuple[float, float]) -> None:
     """Say so if scores lie in so small a part of the scale that they may be of another."""
     low, high = np.nanmin(scores), np.nanmax(scores)
     if (high - low) * _NARROW <= scale[1] - scale[0]:
-        warnings.warn(
-            f"scores lie from {low:g} to {high:g}, in a small part of the scale {scale[0]:g} to {scale[1]:g}, to which the model is "
-            "brought: if raters used another, give scale= (--scale)",
-            UserWarning,
-            stacklevel=3,
+        words = (
+            f"scores lie from {low:g} to {high:g}, in a small part of the scale {scale[0]:g} to {scale[1]:g}"
         )
+        warnings.warn(f"{words}: if raters used another, give scale= (--scale)", UserWarning, stacklevel=3)
 
 
 def _warn(table: pd.DataFrame) -> None:
-    wrong = table.index[table["slope"] == 0]
-    if len(wrong):
-        warnings.warn(
-            f"the model ranks these clips the wrong way by {listed(wrong)}: every clip now gets their mean score, and it is of no use",
-            UserWarning,
-            stacklevel=3,
+    if len(wrong := table.index[table["slope"] == 0]):
+        words = f"the model ranks these clips the wrong way by {listed(wrong)}, and it is of no use"
+        warnings.warn(f"{words}: every clip now gets their mean score", UserWarning, stacklevel=3)
+    for row in table[table["verdict"] == "made it worse"].itertuples():
+        errors = (
+            f"by {row.difference:.3f} of the mean squared error, from {row.mse_before:.3f}, on clips left out"
         )
-    for target, row in table[table["verdict"] == "made it worse"].iterrows():
-        warnings.warn(
-            f"recalibration made {target} worse: by {row['difference']:.3f} of the mean squared error, from {row['mse_before']:.3f}, on "
-            "clips left out; keep the model as it was",
-            UserWarning,
-            stacklevel=3,
-        )
+        words = f"recalibration made {row.Index} worse: {errors}; keep the model as it was"
+        warnings.warn(words, UserWarning, stacklevel=3)
 
 
 def _notes(table: pd.DataFrame, between: tuple[float, float], is_assessed: bool) -> list[str]:
-    few = int(table["systems"].min()) < _FEWEST_GROUPS
-    left_out = (
-        "clips, for fewer than three systems are named: nothing is known of other systems"
-        if few
-        else "systems"
-    )
+    left_out = "systems"
+    if table["systems"].min() < _FEWEST_GROUPS:
+        left_out = "clips, for fewer than three systems are named: nothing is known of other systems"
     notes = [
         "level: added where the model predicts its mean; slope: factor of differences; both shrunken toward 0 and 1, the more the fewer "
         "clips and systems there are",
@@ -409,11 +373,9 @@ def _notes(table: pd.DataFrame, between: tuple[float, float], is_assessed: bool)
         "95 % of the difference",
     ]
     if between != (0.0, 1.0):
-        notes.append(
-            f"predictions were first brought to the raters' scale: {between[0]:.4g} + {between[1]:.4g} times each"
-        )
+        line = "{:.4g} + {:.4g} times each".format(*between)
+        notes.append(f"predictions were first brought to the raters' scale: {line}")
     if not is_assessed:
-        notes.append(
-            f"no interval for what raters would say goes with the model: it takes {FEWEST_SYSTEMS} systems, and ratings of every target"
-        )
+        least = f"it takes {FEWEST_SYSTEMS} systems, and ratings of every target"
+        notes.append(f"no interval for what raters would say goes with the model: {least}")
     return notes

@@ -135,15 +135,16 @@ def summarise(
         With the same clips.
     """
     labels, ends = _labels(clips), scale or (-np.inf, np.inf)
-    parts = [system_means(clips, target) for target in targets]
-    for target, systems in zip(targets, parts, strict=True):
-        if assessment is None:
-            break
-        margin = error_margin(assessment, target, systems["clips"], confidence=CONFIDENCE)
-        middle = systems[target].clip(*ends)
-        systems[f"{target}_raters_low"] = (middle - margin).clip(*ends)
-        systems[f"{target}_raters_high"] = (middle + margin).clip(*ends)
-    systems = pd.concat([parts[0], *(part.drop(columns="clips") for part in parts[1:])], axis=1)
+    parts = []
+    for target in targets:
+        part = system_means(clips, target)
+        if assessment is not None:
+            margin = error_margin(assessment, target, part["clips"], confidence=CONFIDENCE)
+            middle = part[target].clip(*ends)
+            part[f"{target}_raters_low"] = (middle - margin).clip(*ends)
+            part[f"{target}_raters_high"] = (middle + margin).clip(*ends)
+        parts.append(part if not parts else part.drop(columns="clips"))
+    systems = pd.concat(parts, axis=1)
     for name in ("clap_score", "sound_far"):
         if name in clips:
             systems[name] = clips[name].groupby(labels).mean()
@@ -213,13 +214,11 @@ def _sampling_note(systems: pd.DataFrame, targets: list[str], ends: tuple[float,
     )
     single = int((systems["clips"] < 2).sum())
     note += f"; none for {single} systems of one clip" if single else ""
+    leaves = "it leaves the raters' scale, {:g} to {:g},".format(*ends)
     for target in targets:
         low, high = systems[f"{target}_sampling_low"], systems[f"{target}_sampling_high"]
-        beyond = systems.index[(low < ends[0]) | (high > ends[1])]
-        if len(beyond):
-            note += (
-                f"; of {target} it leaves the raters' scale, {ends[0]:g} to {ends[1]:g}, for {listed(beyond)}"
-            )
+        if len(beyond := systems.index[(low < ends[0]) | (high > ends[1])]):
+            note += f"; of {target} {leaves} for {listed(beyond)}"
     return note
 
 
@@ -232,33 +231,28 @@ def _raters_note(
             "--assess, its default, does where five systems or more are named)"
         )
     errors = ", ".join(f"{name} {error['system_rmse']:.2f}" for name, error in assessment["targets"].items())
-    known = np.isfinite(ends[0])
+    ending = "may pass the ends of their scale, which is not known"
+    if np.isfinite(ends[0]):
+        ending = "ends with their scale, {:g} to {:g}".format(*ends)
     note = (
         f"_raters: where raters' mean of these clips lies (95 %), from the model's error on {assessment['n_systems']} training "
-        f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training, and "
-    )
-    note += (
-        f"ends with their scale, {ends[0]:g} to {ends[1]:g}"
-        if known
-        else "may pass the ends of their scale, which is not known"
+        f"systems left out (root mean square {errors}); holds for systems, prompts and raters like those of training, and {ending}"
     )
     for target in targets:
         low, high = systems[f"{target}_raters_low"], systems[f"{target}_raters_high"]
-        whole = systems.index[(low <= ends[0]) & (high >= ends[1])]
-        if len(whole):
+        if len(whole := systems.index[(low <= ends[0]) & (high >= ends[1])]):
             which = "all systems" if len(whole) == len(systems) else listed(whole)
             note += f"; of {target} it is the whole scale, which says nothing, for {which}"
     return note
 
 
 def _spread_note(clips: pd.DataFrame, targets: list[str], members: int) -> str:
-    if f"{targets[0]}_spread" not in clips and members == 1:
-        return "no spread per clip: the model has a single member (musiceval fit --members gives more)"
-    if f"{targets[0]}_spread" not in clips:
-        return (
-            "no spread per clip: it is the disagreement of MOSRegressor's members, and this model is another"
-        )
-    return "_spread of a clip: standard deviation among the ensemble's members; not a confidence interval of its score"
+    if f"{targets[0]}_spread" in clips:
+        return "_spread of a clip: standard deviation among the ensemble's members; not a confidence interval of its score"
+    why = "it is the disagreement of MOSRegressor's members, and this model is another"
+    if members == 1:
+        why = "the model has a single member (musiceval fit --members gives more)"
+    return f"no spread per clip: {why}"
 
 
 def _distance_note(domain: Any) -> str:
@@ -286,22 +280,18 @@ def _more_than_chance(far: pd.Series, level: float) -> bool:
 def _far_systems(clips: pd.DataFrame, labels: pd.Series, domain: Any) -> list[str]:
     """Say of each system whose sounds are far more often than chance, and farther than training systems were."""
     found = []
-    for part in ("sound", "features"):
-        if domain is None or f"{part}_far" not in clips:
-            continue
+    for part in [part for part in ("sound", "features") if domain is not None and f"{part}_far" in clips]:
         medians = domain.reference_[part].get("medians", np.zeros(0))
         for system, rows in clips.groupby(labels, sort=True):
-            far, n = rows[f"{part}_far"], len(rows)
+            far, n, n_known = rows[f"{part}_far"], len(rows), len(medians)
             beyond = int((medians < rows[f"{part}_distance"].median()).sum())
-            among_training = len(medians) and 1 + len(medians) - beyond > max(1, _ALARM * (1 + len(medians)))
+            among_training = n_known and 1 + n_known - beyond > max(1, _ALARM * (1 + n_known))
             if among_training or not _more_than_chance(far, domain.level):
                 continue
-            farther = (
-                f", and the middle clip farther than that of {beyond} of {len(medians)} training systems"
-            )
+            farther = f", and the middle clip farther than that of {beyond} of {n_known} training systems"
             found.append(
                 f"{system}: {int(far.sum())} of {n} clips lie farther from the training clips than {1 - domain.level:.0%} of "
-                f"those did when left out (about {domain.level * n:.1f} expected){farther if len(medians) else ''}: the model "
+                f"those did when left out (about {domain.level * n:.1f} expected){farther if n_known else ''}: the model "
                 "has not heard sounds like these, and its scores for them are guesses"
             )
     return found
@@ -325,12 +315,11 @@ def _extrapolations(scores: pd.DataFrame, ranges: Any, scale: tuple[float, float
     found = []
     for place, (name, predicted) in enumerate(scores.items()):
         low, high = (-np.inf, np.inf) if ranges is None else ranges[place]
-        beyond = int(((predicted < low) | (predicted > high)).sum())
-        of_training = (
-            f"{beyond} of {len(scores)} predictions lie outside the scores of training, {low:.2f} to {high:.2f}: "
-            "these clips may be unlike those that the model knows"
-        )
-        parts = [of_training if beyond else "", off_scale(predicted, scale)]
+        parts = [off_scale(predicted, scale)]
+        if beyond := int(((predicted < low) | (predicted > high)).sum()):
+            lie = f"lie outside the scores of training, {low:.2f} to {high:.2f}"
+            unlike = "these clips may be unlike those that the model knows"
+            parts.insert(0, f"{beyond} of {len(scores)} predictions {lie}: {unlike}")
         if any(parts):
             found.append(f"{name}: {'; '.join(filter(None, parts))}")
     return found
@@ -341,9 +330,10 @@ def _constants(scores: pd.DataFrame, ranges: Any, scale: tuple[float, float] | N
     found = []
     for place, (name, predicted) in enumerate(scores.items()):
         low, high = (scale or (0, 0)) if ranges is None else ranges[place]
-        if len(predicted) >= _MANY and predicted.max() - predicted.min() < _ONE_VALUE * (high - low):
+        least, most = predicted.min(), predicted.max()
+        if len(predicted) >= _MANY and most - least < _ONE_VALUE * (high - low):
+            words = f"{name}: all {len(predicted)} clips get nearly one score, {least:.3f} to {most:.3f}"
             found.append(
-                f"{name}: all {len(predicted)} clips get nearly one score, {predicted.min():.3f} to {predicted.max():.3f}: the model does not "
-                "tell them apart, and neither clips nor systems can be ranked by it"
+                f"{words}: the model does not tell them apart, and can rank neither clips nor systems"
             )
     return found

@@ -54,10 +54,8 @@ def targets_of(
     chosen = list(targets or [name for name in TARGETS if name in clips])
     check_clips(clips, columns=chosen)
     if not chosen:
-        raise ClipsTableError(
-            f"the clips table has no scores; looked for {listed(TARGETS)}. {advice}"
-            f"{how_to_name(unused_scores(clips, []))}"
-        )
+        more = how_to_name(unused_scores(clips, []))
+        raise ClipsTableError(f"the clips table has no scores; looked for {listed(TARGETS)}. {advice}{more}")
     return chosen
 
 
@@ -73,9 +71,8 @@ def feature_tables(X: Any, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:
         if not isinstance(table, pd.DataFrame):
             matrix = np.asarray(table)
             if matrix.ndim != 2 or len(matrix) != len(clips):
-                raise ValueError(
-                    f"X has shape {matrix.shape}; expected a DataFrame by clip id, or one row for each of {len(clips)} clips"
-                )
+                expected = f"a DataFrame by clip id, or one row for each of {len(clips)} clips"
+                raise ValueError(f"X has shape {matrix.shape}; expected {expected}")
             table = pd.DataFrame(matrix, index=clips.index)
         elif not table.index.is_unique:
             repeated = table.index[table.index.duplicated()].unique()
@@ -176,12 +173,7 @@ def one_matrix(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_cells(
-    cells: Sequence[Cell],
-    *,
-    name: str,
-    memory: str | Path | None = None,
-    n_jobs: int | None = None,
-    progress: bool | None,
+    cells: Sequence[Cell], *, name: str, memory: Any = None, n_jobs: int | None = None, progress: bool | None
 ) -> pd.DataFrame:
     """Fit and predict all cells, and tell how far that is.
 
@@ -221,8 +213,8 @@ def run_cells(
     )
     found = {}
     with _progress.progress(len(cells), name, "fit", progress) as shown:
-        for i, predicted in zip(order, running, strict=True):
-            found[i] = predicted
+        for i in order:
+            found[i] = next(running)
             shown.update()
     return pd.concat([found[i].assign(**cell.labels) for i, cell in enumerate(cells)])
 
@@ -253,31 +245,21 @@ def predict_cell(cell: Cell) -> pd.DataFrame:
         try:
             model.fit(X.iloc[train], y.iloc[train], **group_parameters(model, groups))
         except ValueError as error:
-            last = model[-1] if isinstance(model, Pipeline) else model
-            raise ValueError(
-                f"{type(last).__name__} could not be fitted to {len(train)} clips: {error}"
-            ) from error
+            name = type(model[-1] if isinstance(model, Pipeline) else model).__name__
+            raise ValueError(f"{name} could not be fitted to {len(train)} clips: {error}") from error
     tested = X.iloc[cell.test]
-    return pd.DataFrame(
-        {
-            "truth": y.iloc[cell.test],
-            "prediction": np.ravel(model.predict(tested)),
-            "known": model.known(tested) if hasattr(model, "known") else True,
-            "training_mean": y.iloc[train].mean(),
-            "on_scale": getattr(model, "on_scale", True),
-        },
-        index=tested.index,
-    )
+    found = pd.DataFrame({"truth": y.iloc[cell.test], "prediction": np.ravel(model.predict(tested))})
+    known = model.known(tested) if hasattr(model, "known") else True
+    on_scale = getattr(model, "on_scale", True)
+    return found.assign(known=known, training_mean=y.iloc[train].mean(), on_scale=on_scale)
 
 
 def _keys(cells: Sequence[Cell]) -> list[str]:
     """Digest all that each cell's predictions depend on, versions of packages among it."""
     versions = provenance()["versions"]
-    tables = {id(cell.X): cell.X for cell in cells}
-    digests = {
-        place: joblib.hash((X.to_numpy(), list(X.index), list(X.columns), X.attrs))
-        for place, X in tables.items()
-    }
+    digests = {}
+    for X in {id(cell.X): cell.X for cell in cells}.values():
+        digests[id(X)] = joblib.hash((X.to_numpy(), list(X.index), list(X.columns), X.attrs))
     keys = []
     for cell in cells:
         groups = None if cell.groups is None else cell.groups.astype(str).tolist()
@@ -285,8 +267,8 @@ def _keys(cells: Sequence[Cell]) -> list[str]:
         try:
             keys.append(joblib.hash(parts))
         except Exception as error:
+            words = f"model {cell.labels['model']!r} holds something that cannot be written to disk ({error})"
             raise ValueError(
-                f"model {cell.labels['model']!r} holds something that cannot be written to disk ({error}), so its fits cannot "
-                "be kept; define functions with def in a module, or leave out memory"
+                f"{words}; define functions with def in a module, or leave out memory"
             ) from error
     return keys

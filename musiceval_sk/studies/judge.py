@@ -67,13 +67,10 @@ def summarise(
     for ((split, target), _), found in zip(questions, judged, strict=True):
         for table, rows in zip(tables, found, strict=True):
             table += [row | {"split": split, "target": target} for row in rows]
-    scores, notes, comparisons = tables
-    columns = [*result.NOTED[:-1], "kind", *METRICS, *bounds]
-    return (
-        pd.DataFrame(scores, columns=columns),
-        pd.DataFrame(notes, columns=result.NOTED),
-        pd.DataFrame(comparisons, columns=result.COMPARED),
-    )
+    columns = [*result.NOTED[:-1], "kind", *METRICS, *bounds], result.NOTED, result.COMPARED
+    made = (pd.DataFrame(rows, columns=of) for rows, of in zip(tables, columns, strict=True))
+    scores, notes, comparisons = made
+    return scores, notes, comparisons
 
 
 def _judge_rows(
@@ -141,13 +138,15 @@ def _compare(
     answers = {name: predicted[rows[name]] for name in names}
     found = compare_predictors(truth, answers, metrics=[metric], baseline=names[0], **options)
     # Tested are the others less the best; told is the best less the others.
-    turned = {"value_a": found["value_b"], "value_b": found["value_a"], "kind": kind}
-    turned |= {
-        "difference": 0.0 - found["difference"],
-        "low": 0.0 - found["high"],
-        "high": 0.0 - found["low"],
+    turned = {
+        "value_a": found["value_b"],
+        "value_b": found["value_a"],
+        "low": found["high"],
+        "high": found["low"],
     }
-    tests = found.assign(**turned).to_dict("records")
+    found = found.assign(kind=kind, **turned)
+    found[["difference", "low", "high"]] = 0.0 - found[["difference", "low", "high"]]
+    tests = found.to_dict("records")
     return [test | _named(rows[names[0]], "_a") | _named(rows[test["a"]], "_b") for test in tests]
 
 
@@ -193,9 +192,8 @@ def judge(found: pd.DataFrame, labels: np.ndarray | None) -> tuple[dict[str, dic
         notes.append(
             "a cosine and no score on the raters' scale: it ranks, and has no errors; it learns nothing from training"
         )
-    return dict(zip(result.KINDS, (pooled.to_dict(), by_fold.mean().to_dict()), strict=True)), "; ".join(
-        notes
-    )
+    scores = (pooled.to_dict(), by_fold.mean().to_dict())
+    return dict(zip(result.KINDS, scores, strict=True)), "; ".join(notes)
 
 
 def _evaluate(found: pd.DataFrame, labels: np.ndarray | None, fold: np.ndarray | None = None) -> pd.Series:

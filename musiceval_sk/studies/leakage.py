@@ -57,12 +57,10 @@ class LeakageReport(Shown):
     def __str__(self) -> str:
         """Say it in lines."""
         lines = ["Shared between training and test:"]
-        for kind, row in self.table.iterrows():
-            examples = f": {row['examples']}" if row["examples"] else ""
-            lines.append(
-                f"  {kind}: {row['shared']} of {row['in_test']} in test, {row['test_clips']} test clips "
-                f"({100 * row['share']:.0f} %){examples}"
-            )
+        for row in self.table.itertuples():
+            known = f"{row.test_clips} test clips ({100 * row.share:.0f} %)"
+            examples = f": {row.examples}" if row.examples else ""
+            lines.append(f"  {row.Index}: {row.shared} of {row.in_test} in test, {known}{examples}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
@@ -125,18 +123,12 @@ def describe_split(
         tested = [clips.index[test] for _, test in folds]
         counts = [0] if systems is None else [systems[ids].nunique() for ids in tested]
         ids = tested[0].append(tested[1:]).unique()
-        targets[target] = {
-            "clips": len(ids),
-            "systems": 0 if systems is None else systems[ids].nunique(),
-            "least_systems_in_a_fold": min(counts),
-        }
-    clips, folds = next(iter(parts.values()))
-    return {
-        "meaning": split.meaning,
-        "folds": len(folds),
-        "shared_with_training": shares_with_training(clips, folds),
-        "targets": targets,
-    }
+        n_systems = 0 if systems is None else systems[ids].nunique()
+        least = {"least_systems_in_a_fold": min(counts)}
+        targets[target] = {"clips": len(ids), "systems": n_systems, **least}
+    first = next(iter(parts.values()))
+    shared = {"shared_with_training": shares_with_training(*first), "targets": targets}
+    return {"meaning": split.meaning, "folds": len(first[1]), **shared}
 
 
 def leakage_report(
@@ -187,11 +179,9 @@ def leakage_report(
             continue
         rows[column] = _compare(ours, theirs)
         for labels, name in ((ours, "training"), (theirs, "test")):
-            nameless = labels.index[labels == ""]
-            if len(nameless):
-                notes.append(
-                    f"{len(nameless)} {name} clips name no {column} and share none: {listed(nameless)}"
-                )
+            if len(nameless := labels.index[labels == ""]):
+                words = f"{len(nameless)} {name} clips name no {column} and share none"
+                notes.append(f"{words}: {listed(nameless)}")
     rows["clip"] = _compare(*(table.index.to_series().map(bare) for table in (train, test)))
     pairs = pd.DataFrame(columns=["train_clip", "test_clip"])
     if "path" in train and "path" in test:

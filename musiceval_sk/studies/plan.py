@@ -119,22 +119,17 @@ class StudyPlan:
         content = _resolved(_read_toml_or_yaml(path), _PATHS, path.parent, f"{path}")
         _refuse_unknown(content, [one.name for one in fields(cls)], f"{path}:")
         if "clips" not in content:
-            raise ValueError(
-                f'{path}: names no clips; give clips = "clips.csv", a folder, or MusicEval\'s folder'
-            )
+            raise ValueError(f'{path}: names no clips; give clips = "clips.csv", or a folder')
         if "features" in content:
             content["features"] = {
                 name: _resolved(given, _FEATURE_PATHS, path.parent, f"{path}: features {name!r}")
                 for name, given in _mapping(content["features"], f"{path}: features").items()
             }
-        if "ratings_options" in content:
+        if (given := content.get("ratings_options")) is not None:
             where = f"{path}: ratings_options"
-            content["ratings_options"] = _resolved(
-                content["ratings_options"], ("listing",), path.parent, where
-            )
-        for key in ("n_splits", "n_resamples"):
-            if not isinstance(content.get(key, 1), int):
-                raise ValueError(f"{path}: {key} = {content[key]!r} must be a whole number")
+            content["ratings_options"] = _resolved(given, ("listing",), path.parent, where)
+        if not isinstance(content.get("n_splits", 1), int):
+            raise ValueError(f"{path}: n_splits = {content['n_splits']!r} must be a whole number")
         if "scale" in content:
             content["scale"] = _scale(content["scale"], path)
         return cls(**content)
@@ -156,9 +151,8 @@ class StudyPlan:
         for name, given in self.features.items():
             given = dict(_mapping(given, f"features {name!r}"))
             if ("encoder" in given) == ("table" in given):
-                raise ValueError(
-                    f"features {name!r} must name either an encoder or a table; it has {listed(given) or 'nothing'}"
-                )
+                what = listed(given) or "nothing"
+                raise ValueError(f"features {name!r} must name either an encoder or a table; it has {what}")
             poolings = given.pop("pooling", "mean")
             several = not isinstance(poolings, str)
             for pooling in poolings if several else [poolings]:
@@ -269,7 +263,7 @@ class StudyPlan:
             if name is None:
                 choice = ", ".join(one for one in known if one not in look_ups(clips))
                 raise ValueError(
-                    f"unknown model {given!r}; choose from {choice}, or describe it by its estimator in a study file"
+                    f"unknown model {given!r}; choose from {choice}; others go into a study file"
                 )
             models[name] = known[name]
         return models
@@ -310,9 +304,8 @@ def read_features(path: str | Path) -> tuple[pd.DataFrame, str]:
     cells = table.drop(columns="clip_id").apply(pd.to_numeric, errors="coerce")
     broken = cells.isna().any(axis=1)
     if broken.any():
-        raise ClipsTableError(
-            f"{path}: lines without a number in every column: {listed(table.index[broken])}"
-        )
+        lines = listed(table.index[broken])
+        raise ClipsTableError(f"{path}: lines without a number in every column: {lines}")
     return cells.set_axis(pd.Index(id_texts(table["clip_id"]), name="clip_id")).astype(float), f"table {path}"
 
 
@@ -382,20 +375,16 @@ def _model(name: str, given: Any, random_state: int | None) -> Any:
     known = dict(all_estimators(type_filter="regressor")) | {"MOSRegressor": MOSRegressor}
     if kind not in known:
         close = difflib.get_close_matches(kind, known)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(
-            f"model {name!r}: unknown estimator {kind!r}; take MOSRegressor or a regressor of scikit-learn{hint}"
-        )
+        hint = f"; did you mean {' or '.join(close)}?" if close else "; take one of scikit-learn's"
+        raise ValueError(f"model {name!r}: unknown estimator {kind!r}{hint}")
     # A scale is said where scores must not leave it; the study may be of any.
     made = MOSRegressor(scale=None) if kind == "MOSRegressor" else known[kind]()
     parameters = made.get_params()
     _refuse_unknown(given, list(parameters), f"model {name!r}:")
     if "random_state" in parameters:
         given.setdefault("random_state", random_state)
-    made.set_params(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    )
-    made._validate_params()
+    taken = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    made.set_params(**taken)._validate_params()
     return scaled(made) if is_scaled else made
 
 
@@ -424,8 +413,7 @@ def _scale(value: Any, path: Path) -> tuple[float, float] | None:
         raise ValueError(
             f"{path}: scale = {value!r} must be the lowest and the highest score, such as [1, 5]"
         )
-    check_scale(value)
-    return value[0], value[1]
+    return check_scale(value)
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:
@@ -444,8 +432,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], where: str) 
 
 def _resolved(given: Any, paths: Sequence[str], folder: Path, where: str) -> dict[str, Any]:
     """Take paths as relative to the study file; ``~`` is one's home."""
-    found = {
-        name: path for name, path in _mapping(given, where).items() if name in paths and path is not None
-    }
+    given = dict(_mapping(given, where))
+    found = {name: path for name, path in given.items() if name in paths and path is not None}
     with refused_as(ValueError, f"{where}: {', '.join(map(str, found))} must be paths"):
         return {**given, **{name: str(folder / os.path.expanduser(path)) for name, path in found.items()}}

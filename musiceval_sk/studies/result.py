@@ -24,12 +24,8 @@ NOTED = ["split", "target", "features", "model", "note"]
 COMPARED = ["split", "target", "kind", "metric", "features_a", "model_a", "features_b", "model_b"]
 COMPARED += ["value_a", "value_b", "difference", "low", "high", "p_value", "p_holm", "n", "note"]
 PREDICTED = ["split", "target", "features", "model", "fold", "clip_id", "truth", "prediction"]
-_TABLES = {
-    "scores": [*NOTED[:-1], "kind", *METRICS],
-    "predictions": PREDICTED,
-    "notes": NOTED,
-    "comparisons": COMPARED,
-}
+_TABLES = {"scores": [*NOTED[:-1], "kind", *METRICS], "predictions": PREDICTED, "notes": NOTED}
+_TABLES |= {"comparisons": COMPARED}
 _PACKAGES = ("musiceval_sk", "scikit-learn", "torch", "numpy", "scipy", "pandas")
 
 
@@ -85,10 +81,8 @@ class StudyResult(Shown):
         return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
 
     def _headline(self) -> str:
-        number = len(self.scores[["features", "model"]].drop_duplicates())
-        return (
-            f"{counted(number, 'predictor')} of {', '.join(self.targets)}; split by {', '.join(self.splits)}"
-        )
+        number = counted(len(self.scores[["features", "model"]].drop_duplicates()), "predictor")
+        return f"{number} of {', '.join(self.targets)}; split by {', '.join(self.splits)}"
 
     def _table_to_show(self) -> pd.DataFrame:
         kinds = {name: self.reading_kind(name) for name in self.splits}
@@ -313,12 +307,9 @@ class StudyResult(Shown):
         """
         wanted = "study", "the study.json that musiceval study --out, or StudyResult.to_json, wrote"
         content = read_result(path, {**_TABLES, "about": ["splits", "inputs", "features"]}, *wanted)
-        scores = content["scores"]
-        numbers = {name: float for name in scores if str(name).startswith(tuple(METRICS))}
-        return cls(
-            scores.astype(numbers),
-            *(content[name] for name in ("predictions", "notes", "comparisons", "about")),
-        )
+        numbers = [name for name in content["scores"] if str(name).startswith(tuple(METRICS))]
+        content["scores"] = content["scores"].astype(dict.fromkeys(numbers, float))
+        return cls(**{name: content[name] for name in (*_TABLES, "about")})
 
     def cautions(self, target: str, split: str | None = None) -> list[str]:
         """Say what the S metrics of a table cannot show, and which predictors leave the raters' scale.
@@ -461,10 +452,9 @@ def write_result(path: str | Path, parts: Mapping[str, Any]) -> None:
     parts : mapping of str to pandas.DataFrame or JSON value
         What it is made of; a table becomes a list of its rows, and nan null.
     """
+    rows = {"orient": "records", "double_precision": 15}
     content = {
-        name: json.loads(part.to_json(orient="records", double_precision=15))
-        if isinstance(part, pd.DataFrame)
-        else part
+        name: json.loads(part.to_json(**rows)) if isinstance(part, pd.DataFrame) else part
         for name, part in parts.items()
     }
     Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -129,9 +129,11 @@ def run_study(
     described = _described(tables, features)
     models = _checked_models(models, clips, tables, random_state)
     splits = _splits(cv, clips, n_splits=n_splits, random_state=random_state)
-    parts = {target: cell.usable_clips(clips, tables, target) for target in targets}
-    folds = {(split.name, target): split.folds(part) for split in splits for target, part in parts.items()}
-    cells = list(_cells(splits, parts, folds, tables, models))
+    usable = {target: cell.usable_clips(clips, tables, target) for target in targets}
+    parts = {
+        split.name: {target: (part, split.folds(part)) for target, part in usable.items()} for split in splits
+    }
+    cells = list(_cells(splits, parts, tables, models))
     if not cells:
         raise ValueError(
             "there is nothing but CLAP scores to judge, and no features with columns of sound and text in one space for a target "
@@ -139,38 +141,26 @@ def run_study(
         )
     predictions = cell.run_cells(cells, name="study", memory=memory, n_jobs=n_jobs, progress=progress)
     systems = systems_if_named(clips)
-    accounts = {
-        split.name: describe_split(
-            split, {t: (part, folds[split.name, t]) for t, part in parts.items()}, systems
-        )
-        for split in splits
-    }
+    accounts = {split.name: describe_split(split, parts[split.name], systems) for split in splits}
     scale = _scale_of(clips[targets], scale)
+    inputs = {
+        target: {name: len(cell.columns_for(target, table)) for name, table in tables.items()}
+        for target in targets
+    }
+    heard = {name: model for name, model in models.items() if uses_features(model)}
     about = {
         "splits": accounts,
         "features": described,
-        "inputs": {
-            target: {name: len(cell.columns_for(target, table)) for name, table in tables.items()}
-            for target in targets
-        },
-        "models": {
-            name: " ".join(repr(model).split()) for name, model in models.items() if uses_features(model)
-        },
+        "inputs": inputs,
+        "models": {name: " ".join(repr(model).split()) for name, model in heard.items()},
         "resamples": n_resamples,
         "scale": None if scale is None else list(scale),
         "human_ceiling": {} if ratings is None else _ceiling(ratings, clips, targets, random_state),
         "random_state": random_state,
         **provenance(),
     }
-    scores, notes, comparisons = summarise(
-        predictions,
-        accounts,
-        systems,
-        n_resamples=n_resamples,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        scale=scale,
-    )
+    draws: dict[str, Any] = {"n_resamples": n_resamples, "random_state": random_state, "n_jobs": n_jobs}
+    scores, notes, comparisons = summarise(predictions, accounts, systems, scale=scale, **draws)
     tidy = predictions.rename_axis("clip_id").reset_index()[PREDICTED]
     return StudyResult(scores, tidy, notes, comparisons, about)
 
@@ -216,11 +206,10 @@ def _checked_models(
 
 
 def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:
-    several = isinstance(cv, list | tuple) and all(
-        isinstance(one, str) or hasattr(one, "split") for one in cv
-    )
-    if several and not cv:
+    if isinstance(cv, list | tuple) and not cv:
         raise ValueError("cv is an empty list; name at least one split")
+    # As names and splitters have, and folds have not.
+    several = isinstance(cv, list | tuple) and all(hasattr(one, "split") for one in cv)
     splits = [make_split(one, clips, **options) for one in (cv if several else [cv])]
     names = pd.Series([split.name for split in splits])
     if not names.is_unique:
@@ -230,18 +219,18 @@ def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:
 
 def _cells(
     splits: list[Split],
-    parts: dict[str, pd.DataFrame],
-    folds: dict[tuple[str, str], list[Fold]],
+    parts: dict[str, dict[str, tuple[pd.DataFrame, list[Fold]]]],
     tables: dict[str, pd.DataFrame],
     models: Mapping[str, Any],
 ) -> Iterator[cell.Cell]:
     """List the fits; models that use no audio are fitted once, whatever the features."""
+    usable = parts[splits[0].name]
     inputs = {
-        (target, name): cell.one_matrix(table.loc[part.index, cell.columns_for(target, table)])
-        for target, part in parts.items()
-        for name, table in tables.items()
+        (target, name): cell.one_matrix(table.loc[usable[target][0].index, cell.columns_for(target, table)])
+        for target, (name, table) in itertools.product(usable, tables.items())
     }
-    for split, (target, part) in itertools.product(splits, parts.items()):
+    for split, target in itertools.product(splits, usable):
+        part, folds = parts[split.name][target]
         groups = None if split.inner is None else split.inner.loc[part.index]
         for model in models:
             for features in tables if uses_features(models[model]) else [NO_FEATURES]:
@@ -249,7 +238,7 @@ def _cells(
                 if isinstance(models[model], CosineRegressor) and not CosineRegressor.applies_to(X):
                     continue
                 labels = {"split": split.name, "target": target, "features": features, "model": model}
-                for fold, rows in enumerate(folds[split.name, target]):
+                for fold, rows in enumerate(folds):
                     yield cell.Cell(labels | {"fold": fold}, models[model], X, part[target], groups, *rows)
 
 

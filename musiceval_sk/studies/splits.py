@@ -124,11 +124,9 @@ def make_split(
     columns = cv.split("+")
     groups = _labels(clips, columns, repr(cv))
     counts = groups.nunique()
-    for column, count in counts.items():
-        if count < 2:
-            raise ClipsTableError(
-                f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}"
-            )
+    for column, count in counts[counts < 2].items():
+        words = f"the split {cv!r} needs at least two of {column!r}, the clips table has {count}"
+        raise ClipsTableError(words)
     if len(columns) == 2:
         splitter = SystemPromptKFold(min(3, n_splits or 3, *counts), random_state=random_state or 0)
         return Split(cv, SPLITS[cv], splitter, groups, groups["system"])
@@ -138,13 +136,9 @@ def make_split(
 
 def _folds(n_splits: int | None, count: int, unit: str) -> int:
     """Choose how many folds so many units are dealt into."""
-    if n_splits is None:
-        return min(_FOLDS, count)
-    if n_splits > count:
-        raise ValueError(
-            f"n_splits={n_splits}, but there are {count} {unit}s to deal; give at most {count}, or none for the default"
-        )
-    return n_splits
+    if n_splits is not None and n_splits > count:
+        raise ValueError(f"n_splits={n_splits}, but there are {count} {unit}s to deal; give at most {count}")
+    return n_splits or min(_FOLDS, count)
 
 
 def _groups_for(splitter: Any, clips: pd.DataFrame) -> Any:
@@ -160,9 +154,7 @@ def _groups_for(splitter: Any, clips: pd.DataFrame) -> Any:
 
 def _official_lists(clips: pd.DataFrame) -> pd.Series:
     if "split" not in clips:
-        raise ClipsTableError(
-            "the official split needs a column 'split' in the clips table (train, dev, test), as load_musiceval gives"
-        )
+        raise ClipsTableError("the official split needs a column 'split' of lists, as load_musiceval gives")
     return clips["split"].fillna("")
 
 
@@ -173,9 +165,8 @@ def _labels(clips: pd.DataFrame, columns: list[str], split: str) -> pd.DataFrame
         if column not in clips:
             raise ClipsTableError(f"the split {split} needs a column {column!r} in the clips table")
         complaint = f"the split {split} needs a {column} for every clip, but there is none for"
-        labels[column] = require_names(
-            clips[column], column, clips.index, complaint=complaint, error=ClipsTableError
-        )
+        told: dict[str, Any] = {"complaint": complaint, "error": ClipsTableError}
+        labels[column] = require_names(clips[column], column, clips.index, **told)
     return labels
 
 
@@ -254,17 +245,12 @@ class SystemPromptKFold(BaseCrossValidator):
             )
         labels = np.asarray(groups, dtype=object)
         if labels.ndim != 2 or labels.shape[1] != 2:
-            raise ValueError(
-                "SystemPromptKFold needs groups with two columns, system and prompt, as clips[['system', 'prompt']]"
-            )
+            raise ValueError("SystemPromptKFold needs two columns of groups, as clips[['system', 'prompt']]")
         if len(labels) != _num_samples(X):
             raise ValueError(f"groups has {len(labels)} rows, X has {_num_samples(X)}")
         random_state = check_random_state(self.random_state)
         index = getattr(groups, "index", None)
-        names = [
-            require_names(column, what, index)
-            for what, column in zip(("system", "prompt"), labels.T, strict=True)
-        ]
+        names = [require_names(labels[:, i], what, index) for i, what in enumerate(("system", "prompt"))]
         folds = np.stack([_deal(of_clips, self.n_splits, random_state) for of_clips in names])
         for pair in product(range(self.n_splits), repeat=2):
             hit = folds == np.reshape(pair, (2, 1))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import counted, listed
-from musiceval_sk.datasets.clips import TARGETS
+from musiceval_sk.datasets.clips import TARGETS, TIMES
 from musiceval_sk.ratings.ceiling import ANOTHER_PANEL, PERFECT, HumanCeiling
 from musiceval_sk.ratings.read import of_known_clips
 from musiceval_sk.ratings.screening import Screening
@@ -77,17 +77,15 @@ def write_rating_report(
     ratings = of_known_clips(ratings, clips, quiet=True)
     chosen = list(targets or [name for name in TARGETS if name in ratings])
     divided = _divided(ratings, chosen)[:n_clips]
-    known = pd.DataFrame(
-        {"path": None, "system": "", "prompt": ""}, index=pd.Index(divided, name="clip_id"), dtype=object
-    )
+    unknown = {"path": None, "system": "", "prompt": ""}
+    known = pd.DataFrame(unknown, index=pd.Index(divided, name="clip_id"), dtype=object)
     if clips is not None:
-        columns = [name for name in ("path", "system", "prompt", "start_time", "end_time") if name in clips]
-        known = known.drop(columns=columns, errors="ignore").join(clips[columns])
+        given = clips.filter([*unknown, *TIMES])
+        known = known.drop(columns=given.columns, errors="ignore").join(given)
         known[["system", "prompt"]] = known[["system", "prompt"]].fillna("")
     sounds = collect_sounds(known, divided, page, audio, max_audio_mb)
-    urls = sounds.links | {
-        name: f"data:{kind};base64,{text}" for name, (kind, text) in sounds.embedded.items()
-    }
+    urls = {name: f"data:{kind};base64,{text}" for name, (kind, text) in sounds.embedded.items()}
+    urls |= sounds.links
     figures = {target: ceiling.table[ceiling.table["target"] == target] for target in chosen}
     values = {
         "n_ratings": len(ratings),
@@ -121,15 +119,11 @@ def _verdict(figures: pd.DataFrame, panel: float | None) -> tuple[str, str]:
     alpha = rows.loc["Krippendorff's alpha"]
     evidence = f"Krippendorff's alpha {_with_range(alpha)}."
     if not np.isfinite(another):
-        return (
-            f"How far these scores can be trusted is not known: {rows['note'][f'U_SRCC, {ANOTHER_PANEL}']}.",
-            evidence,
-        )
+        why = rows["note"][f"U_SRCC, {ANOTHER_PANEL}"]
+        return f"How far these scores can be trusted is not known: {why}.", evidence
     size = f" of {round(panel, 1):g} ratings a clip" if panel else ""
-    sentence = (
-        f"Another panel{size} would rank the clips with a correlation of {another:.2f} to this one; even a perfect predictor would "
-        f"reach no more than {perfect:.2f}."
-    )
+    sentence = f"Another panel{size} would rank the clips with a correlation of {another:.2f} to this one"
+    sentence += f"; even a perfect predictor would reach no more than {perfect:.2f}."
     by_system = rows["value"].get(f"S_SRCC, {ANOTHER_PANEL}", np.nan)
     if np.isfinite(by_system):
         evidence = f"Of systems: {by_system:.2f} and {rows['value'][f'S_SRCC, {PERFECT}']:.2f}. {evidence}"
@@ -144,15 +138,12 @@ def _with_range(row: pd.Series) -> str:
 def _screened(screening: Screening) -> str:
     """Say how much was left out."""
     out = screening.units[~screening.units["kept"]]
+    batches = counted(len(screening.units), "batch of a rater", "batches of raters")
     if out.empty:
-        return (
-            f"All {counted(len(screening.units), 'batch of a rater', 'batches of raters')} stood the rules."
-        )
+        return f"All {batches} stood the rules."
+    ratings = f"{out['ratings'].sum()} of {screening.units['ratings'].sum()} ratings"
     who = listed(dict.fromkeys(out["rater"]), most=8)
-    return (
-        f"{len(out)} of {counted(len(screening.units), 'batch of a rater', 'batches of raters')} were left out, with {out['ratings'].sum()} of "
-        f"{screening.units['ratings'].sum()} ratings: {who}."
-    )
+    return f"{len(out)} of {batches} were left out, with {ratings}: {who}."
 
 
 def _by_rule(screening: Screening) -> pd.DataFrame:
@@ -170,15 +161,9 @@ def _card(
     for target in targets:
         scores = own[target].dropna().to_numpy(dtype=float)
         if len(scores):
-            rows.append(
-                {
-                    "target": target,
-                    "mean": scores.mean(),
-                    "sd": scores.std(ddof=1) if len(scores) > 1 else np.nan,
-                    "n": len(scores),
-                }
-                | _bars(scores, scale)
-            )
+            sd = scores.std(ddof=1) if len(scores) > 1 else np.nan
+            figures = {"target": target, "mean": scores.mean(), "sd": sd, "n": len(scores)}
+            rows.append(figures | _bars(scores, scale))
     return {"id": str(clip), "system": about["system"], "prompt": about["prompt"], "url": url, "rows": rows}
 
 
@@ -195,10 +180,5 @@ def _bars(scores: np.ndarray, scale: tuple[float, float] | None) -> dict[str, An
     tall = np.round(counts / counts.max() * _HEIGHT, 1)
     bars = [(i * (_WIDTH + _GAP), _HEIGHT - height, height) for i, height in enumerate(tall.tolist())]
     words = f"{counts.tolist()} ratings from {low:g} to {high:g}"
-    return {
-        "bars": bars,
-        "low": f"{low:g}",
-        "high": f"{high:g}",
-        "wide": n * (_WIDTH + _GAP) - _GAP,
-        "words": words,
-    }
+    drawn = {"bars": bars, "wide": n * (_WIDTH + _GAP) - _GAP, "words": words}
+    return drawn | {"low": f"{low:g}", "high": f"{high:g}"}

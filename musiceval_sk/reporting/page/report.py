@@ -74,9 +74,8 @@ def write_report(
         If ``clips`` lacks some of the study's clips.
     """
     if audio not in MODES or not max_audio_mb >= 0:
-        raise ValueError(
-            f"audio must be one of {', '.join(MODES)} and max_audio_mb at least 0; got {audio!r} and {max_audio_mb}"
-        )
+        wanted = f"audio must be one of {', '.join(MODES)} and max_audio_mb at least 0"
+        raise ValueError(f"{wanted}; got {audio!r} and {max_audio_mb}")
     page = Path(os.path.abspath(out))
     study = study if isinstance(study, StudyResult) else StudyResult.from_json(study)
     sections, table = gather(study, clips, ratings)

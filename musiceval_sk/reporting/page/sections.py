@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import id_texts, near_misses, under_ids_of, warn_of_skipped
-from musiceval_sk._text import listed
+from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.clips import TIMES
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.aggregate import aggregate_ratings
@@ -64,10 +64,8 @@ class Section:
         self.shares_systems = described["shared_with_training"].get("system", 0) > 0
         self.cautions = study.cautions(target, split)
         self.ceiling = study.about["human_ceiling"].get(target, {})
-        found, notes, tests = (
-            table[(table["target"] == target) & (table["split"] == split)]
-            for table in (study.predictions, study.notes, study.comparisons)
-        )
+        tables = ("predictions", "notes", "comparisons")
+        found, notes, tests = (study.part(table, target, split) for table in tables)
         predictors = pd.Series(study.predictor_names(found["features"], found["model"]), found.index)
         self.answers = found.drop_duplicates("clip_id").set_index("clip_id")[["fold", "truth"]]
         means = found["prediction"].groupby([found["clip_id"], predictors]).mean()
@@ -144,10 +142,9 @@ def gather(
         clips = under_ids_of(ids, clips)
         missing = ids.difference(clips.index, sort=False)
         if len(missing) == len(ids):
-            raise ClipsTableError(
-                f"none of the study's {len(ids)} clips is in the clips table: the study has {listed(ids)}; "
-                f"the table has {listed(clips.index)}{near_misses(ids, clips.index)}"
-            )
+            there = f"the study has {listed(ids)}; the table has {listed(clips.index)}"
+            words = f"none of the study's {len(ids)} clips is in the clips table: {there}"
+            raise ClipsTableError(f"{words}{near_misses(ids, clips.index)}")
         if len(missing):
             words = f"the clips table lacks {len(missing)} of the study's {len(ids)} clips"
             warn_of_skipped(words, missing, stacklevel=3)
@@ -155,8 +152,8 @@ def gather(
             table[column] = clips[column].reindex(ids)
         table["system"], table["prompt"] = id_texts(table["system"]), id_texts(table["prompt"])
     if ratings is not None:
-        kept = table if clips is None else clips
-        clips = aggregate_ratings(ratings, clips=kept, targets=study.targets, scale=None)
+        of_clips: dict[str, Any] = {"clips": table if clips is None else clips, "scale": None}
+        clips = aggregate_ratings(ratings, targets=study.targets, **of_clips)
     for target in study.targets:
         columns = [f"{target}_count", f"{target}_se"]
         if clips is not None and set(columns) <= set(clips.columns):
@@ -248,16 +245,14 @@ def _judge(section: Section, best: pd.Series) -> tuple[str, str]:
     score, level = best[section.metric], 0.0 if lookup is None else lookup[section.metric]
     agreement = pair_agreement(section, best.name)
     share = f"{100 * agreement:.0f} % of pairs" if np.isfinite(agreement) else "no pair"
+    puts = f"puts {share} in the raters' order"
     if section.metric == "S_SRCC" and systems < FEW_SYSTEMS:
-        make = "system makes" if systems == 1 else "systems make"
-        pairs = f"{systems} {make} only {systems * (systems - 1) // 2} pairs"
-        return "unknown", (
-            f"Too few systems to tell: {best.name} puts {share} in the raters' order, but {pairs}."
-        )
+        make = counted(systems, "system makes", "systems make")
+        pairs = f"{make} only {systems * (systems - 1) // 2} pairs"
+        return "unknown", f"Too few systems to tell: {best.name} {puts}, but {pairs}."
     if score <= 0:
         # Under splits by system a look-up scores far below 0: to be ahead of it says nothing.
-        best_does = f"the best, {best.name}, puts {share} in the raters' order"
-        return "behind", f"No predictor does better than guessing: {best_does}."
+        return "behind", f"No predictor does better than guessing: the best, {best.name}, {puts}."
     things = "systems" if section.metric == "S_SRCC" else "clips"
     if lookup is not None and score <= level:
         closeness, than = ("comes as close", "as") if score == level else ("still comes closer", "than")
