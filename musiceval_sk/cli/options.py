@@ -249,6 +249,6 @@ class Machine:
         """Make the feature stage."""
         from musiceval_sk import ClipEmbedder
 
-        own: dict[str, Any] = {"modality": modality, "encoder_options": self.given(encoder) or None}
-        name, places = split_encoder(encoder)[0], {"cache": self.cache, "n_jobs": self.n_jobs}
-        return ClipEmbedder(name, pooling=pooling, **own, **places).set_output(transform="pandas")
+        how: dict[str, Any] = {"pooling": pooling, "modality": modality, "cache": self.cache}
+        how |= {"n_jobs": self.n_jobs, "encoder_options": self.given(encoder) or None}
+        return ClipEmbedder(split_encoder(encoder)[0], **how).set_output(transform="pandas")

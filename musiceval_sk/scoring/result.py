@@ -135,7 +135,7 @@ def summarise(
         With the same clips.
     """
     labels, ends = _labels(clips), scale or (-np.inf, np.inf)
-    parts = []
+    parts: list[pd.DataFrame] = []
     for target in targets:
         part = system_means(clips, target)
         if assessment is not None:
