@@ -243,7 +243,6 @@ def _existing(cache: str | None) -> Any:
 
     store = EmbeddingStore(cache)
     if not exists(store):
-        raise ValueError(
-            f"{store.path}: nothing is stored there; musiceval extract makes a store, --cache names another"
-        )
+        advice = "musiceval extract makes a store, --cache names another"
+        raise ValueError(f"{store.path}: nothing is stored there; {advice}")
     return store

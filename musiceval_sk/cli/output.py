@@ -59,9 +59,8 @@ def refuse_to_replace(place: Path, names: Iterable[str] = ()) -> None:
     else:
         found = "is there" if place.is_file() else ""
     if found:
-        raise ValueError(
-            f"{place}: {found} already; --force replaces that, or name another, such as {_free(place)}"
-        )
+        advice = f"--force replaces that, or name another, such as {_free(place)}"
+        raise ValueError(f"{place}: {found} already; {advice}")
 
 
 def _free(place: Path) -> Path:

@@ -142,15 +142,13 @@ def _score_one(
         raise ValueError(f"--ci goes with --system-truth clips, not {system_truth}")
     true, predicted, systems = _match(predictions, truth, **how)
     if systems is None and system_truth != "clips":
-        raise ClipsTableError(
-            f"{truth}: names no systems, so there is nothing for --system-truth {system_truth}"
-        )
+        unused = f"so there is nothing for --system-truth {system_truth}"
+        raise ClipsTableError(f"{truth}: names no systems, {unused}")
     of_systems = _read_system_truth(system_truth, truth, how["targets"], how["scale"])
     meant = "mean over the evaluated clips" if of_systems is None else f"table ({system_truth})"
     named = "no systems named" if systems is None else counted(systems.nunique(), "system")
-    typer.echo(
-        f"{counted(len(true), 'clip')}, {named}{'' if systems is None else f'; system truth: {meant}'}"
-    )
+    of_truth = "" if systems is None else f"; system truth: {meant}"
+    typer.echo(f"{counted(len(true), 'clip')}, {named}{of_truth}")
     scores = evaluate(true, predicted, systems=systems, system_truth=of_systems)
     output.show([Table(scores.round(4), na_rep="-")])
     if ci:
@@ -202,9 +200,8 @@ def _for_each(option: str, values: list[Any] | None, n: int) -> list[Any]:
     """Give each file of predictions its own value, or all of them the only one."""
     values = values or [None]
     if len(values) not in (1, n):
-        raise ValueError(
-            f"{option} is given {len(values)} times for {n} files; give it once, or once for each"
-        )
+        words = f"{option} is given {len(values)} times for {n} files"
+        raise ValueError(f"{words}; give it once, or once for each")
     return values * n if len(values) == 1 else values
 
 
@@ -219,7 +216,6 @@ def _read_system_truth(
     if choice != "table":
         return read_system_table(choice, targets, scale=scale)
     if not truth.is_dir():
-        raise ClipsTableError(
-            f"{truth}: --system-truth table asks for a MusicEval folder; name the table's file"
-        )
+        words = "--system-truth table asks for a MusicEval folder; name the table's file"
+        raise ClipsTableError(f"{truth}: {words}")
     return load_musiceval_systems(truth, scale=scale)

@@ -97,9 +97,8 @@ def _refuse_beside_a_file(context: typer.Context) -> None:
         and getattr(context.get_parameter_source(str(parameter.name)), "name", "") == "COMMANDLINE"
     ]
     if given:
-        raise ValueError(
-            f"{', '.join(given)}: with a study file only --out, --force, --jobs, --memory and --details are options; all else is said in the file"
-        )
+        words = "with a study file only --out, --force, --jobs, --memory and --details are options"
+        raise ValueError(f"{', '.join(given)}: {words}; all else is said in the file")
 
 
 @output.writes("curve.csv", "steps.csv", "ceiling.csv", "curve.txt", "*-by-*.png")

@@ -195,18 +195,14 @@ class ReproductionResult(Shown):
         """Lay out Table I of one target: each figure, below it its interval and its range over seeds where it has them."""
         shown = {"low": "    95 % interval, from", "high": "                   to"}
         if len(self.about["seeds"]) > 1:
-            shown |= {
-                "least_of_seeds": "    range over seeds, from",
-                "most_of_seeds": "                      to",
-            }
+            shown["least_of_seeds"] = "    range over seeds, from"
+            shown["most_of_seeds"] = "                      to"
         chosen = self.table[(self.table["target"] == target) & (self.table["kind"] != "seed")]
         lines = []
         for row, figures in chosen.set_index("metric").groupby("row", sort=False):
             lines += [figures[number].rename(label) for number, label in ({"value": row} | shown).items()]
-        wide = (
-            pd.DataFrame(lines).dropna(how="all").reindex(columns=list(METRICS)).rename_axis(columns=target)
-        )
-        return Table(wide, float_format="%.3f", na_rep="-")
+        wide = pd.DataFrame(lines).dropna(how="all").reindex(columns=list(METRICS))
+        return Table(wide.rename_axis(columns=target), float_format="%.3f", na_rep="-")
 
 
 def _encoder_line(purpose: str, audio: dict[str, Any], text: dict[str, Any]) -> str:

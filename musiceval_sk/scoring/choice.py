@@ -198,9 +198,8 @@ def _judged(
     answers = rows.pivot(index="clip_id", columns="model", values="prediction")[list(rows["model"].unique())]
     unknown = answers.index[~answers.index.isin(clips.index)]
     if len(unknown):
-        raise ValueError(
-            f"the study is about other clips, such as {listed(unknown)}; give one of these clips"
-        )
+        words = f"the study is about other clips, such as {listed(unknown)}"
+        raise ValueError(f"{words}; give one of these clips")
     names = [name for name in answers if name in candidates]
     if not names:
         there = listed(study.part("predictions", target, split)["model"].unique())

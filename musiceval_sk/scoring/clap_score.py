@@ -90,9 +90,7 @@ def clap_score(
         raise AudioError(f"none of the clips could be read: {listed(report.skipped['reason'])}")
     blank = clips.loc[X.index, "prompt"].str.strip() == ""
     if blank.all():
-        raise ClipsTableError(
-            "no clip has a prompt to compare its sound with: give a column 'prompt', or --prompts"
-        )
+        raise ClipsTableError("no clip has a prompt to compare with: give a column 'prompt', or --prompts")
     scores = clips.loc[X.index].rename_axis("clip_id").filter(["system"])
     scores[NAME] = pd.Series(CosineRegressor().fit(X).predict(X), X.index).mask(blank)
     scores[OTHERS] = _with_other_prompts(X[~blank], clips.loc[X.index[~blank], "prompt"]).reindex(X.index)

@@ -74,9 +74,8 @@ class RegressorPerTarget(RegressorMixin, BaseEstimator):
         """
         lacking = [name for name in y if name not in self.regressors]
         if lacking:
-            raise ValueError(
-                f"no regressor is given for {listed(lacking)}; there are {listed(self.regressors)}"
-            )
+            there = listed(self.regressors)
+            raise ValueError(f"no regressor is given for {listed(lacking)}; there are {there}")
         self.target_names_, self.target_range_ = list(y), range_of(y.to_numpy(dtype=float))
         self.encoder_fingerprint_ = fingerprint_of(X)
         self.regressors_ = []

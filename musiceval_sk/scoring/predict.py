@@ -191,9 +191,7 @@ class ClipScorer:
             content = load_content(model)
             model, about = content["model"], content["about"]
         if not isinstance(model, Pipeline) or not isinstance(model[0], ClipEmbedder):
-            words = (
-                f"scoring takes a fitted pipeline that begins with ClipEmbedder, got {type(model).__name__}"
-            )
+            words = f"a model for clips begins with ClipEmbedder, got {type(model).__name__}"
             raise ModelFileError(f"{words}; a regressor alone predicts from embeddings: call its predict")
         self.pipeline, self.about = model, about
         steps = [step for _, step in model.steps if step not in (None, "passthrough")]

@@ -19,7 +19,7 @@ from musiceval_sk.exceptions import ClipsTableError, FewSystemsWarning, SkippedW
 from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.ratings.formats import read_ratings
-from musiceval_sk.scoring.error import FEWEST_SYSTEMS, error_parts
+from musiceval_sk.scoring.fit import FEWEST_SYSTEMS, error_parts
 from musiceval_sk.scoring.predict import ClipScorer
 from musiceval_sk.scoring.recalibrated import RecalibratedRegressor
 from musiceval_sk.statistics.comparison import compare_predictors
@@ -234,9 +234,8 @@ class RatedTarget:
         scores = scores.reindex(predicted.index)
         rated = scores.notna()
         if rated.sum() < _FEWEST_CLIPS:
-            words = (
-                f"{counted(rated.sum(), 'clip is', 'clips are')} rated by {predicted.name} and can be read"
-            )
+            there = counted(rated.sum(), "clip is", "clips are")
+            words = f"{there} rated by {predicted.name} and can be read"
             raise ClipsTableError(f"{words}; level and slope take {_FEWEST_CLIPS} at least")
         self._x, self._y = predicted[rated].to_numpy(dtype=float), scores[rated]
         self._systems = None if systems is None else systems[rated]
@@ -344,10 +343,9 @@ def _warn_of_scale(scores: pd.DataFrame, scale: tuple[float, float]) -> None:
     """Say so if scores lie in so small a part of the scale that they may be of another."""
     low, high = np.nanmin(scores), np.nanmax(scores)
     if (high - low) * _NARROW <= scale[1] - scale[0]:
-        words = (
-            f"scores lie from {low:g} to {high:g}, in a small part of the scale {scale[0]:g} to {scale[1]:g}"
-        )
-        warnings.warn(f"{words}: if raters used another, give scale= (--scale)", UserWarning, stacklevel=3)
+        part = "in a small part of the scale {:g} to {:g}".format(*scale)
+        words = f"scores lie from {low:g} to {high:g}, {part}: if raters used another, give scale= (--scale)"
+        warnings.warn(words, UserWarning, stacklevel=3)
 
 
 def _warn(table: pd.DataFrame) -> None:
@@ -355,10 +353,8 @@ def _warn(table: pd.DataFrame) -> None:
         words = f"the model ranks these clips the wrong way by {listed(wrong)}, and it is of no use"
         warnings.warn(f"{words}: every clip now gets their mean score", UserWarning, stacklevel=3)
     for row in table[table["verdict"] == "made it worse"].itertuples():
-        errors = (
-            f"by {row.difference:.3f} of the mean squared error, from {row.mse_before:.3f}, on clips left out"
-        )
-        words = f"recalibration made {row.Index} worse: {errors}; keep the model as it was"
+        errors = f"by {row.difference:.3f} of the mean squared error, from {row.mse_before:.3f}"
+        words = f"recalibration made {row.Index} worse: {errors}, on clips left out; keep the model as it was"
         warnings.warn(words, UserWarning, stacklevel=3)
 
 

@@ -11,7 +11,7 @@ from scipy.stats import t as student_t
 
 from musiceval_sk._ids import id_texts
 from musiceval_sk._text import Shown, Table, counted, listed, off_scale
-from musiceval_sk.scoring.error import error_margin
+from musiceval_sk.scoring.fit import error_margin
 
 CONFIDENCE = 0.95
 _ALARM = 0.05
@@ -333,7 +333,5 @@ def _constants(scores: pd.DataFrame, ranges: Any, scale: tuple[float, float] | N
         least, most = predicted.min(), predicted.max()
         if len(predicted) >= _MANY and most - least < _ONE_VALUE * (high - low):
             words = f"{name}: all {len(predicted)} clips get nearly one score, {least:.3f} to {most:.3f}"
-            found.append(
-                f"{words}: the model does not tell them apart, and can rank neither clips nor systems"
-            )
+            found.append(f"{words}: the model does not tell them apart, and ranks neither clips nor systems")
     return found

@@ -152,10 +152,8 @@ def score_sets(
     names = pd.Series(
         [f"{one.predictor} on {one.data_set}: {target}" for one in judged for target in one.truth]
     )
-    if names.duplicated().any():
-        raise ValueError(
-            f"predictors stand twice: {listed(names[names.duplicated()].unique())}; give them different names"
-        )
+    if len(twice := names[names.duplicated()].unique()):
+        raise ValueError(f"predictors stand twice: {listed(twice)}; give them different names")
     options = {"n_resamples": n_resamples, "random_state": random_state, "n_jobs": n_jobs}
     table = pd.concat([_rows(one, options) for one in judged], ignore_index=True)
     return SetScores(table, _drops(table), _notes(table, judged))
@@ -232,9 +230,8 @@ def _cells(table: pd.DataFrame, value: str = "value") -> list[str]:
 def _notes(table: pd.DataFrame, judged: list[Judged]) -> list[str]:
     notes = [f"intervals of 95 %: {listed(dict.fromkeys(HOW[level] for level in table['level']))}"]
     if table["data_set"].nunique() > 1:
-        notes.append(
-            "differences between sets: the second less the first, intervals from those of both, as of different clips and systems"
-        )
+        words = "the second less the first, intervals from those of both, as of different clips and systems"
+        notes.append(f"differences between sets: {words}")
     if shared := _shared(judged):
         notes.append(f"sets share clips, so their differences are not of independent clips: {listed(shared)}")
     for reason, rows in table[table["note"] != ""].groupby("note", sort=False):

@@ -268,7 +268,6 @@ def _keys(cells: Sequence[Cell]) -> list[str]:
             keys.append(joblib.hash(parts))
         except Exception as error:
             words = f"model {cell.labels['model']!r} holds something that cannot be written to disk ({error})"
-            raise ValueError(
-                f"{words}; define functions with def in a module, or leave out memory"
-            ) from error
+            words += "; define functions with def in a module, or leave out memory"
+            raise ValueError(words) from error
     return keys

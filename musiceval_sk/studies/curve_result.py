@@ -66,10 +66,8 @@ class ScoreLearningCurve(Shown):
         return self.table.copy()
 
     def _table_to_show(self) -> pd.DataFrame:
-        rows = self.table[self.table["kind"] == self.kind]
-        return rows[["target", "model", "metric", "grows", "size", "score", "low", "high"]].reset_index(
-            drop=True
-        )
+        columns = ["target", "model", "metric", "grows", "size", "score", "low", "high"]
+        return self.table.loc[self.table["kind"] == self.kind, columns].reset_index(drop=True)
 
     @property
     def kind(self) -> str:
@@ -107,9 +105,8 @@ class ScoreLearningCurve(Shown):
         rows = self.table[(self.table[list(wanted)] == pd.Series(wanted)).all(axis=1)]
         if rows.empty:
             there = "; ".join(f"{name}: {listed(self.table[name].unique())}" for name in wanted)
-            raise ValueError(
-                f"there is no {metric} of {target!r}, {wanted['kind']}, as {wanted['grows']} grow; there are {there}"
-            )
+            what = f"{metric} of {target!r}, {wanted['kind']}, as {wanted['grows']} grow"
+            raise ValueError(f"there is no {what}; there are {there}")
         return rows.reset_index(drop=True)
 
     def last_steps(self) -> pd.DataFrame:
@@ -187,9 +184,8 @@ class ScoreLearningCurve(Shown):
             lines.append(f"  {model}{size}: {note}")
         least, mean, most = self.about["ratings_a_clip"][target]
         if least < most and "ratings" in set(self.table["grows"]):
-            lines.append(
-                f"  Clips have {least:.0f} to {most:.0f} ratings, {mean:.2f} in the mean; one with fewer than a size asks for keeps all it has."
-            )
+            there = f"  Clips have {least:.0f} to {most:.0f} ratings, {mean:.2f} in the mean"
+            lines.append(f"{there}; one with fewer than a size asks for keeps all it has.")
         return lines
 
     def _ceiling(self, target: str) -> list[str]:

@@ -190,7 +190,7 @@ def judge(found: pd.DataFrame, labels: np.ndarray | None) -> tuple[dict[str, dic
         errors = [name for name in METRICS if "MSE" in name]
         pooled[errors] = by_fold[errors] = np.nan
         notes.append(
-            "a cosine and no score on the raters' scale: it ranks, and has no errors; it learns nothing from training"
+            "a cosine and no score on the raters' scale: it ranks, has no errors, and learns nothing"
         )
     scores = (pooled.to_dict(), by_fold.mean().to_dict())
     return dict(zip(result.KINDS, scores, strict=True)), "; ".join(notes)

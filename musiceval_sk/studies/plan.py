@@ -192,22 +192,17 @@ class StudyPlan:
             make_split(name, clips, n_splits=self.n_splits, random_state=self.random_state)
         tables, described = {}, {}
         for name, given in self.feature_sets().items():
-            tables[name], described[name] = (
-                read_features(given["table"])
-                if "table" in given
-                else embed_features(clips, given, cache=self.cache, n_jobs=self.n_jobs)
-            )
-        result = run_study(
-            clips,
-            tables,
-            models | clap_score_row(tables.values()),
-            splits,
-            targets=targets,
-            features=described,
-            ratings=single_ratings(self.clips, rated),
-            progress=progress,
-            **{name: getattr(self, name) for name in _OF_RUN_STUDY},
-        )
+            if "table" in given:
+                tables[name], described[name] = read_features(given["table"])
+            else:
+                where: dict[str, Any] = {"cache": self.cache, "n_jobs": self.n_jobs}
+                tables[name], described[name] = embed_features(clips, given, **where)
+        how = {name: getattr(self, name) for name in _OF_RUN_STUDY} | {
+            "targets": targets,
+            "progress": progress,
+        }
+        how |= {"features": described, "ratings": single_ratings(self.clips, rated)}
+        result = run_study(clips, tables, models | clap_score_row(tables.values()), splits, **how)
         if self.ratings is not None:
             told = {name: value for name, value in (self.ratings_options or {}).items() if name != "salt"}
             result.about["ratings"] = {"file": Path(self.ratings).name, "options": _as_texts(told)}
@@ -262,9 +257,7 @@ class StudyPlan:
             name = in_any_case.get(given.lower())
             if name is None:
                 choice = ", ".join(one for one in known if one not in look_ups(clips))
-                raise ValueError(
-                    f"unknown model {given!r}; choose from {choice}; others go into a study file"
-                )
+                raise ValueError(f"unknown model {given!r}; choose from {choice}, or use a study file")
             models[name] = known[name]
         return models
 
@@ -274,9 +267,8 @@ def read_if_given(ratings: Any, targets: Sequence[str] | None, options: Mapping[
     if ratings is not None:
         return read_ratings(ratings, targets=targets, **options)
     for name in options:
-        raise ValueError(
-            f"{name}= says how ratings are read, and there are none; give ratings= or leave it out"
-        )
+        words = f"{name}= says how ratings are read, and there are none"
+        raise ValueError(f"{words}; give ratings= or leave it out")
     return None
 
 
@@ -410,9 +402,8 @@ def _scale(value: Any, path: Path) -> tuple[float, float] | None:
     if value is None:
         return None
     if not isinstance(value, list) or [isinstance(end, int | float) for end in value] != [True, True]:
-        raise ValueError(
-            f"{path}: scale = {value!r} must be the lowest and the highest score, such as [1, 5]"
-        )
+        wanted = "the lowest and the highest score, such as [1, 5]"
+        raise ValueError(f"{path}: scale = {value!r} must be {wanted}")
     return check_scale(value)
 
 

@@ -240,9 +240,8 @@ class SystemPromptKFold(BaseCrossValidator):
             If groups are missing or of another length, a clip has no system or prompt, there are fewer systems or prompts than folds, or less than two folds.
         """
         if self.n_splits < 2:
-            raise ValueError(
-                f"n_splits must be at least 2, or nothing is left to train on; got {self.n_splits}"
-            )
+            words = "n_splits must be at least 2, or nothing is left to train on"
+            raise ValueError(f"{words}; got {self.n_splits}")
         labels = np.asarray(groups, dtype=object)
         if labels.ndim != 2 or labels.shape[1] != 2:
             raise ValueError("SystemPromptKFold needs two columns of groups, as clips[['system', 'prompt']]")
@@ -324,11 +323,10 @@ class OfficialSplit(BaseCrossValidator):
             raise ValueError(f"train={self.train!r} must be a sequence of names, as ({self.train!r},)")
         lists = np.asarray(groups, dtype=object)
         train, test = np.flatnonzero(np.isin(lists, list(self.train))), np.flatnonzero(lists == self.test)
+        there = listed(sorted(set(map(str, lists)))) or "empty"
         for names, rows in ((listed(self.train), train), (self.test, test)):
             if not len(rows):
-                raise ValueError(
-                    f"no clip is in {names}; the lists are: {listed(sorted(set(map(str, lists)))) or 'empty'}"
-                )
+                raise ValueError(f"no clip is in {names}; the lists are: {there}")
         yield train, test
 
 

@@ -13,8 +13,7 @@ import pandas as pd
 
 from musiceval_sk._files import atomic_write
 from musiceval_sk._optional import import_optional
-from musiceval_sk.reporting.page.media import MODES, Sounds, collect_sounds
-from musiceval_sk.reporting.page.pictures import draw_pictures
+from musiceval_sk.reporting.page.media import MODES, Sounds, collect_sounds, draw_pictures
 from musiceval_sk.reporting.page.sections import Section, gather, verdict
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.studies.result import KINDS, NO_FEATURES, StudyResult

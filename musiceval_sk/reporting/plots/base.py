@@ -60,9 +60,8 @@ class Display:
     def _start(self, ax: Any, size: tuple[float, float]) -> Any:
         """Make axes of ``size`` inches unless there are some."""
         if ax is None:
-            agg = import_optional(
-                "matplotlib.backends.backend_agg", extra="report", purpose="Drawing figures"
-            )
+            backend = "matplotlib.backends.backend_agg"
+            agg = import_optional(backend, extra="report", purpose="Drawing figures")
             from matplotlib.figure import Figure
 
             ax = agg.FigureCanvasAgg(Figure(figsize=size, layout="constrained")).figure.subplots()
@@ -131,9 +130,9 @@ class PredictionDisplay(Display):
         predicted = np.asarray(estimator.predict(X), dtype=float)
         predicted = predicted.reshape(len(predicted), -1)
         if predicted.shape[1] != len(columns):
+            words = f"the estimator predicts {predicted.shape[1]} columns, y has shape {np.shape(y)}"
             raise ValueError(
-                f"the estimator predicts {predicted.shape[1]} columns, y has shape {np.shape(y)}: give y with "
-                "the columns that the estimator was fitted on, and target= to choose one"
+                f"{words}: give y with the columns that it was fitted on, and target= to choose one"
             )
         predicted = predicted[:, columns.index(target)]
         truth = getattr(y, "iloc", np.asarray(y))[:, columns.index(target)] if several else y

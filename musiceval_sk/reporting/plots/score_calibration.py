@@ -83,17 +83,16 @@ class ScoreCalibrationDisplay(base.PredictionDisplay):
             If ``n_bins`` is below 1, the strategy unknown, or scores and systems do not match.
         """
         if n_bins < 1 or strategy not in STRATEGIES:
-            raise ValueError(
-                f"n_bins must be at least 1 and strategy one of {', '.join(STRATEGIES)}; got {n_bins} and {strategy!r}"
-            )
+            wanted = f"n_bins must be at least 1 and strategy one of {', '.join(STRATEGIES)}"
+            raise ValueError(f"{wanted}; got {n_bins} and {strategy!r}")
         table = base.compared(y_true, y_pred, systems, by_system=False)
         predictions, rows = table["prediction"].to_numpy(), []
+        labels = table["system"] if systems is not None else pd.Series(range(len(table)), table.index)
         values = predictions if strategy == "quantile" else [predictions.min(), predictions.max()]
         edges = np.quantile(values, np.linspace(0, 1, n_bins + 1))
         places = np.searchsorted(np.unique(edges[1:-1]), predictions, side="right")
         for _, part in table.groupby(places):
-            groups = part["system"] if systems is not None else None
-            interval = mean_interval(part["truth"], groups=groups, confidence=confidence)
+            interval = mean_interval(part["truth"], groups=labels[part.index], confidence=confidence)
             rows.append((part["prediction"].mean(), *interval, len(part)))
         bins = pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "clips"])
         return cls(bins, base.name_of(y_true, name), predictions).plot(ax=ax)

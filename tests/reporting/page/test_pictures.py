@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from musiceval_sk.reporting.page.pictures import dark_colour, draw_pictures, follow_scheme
+from musiceval_sk.reporting.page.media import dark_colour, draw_pictures, follow_scheme
 from musiceval_sk.reporting.page.sections import gather
 from musiceval_sk.reporting.plots import base
 from tests.reporting.studies import made_clips, made_study

@@ -12,8 +12,7 @@ import pytest
 
 from musiceval_sk import write_report
 from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
-from musiceval_sk.reporting.page.media import collect_sounds, relative_url
-from musiceval_sk.reporting.page.pictures import draw_pictures
+from musiceval_sk.reporting.page.media import collect_sounds, draw_pictures, relative_url
 from musiceval_sk.reporting.page.sections import gather, pair_agreement, verdict
 from tests.reporting.studies import HOSTILE, made_clips, made_study
 
@@ -197,7 +196,7 @@ def test_predictions_off_the_raters_scale_are_counted_on_the_page(clips, tmp_pat
 def test_the_scatters_title_is_the_score_that_decides(clips, monkeypatch):
     titles = []
     monkeypatch.setattr(
-        "musiceval_sk.reporting.page.pictures._as_uri",
+        "musiceval_sk.reporting.page.media._as_uri",
         lambda figure: titles.append(figure.axes[0].get_title()) or "",
     )
     # The first two of twelve systems change places: 1 - 6 * 2 / (12 * 143) = .993.
