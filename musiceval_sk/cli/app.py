@@ -116,12 +116,10 @@ def _meanings(documented: Any) -> dict[str, str]:
 
 def _made(group: Any, arguments: dict[str, Any]) -> Any:
     """Make a group, and those within, of its options, which are taken out of the arguments."""
-    made = {
-        one.name: _made(one.type, arguments)
-        if dataclasses.is_dataclass(one.type)
-        else arguments.pop(one.name)
-        for one in dataclasses.fields(group)
-    }
+    made = {}
+    for one in dataclasses.fields(group):
+        is_group = dataclasses.is_dataclass(one.type)
+        made[one.name] = _made(one.type, arguments) if is_group else arguments.pop(one.name)
     return group(**made)
 
 

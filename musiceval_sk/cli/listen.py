@@ -1,5 +1,6 @@
 """Commands of a listening test, from clips to raters' answers: ``musiceval listen design``, ..."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,29 +10,14 @@ from typer import Argument, Option
 from musiceval_sk.cli import options, output
 
 
-@output.writes()
-def design(
-    source: options.Clips,
-    n_raters: Annotated[int, Option("--raters")],
-    out: Path = Path("design.json"),
-    per_clip: int = 5,
-    batch_size: int = 40,
-    n_batches: Annotated[int | None, Option("--batches")] = None,
-    probes: Path | None = None,
-    n_probes: Annotated[int | None, Option("--probes-per-batch")] = None,
-    n_duplicates: Annotated[int, Option("--duplicates")] = 1,
-    training: str = "0",
-    method: str = "acr",
-    seed: options.Seed = 0,
-) -> None:
-    """Say which rater hears which clips in which order, evenly over systems and prompts.
+@dataclass(frozen=True)
+class Layout:
+    """How clips are dealt to raters.
 
     Parameters
     ----------
     n_raters
         Raters.
-    out
-        File to write.
     per_clip
         Raters of each clip; of pairs, comparisons that each clip is part of.
     batch_size
@@ -48,6 +34,29 @@ def design(
         Clips of the training page, which are not rated: a table, a folder, or how many to take out of CLIPS.
     method
         acr (five points), slider (0 to 100) or pairs (which of two is better).
+    """
+
+    n_raters: Annotated[int, Option("--raters")]
+    per_clip: int = 5
+    batch_size: int = 40
+    n_batches: Annotated[int | None, Option("--batches")] = None
+    probes: Path | None = None
+    n_probes: Annotated[int | None, Option("--probes-per-batch")] = None
+    n_duplicates: Annotated[int, Option("--duplicates")] = 1
+    training: str = "0"
+    method: str = "acr"
+
+
+@output.writes()
+def design(
+    source: options.Clips, layout: Layout, out: Path = Path("design.json"), seed: options.Seed = 0
+) -> None:
+    """Say which rater hears which clips in which order, evenly over systems and prompts.
+
+    Parameters
+    ----------
+    out
+        File to write.
 
     Examples
     --------
@@ -55,19 +64,8 @@ def design(
     """
     from musiceval_sk.listening import design_test
 
-    test = design_test(
-        source.load(),
-        n_raters=n_raters,
-        per_clip=per_clip,
-        batch_size=batch_size,
-        n_batches=n_batches,
-        probes=probes,
-        n_probes=n_probes,
-        n_duplicates=n_duplicates,
-        training=int(training) if training.isdecimal() else training,
-        method=method,
-        seed=seed,
-    )
+    training: Any = int(layout.training) if layout.training.isdecimal() else layout.training
+    test = design_test(source.load(), **vars(layout) | {"training": training, "seed": seed})
     test.save(out)
     typer.echo(f"{test.report()}\nwrote {out}")
 
@@ -108,10 +106,8 @@ def build(
         raise ValueError(f"unknown format {format!r}; choose from page, webmushra")
     if format == "webmushra":
         configs = build_webmushra(design, out, loudness=loudness, texts=texts)
-        typer.echo(
-            f"wrote {len(configs)} configurations to {out / 'configs'}: put that folder into webMUSHRA's, and open "
-            f"?config={configs[0].name} and so on after its address"
-        )
+        advice = f"put that folder into webMUSHRA's, and open ?config={configs[0].name} and so on after its address"
+        typer.echo(f"wrote {len(configs)} configurations to {out / 'configs'}: {advice}")
         return
     folder = build_page(design, out, loudness=loudness, heard_share=heard_share, texts=texts)
     sounds = len(list((folder / "audio").iterdir()))

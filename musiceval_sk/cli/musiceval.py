@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Option
@@ -108,29 +108,18 @@ def reproduce(
     """
     from musiceval_sk import reproduce as run
 
-    tuning = options.given(
-        n_blocks=n_blocks, lora_rank=lora_rank, precision=precision, micro_batch_size=micro_batch_size
-    )
+    tuning = {"n_blocks": n_blocks, "lora_rank": lora_rank, "precision": precision}
+    tuning = options.given(**tuning, micro_batch_size=micro_batch_size)
     if finetune is not None and checkpoints is None:
         checkpoints = None if out is None else str(out / "checkpoints")
         if checkpoints is None:
             typer.echo("no --checkpoints and no --out: a kill will lose what was trained", err=True)
-    result = run(
-        root,
-        protocol,
-        encoder=options.split_encoder(encoder)[0],
-        encoder_options=machine.given(encoder),
-        cache=machine.cache,
-        n_seeds=n_seeds,
-        random_state=random_state,
-        n_resamples=n_resamples,
-        n_jobs=machine.n_jobs,
-        device=machine.device or "auto",
-        counts=None if any_size else "official",
-        finetune=finetune and finetune.replace("-", "_"),
-        finetune_options=tuning or None,
-        checkpoints=checkpoints,
-    )
+    how: dict[str, Any] = {"cache": machine.cache, "n_jobs": machine.n_jobs, "n_seeds": n_seeds}
+    how |= {"device": machine.device or "auto", "encoder_options": machine.given(encoder)}
+    how |= {"random_state": random_state, "n_resamples": n_resamples, "checkpoints": checkpoints}
+    how |= {"finetune": finetune and finetune.replace("-", "_"), "finetune_options": tuning or None}
+    counts = None if any_size else "official"
+    result = run(root, protocol, encoder=options.split_encoder(encoder)[0], counts=counts, **how)
     output.show(result)
     files = {"reproduction.csv": result.to_csv, "reproduction.json": result.to_json}
     output.write_files(out, files | {"predictions.csv": partial(write_csv, result.predictions)})

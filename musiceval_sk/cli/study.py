@@ -72,17 +72,10 @@ def study(
             settings = {} if text == "spectral" and len(encoders) > 1 else machine.given(text)
             several = {"pooling": poolings if len(poolings) > 1 else poolings[0]}
             features[name if names.count(name) == 1 else text] = {"encoder": name, **several, **settings}
-        plan = StudyPlan(
-            **source.places(),
-            ratings_options=source.reading.given() or None,
-            features=features,
-            models=models,
-            cv=cv or ["system"],
-            n_splits=n_splits,
-            random_state=random_state,
-            n_resamples=n_resamples,
-            cache=machine.cache,
-        )
+        how: dict[str, Any] = {"features": features, "models": models, "cv": cv or ["system"]}
+        how |= {"n_splits": n_splits, "random_state": random_state, "n_resamples": n_resamples}
+        how |= {"ratings_options": source.reading.given() or None, "cache": machine.cache}
+        plan = StudyPlan(**source.places(), **how)
     kept = memory or plan.memory or (out and out / "fits")
     result = replace(plan, memory=kept, n_jobs=machine.n_jobs or plan.n_jobs).run()
     output.show(result if details else [*summary_parts(result), "", _REST])

@@ -1,6 +1,8 @@
-"""Ways to train and test on MusicEval, as data: what each does, and where it knowingly differs from its model."""
+"""Ways to train and test on MusicEval, which protocols.json holds: what each does, and where it knowingly differs from its model."""
 
+import json
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from typing import Any
 
 from musiceval_sk._text import listed
@@ -65,79 +67,14 @@ class ReproductionProtocol:
 
 
 # docs/reproduce.md says more of each.
-_FROZEN_TOWERS = "CLAP's towers stay frozen; the paper and its code fine-tune them with the heads."
-_EACH_HEAD_ALONE = "Each head stops at its own best epoch; the paper does not say."
-_FROZEN = (
-    _FROZEN_TOWERS,
-    "Initial weights and the order of clips follow this library's seeds; the authors' are not published.",
-    "Clips that are equal in vectors and scores count as one of twice the weight.",
-)
+_DATA = json.loads((files(__package__) / "protocols.json").read_text(encoding="utf-8"))
 
-# What `reproduce` does otherwise where it trains the towers, too.
-_PART_OF_TOWERS = {
-    "last_blocks": "the last blocks and what follows them are trained",
-    "lora": "adapters on queries, keys and values are trained",
-}
-_TUNED = (
-    "Both heads stop together, since they share the towers, as in the released code; the paper does not say.",
-    "The towers stay in evaluation mode while they are trained, as in the released code; the paper does not say.",
-)
 
-PROTOCOLS = {
-    protocol.name: protocol
-    for protocol in (
-        ReproductionProtocol(
-            "frozen",
-            "this library's own way: the whole clip at 48 kHz, features scaled, official lists, early stopping by the dev list",
-            (
-                *_FROZEN,
-                "The paper splits at random 85/15; here the official lists are used, as in the challenge.",
-                "Features are scaled to unit variance, which neither the paper nor its code does.",
-                "Heads have ReLU between layers, and stop each at its own best epoch; the released code does neither.",
-                "Clips are heard whole, as the mean of windows of 10 s; the released code hears 16 kHz as if it were 48 kHz.",
-            ),
-            scaled=True,
-        ),
-        ReproductionProtocol(
-            "paper",
-            "what the paper says: 3-layer MLP, L1, SGD with learning rate 5e-4, batches of 64, random 85/15",
-            (
-                *_FROZEN,
-                "The seed of the paper's split is not published, so other clips are tested.",
-                "The paper names no momentum: none is used; the released code has 0.9.",
-                "The paper names no widths and no activation: 256 and 64 as in the released code, with ReLU as in an MLP.",
-                "The paper names no stopping rule: 20 epochs without improvement on a tenth of training, at most 1,000.",
-                _EACH_HEAD_ALONE,
-                "The paper does not say how 30 s at 16 kHz reach a model of 10 s at 48 kHz: as the mean of windows of 10 s.",
-                "The paper does not say which system truth it uses: the mean over the tested clips.",
-            ),
-            split="85/15",
-            development="held out",
-            momentum=0.0,
-        ),
-        ReproductionProtocol(
-            "released",
-            "what the released code does: heads without activation that stop together by the dev list, 16 kHz samples read as "
-            "48 kHz and cut at 480,000, system truth from the table",
-            (
-                *_FROZEN,
-                "The code fills clips with zeros up to the longest of their batch in training; here each up to 480,000.",
-                "The code's dev loss is the mean over batches of 8, however small the last; here it is the mean over clips.",
-                "The code reads files as they are; here all are made 16 kHz mono, as MusicEval's own files are.",
-                "A clip whose prompt is missing stops the code; here it gets the vector of an empty text, with a warning.",
-                "The code tests on the dev list that stopped its training; so it is here with MusicEval-phase1, whose scores "
-                "are optimistic, but with MusicEval-full the test list is tested.",
-                "Not verified: that the figures in the paper were made with the code as released.",
-            ),
-            tests_on_development=True,
-            training_sound="16k-padded",
-            test_sound="16k-repeated",
-            activation="identity",
-            stop_together=True,
-            system_truth="table",
-        ),
-    )
-}
+def _protocol(name: str, deviations: list[str], **given: Any) -> ReproductionProtocol:
+    return ReproductionProtocol(name, deviations=(*_DATA["shared_deviations"], *deviations), **given)
+
+
+PROTOCOLS = {name: _protocol(name, **given) for name, given in _DATA["protocols"].items()}
 
 
 def get_protocol(protocol: str | ReproductionProtocol) -> ReproductionProtocol:
@@ -190,8 +127,8 @@ def tuned_protocol(protocol: ReproductionProtocol, mode: str) -> ReproductionPro
     >>> tuned_protocol(PROTOCOLS["paper"], "full").name
     'paper + full'
     """
-    kept = [text for text in protocol.deviations if text not in (_FROZEN_TOWERS, _EACH_HEAD_ALONE)]
-    part = _PART_OF_TOWERS.get(mode)
+    kept = [text for text in protocol.deviations if text not in _DATA["of_frozen_towers"]]
+    part = _DATA["part_of_towers"].get(mode)
     partly = [f"Of CLAP's towers only {part}; the paper and its code train all of them."] if part else []
-    name, deviations = f"{protocol.name} + {mode}", (*partly, *_TUNED, *kept)
+    name, deviations = f"{protocol.name} + {mode}", (*partly, *_DATA["of_tuned_towers"], *kept)
     return replace(protocol, name=name, deviations=deviations, stop_together=True)

@@ -136,10 +136,11 @@ def _in_words(scores: pd.DataFrame) -> tuple[list[str], list[str]]:
         notes.append(f"{OTHERS}: unknown, for there is a single prompt: the level of chance cannot be told")
         return notes, []
     above = (known[NAME] > known[OTHERS]).mean()
-    notes.append(
-        f"{OTHERS}: mean cosine with the other prompts, the level of chance: {others:.3f}, with their own {own:.3f}; "
-        f"{above:.0%} of {counted(len(known), 'clip agrees', 'clips agree')} more with their own prompt"
+    agree = f"{above:.0%} of {counted(len(known), 'clip agrees', 'clips agree')} more with their own prompt"
+    chance = (
+        f"mean cosine with the other prompts, the level of chance: {others:.3f}, with their own {own:.3f}"
     )
+    notes.append(f"{OTHERS}: {chance}; {agree}")
     ahead = known[NAME] - known[OTHERS]
     if ahead.mean() > student_t.ppf(1 - _ALARM, len(ahead) - 1) * ahead.sem():
         return notes, []

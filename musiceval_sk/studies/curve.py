@@ -181,8 +181,7 @@ def score_learning_curve(
     cuts = {target.name: target.cuts(n_repeats, seed) for target in prepared}
     cells = [
         cell.Cell({"target": target.name, "model": name, "cut": i, "fold": fold}, model, target.X, *given)
-        for target in prepared
-        for name, model in models.items()
+        for target, (name, model) in itertools.product(prepared, models.items())
         for i, cut in enumerate(cuts[target.name])
         for fold, given in enumerate(cut.folds)
     ]
@@ -289,10 +288,11 @@ def make_sizes(grows: Sequence[str], sizes: Any, most: Mapping[str, int]) -> lis
         asked = [asked] if np.isscalar(asked) else list(asked)
         wrong = [size for size in asked if not 0 < size <= (1 if _is_share(size) else most[name])]
         if wrong or not asked:
-            raise ValueError(
-                f"sizes of {name}: {listed(wrong) or 'none'}; give shares above 0 and up to 1.0, or whole numbers from 1 "
-                f"to {most[name]}, the number of {GROWS[name]} that every fold can give"
+            numbers = (
+                f"whole numbers from 1 to {most[name]}, the number of {GROWS[name]} that every fold can give"
             )
+            words = f"sizes of {name}: {listed(wrong) or 'none'}; give shares above 0 and up to 1.0"
+            raise ValueError(f"{words}, or {numbers}")
         # Of two that come to one number the share stands, for it may keep more where folds differ.
         ordered = sorted(asked, key=lambda size: (_number(size, most[name]), _is_share(size)))
         for number, size in {_number(size, most[name]): size for size in ordered}.items():

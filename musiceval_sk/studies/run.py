@@ -135,9 +135,9 @@ def run_study(
     }
     cells = list(_cells(splits, parts, tables, models))
     if not cells:
+        words = "there is nothing but CLAP scores to judge, and no features with sound and text in one space"
         raise ValueError(
-            "there is nothing but CLAP scores to judge, and no features with columns of sound and text in one space for a target "
-            "that sees both: take an encoder such as laion-clap, with modality='both' and pooling='mean'"
+            f"{words}: take an encoder such as laion-clap, with modality='both' and pooling='mean'"
         )
     predictions = cell.run_cells(cells, name="study", memory=memory, n_jobs=n_jobs, progress=progress)
     systems = systems_if_named(clips)

@@ -131,9 +131,8 @@ class PredictionDisplay(Display):
         predicted = predicted.reshape(len(predicted), -1)
         if predicted.shape[1] != len(columns):
             words = f"the estimator predicts {predicted.shape[1]} columns, y has shape {np.shape(y)}"
-            raise ValueError(
-                f"{words}: give y with the columns that it was fitted on, and target= to choose one"
-            )
+            advice = "give y with the columns that it was fitted on, and target= to choose one"
+            raise ValueError(f"{words}: {advice}")
         predicted = predicted[:, columns.index(target)]
         truth = getattr(y, "iloc", np.asarray(y))[:, columns.index(target)] if several else y
         if isinstance(X, pd.DataFrame):

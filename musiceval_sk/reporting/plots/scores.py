@@ -173,9 +173,8 @@ class SystemScoresDisplay(base.Display):
         order = pd.Index(ascending if self.order is None else list(self.order))
         odd = [*ascending.symmetric_difference(order), *order[order.duplicated()]]
         if odd:
-            raise ValueError(
-                f"order must name each of the {len(ascending)} systems once; doubled, missing or unknown: {listed(odd)}"
-            )
+            words = f"order must name each of the {len(ascending)} systems once"
+            raise ValueError(f"{words}; doubled, missing or unknown: {listed(odd)}")
         self.order_ = list(order)
         names = [str(system) for system in order]
         ax = self._start(ax, (max(5.0, 0.3 * len(names) + 1.5), 3.8 + 0.05 * max(map(len, names))))

@@ -80,10 +80,8 @@ class SystemScatterDisplay(base.PredictionDisplay):
             If scores and systems do not match, or there are fewer than 2 systems.
         """
         table = base.compared(y_true, y_pred, systems)
-        true, predicted = (
-            base.system_intervals(table[side], table["system"], confidence=confidence or 0.95)
-            for side in ("truth", "prediction")
-        )
+        how = {"systems": table["system"], "confidence": confidence or 0.95}
+        true, predicted = (base.system_intervals(table[side], **how) for side in ("truth", "prediction"))
         intervals = (true, predicted) if confidence else (None, None)
         return cls(true["mean"], predicted["mean"], base.name_of(y_true, name), *intervals).plot(ax=ax)
 
