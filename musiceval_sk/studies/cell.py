@@ -213,8 +213,8 @@ def run_cells(
     )
     found = {}
     with _progress.progress(len(cells), name, "fit", progress) as shown:
-        for i in order:
-            found[i] = next(running)
+        for i, predicted in zip(order, running, strict=True):
+            found[i] = predicted
             shown.update()
     return pd.concat([found[i].assign(**cell.labels) for i, cell in enumerate(cells)])
 

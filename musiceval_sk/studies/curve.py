@@ -288,11 +288,10 @@ def make_sizes(grows: Sequence[str], sizes: Any, most: Mapping[str, int]) -> lis
         asked = [asked] if np.isscalar(asked) else list(asked)
         wrong = [size for size in asked if not 0 < size <= (1 if _is_share(size) else most[name])]
         if wrong or not asked:
-            numbers = (
-                f"whole numbers from 1 to {most[name]}, the number of {GROWS[name]} that every fold can give"
+            words = f"sizes of {name}: {listed(wrong) or 'none'}; give shares above 0 and up to 1.0, or whole numbers"
+            raise ValueError(
+                f"{words} from 1 to {most[name]}, the number of {GROWS[name]} that every fold can give"
             )
-            words = f"sizes of {name}: {listed(wrong) or 'none'}; give shares above 0 and up to 1.0"
-            raise ValueError(f"{words}, or {numbers}")
         # Of two that come to one number the share stands, for it may keep more where folds differ.
         ordered = sorted(asked, key=lambda size: (_number(size, most[name]), _is_share(size)))
         for number, size in {_number(size, most[name]): size for size in ordered}.items():

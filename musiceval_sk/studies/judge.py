@@ -138,13 +138,8 @@ def _compare(
     answers = {name: predicted[rows[name]] for name in names}
     found = compare_predictors(truth, answers, metrics=[metric], baseline=names[0], **options)
     # Tested are the others less the best; told is the best less the others.
-    turned = {
-        "value_a": found["value_b"],
-        "value_b": found["value_a"],
-        "low": found["high"],
-        "high": found["low"],
-    }
-    found = found.assign(kind=kind, **turned)
+    other_way = {"value_a": "value_b", "value_b": "value_a", "low": "high", "high": "low"}
+    found = found.rename(columns=other_way).assign(kind=kind)
     found[["difference", "low", "high"]] = 0.0 - found[["difference", "low", "high"]]
     tests = found.to_dict("records")
     return [test | _named(rows[names[0]], "_a") | _named(rows[test["a"]], "_b") for test in tests]

@@ -197,12 +197,11 @@ class StudyPlan:
             else:
                 where: dict[str, Any] = {"cache": self.cache, "n_jobs": self.n_jobs}
                 tables[name], described[name] = embed_features(clips, given, **where)
-        how = {name: getattr(self, name) for name in _OF_RUN_STUDY} | {
-            "targets": targets,
-            "progress": progress,
-        }
-        how |= {"features": described, "ratings": single_ratings(self.clips, rated)}
-        result = run_study(clips, tables, models | clap_score_row(tables.values()), splits, **how)
+        how: dict[str, Any] = {name: getattr(self, name) for name in _OF_RUN_STUDY}
+        how |= {"features": described, "ratings": single_ratings(self.clips, rated), "progress": progress}
+        result = run_study(
+            clips, tables, models | clap_score_row(tables.values()), splits, targets=targets, **how
+        )
         if self.ratings is not None:
             told = {name: value for name, value in (self.ratings_options or {}).items() if name != "salt"}
             result.about["ratings"] = {"file": Path(self.ratings).name, "options": _as_texts(told)}
