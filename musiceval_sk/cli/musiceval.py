@@ -118,8 +118,8 @@ def reproduce(
     how |= {"device": machine.device or "auto", "encoder_options": machine.given(encoder)}
     how |= {"random_state": random_state, "n_resamples": n_resamples, "checkpoints": checkpoints}
     how |= {"finetune": finetune and finetune.replace("-", "_"), "finetune_options": tuning or None}
-    counts = None if any_size else "official"
-    result = run(root, protocol, encoder=options.split_encoder(encoder)[0], counts=counts, **how)
+    how |= {"encoder": options.split_encoder(encoder)[0], "counts": None if any_size else "official"}
+    result = run(root, protocol, **how)
     output.show(result)
     files = {"reproduction.csv": result.to_csv, "reproduction.json": result.to_json}
     output.write_files(out, files | {"predictions.csv": partial(write_csv, result.predictions)})
