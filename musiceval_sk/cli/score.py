@@ -139,7 +139,8 @@ def _score_one(
     from musiceval_sk.statistics.metrics import evaluate
 
     if ci and system_truth != "clips":
-        raise ValueError(f"--ci goes with --system-truth clips, not {system_truth}")
+        words = "--ci takes the truth of systems from their clips"
+        raise ValueError(f"{words}; leave out --system-truth {system_truth}")
     true, predicted, systems = _match(predictions, truth, **how)
     if systems is None and system_truth != "clips":
         unused = f"so there is nothing for --system-truth {system_truth}"
