@@ -8,6 +8,13 @@ import pandas as pd
 
 from musiceval_sk.ratings.formats.export import Export, by_line, reader
 
+# Fields of battles that are used.
+_OF_BATTLES = {
+    *("uuid", "vote.preference", "prompt", "prompt.prompt", "a_metadata.system_key", "b_metadata.system_key"),
+    *("vote_user.salted_ip", "a_audio_url", "b_audio_url"),
+    *("battle_uuid", "user_pseudonym", "preference", "system_a", "system_b", "audio_a", "audio_b"),
+}
+
 
 def _is_of_sureal(export: Export) -> bool:
     videos = export.document.get("dis_videos") if isinstance(export.document, dict) else None
@@ -152,13 +159,6 @@ def read_music_arena(export: Export) -> pd.DataFrame:
         export.notes.append(f"left out {(~voted).sum()} of {len(table)} battles without a vote")
     export.use_fields(map(_flat, export.objects.values()), _OF_BATTLES)
     return table[voted].assign(rater=export.rater_ids(table["rater"][voted], personal=True))
-
-
-_OF_BATTLES = {
-    *("uuid", "vote.preference", "prompt", "prompt.prompt", "a_metadata.system_key", "b_metadata.system_key"),
-    *("vote_user.salted_ip", "a_audio_url", "b_audio_url"),
-    *("battle_uuid", "user_pseudonym", "preference", "system_a", "system_b", "audio_a", "audio_b"),
-}
 
 
 def _flat(one: dict[str, Any]) -> dict[str, Any]:
