@@ -449,7 +449,7 @@ def reproduction(folder):
     from musiceval_sk.reproduction import result
 
     for columns, rows in (
-        (result._FIGURES, table),
+        (result.FIGURES, table),
         (result._PREDICTED, predictions),
         (result.NUMBERS, table),
     ):
