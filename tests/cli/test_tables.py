@@ -10,6 +10,7 @@ import pytest
 from musiceval_sk import human_ceiling
 from musiceval_sk._text import Table, parts_of
 from musiceval_sk.cli import output
+from musiceval_sk.ratings.ceiling import HumanCeiling
 from musiceval_sk.reporting.rating_summary import detail_ratings, summarize_ratings
 from musiceval_sk.reporting.summary import summary_parts
 from tests.reporting.studies import made_clips, made_study
@@ -75,6 +76,18 @@ def test_parts_are_the_text(study):
         parts = lay_out(None, ceiling, "last")
         assert any(isinstance(part, Table) for part in parts)
         assert len("\n".join(parts).splitlines()) <= 25 or lay_out is detail_ratings
+
+
+def test_a_summary_of_many_targets_is_cut_to_a_screen():
+    targets = [f"quality {i}" for i in range(30)]
+    figures = pd.DataFrame({"target": targets, "figure": "ICC(1,k)", "value": 0.5, "low": 0.4, "high": 0.6})
+    figures = figures.assign(n=4, lowest=np.nan, highest=np.nan, note="")
+    raters = {target: pd.DataFrame({"agreement": [0.5, 0.6]}, index=["A", "B"]) for target in targets}
+    parts = summarize_ratings(None, HumanCeiling(figures, raters), "last")
+    *_, more, last, hint = lines = "\n".join(parts).splitlines()
+    assert len(lines) == 25 and (last, hint[:11]) == ("last", "all figures")
+    # An empty line, a title, and of the table of one figure its header and row come before thirty lines of raters.
+    assert more == f"(+{4 + 30 - 22} more lines)" and isinstance(parts[2], Table)
 
 
 def test_a_terminal_gets_tables_with_the_same_words(terminal):
