@@ -33,7 +33,7 @@ import soxr
 
 from musiceval_sk._files import file_digest
 from musiceval_sk.exceptions import AudioError
-from musiceval_sk.features.sounds import Sound, check_file, unreadable
+from musiceval_sk.features.sounds import Sound, check_file, unreadable_in_words
 from musiceval_sk.features.wholeness import survey
 
 _MINIMUM_SECONDS = 0.1
@@ -121,17 +121,12 @@ def decode(sound: Sound, sample_rate: int, *, expected: bytes | None = None) -> 
     AudioError
         As of `read_audio`, or if the file has changed since it was digested; the message does not name it.
     """
-    try:
-        check_file(sound.path)
-        with open(sound.path, "rb") as file:
-            decoded = _decode_file(file, sound, sample_rate)
-            if expected is not None and sound.key(file_digest(file)) != expected:
-                raise AudioError("has changed while embeddings were being computed; run it again")
-            return decoded
-    except AudioError:
-        raise
-    except Exception as error:
-        raise unreadable(error) from error
+    check_file(sound.path)
+    with unreadable_in_words(), open(sound.path, "rb") as file:
+        decoded = _decode_file(file, sound, sample_rate)
+        if expected is not None and sound.key(file_digest(file)) != expected:
+            raise AudioError("has changed while embeddings were being computed; run it again")
+        return decoded
 
 
 def samples_expected(sound: Sound, sample_rate: int) -> float:

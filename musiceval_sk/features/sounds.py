@@ -10,8 +10,9 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -119,30 +120,31 @@ def check_file(path: str | Path) -> os.stat_result:
     AudioError
         If there is none, or a folder, pipe, socket or device; the message does not name it.
     """
-    try:
+    with unreadable_in_words():
         status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise unreadable(error) from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.filemode(status.st_mode)[0], "something else")
-        raise AudioError(f"cannot be read (is {kind}, not a file)")
-    return status
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.filemode(status.st_mode)[0], "something else")
+            raise AudioError(f"cannot be read (is {kind}, not a file)")
+        return status
 
 
-def unreadable(error: Exception) -> AudioError:
-    """Put an error of any kind into the words for a file that cannot be read."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return AudioError(f"cannot be read ({reason})")
+@contextmanager
+def unreadable_in_words() -> Iterator[None]:
+    """Make an `AudioError`, which does not name the file, of whatever keeps it from being read."""
+    try:
+        yield
+    except AudioError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise AudioError(f"cannot be read ({reason})") from error
 
 
 def hash_file(path: str | Path) -> bytes:
     """Digest a file's bytes anew: SHA-256, 32 bytes. An `AudioError` does not name it."""
     check_file(path)
-    try:
-        with open(path, "rb") as file:
-            return file_digest(file)
-    except OSError as error:
-        raise unreadable(error) from error
+    with unreadable_in_words(), open(path, "rb") as file:
+        return file_digest(file)
 
 
 class FileIndex:

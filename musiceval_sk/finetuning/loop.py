@@ -1,5 +1,7 @@
 """The training loop of `CLAPFineTuneRegressor`: towers and heads under one optimiser, to be taken up after any epoch.
 
+Which of the towers' weights are trained says `choose_weights`; what a run goes on from is kept by `Checkpoint`.
+
 All that an epoch depends on is in `Training.state`. A run that is restored from it goes on as if nothing had happened,
 to the bit on a CPU with the same number of threads.
 """
@@ -222,9 +224,8 @@ def _initial_heads(job: Job) -> MOSModule:
     columns = [everything if task.columns is None else task.columns for task in job.tasks]
     layers = []
     for task, seen in zip(job.tasks, columns, strict=True):
-        drawn = draw_layers(
-            task.init_seed, layer_sizes(len(seen), job.schedule), torch.empty(0), job.schedule.zero_output
-        )
+        sizes = layer_sizes(len(seen), job.schedule)
+        drawn = draw_layers(task.init_seed, sizes, torch.empty(0), job.schedule.zero_output)
         arrays = [part.numpy() for part in drawn]
         layers.append([list(zip(arrays[::2], arrays[1::2], strict=True))])
     return MOSModule(layers, columns, job.schedule.activation).float()
@@ -290,9 +291,8 @@ class Checkpoint:
         if self._path is not None:
             state, tensors = training.state() if training else ({}, {})
             content = {"identity": self._identity, "seed": self.seed, "training": state}
-            persistence.write_tensors(
-                self._path, _FORMAT, content, tensors | {"vectors": np.asarray(self.vectors)}
-            )
+            tensors = {**tensors, "vectors": np.asarray(self.vectors)}
+            persistence.write_tensors(self._path, _FORMAT, content, tensors)
 
 
 def joined(groups: dict[str, Tensors]) -> Tensors:
