@@ -247,10 +247,10 @@ def serve_page(
     links = Path(links or Path(answers).with_suffix(".links.csv"))
     if written := served.write_links(links, url, renew=renew):
         tell(f"wrote {written} links to {links}: one for each rater, the overview's for you alone")
-    elif not links.exists():
-        warnings.warn(
-            f"{links}: is not there; links given away stay valid, and renew=True makes new ones", stacklevel=2
-        )
+    elif not links.exists() or f",{url.rstrip('/')}/" not in links.read_text(encoding="utf-8"):
+        fault = f"has no links to {url}" if links.exists() else "is not there"
+        words = f"{links}: {fault}; links given away stay valid, and renew=True makes new ones"
+        warnings.warn(words, stacklevel=2)
     tell(f"serving {folder} at {url}, answers in {answers}; stop by Ctrl+C")
     # uvicorn takes httptools and uvloop where they are: an answer costs a third less of the core.
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)

@@ -320,6 +320,17 @@ def test_links_that_cannot_be_written_void_none(site, tmp_path):
     new.store.close()
 
 
+def test_links_that_lead_elsewhere_are_pointed_out(built, tmp_path, monkeypatch):
+    uvicorn = pytest.importorskip("uvicorn")
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    for url in ("http://lab.example", "http://lab.example/"):
+        serve_page(built["acr"][1], tmp_path / "a.sqlite", port=0, url=url)
+    with pytest.warns(
+        UserWarning, match=r"a\.links\.csv: has no links to http://x; links given away stay valid"
+    ):
+        serve_page(built["acr"][1], tmp_path / "a.sqlite", port=0, url="http://x")
+
+
 def test_links_in_a_file_that_others_could_read_are_private(site, tmp_path):
     path = tmp_path / "open.csv"
     path.write_text("rater,link\nR00,http://x\n")
