@@ -8,8 +8,9 @@ import stat
 import pandas as pd
 import pytest
 
-from musiceval_sk._files import atomic_write, file_digest, write_csv
+from musiceval_sk._files import atomic_write, file_digest, parse_json, refused_as, write_csv
 from musiceval_sk.datasets.readers import read_table
+from musiceval_sk.exceptions import ModelFileError
 
 
 def names(folder):
@@ -46,8 +47,9 @@ def test_a_full_disk_leaves_the_file_before(tmp_path, monkeypatch, step):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, step, fail)
-    with pytest.raises(OSError, match="No space left"), atomic_write(path) as aside:
+    with pytest.raises(OSError, match="No space left") as caught, atomic_write(path) as aside:
         aside.write_text("after")
+    assert caught.value.filename == str(path)  # and not the name aside, which nobody knows
     assert path.read_text() == "before"
     assert names(tmp_path) == ["a.txt"]
 
@@ -112,3 +114,27 @@ def test_no_cell_of_a_table_is_a_formula_and_our_readers_give_it_back(tmp_path):
     assert cells["'=name"].unique().tolist() == ["1.5"]
     read = read_table(tmp_path / "scores.csv")
     assert read["clip_id"].tolist() == read["prompt"].tolist() == ids
+
+
+def test_json_beyond_bounds_is_a_value_error_or_infinite():
+    with pytest.raises(ValueError, match="lie too deep in one another"):
+        parse_json("[" * 100_000)
+    assert parse_json("-" + "1" * 5000) == -float("inf")
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("a"), AttributeError("a"), ValueError("a"), ZeroDivisionError("a")]
+)
+def test_values_of_another_form_are_refused_in_words_of_ours(error):
+    with (
+        pytest.raises(
+            ModelFileError, match=r"^m\.skops: damaged \(\w+Error: .*a.*\); make it anew$"
+        ) as caught,
+        refused_as(ModelFileError, "m.skops: damaged", "make it anew"),
+    ):
+        raise error
+    assert caught.value.__cause__ is error
+    with pytest.raises(ModelFileError, match="^as it was$"), refused_as(ModelFileError, "others"):
+        raise ModelFileError("as it was")
+    with pytest.raises(KeyboardInterrupt), refused_as(ModelFileError, "others"):
+        raise KeyboardInterrupt
