@@ -97,7 +97,7 @@ def fuzz(name, given):
     options = [
         f"-runs={given.inputs}",
         "-max_len=200000",
-        "-timeout=60",
+        "-timeout=600",
         "-rss_limit_mb=8192",
         "-print_final_stats=1",
     ]
