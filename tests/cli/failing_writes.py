@@ -1,0 +1,124 @@
+"""Commands whose n-th write fails, for every n or some: run as a process of its own, with the built ``failing_writes.c`` preloaded.
+
+``python -m tests.cli.failing_writes LIBRARY FOLDER MOST`` prints a line of JSON: of each command how many writes there were, and what went
+wrong when, at most so many times, one of them failed.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from musiceval_sk import make_listening_test
+from musiceval_sk.cli.app import app
+
+ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+DESIGN = {"n_systems": 3, "n_prompts": 2, "n_raters": 5, "seconds": 1.0, "random_state": 0}
+FAST = ("--resamples", "0", "--model", "ridge")
+
+
+def commands(folder):
+    """Arguments by name; each replaces what it wrote before."""
+    test, out = folder / "test", folder / "out"
+    rated = (test / "clips.csv", "--ratings", test / "ratings.csv", "--cache", out / "e.h5")
+    return {
+        "extract": ("extract", test / "clips.csv", "--cache", out / "e.h5"),
+        "study": ("study", *rated, *FAST, "--out", out / "study", "--force"),
+        "fit": ("fit", *rated, "--model", "ridge", "--no-assess", "--out", out / "model.skops", "--force"),
+        "report": ("report", out / "study", "--out", out / "report.html", "--force"),
+    }
+
+
+def run(arguments):
+    """Exit status, and what was said; an exception that no command should let through is raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return found.exit_code, found.output
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def is_whole(content, before, after):
+    """As it was, or as it is to be; times and digests of content change a result by a few bytes."""
+    return content == before or (len(content) > 0.99 * len(after) and content[-2:] == after[-2:])
+
+
+def faults_of(library, folder, name, most):
+    """Run a command with each of its writes failing, or as many evenly chosen; give their number and what went wrong."""
+    arguments, out, kept = commands(folder)[name], folder / "out", folder / "kept"
+    shutil.rmtree(out / "study" / "fits", ignore_errors=True)  # fits that are kept would not be written again
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(out, kept)
+
+    def attempt(number, code=0, lasts=0):
+        shutil.rmtree(out)
+        shutil.copytree(kept, out)
+        before = contents(out)
+        library.plan_failure(os.fsencode(out), number, code, lasts)
+        try:
+            status, said = run(arguments)
+        finally:
+            n_writes = library.writes_seen()
+            library.plan_failure(b"", -1, 0, 0)
+        return status, said, before, contents(out), n_writes
+
+    status, said, _, whole, n_writes = attempt(-1)
+    assert status == 0, said
+    wrong = []
+    for turn, number in enumerate(range(0, n_writes, -(-n_writes // most))):
+        code = ERRORS[turn % len(ERRORS)]
+        words = f"{name}, write {number}, {os.strerror(code)}"
+        try:
+            status, said, before, after, _ = attempt(number, code, code != errno.EIO)
+        except Exception as error:
+            wrong.append(f"{words}: {error!r}")
+            continue
+        wrong += [f"{words}, status {status}: {fault}" for fault in _faults(before, after, whole)]
+        wrong += [
+            f"{words}: {fault}" for fault in _false_words(status, said, os.strerror(code), out, whole, after)
+        ]
+    attempt(-1)
+    return n_writes, wrong
+
+
+def _faults(before, after, whole):
+    """Files that are neither as they were nor as they are to be."""
+    yield from (f"{path.name} is left" for path in after if path.suffix == ".tmp")
+    yield from (f"{path.name} is gone" for path in before.keys() - after.keys())
+    for path in before.keys() & after.keys():
+        if path.suffix != ".npy" and not is_whole(after[path], before[path], whole.get(path, b"")):
+            yield f"{path.name} is neither as before nor as it is to be"
+
+
+def _false_words(status, said, reason, out, whole, after):
+    """A failure that is not told, or not in words of ours that name the place; digests of files may be lost without one."""
+    if status == 0:
+        lacking = {path.name for path in whole.keys() - after.keys() if path.suffix not in (".npy", ".h5")}
+        if lacking:
+            yield f"all is well is said, without {lacking}"
+    elif reason.lower() not in said.lower() or "error: " not in said or str(out) not in said:
+        yield f"is said: {said}"
+
+
+def main(library, folder, most):
+    """Make all that the commands need, and print what becomes of each."""
+    folder = Path(folder)
+    make_listening_test(folder / "test", **DESIGN)
+    (folder / "out").mkdir()
+    found = {name: faults_of(ctypes.CDLL(library), folder, name, int(most)) for name in commands(folder)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
