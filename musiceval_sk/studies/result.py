@@ -395,7 +395,7 @@ def _cautions(split: dict[str, Any], counts: dict[str, int]) -> list[str]:
         "the test systems are good; intervals leave that out."
     )
     if counts["least_systems_in_a_fold"] < FEW_SYSTEMS:
-        fewest = f"as few as {counts['least_systems_in_a_fold']} systems in a fold"
+        fewest = f"as few as {counted(counts['least_systems_in_a_fold'], 'system')} in a fold"
         left_out = f"folds with fewer than {LEAST_SYSTEMS_TO_RANK} are left out of correlations"
         found.append(f"S metrics, mean of folds: {fewest}; {left_out}.")
     return found
