@@ -38,6 +38,7 @@ FOUND = {
     "a tower that is a text": ("clap_settings", b'\0{"model_type": "clap", "audio_config": "x"}', "must hold names and values"),
     "widths that are a text": ("muq_settings", b'{"encoder_dim": "x", "encoder_depth": 2}', "its settings are those of no MuQ"),
     "a tower that is null": ("audio_model_settings", b'\0{"audio_config": null, "auto_map": 1}', "its settings are those of no audio model"),
+    "words of one dimension": ("clap_weights", None, "must be of 4 and of 2 dimensions"),
     "half a character": ("clap_settings", b'\0{"model_type": "clap", "audio_config": {"num_mel_bins": "\\ud800"}}', r"CLAP here takes \\ud800"),
     "layers that are a list": ("audio_model_settings", b'\0{"hidden_size": 8, "num_hidden_layers": [1]}', "those of no model"),
 }  # fmt: skip
@@ -76,6 +77,8 @@ def damaged(kind, seed):
         return seed[:30] + bytes(10) + seed[40:]
     if kind == "design":
         return seed.replace(b'"probe": false', b'"probe": "no"', 1)
+    if kind == "clap_weights":
+        return seed.replace(b"[273, 768]", b"[273]")
     content = json.loads(seed[1:])
     del content["content"]["model"]
     return seed[:1] + json.dumps(content).encode()

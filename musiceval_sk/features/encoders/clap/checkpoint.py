@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musiceval_sk._files import refused_as
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
@@ -195,7 +196,8 @@ def read_laion(path: Path) -> "tuple[dict[str, Tensor], list[Tensor], dict[str, 
             f"{path.parent}"
         )
     filters = [weights.pop(key).float() for key in _FILTERS]
-    width, (vocab_size, hidden) = weights[_PATCHES].shape[0], weights[_WORDS].shape
+    with refused_as(CheckpointError, f"{path}: {_PATCHES} and {_WORDS} must be of 4 and of 2 dimensions"):
+        (width, *_), (vocab_size, hidden) = weights[_PATCHES].shape, weights[_WORDS].shape
     # What is not read off the weights is alike in all of LAION's, most of it transformers' default.
     audio = {
         "patch_embeds_hidden_size": width,
