@@ -403,7 +403,10 @@ def _scale(value: Any, path: Path) -> tuple[float, float] | None:
     if not isinstance(value, list) or [isinstance(end, int | float) for end in value] != [True, True]:
         wanted = "the lowest and the highest score, such as [1, 5]"
         raise ValueError(f"{path}: scale = {value!r} must be {wanted}")
-    return check_scale(value)
+    try:
+        return check_scale(value)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

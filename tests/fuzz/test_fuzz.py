@@ -37,6 +37,7 @@ FOUND = {
     "a state without a seed": ("training_state", b'{"identity": {}}\0', "lacks a part of a checkpoint"),
     "a tower that is a text": ("clap_settings", b'\0{"model_type": "clap", "audio_config": "x"}', "must hold names and values"),
     "widths that are a text": ("muq_settings", b'{"encoder_dim": "x", "encoder_depth": 2}', "its settings are those of no MuQ"),
+    "a fraction of a layer": ("muq_settings", b'{"encoder_dim": 8, "encoder_depth": 2.5}', "its settings are those of no MuQ"),
     "a tower that is null": ("audio_model_settings", b'\0{"audio_config": null, "auto_map": 1}', "its settings are those of no audio model"),
     "words of one dimension": ("clap_weights", None, "must be of 4 and of 2 dimensions"),
     "half a character": ("clap_settings", b'\0{"model_type": "clap", "audio_config": {"num_mel_bins": "\\ud800"}}', r"CLAP here takes \\ud800"),

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,7 +200,7 @@ class MuQEncoder(local.LayerEncoder):
             raise CheckpointError(f"{path}: of neither MuQ nor MuQ-MuLan; {words}")
         else:
             with refused_as(CheckpointError, f"{path}: its settings are those of no MuQ"):
-                _refuse_sizes(settings["encoder_dim"], settings["encoder_depth"])
+                _refuse_sizes(*(index(settings[name]) for name in ("encoder_dim", "encoder_depth")))
         return settings
 
     def _find_files(self) -> tuple[Path, ...]:
