@@ -81,8 +81,9 @@ def _add(to: typer.Typer, function: Callable[..., None]) -> None:
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    sections = _sections(function)
-    to.command(help=sections["Summary"], epilog=f"Example:  {sections['Examples']}")(run)
+    sections = _sections(function)  # none under python -OO
+    example = f"Example:  {sections['Examples']}" if "Examples" in sections else None
+    to.command(help=sections["Summary"], epilog=example)(run)
 
 
 def _options_of(documented: Any) -> tuple[dict[str, Any], list[inspect.Parameter]]:
@@ -95,15 +96,15 @@ def _options_of(documented: Any) -> tuple[dict[str, Any], list[inspect.Parameter
             groups[name] = parameter.annotation
             parameters += _options_of(parameter.annotation)[1]
             continue
-        if name in meanings:
-            is_argument = parameter.default is inspect.Parameter.empty
-            plain, info = parameter.annotation, typer.Argument() if is_argument else typer.Option()
-            if get_origin(plain) is Annotated:
-                plain, info = get_args(plain)
-            info = copy.copy(info)  # which commands share that mean different things by a name
-            info.help = meanings[name]
-            parameter = parameter.replace(annotation=Annotated[plain, info])
-        parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        is_argument = parameter.default is inspect.Parameter.empty
+        plain, info = parameter.annotation, typer.Argument() if is_argument else typer.Option()
+        if get_origin(plain) is Annotated:
+            plain, info = get_args(plain)
+        info = copy.copy(info)  # which commands share that mean different things by a name
+        info.help = meanings.get(name, info.help)
+        parameters.append(
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[plain, info])
+        )
     return groups, parameters
 
 
@@ -125,7 +126,7 @@ def _made(group: Any, arguments: dict[str, Any]) -> Any:
 
 def _sections(documented: Any) -> dict[str, str]:
     """Split a docstring at its headings."""
-    summary, *rest = re.split(r"\n\n(\w+)\n-+\n", str(inspect.getdoc(documented)))
+    summary, *rest = re.split(r"\n\n(\w+)\n-+\n", inspect.getdoc(documented) or "")
     return {"Summary": summary} | dict(zip(rest[::2], rest[1::2], strict=True))
 
 

@@ -89,8 +89,9 @@ def test_console_script_reports_its_version():
     assert re.fullmatch(r"musiceval \d+\.\d+\.\d+\S*\n", found.stdout)
 
 
-def test_python_m_is_the_same_command():
-    command = [sys.executable, "-m", "musiceval_sk", "--version"]
+@pytest.mark.parametrize("optimized", [(), ("-OO",)])
+def test_python_m_is_the_same_command_also_without_docstrings(optimized):
+    command = [sys.executable, *optimized, "-m", "musiceval_sk", "--version"]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"musiceval \d+\.\d+\.\d+\S*\n", found.stdout)
 
