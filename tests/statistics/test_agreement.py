@@ -172,11 +172,13 @@ def test_means_that_differ_by_rounding_are_tied():
 @pytest.mark.parametrize("n_systems", [200, 201])
 def test_sets_of_many_systems_are_scored_as_those_of_few(n_systems, rng):
     truth = in_quarters(rng.normal(3, 1, (n_systems, 1)))
-    prediction = in_quarters(truth + rng.normal(0, 1, (n_systems, 3)))
+    prediction = in_quarters(truth + rng.normal(0, 1, (n_systems, 4)))
     prediction[::7, 1] = np.nan
     prediction[:, 2] = 3.25
+    prediction[:, 3] = np.nan
     found = system_agreement(truth, prediction)
-    for number, column in enumerate(prediction.T):
+    assert np.isnan(found[:, 3]).all()
+    for number, column in enumerate(prediction.T[:3]):
         here = np.isfinite(column)
         np.testing.assert_allclose(found[:, number], four(truth[here, 0], column[here]), rtol=0, atol=1e-10)
 
