@@ -55,9 +55,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(aside)):
             raise
-        raise OSError(
-            error.errno, error.strerror, str(path)
-        ) from error  # in whose name nobody knows the one aside
+        # Nobody knows the name aside.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
 

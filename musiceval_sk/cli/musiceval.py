@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Option
@@ -114,12 +114,22 @@ def reproduce(
         checkpoints = None if out is None else str(out / "checkpoints")
         if checkpoints is None:
             typer.echo("no --checkpoints and no --out: a kill will lose what was trained", err=True)
-    how: dict[str, Any] = {"cache": machine.cache, "n_jobs": machine.n_jobs, "n_seeds": n_seeds}
-    how |= {"device": machine.device or "auto", "encoder_options": machine.given(encoder)}
-    how |= {"random_state": random_state, "n_resamples": n_resamples, "checkpoints": checkpoints}
-    how |= {"finetune": finetune and finetune.replace("-", "_"), "finetune_options": tuning or None}
-    how |= {"encoder": options.split_encoder(encoder)[0], "counts": None if any_size else "official"}
-    result = run(root, protocol, **how)
+    result = run(
+        root,
+        protocol,
+        encoder=options.split_encoder(encoder)[0],
+        encoder_options=machine.given(encoder),
+        cache=machine.cache,
+        n_seeds=n_seeds,
+        random_state=random_state,
+        n_resamples=n_resamples,
+        n_jobs=machine.n_jobs,
+        device=machine.device or "auto",
+        counts=None if any_size else "official",
+        finetune=finetune and finetune.replace("-", "_"),
+        finetune_options=tuning or None,
+        checkpoints=checkpoints,
+    )
     output.show(result)
     files = {"reproduction.csv": result.to_csv, "reproduction.json": result.to_json}
     output.write_files(out, files | {"predictions.csv": partial(write_csv, result.predictions)})

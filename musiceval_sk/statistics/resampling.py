@@ -120,9 +120,8 @@ class Resampling:
         for out in np.array_split(np.arange(n_parts), max(1, n_parts * self.n // _BLOCK)):
             kept = unit % _MOST_PARTS != out[:, np.newaxis]
             sizes = [np.bincount(systems[of_part], minlength=n_systems) for of_part in kept]
-            yield Draws(
-                self._members[np.nonzero(kept)[1]], np.array(sizes, dtype=int).reshape(len(out), n_systems)
-            )
+            clips = self._members[np.nonzero(kept)[1]]
+            yield Draws(clips, np.array(sizes, dtype=int).reshape(len(out), n_systems))
 
 
 class ClipMetrics:
@@ -250,9 +249,8 @@ class ResampledMetrics:
                     np.concatenate([fold.score(draws) for draws in fold.resampling.leaving_out()])
                     for fold in group
                 ]
-            n_units = min(
-                map(len, lacking)
-            )  # folds differ in their number of parts where only clips are drawn
+            # Folds differ in their number of parts where only clips are drawn.
+            n_units = min(map(len, lacking))
             alike = [np.broadcast_to(scores, (n_units, *scores.shape)) for scores in others]
             rows.append(mean_of_defined([*alike, *(scores[:n_units] for scores in lacking)]))
         return np.concatenate(rows)
