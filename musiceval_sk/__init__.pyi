@@ -53,7 +53,7 @@ from .reporting.plots.systems import SystemResidualsDisplay as SystemResidualsDi
 from .reporting.plots.systems import SystemScatterDisplay as SystemScatterDisplay
 from .reproduction.run import reproduce as reproduce
 from .scoring.clap_score import clap_score as clap_score
-from .scoring.fit import assess_error as assess_error
+from .scoring.error import assess_error as assess_error
 from .scoring.predict import predict_clips as predict_clips
 from .scoring.recalibration import recalibrate as recalibrate
 from .statistics.align import select_systems as select_systems

@@ -192,7 +192,8 @@ def export(
     musiceval cache export embeddings.npz --clips clips.csv --encoder spectral --pooling mean+std
     """
     from musiceval_sk import export_embeddings
-    from musiceval_sk.features.embedder import check_pooling, check_suffix
+    from musiceval_sk.features.embedder import check_suffix
+    from musiceval_sk.features.pooling import check_pooling
     from musiceval_sk.studies.plan import embed_readable
 
     check_suffix(out)

@@ -21,9 +21,9 @@ from musiceval_sk.estimators import persistence
 from musiceval_sk.estimators.preparation import check_validation, default_columns, kept_on_failure, names_of
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import ModelFileError
-from musiceval_sk.features.embedder import provenance
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import MODALITIES, Modality, changes_of
+from musiceval_sk.features.pooling import provenance
 
 _FORMAT = "musiceval-clap-finetune"
 
@@ -290,7 +290,8 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
         """
         from musiceval_sk.estimators.engine.jobs import answered_by
         from musiceval_sk.finetuning.batches import ClipBatches
-        from musiceval_sk.finetuning.loop import Checkpoint, arrays_of, choose_weights, train_towers
+        from musiceval_sk.finetuning.checkpoint import Checkpoint
+        from musiceval_sk.finetuning.loop import arrays_of, choose_weights, train_towers
 
         self._validate_params()
         check_validation(self, clips, clips_val, y_val, None, name="clips_val")
@@ -446,7 +447,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
             If there is nothing to save.
         """
         check_is_fitted(self, "heads_")
-        from musiceval_sk.finetuning.loop import LOCAL, joined
+        from musiceval_sk.finetuning.checkpoint import LOCAL, joined
 
         parameters = persistence.parameters_as_json(self)
         heads, tensors = persistence.packed(self.heads_)
@@ -486,7 +487,7 @@ class CLAPFineTuneRegressor(RegressorMixin, BaseEstimator):
             If the file is missing, damaged, of another kind or of a newer version, or the encoder is not the one that
             training started from.
         """
-        from musiceval_sk.finetuning.loop import divided
+        from musiceval_sk.finetuning.checkpoint import divided
 
         content, tensors = persistence.read_tensors(path, _FORMAT)
         arrays = divided(tensors)

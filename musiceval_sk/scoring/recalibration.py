@@ -19,7 +19,7 @@ from musiceval_sk.exceptions import ClipsTableError, FewSystemsWarning, SkippedW
 from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.ratings.formats import read_ratings
-from musiceval_sk.scoring.fit import FEWEST_SYSTEMS, error_parts
+from musiceval_sk.scoring.error import FEWEST_SYSTEMS, error_parts
 from musiceval_sk.scoring.predict import ClipScorer
 from musiceval_sk.scoring.recalibrated import RecalibratedRegressor
 from musiceval_sk.statistics.comparison import compare_predictors

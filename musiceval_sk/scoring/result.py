@@ -11,7 +11,7 @@ from scipy.stats import t as student_t
 
 from musiceval_sk._ids import id_texts
 from musiceval_sk._text import Shown, Table, counted, listed, off_scale
-from musiceval_sk.scoring.fit import error_margin
+from musiceval_sk.scoring.error import error_margin
 
 CONFIDENCE = 0.95
 _ALARM = 0.05

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from musiceval_sk.features.embedder import pool, provenance
+from musiceval_sk.features.pooling import pool, provenance
 
 # Two clips: windows (1, 10), (3, 20), (8, 0) and the single window (-5, 6).
 VECTORS = np.array([[1, 10], [3, 20], [8, 0], [-5, 6]], dtype=np.float32)

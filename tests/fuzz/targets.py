@@ -699,7 +699,7 @@ def model_skops(folder):
 def training_state(folder):
     """The checkpoint of a fine-tuning fit: content and arrays, whose checksum is made anew."""
     _imported("torch")
-    from musiceval_sk.finetuning.loop import Checkpoint
+    from musiceval_sk.finetuning.checkpoint import Checkpoint
 
     options = {"checkpoint": folder / "file.state", "max_iter": 1}
     regressor = ms.CLAPFineTuneRegressor("hf-clap", **options)

@@ -191,18 +191,15 @@ def spoilt(value, random):
 def test_made_requests_get_an_answer_and_store_nothing_else(site):
     random, statuses = Random(0), Counter()
     good = [site.answer(position) for position in (1, 2)]
+    assert site.post(good).status_code == 200
+    kept = site.served.store.answers()
     for _ in range(400):
         body = json.dumps(spoilt([dict(random.choice(good))], random))
         at = random.randrange(len(body) * 20)
         body = body[:at] + random.choice('[]{},":\\e') + body[at:] if at < len(body) else body
         statuses[site.client.post("/api/answers", content=body, headers=site.header()).status_code] += 1
     assert set(statuses) <= {200, 400, 409, 422} and statuses[422] > 200
-    kept = site.served.store.answers()
-    assert all(answer["scores"].keys() == good[0]["scores"].keys() for answer in kept)
-    assert {(answer["rater"], answer["batch"], answer["position"]) for answer in kept} <= {
-        ("R01", 1, 1),
-        ("R01", 1, 2),
-    }
+    assert len(kept) == 2 and site.served.store.answers() == kept
 
 
 @pytest.mark.parametrize("site", ["pairs", "slider"], indirect=True)

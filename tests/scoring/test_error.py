@@ -9,7 +9,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.pipeline import make_pipeline
 
 from musiceval_sk import MOSRegressor, TrainingDomain, assess_error
-from musiceval_sk.scoring.fit import error_margin
+from musiceval_sk.scoring.error import error_margin
 from musiceval_sk.studies.cell import group_parameters
 
 
