@@ -103,7 +103,7 @@ define REQUIREMENTS
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-tools = [name for name in extras["dev"] if name.startswith("pytest")]
+tools = [name for name in extras["dev"] if name.startswith(("hypothesis", "pytest"))]
 wanted = [*project["dependencies"], *extras["parquet"], *extras["report"], *tools]
 print(*(name for name in wanted if not name.startswith("torch")), sep="\n")
 endef

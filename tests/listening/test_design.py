@@ -3,13 +3,15 @@
 from collections import Counter
 from itertools import combinations, pairwise
 
-import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
 
 from musiceval_sk import ClipsTableError, RatingDesignError
 from musiceval_sk.listening import design_test, load_test
 from musiceval_sk.listening.balance import clips_of
+from tests.properties import few
 
 
 def grid(systems, prompts, items=1):
@@ -26,59 +28,65 @@ def real(number):
     )
 
 
-def made(seed):
-    """Clips and demands of a random kind: full or with gaps, one or several clips a cell, with and without prompts."""
-    rng = np.random.default_rng(seed)
-    clips = grid(rng.integers(1, 7), rng.integers(1, 12), rng.integers(1, 3))
-    clips = clips.sample(frac=rng.choice([1, 0.7]), random_state=rng)
-    if rng.random() < 0.2:
+@st.composite
+def made(draw):
+    """Clips and demands: full or with gaps, one or several clips a cell, with and without prompts, however named."""
+    clips = grid(draw(st.integers(1, 6)), draw(st.integers(1, 11)), draw(st.integers(1, 2)))
+    seed = draw(st.integers(0, 999))
+    clips = clips.sample(frac=draw(st.sampled_from([1, 0.7])), random_state=seed)
+    names = draw(st.permutations([f"S{number}" for number in range(6)]))
+    clips["system"] = clips["system"].map({f"S{number}": name for number, name in enumerate(names)})
+    if draw(st.integers(0, 4)) == 4:
         clips["prompt"] = ""
-    per_clip = int(rng.integers(1, 6))
+    per_clip = draw(st.integers(1, 5))
     demands = {
         "per_clip": per_clip,
-        "n_raters": per_clip + int(rng.integers(0, 9)),
-        "batch_size": int(rng.integers(6, 41)),
+        "n_raters": per_clip + draw(st.integers(0, 8)),
+        "batch_size": draw(st.integers(6, 40)),
+        "n_duplicates": draw(st.integers(0, 1)),
+        "seed": seed,
     }
-    return clips, demands | {"n_duplicates": int(rng.integers(0, 2)), "seed": seed}
+    return clips, demands
 
 
 def batches_of(test):
     return [(rater, batch["trials"]) for rater, batches in test.raters.items() for batch in batches]
 
 
-@pytest.mark.parametrize("first", range(0, 40, 20))
-def test_what_holds_of_every_design(first):
-    designed = 0
-    for seed in range(first, first + 20):
-        clips, demands = made(seed)
-        try:
-            test = design_test(clips, probes=real(60), n_probes=1, **demands)
-        except RatingDesignError as error:
-            assert "no room for 1 that" in str(error) or "60 probes" in str(error), (seed, error)
-            continue
-        designed += 1
-        times = Counter()
-        for rater, batches in test.raters.items():
-            trials = [trial for batch in batches for trial in batch["trials"]]
-            heard = [trial["clip_id"] for trial in trials if "repeat" not in trial]
-            assert len(heard) == len(set(heard)), (seed, rater)
-            times.update(clip for clip in heard if not test.clips[clip]["probe"])
-        assert times == dict.fromkeys(clips.index, demands["per_clip"]), seed
-        for _, trials in batches_of(test):
-            names = [trial["clip_id"] for trial in trials]
-            once = [trial["clip_id"] for trial in trials if "repeat" not in trial]
-            tested = [name for name in once if not test.clips[name]["probe"]]
-            assert len(tested) <= demands["batch_size"]
-            assert len(once) - len(tested) == 1
-            again = [place for place, trial in enumerate(trials) if "repeat" in trial]
-            assert len(again) == demands["n_duplicates"]
-            for place in again:
-                assert place - names.index(names[place]) >= len(once) // 2
-            prompts = [test.clips[name]["prompt"] for name in once]
-            if any(clips["prompt"]):
-                changes = sum(one != other for one, other in pairwise(prompts))
-                assert changes == len(set(prompts)) - 1, seed
-    assert designed >= 10
+@few
+@given(made=made())
+def test_what_holds_of_every_design(made):
+    clips, demands = made
+    try:
+        test = design_test(clips, probes=real(60), n_probes=1, **demands)
+    except RatingDesignError as error:
+        assert "no room for 1 that" in str(error) or "60 probes" in str(error)
+        reject()
+    times, apart, sizes = Counter(), [], []
+    for rater, batches in test.raters.items():
+        trials = [trial for batch in batches for trial in batch["trials"]]
+        heard = [trial["clip_id"] for trial in trials if "repeat" not in trial]
+        assert len(heard) == len(set(heard)), rater
+        times.update(clip for clip in heard if not test.clips[clip]["probe"])
+    assert times == dict.fromkeys(clips.index, demands["per_clip"])
+    for _, trials in batches_of(test):
+        names = [trial["clip_id"] for trial in trials]
+        once = [trial["clip_id"] for trial in trials if "repeat" not in trial]
+        tested = [name for name in once if not test.clips[name]["probe"]]
+        sizes.append(len(tested))
+        assert len(once) - len(tested) == 1
+        again = [place for place, trial in enumerate(trials) if "repeat" in trial]
+        assert len(again) == demands["n_duplicates"]
+        apart += [place - names.index(names[place]) for place in again]
+        assert all(place - names.index(names[place]) >= len(once) // 2 for place in again)
+        prompts = [test.clips[name]["prompt"] for name in once]
+        if any(clips["prompt"]):
+            changes = sum(one != other for one, other in pairwise(prompts))
+            assert changes == len(set(prompts)) - 1
+    assert max(sizes) <= demands["batch_size"]
+    assert test.balance["clips_in_a_batch"] == [min(sizes), max(sizes)]
+    assert test.balance["repeats"] == len(apart)
+    assert test.balance["least_distance_of_a_repeat"] == min(apart, default=None)
 
 
 @pytest.mark.parametrize("seed", [39, 96, 100])

@@ -1,8 +1,14 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from musiceval_sk import ClipsTableError, SkippedWarning, aggregate_ratings
+from musiceval_sk.ratings.aggregate import METHODS
+from tests.properties import fewer
 
 RATINGS = pd.DataFrame(
     [("A", "y", 1, 5), ("A", "x", 2, 4), ("B", "x", 3, None), ("C", "x", 4, 5)],
@@ -39,6 +45,41 @@ def test_mean_count_and_standard_error():
     assert list(scores.columns) == list(expected)
     for column, values in expected.items():
         np.testing.assert_allclose(scores[column], values, rtol=1e-12)
+
+
+@st.composite
+def made_ratings(draw):
+    """Three to five raters' scores of three to six clips, each of whom heard all."""
+    raters, clips = draw(st.integers(3, 5)), draw(st.integers(3, 6))
+    n = raters * clips
+    scores = draw(st.lists(st.integers(1, 5), min_size=n, max_size=n))
+    cells = [(f"R{number // clips}", f"C{number % clips}", score) for number, score in enumerate(scores)]
+    return pd.DataFrame(cells, columns=["rater", "clip_id", "impression"])
+
+
+@fewer
+@given(
+    ratings=made_ratings(),
+    seed=st.integers(0, 99),
+    method=st.sampled_from(METHODS),
+    level=st.integers(-9, 9),
+    copies=st.integers(1, 3),
+)
+def test_what_changes_with_order_names_level_and_copies(ratings, seed, method, level, copies):
+    copies = copies if method == "mean" else 1
+    changed = pd.concat([ratings.assign(rater=f"{copy} " + ratings["rater"]) for copy in range(copies)])
+    changed = changed.assign(impression=changed["impression"] + level).sample(frac=1, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of raters without spread, or taken for exact
+        expected, found = (
+            aggregate_ratings(table, scale=None, method=method) for table in (ratings, changed)
+        )
+    expected["impression"] += level
+    # Copies of the panel add up squares and counts alike.
+    count = expected["impression_count"]
+    expected["impression_se"] *= np.sqrt((count - 1) / (copies * count - 1))
+    expected["impression_count"] = copies * count
+    pd.testing.assert_frame_equal(found.loc[expected.index], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_scores_follow_the_order_of_the_clips():

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from musiceval_sk import METRICS
+from musiceval_sk.statistics import agreement as agreement_module
 from musiceval_sk.statistics import resampling as resampling_module
 from musiceval_sk.statistics.agreement import ClipAgreement, PairSigns, system_agreement
 from musiceval_sk.statistics.resampling import ClipMetrics, ResampledMetrics, Resampling, generators
+from tests.properties import few
 
 
 def four(truth, prediction):
@@ -147,6 +151,25 @@ def test_a_system_emptied_by_leaving_out_has_no_mean():
     (draws,) = resampling.leaving_out()
     means = draws.means(np.array([1.0, 2.0, 4.0]))
     np.testing.assert_array_equal(means.T, [[2, 4], [1, 4], [1.5, np.nan]])
+
+
+@few
+@given(
+    rows=st.lists(st.tuples(*[st.integers(0, 4)] * 2, st.integers(0, 2)), min_size=1, max_size=12),
+    chunk=st.integers(1, 4),
+)
+def test_small_samples_with_ties_against_scipy(rows, chunk):
+    """Whatever is tied, and wherever chunks of the clips end; systems that are in no sample are absent."""
+    truth, prediction, counts = np.array(rows, dtype=float).T
+    counts[0] += not counts.any()
+    there = counts > 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agreement_module, "_CHUNK", chunk)
+        found = ClipAgreement(truth, prediction).score(counts[:, np.newaxis])[:, 0]
+    held = np.repeat(np.arange(len(counts)), counts.astype(int))
+    np.testing.assert_allclose(found, four(truth[held], prediction[held]), rtol=0, atol=1e-12)
+    found = system_agreement(truth[:, np.newaxis], np.where(there, prediction, np.nan)[:, np.newaxis])[:, 0]
+    np.testing.assert_allclose(found, four(truth[there], prediction[there]), rtol=0, atol=1e-12)
 
 
 def test_pairs_by_hand():
