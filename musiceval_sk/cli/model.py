@@ -66,7 +66,7 @@ def fit(
     if model.lower() != "best":
         regressor = regressor_named(model, regressor, targets)
     embedder = machine.embedder(encoder, pooling).fit(table)
-    X = embed_readable(embedder, table)
+    X = embed_readable(embedder, table, targets)
     table = table.loc[X.index]
     rated = table.dropna(subset=targets)
     if rated.empty:
@@ -114,6 +114,7 @@ def predict(
     musiceval predict model.skops clips/ --pattern '{system}/{prompt_id}' --prompts prompts.csv --out scores.csv
     """
     from musiceval_sk import predict_clips
+    from musiceval_sk.estimators.persistence import load_content
 
     mode = "w"
 
@@ -123,10 +124,11 @@ def predict(
         sys.stdout.flush()
         mode = "a"
 
-    how: dict[str, Any] = _on_this_machine(model, machine) | {"batch_size": batch_size, "on_batch": write}
+    content = load_content(model)
+    how = _on_this_machine(content["model"], machine) | {"batch_size": batch_size, "on_batch": write}
     clips = source.load()
     with output.replacing(out) as place:
-        result = predict_clips(model, clips, allow_other_encoder=allow_other_encoder, **how)
+        result = predict_clips(content, clips, allow_other_encoder=allow_other_encoder, **how)
     output.show(result.table_parts(), err=out is None)
     if out is not None:
         typer.echo(f"wrote {counted(len(result.clips), 'clip')} to {out}", err=True)
@@ -156,20 +158,22 @@ def recalibrate(
     musiceval recalibrate model.skops rated.csv --ratings ratings.csv --scale 0 100 --out recalibrated.skops
     """
     from musiceval_sk import recalibrate
+    from musiceval_sk.estimators.persistence import load_content
 
-    how = _on_this_machine(model, machine)
+    content = load_content(model)
+    how = _on_this_machine(content["model"], machine)
     how |= {"targets": source.targets, "scale": source.scale, "training_scale": training_scale}
-    found = recalibrate(model, source.load(), **how)
+    found = recalibrate(content, source.load(), **how)
     output.show(options.parts_in_options(parts_of(found)))
     typer.echo(f"wrote {found.save(out)}")
 
 
-def _on_this_machine(model: Path, machine: options.Machine) -> dict[str, Any]:
+def _on_this_machine(model: Any, machine: options.Machine) -> dict[str, Any]:
     """Say where vectors are kept, and make the model's encoder with what differs here, if anything does."""
-    from musiceval_sk import ClipEmbedder, get_encoder, load_model
+    from musiceval_sk import ClipEmbedder, get_encoder
 
-    how = {"cache": machine.cache, "n_jobs": machine.n_jobs}
-    _, embedder = getattr(load_model(model), "steps", [("", None)])[0]
+    how: dict[str, Any] = {"cache": machine.cache, "n_jobs": machine.n_jobs}
+    _, embedder = getattr(model, "steps", [("", None)])[0]
     if not machine.given() or not isinstance(embedder, ClipEmbedder):
         return how  # predict_clips says what it takes
     settings = (embedder.encoder_options or {}) | machine.given(str(embedder.encoder))

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from musiceval_sk._text import counted
 from musiceval_sk.cli import options, output
 
 _REST = "All figures, what the splits share with training, and what S metrics cannot show here: --details"
+_REST_OF_CURVE = "All sizes, models and metrics, the human ceiling, and what intervals hold: --details, or curve.txt in --out"
 _BESIDE_A_FILE = ("clips", "out", "n_jobs", "memory", "details", "force")
 
 
@@ -109,6 +111,7 @@ def curve(
     encoder: str = "spectral",
     pooling: str = "mean",
     random_state: options.Seed = 0,
+    details: options.Details = False,
     out: Path | None = None,
 ) -> None:
     """Show how scores grow with clips, systems and ratings a clip, and which of them still paid.
@@ -140,6 +143,8 @@ def curve(
     from musiceval_sk import default_models, score_learning_curve
     from musiceval_sk._ids import systems_if_named
     from musiceval_sk.ratings.aggregate import single_ratings
+    from musiceval_sk.reporting.summary import curve_parts
+    from musiceval_sk.studies.cell import targets_of
     from musiceval_sk.studies.curve import models_of_curves
     from musiceval_sk.studies.plan import embed_readable
 
@@ -152,7 +157,7 @@ def curve(
     embedder = machine.embedder(encoder, pooling).fit(table)
     found = score_learning_curve(
         table,
-        lambda: embed_readable(embedder, table),
+        lambda: embed_readable(embedder, table, targets_of(table, source.targets)),
         models and {name: known[name] for name in models},
         cv,
         grows=grows or [name for name, may in may_grow.items() if may],
@@ -168,12 +173,13 @@ def curve(
         random_state=random_state,
         n_jobs=machine.n_jobs,
     )
-    output.show(found)
+    output.show(found if details else [*curve_parts(found), "", _REST_OF_CURVE])
     if out is not None:
-        names = [path.name for path in found.to_csv(out)]
-        files = {"curve.txt": lambda path: path.write_text(f"{found}\n")} | _figures(found)
+        names, figures = [path.name for path in found.to_csv(out)], _figures(found)
+        files = {"curve.txt": lambda path: path.write_text(f"{found}\n")} | figures
         output.write_files(out, files, tell=False)
-        typer.echo(f"wrote {', '.join([*names, *files])} to {out}", err=True)
+        drawn = f" and {counted(len(figures), 'figure')}" if figures else ""
+        typer.echo(f"wrote {', '.join([*names, 'curve.txt'])}{drawn} to {out}", err=True)
 
 
 def _size(text: str) -> int | float:

@@ -3,10 +3,11 @@
 Clips are keyed by content, the store says which keys it lacks, and those are decoded, embedded and written batch by batch.
 """
 
+import contextlib
 import hashlib
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -224,6 +225,21 @@ def warn_of_blank_prompts(prompts: pd.Series, *, stacklevel: int = 2) -> None:
             UserWarning,
             stacklevel=stacklevel,
         )
+
+
+@contextlib.contextmanager
+def prompts_for(targets: Iterable[str]) -> Iterator[None]:
+    """Leave out the warning of `warn_of_blank_prompts` where nothing but impression is judged.
+
+    Parameters
+    ----------
+    targets : iterable of str
+        What the vectors are for.
+    """
+    with warnings.catch_warnings():
+        if set(targets) == {"impression"}:
+            warnings.filterwarnings("ignore", message=".* clips have no prompt", category=UserWarning)
+        yield
 
 
 def describe_difference(store: EmbeddingStore, encoder: Encoder, modality: Modality = "audio") -> str:

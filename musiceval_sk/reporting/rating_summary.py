@@ -63,7 +63,7 @@ def summarize_ratings(screening: Any, ceiling: Any, last: str) -> list[str]:
     shown = wide.reindex([name for name in _FIGURES if name in set(told)]).fillna("-")
     tail = ["", f"Agreement of raters; intervals at {ceiling.confidence:.0%}"]
     tail += [Table(shown.rename_axis(index=None, columns=None))] if len(shown) else []
-    tail += [part for part in parts_of(ceiling) if part.startswith("no ")]
+    tail += dict.fromkeys(part for part in parts_of(ceiling) if part.startswith("no "))
     tail += [_least_agreeing(name, raters) for name, raters in ceiling.raters.items()]
     head = [] if screening is None else parts_of(screening)
     if screening is not None and len(screening.left_out):

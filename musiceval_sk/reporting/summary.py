@@ -1,13 +1,19 @@
-"""A study on one screen: for each split, who is best by the metric that decides, how sure that is, and the figures of the best."""
+"""What fits on a screen: of a study who is best by the metric that decides, and how sure that is; of a learning curve what still improved scores."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from musiceval_sk._text import Table, counted
 from musiceval_sk.reporting.page.sections import Section, gather
+from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.studies.curve_result import GROWS, ScoreLearningCurve
 from musiceval_sk.studies.result import FEW_SYSTEMS, NO_FEATURES, StudyResult
 
 _MOST_ROWS = 6
+_CHANGES = {"raised": "improved", "lowered": "worsened"}
+_OPEN = "Improved, worsened: the interval of the gain lies above 0, below 0. Open does not show that more would not help."
 
 
 def summary_parts(study: StudyResult, *, tables: bool = True) -> list[str]:
@@ -32,16 +38,75 @@ def summary_parts(study: StudyResult, *, tables: bool = True) -> list[str]:
         of_split = [section for section in sections if section.split == name]
         figures = [_table(of_split)] if tables else []
         blank = [""] if parts else []
-        parts += [*blank, _title(study, name, of_split[0]), *figures, *map(_sentence, of_split)]
+        first = of_split[0]
+        title = _title(study.about["splits"][name], first.counts, first.kind)
+        parts += [*blank, title, *figures, *map(_sentence, of_split)]
     return parts
 
 
-def _title(study: StudyResult, split: str, section: Section) -> str:
-    described, counts = study.about["splits"][split], section.counts
+def curve_parts(curve: ScoreLearningCurve) -> list[str]:
+    """Summarize a learning curve in about a dozen lines.
+
+    Parameters
+    ----------
+    curve : ScoreLearningCurve
+        What `score_learning_curve` found.
+
+    Returns
+    -------
+    list of str
+        A title, a table (`Table`) of what the last step of everything that grows gained the best model that uses audio, and for each
+        target a sentence that says which of these steps improved a score. ``print(curve)`` has the rest.
+    """
+    about = curve.about
+    metrics = [name for name in ("S_SRCC", "U_SRCC") if name in about["metrics"]] or about["metrics"][:2]
+    title = _title(about, next(iter(about["targets"].values())), curve.kind)
+    steps = curve.last_steps()
+    steps = steps[steps["metric"].isin(metrics) & ~steps["model"].isin(about["look_ups"])]
+    if steps.empty:
+        return [title, "What to collect next: no model that uses audio has two sizes that could be judged."]
+    table = curve.table[curve.table["kind"] == curve.kind]
+    reached = table.groupby(["target", "model", "metric"])["score"].last().unstack("metric")[metrics]
+    reached = reached.sort_values(metrics[0], ascending=not METRICS[metrics[0]].greater_is_better)
+    shown, sentences = [], []
+    for target, of_target in steps.groupby("target", sort=False):
+        ranked = reached.loc[target]
+        model = ranked.index[ranked.index.isin(of_target["model"])][0]
+        shown.append(of_target[of_target["model"] == model])
+        sentences.append(f"{target}, {_scored(model, ranked.loc[model])}: {_advice(shown[-1])}.")
+    heading = f"Gain of the last step, [{about['confidence']:.0%} interval]"
+    return [title, "", heading, _gains(pd.concat(shown)), "", *sentences, _OPEN]
+
+
+def _scored(model: str, scores: pd.Series) -> str:
+    return f"{model} ({', '.join(f'{metric} {value:.3f}' for metric, value in scores.items())})"
+
+
+def _gains(steps: pd.DataFrame) -> Table:
+    ends = steps[["size_from", "size_to"]].map(lambda size: f"{round(size, None if size >= 10 else 1):g}")
+    cells = [f"{row.gain:.3f} [{row.low:+.2f}, {row.high:+.2f}]" for row in steps.itertuples()]
+    rows = steps.assign(cell=cells, step=ends["size_from"] + " to " + ends["size_to"])
+    keys: dict[str, Any] = {"index": ["target", "grows", "step"], "columns": "metric", "values": "cell"}
+    table = rows.pivot_table(**keys, aggfunc="first", sort=False)
+    return Table(table.rename_axis(index=[None] * 3, columns=None), strip=True, na_rep="-")
+
+
+def _advice(steps: pd.DataFrame) -> str:
+    """Say what the last step of everything that grows did to the scores."""
+    did: dict[str, list[str]] = {}
+    for grows, of_growth in steps.groupby("grows", sort=False):
+        verdicts = of_growth[of_growth["verdict"] != "open"].groupby("verdict", sort=False)["metric"]
+        told = [f"{_CHANGES[str(verdict)]} {' and '.join(names)}" for verdict, names in verdicts]
+        did.setdefault(" and ".join(told), []).append(GROWS[str(grows)])
+    more = {outcome: f"more {' and '.join(of)}" for outcome, of in did.items()}
+    return "; ".join(f"{what} {did}" if did else f"whether {what} help is open" for did, what in more.items())
+
+
+def _title(described: dict[str, Any], counts: dict[str, int], kind: str) -> str:
     of = f" of {counted(counts['systems'], 'system')}" if counts["systems"] else ""
     tested = f"{counted(counts['clips'], 'clip')}{of}, {counted(described['folds'], 'fold')}"
     meaning = described["meaning"]
-    return f"{meaning[:1].upper()}{meaning[1:]}: {tested}, {section.kind}"
+    return f"{meaning[:1].upper()}{meaning[1:]}: {tested}, {kind}"
 
 
 def _table(sections: list[Section]) -> Table:

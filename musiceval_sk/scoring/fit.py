@@ -12,6 +12,7 @@ from musiceval_sk._progress import progress
 from musiceval_sk._text import Shown, counted
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.lookup import scaled
+from musiceval_sk.features.extract import prompts_for
 from musiceval_sk.scoring.error import FEWEST_SYSTEMS, assess_error
 from musiceval_sk.scoring.per_target import RegressorPerTarget
 from musiceval_sk.studies.cell import group_parameters
@@ -102,7 +103,7 @@ def fit_model(
     model = scaled(embedder, TrainingDomain(), regressor)
     about: dict[str, Any] = {"n_clips": len(clips), "targets": targets}
     n_splits = min(5, count) if assess and count >= FEWEST_SYSTEMS else 0
-    with progress(1 + n_splits, "fit", "fit") as shown:
+    with prompts_for(targets), progress(1 + n_splits, "fit", "fit") as shown:
         model.fit(clips, clips[targets], **group_parameters(model, systems))
         shown.update()
         if n_splits:

@@ -47,8 +47,8 @@ def predict_clips(
 
     Parameters
     ----------
-    model : str, Path or Pipeline
-        A file of ``musiceval fit``, or a fitted pipeline from `ClipEmbedder` to a regressor. With `TrainingDomain` among
+    model : str, Path, dict or Pipeline
+        A file of ``musiceval fit``, what `load_content` read of one, or a fitted pipeline from `ClipEmbedder` to a regressor. With `TrainingDomain` among
         its steps, clips unlike those of training are pointed out.
     clips : pandas.DataFrame
         Clips table with ``path`` and, for a model that reads prompts, ``prompt``; ``system`` where clips are of several.
@@ -138,7 +138,7 @@ def iter_predictions(
 
     Parameters
     ----------
-    model : str, Path or Pipeline
+    model : str, Path, dict or Pipeline
         As in `predict_clips`.
     clips : pandas.DataFrame
         Clips table.
@@ -188,8 +188,9 @@ class ClipScorer:
     ):
         about: dict[str, Any] = {}
         if isinstance(model, str | Path):
-            content = load_content(model)
-            model, about = content["model"], content["about"]
+            model = load_content(model)
+        if isinstance(model, dict):
+            model, about = model["model"], model["about"]
         if not isinstance(model, Pipeline) or not isinstance(model[0], ClipEmbedder):
             words = f"a model for clips begins with ClipEmbedder, got {type(model).__name__}"
             raise ModelFileError(f"{words}; a regressor alone predicts from embeddings: call its predict")

@@ -113,7 +113,7 @@ def recalibrate(
 
     Parameters
     ----------
-    model : str, Path or Pipeline
+    model : str, Path, dict or Pipeline
         As of `predict_clips`. It may be one that was recalibrated before.
     clips : pandas.DataFrame
         Clips table with ``path`` and, for a model that reads prompts, ``prompt``; ``system`` where clips are of several; and the

@@ -4,7 +4,7 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from musiceval_sk.datasets.readers import check_scale, read_table
 from musiceval_sk.estimators.lookup import default_models, look_ups, scaled
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, ClipsTableError
+from musiceval_sk.features.extract import prompts_for
 from musiceval_sk.ratings.aggregate import load_scored_clips, single_ratings
 from musiceval_sk.ratings.formats import read_ratings
 from musiceval_sk.studies.cell import check_run, targets_of
@@ -196,7 +197,7 @@ class StudyPlan:
                 tables[name], described[name] = read_features(given["table"])
             else:
                 where: dict[str, Any] = {"cache": self.cache, "n_jobs": self.n_jobs}
-                tables[name], described[name] = embed_features(clips, given, **where)
+                tables[name], described[name] = embed_features(clips, given, targets, **where)
         how: dict[str, Any] = {name: getattr(self, name) for name in _OF_RUN_STUDY}
         how |= {"features": described, "ratings": single_ratings(self.clips, rated), "progress": progress}
         result = run_study(
@@ -301,7 +302,7 @@ def read_features(path: str | Path) -> tuple[pd.DataFrame, str]:
 
 
 def embed_features(
-    clips: pd.DataFrame, given: Mapping[str, Any], *, cache: Any, n_jobs: int | None
+    clips: pd.DataFrame, given: Mapping[str, Any], targets: Iterable[str], *, cache: Any, n_jobs: int | None
 ) -> tuple[pd.DataFrame, str]:
     """Embed the clips that can be read, and say with what.
 
@@ -311,6 +312,8 @@ def embed_features(
         Clips table.
     given : mapping
         ``encoder``, ``pooling``, ``modality`` and the encoder's options.
+    targets : iterable of str
+        What the vectors are for.
     cache : str, Path or None
         Embedding store.
     n_jobs : int or None
@@ -332,12 +335,13 @@ def embed_features(
     options = _as_texts({key: value for key, value in given.items() if key not in own})
     places: dict[str, Any] = {"cache": None if cache is None else str(cache), "n_jobs": n_jobs}
     embedder = ClipEmbedder(**own, **places, encoder_options=options or None).fit(clips)
-    return embed_readable(embedder, clips), describe_features(embedder)
+    return embed_readable(embedder, clips, targets), describe_features(embedder)
 
 
-def embed_readable(embedder: Any, clips: pd.DataFrame) -> pd.DataFrame:
+def embed_readable(embedder: Any, clips: pd.DataFrame, targets: Iterable[str] = ()) -> pd.DataFrame:
     """Give the vectors of the clips that can be read, by a fitted `ClipEmbedder`; refuse none at all."""
-    table, report = embedder.embed(clips)
+    with prompts_for(targets):
+        table, report = embedder.embed(clips)
     if table.empty:
         raise AudioError(f"none of the clips could be read: {listed(report.skipped['reason'])}")
     return table

@@ -43,7 +43,7 @@ def test_help_has_an_example():
 
 @pytest.mark.slow
 def test_curve_prints_tables_and_advice_and_writes_files(folder, tmp_path):
-    result = run(folder, "--out", tmp_path / "out")
+    result = run(folder, "--out", tmp_path / "out", "--details")
     assert result.exit_code == 0, result.output
     for words in (
         "Split 'system': systems never heard in training; 2 fold(s), the same test clips at every size",
@@ -65,12 +65,27 @@ def test_curve_prints_tables_and_advice_and_writes_files(folder, tmp_path):
     pytest.importorskip("matplotlib")
     drawn = {path.name for path in (tmp_path / "out").glob("*.png")}
     assert drawn == {f"impression-{m}-by-{g}.png" for m in ("S_SRCC", "U_SRCC") for g in set(table["grows"])}
+    assert (
+        f"wrote curve.csv, steps.csv, ceiling.csv, curve.txt and 6 figures to {tmp_path / 'out'}"
+        in result.stderr
+    )
+
+
+@pytest.mark.slow
+def test_curve_closes_on_a_screen(folder):
+    result = run(folder, "--target", "alignment")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 25 and "--details, or curve.txt in --out" in lines[-1]
+    for words in ("impression, ridge (S_SRCC ", "alignment, ridge (S_SRCC ", "alignment  clips "):
+        assert words in result.stdout
 
 
 @pytest.mark.slow
 def test_sizes_models_and_metrics_are_chosen(folder):
     result = run(
-        folder, "--grows", "clips", "--size", 6, "--size", "0.9", "--model", "ridge", "--metric", "U_LCC", "--cv", "random"
+        folder, "--grows", "clips", "--size", 6, "--size", "0.9", "--model", "ridge", "--metric", "U_LCC", "--cv", "random",
+        "--details",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "By training clips, mean of folds" in result.stdout
