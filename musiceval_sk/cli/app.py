@@ -256,6 +256,8 @@ def _kept(given: dict[str, Any]) -> str:
     out, places = given.get("out"), {}
     if "memory" in given:
         places["finished fits"] = given["memory"] or (out and out / "fits"), "*.json"
+    if isinstance(given.get("answers"), Path):  # of a server
+        places["answers"] = given["answers"], "*"
     if "checkpoints" in given:
         places["checkpoints"] = given["checkpoints"] or (out and out / "checkpoints"), "*"
     if ("cache" not in given or "batch_size" in given) and not given.get("force"):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import logging
 import os
 import socket
 import warnings
@@ -91,7 +92,8 @@ class _Endpoints:
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
         """Store answers while the server runs."""
         self._commits = GroupCommit(self._served.store)
-        yield
+        with contextlib.suppress(asyncio.CancelledError):  # a second Ctrl+C, while connections are waited for
+            yield
         await self._commits.finish()
         self._served.store.close()
 
@@ -208,7 +210,7 @@ def serve_page(
     design: str | Path | None = None,
     tell: Callable[[str], object] = print,
 ) -> None:
-    """Serve a listening test until it is interrupted.
+    """Serve a listening test until it is interrupted; it then waits for answers that are on their way, unless interrupted again.
 
     Parameters
     ----------
@@ -238,6 +240,8 @@ def serve_page(
         If the folder holds no built test, the file answers of another, the design is that of another, or the port is taken.
     ImportError
         If starlette or uvicorn is missing; they come with the extra ``listen``.
+    KeyboardInterrupt
+        If it is interrupted a second time.
     """
     uvicorn: Any = import_optional("uvicorn", extra="listen", purpose=_PURPOSE)
     served = ServedTest(folder, answers, design)
@@ -254,8 +258,17 @@ def serve_page(
     tell(f"serving {folder} at {url}, answers in {answers}; stop by Ctrl+C")
     # uvicorn takes httptools and uvloop where they are: an answer costs a third less of the core.
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    server, log = uvicorn.Server(config), logging.getLogger("uvicorn.error")
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return not server.force_exit  # requests that are cut are none
+
+    log.addFilter(is_error)
     with listener, contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
+    log.removeFilter(is_error)
+    if server.force_exit:
+        raise KeyboardInterrupt
 
 
 def _bind(host: str, port: int) -> socket.socket:

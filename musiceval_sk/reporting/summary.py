@@ -73,7 +73,9 @@ def curve_parts(curve: ScoreLearningCurve) -> list[str]:
         ranked = reached.loc[target]
         model = ranked.index[ranked.index.isin(of_target["model"])][0]
         shown.append(of_target[of_target["model"] == model])
-        sentences.append(f"{target}, {_scored(model, ranked.loc[model])}: {_advice(shown[-1])}.")
+        systems = about["targets"][target]["systems"]
+        few = _few_systems(systems, "what helps")
+        sentences.append(f"{target}, {_scored(model, ranked.loc[model])}: {few or _advice(shown[-1])}.")
     heading = f"Gain of the last step, [{about['confidence']:.0%} interval]"
     return [title, "", heading, _gains(pd.concat(shown)), "", *sentences, _OPEN]
 
@@ -100,6 +102,11 @@ def _advice(steps: pd.DataFrame) -> str:
         did.setdefault(" and ".join(told), []).append(GROWS[str(grows)])
     more = {outcome: f"more {' and '.join(of)}" for outcome, of in did.items()}
     return "; ".join(f"{what} {did}" if did else f"whether {what} help is open" for did, what in more.items())
+
+
+def _few_systems(systems: int, what: str) -> str:
+    few = 0 < systems < FEW_SYSTEMS
+    return f"{counted(systems, 'system is', 'systems are')} too few to tell {what}" if few else ""
 
 
 def _title(described: dict[str, Any], counts: dict[str, int], kind: str) -> str:
@@ -143,8 +150,8 @@ def _sentence(section: Section) -> str:
     if section.best is None:
         return f"{section.target}: no predictor could be judged."
     best, systems = section.best, section.counts["systems"]
-    if 0 < systems < FEW_SYSTEMS:
-        return f"{section.target}: {counted(systems, 'system is', 'systems are')} too few to tell which predictor is best."
+    if few := _few_systems(systems, "which predictor is best"):
+        return f"{section.target}: {few}."
     words = f"{section.target}: {best.name} is best by {section.metric}"
     tests = section.tests[(section.tests["ahead"] == best.name) & section.tests["p_holm"].notna()]
     features = section.tables[section.kind]["features"]

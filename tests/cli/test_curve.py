@@ -77,7 +77,7 @@ def test_curve_closes_on_a_screen(folder):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert len(lines) <= 25 and "--details, or curve.txt in --out" in lines[-1]
-    for words in ("impression, ridge (S_SRCC ", "alignment, ridge (S_SRCC ", "alignment  clips "):
+    for words in ("impression, ridge (S_SRCC ", "alignment, ridge (S_SRCC ", "alignment  ratings 2 to 3 "):
         assert words in result.stdout
 
 

@@ -2,8 +2,12 @@
 
 import csv
 import json
+import signal
 import socket
 import stat
+import subprocess
+import sys
+import time
 from collections import Counter
 from random import Random
 
@@ -372,3 +376,42 @@ def test_what_cannot_be_served_is_refused(site, tmp_path):
     other = made_design(tmp_path / "other", n_clips=4)
     with pytest.raises(ValueError, match="design of another test"):
         ServedTest(site.folder, tmp_path / "b.sqlite", other)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_second_interrupt_cuts_connections_and_says_what_is_kept(built, tmp_path):
+    pytest.importorskip("uvicorn")
+    folder, answers = built["acr"][1], tmp_path / "answers.sqlite"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "musiceval_sk", "listen", "serve", folder, "--answers", answers]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*map(str, command), "--port", str(port)], **pipes) as process:
+        try:
+            with connected(process, port) as waiting:
+                with answers.with_suffix(".links.csv").open() as file:
+                    token = [*csv.DictReader(file)][1]["link"].split("token=")[1]
+                head = f"POST /api/answers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+                waiting.sendall(f"{head}Content-Length: 9\r\nExpect: 100-continue\r\n\r\n".encode())
+                assert waiting.recv(99).startswith(b"HTTP/1.1 100")  # answers are on their way
+                process.send_signal(signal.SIGINT)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+                process.send_signal(signal.SIGINT)
+                _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert told == f"interrupted: what was finished is kept: answers in {answers}\n"
+
+
+def connected(process, port):
+    """Connect as soon as the server listens."""
+    for _ in range(600):
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=60)
+        except OSError:
+            assert process.poll() is None
+            time.sleep(0.1)
+    raise TimeoutError("the server does not answer")

@@ -96,9 +96,9 @@ def test_a_curve_says_what_helped_the_best_model_that_uses_audio():
     assert title == "Systems never heard in training: 50 clips of 14 systems, 5 folds, pooled"
     assert heading == "Gain of the last step, [95% interval]"
     assert table.splitlines()[1:] == [
-        "impression clips   20 to 40    0.100 [+0.05, +0.20]   0.100 [+0.05, +0.20]",
-        "           systems 5.6 to 11   0.100 [-0.05, +0.20]  -0.100 [-0.20, -0.05]",
-        "           ratings 1 to 2.8    0.010 [-0.05, +0.20]   0.010 [-0.05, +0.20]",
+        "impression clips   20 to 40   0.100 [+0.05, +0.20]   0.100 [+0.05, +0.20]",
+        "           systems 5.6 to 11  0.100 [-0.05, +0.20]  -0.100 [-0.20, -0.05]",
+        "           ratings 1 to 2.8   0.010 [-0.05, +0.20]   0.010 [-0.05, +0.20]",
     ]
     assert sentence == (
         "impression, good (S_SRCC 0.800, U_SRCC 0.800): more training clips improved S_SRCC and U_SRCC; "
@@ -112,5 +112,8 @@ def test_a_curve_of_errors_and_of_nothing_that_could_be_judged():
     steps = [(model, "clips", "U_MSE", 0.1, 0.05, 0.2) for model in ("good", "other")]
     words = curve_parts(made_curve(steps, ["U_MSE"]))
     assert "impression, other (U_MSE 0.600): more training clips improved U_MSE." in words
+    few = made_curve(steps, ["U_MSE"])
+    few.about["targets"]["impression"]["systems"] = 3
+    assert "impression, other (U_MSE 0.600): 3 systems are too few to tell what helps." in curve_parts(few)
     steps = [("system mean", "clips", "U_MSE", 0.1, 0.05, 0.2)]
     assert "no model that uses audio has two sizes" in curve_parts(made_curve(steps, ["U_MSE"]))[-1]
