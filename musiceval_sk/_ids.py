@@ -74,8 +74,9 @@ def is_missing(values: Any) -> np.ndarray:
     np.ndarray of bool [shape=(n,)]
         True where there is no name.
     """
-    names = pd.Series(np.asarray(values, dtype=object))
-    return (names.isna() | names.astype(str).str.strip().eq("")).to_numpy(dtype=bool)
+    names = np.asarray(values, dtype=object)
+    blank = np.array([isinstance(name, str) and not name.strip() for name in names], dtype=bool)
+    return pd.isna(names) | blank
 
 
 def require_names(

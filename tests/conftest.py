@@ -1,4 +1,5 @@
 import functools
+import gc
 import os
 from importlib.util import find_spec
 
@@ -10,6 +11,8 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import pytest  # noqa: E402
 import soundfile  # noqa: E402
+import typer.main  # noqa: E402
+import typer.testing  # noqa: E402
 
 # Files that need torch as a whole; single tests elsewhere ask for the fixture `torch`.
 _NEED_TORCH = [
@@ -39,6 +42,20 @@ def pytest_collection_modifyitems(items):
         known = made.name2fixturedefs.values() if made else []
         if any(fixture.scope == "module" for found in known for fixture in found):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_collection_finish():
+    """Look for garbage seldom: each time everything that was imported and collected is gone through."""
+    gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def in_no_time():
+    """No file is to outlive a power cut, and the command line is built once; processes that tests start go their usual way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        patch.setattr("typer.testing._get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

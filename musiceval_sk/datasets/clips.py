@@ -189,9 +189,11 @@ def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     missing = pd.Series(np.nan, index=clips.index)
     start, end = (readers.numbers(clips, name) if name in clips else missing for name in TIMES)
     start, end = start.fillna(0) + 0.0, end.fillna(np.inf)  # no -0.0
-    times = pd.Series([f"{one:g} and {other:g}" for one, other in zip(start, end, strict=True)], start.index)
+    times = pd.Series(list(zip(start, end, strict=True)), start.index, dtype=object)
     what = "start_time must be at least 0 and less than end_time, in seconds, but they are"
-    readers.refuse(clips, ~((start >= 0) & (start < end)), what, times)
+    readers.refuse(
+        clips, ~((start >= 0) & (start < end)), what, times, show=lambda time: "{:g} and {:g}".format(*time)
+    )
     return start, end
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +145,11 @@ def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> No
     """Raise if a value stands in ``column`` more than once, or once with and once without a sound's suffix."""
     values = table[column]
     what = f"column {column!r} repeats a value"
-    refuse(table, values.duplicated(keep=False), what, values.map(repr), what_to_do)
+    refuse(table, values.duplicated(keep=False), what, values, what_to_do)
     bares = values.map(bare)
     doubled = bares.isin(bares[bares == values]) & bares.duplicated(keep=False)
     what = f"column {column!r} holds a value with and without its suffix"
-    refuse(table, doubled, what, values.map(repr), what_to_do)
+    refuse(table, doubled, what, values, what_to_do)
 
 
 def require_ids(table: pd.DataFrame, column: str) -> None:
@@ -165,7 +165,7 @@ def numbers(table: pd.DataFrame, column: str) -> pd.Series:
     values = pd.to_numeric(cells, errors="coerce").astype(float)
     truth_values = np.array([isinstance(cell, bool) for cell in cells], dtype=bool)
     wrong = (~np.isfinite(values) & ~_is_none(cells)) | truth_values
-    refuse(table, wrong, f"column {column!r} must hold numbers, but has", cells.map(repr))
+    refuse(table, wrong, f"column {column!r} must hold numbers, but has", cells)
     return values
 
 
@@ -191,7 +191,7 @@ def take_scores(
             off = (table[target] < low) | (table[target] > high)
             what = f"column {target!r} has scores off the scale {low:g} to {high:g}"
             advice = ". Correct them, or give scale= (--scale) as the raters used it"
-            refuse(table, off, what, table[target].map("{:g}".format), advice)
+            refuse(table, off, what, table[target], advice, show="{:g}".format)
     return table
 
 
@@ -237,11 +237,18 @@ def source_of(table: pd.DataFrame) -> str:
     return f"{table.attrs['path']}: " if "path" in table.attrs else ""
 
 
-def refuse(table: pd.DataFrame, wrong: pd.Series, what: str, cells: pd.Series, what_to_do: str = "") -> None:
+def refuse(
+    table: pd.DataFrame,
+    wrong: pd.Series,
+    what: str,
+    cells: pd.Series,
+    what_to_do: str = "",
+    show: Callable[[Any], str] = repr,
+) -> None:
     """Raise if rows are wrong, with what their cells hold and where they stand."""
     if wrong.any():
         place = "line {}" if "path" in table.attrs else "row {!r}"
-        offenders = (f"{cell} ({place.format(row)})" for row, cell in cells[wrong].items())
+        offenders = (f"{show(cell)} ({place.format(row)})" for row, cell in cells[wrong].items())
         raise ClipsTableError(f"{source_of(table)}{what}: {listed(offenders)}{what_to_do}")
 
 
