@@ -127,6 +127,12 @@ def refused_as(kind: type[ValueError], words: str, advice: str = "") -> Iterator
         raise kind(f"{words} ({cause}){advice and '; '}{advice}") from error
 
 
+def require_version(path: Any, found: Any, most: int, error: type[Exception]) -> None:
+    """Raise unless a file is of a version that is read here."""
+    if found > most:
+        raise error(f"{path}: is of version {found}, and this musiceval_sk reads up to {most}; upgrade it")
+
+
 def paths_as_text(value: Any) -> Any:
     """Turn paths into text, also in dicts: a file that holds `pathlib`'s own classes loads on no other system."""
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
 """Wording that several modules share."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 _MOST_ROWS = 40  # and remarks, in a notebook
@@ -22,6 +22,14 @@ def listed(offenders: Iterable[object], most: int = 5, separator: str = ", ") ->
 def counted(number: int, one: str, several: str = "") -> str:
     """Put a number before a noun: ``"1 clip"``, ``"2 clips"``, or before what both forms are: ``"1 clip has"``."""
     return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def require_known(what: str, chosen: Any, known: Collection[Any]) -> None:
+    """Raise ValueError unless a choice, or each of a list of them, is one of those there are."""
+    unknown = [one for one in (chosen if isinstance(chosen, list) else [chosen]) if one not in known]
+    if unknown or chosen == []:
+        words = f": {listed(unknown) or 'none'}" if isinstance(chosen, list) else f" {chosen!r}"
+        raise ValueError(f"unknown {what}{words}; choose from {', '.join(map(str, known))}")
 
 
 def off_scale(scores: Any, scale: tuple[float, float] | None) -> str:
@@ -68,8 +76,14 @@ class Shown:
     """A result that shows as a headline in a console, and as that, a table and remarks in a notebook."""
 
     def to_frame(self) -> Any:
-        """Give a tidy table; each class says of what."""
-        raise NotImplementedError
+        """Give what was found as a tidy table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A copy of ``table``.
+        """
+        return self.table.copy()  # type: ignore[attr-defined]
 
     def _parts(self) -> list[str]:
         """Give the text in parts, those that are tables as `Table`; a class has this or a text of its own."""

@@ -79,7 +79,7 @@ def fitted():
 
 
 def choice():
-    from musiceval_sk.scoring.choice import Choice
+    from musiceval_sk.scoring.fit import Choice
 
     other = {"model": "SVR", "score": 0.5, "difference": 0.1, "low": 0.01, "high": 0.2, "p_holm": 0.01}
     found = {"model": "ridge", "score": 0.4, "clips": 12, "others": [other]}

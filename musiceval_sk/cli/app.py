@@ -22,6 +22,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from musiceval_sk._progress import shown_everywhere
+from musiceval_sk._text import require_known
 from musiceval_sk._version import __version__
 from musiceval_sk.cli import cache, demo, listen, model, musiceval, options, output, ratings, score, study
 from musiceval_sk.cli.options import FLAGS, in_options
@@ -206,8 +207,7 @@ class _Told(logging.Handler):
 def _check_options(given: dict[str, Any], written: tuple[str, ...] | None) -> None:
     """Refuse what is wrong with options that several commands share, before the command begins."""
     for name, known in _CHOICES.items():
-        if given.get(name, known[0]) not in known:
-            raise ValueError(f"unknown {name} {given[name]!r}; choose from {', '.join(known)}")
+        require_known(name, given.get(name, known[0]), known)
     if given.get("n_jobs") == 0:
         raise ValueError("--jobs 0: give the number of processes, or -1 for as many as there are cores")
     if "cache" in given:

@@ -98,10 +98,7 @@ def compact(cache: options.Place = None) -> None:
     output.show(store_info(store))
 
 
-def merge(
-    others: list[Path],
-    cache: options.Place = None,
-) -> None:
+def merge(others: list[Path], cache: options.Place = None) -> None:
     """Take the vectors of other stores into this one; what is there already is not copied.
 
     Parameters
@@ -193,11 +190,9 @@ def export(
     """
     from musiceval_sk import export_embeddings
     from musiceval_sk.features.embedder import check_suffix
-    from musiceval_sk.features.pooling import check_pooling
     from musiceval_sk.studies.plan import embed_readable
 
     check_suffix(out)
-    check_pooling(pooling)
     table = options.Clips(clips, pattern, prompts).load()
     embedder = machine.embedder(encoder, pooling, modality).fit(table)
     readable = table.loc[embed_readable(embedder, table).index]

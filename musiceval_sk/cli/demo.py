@@ -24,9 +24,7 @@ _CONTENTS = "listening-test/, cache/, study-by-*.csv and .json, model.skops, pre
 
 @output.writes("report.html", "study-by-*", "model.skops", "predictions.csv", "*.png", "listening-test")
 def demo(
-    out: Path = Path("demo-out"),
-    details: options.Details = False,
-    random_state: options.Seed = 0,
+    out: Path = Path("demo-out"), details: options.Details = False, random_state: options.Seed = 0
 ) -> None:
     """Run everything, end to end, on a made-up listening test: no data, no network, under a minute.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from musiceval_sk._text import require_known
 from musiceval_sk.cli import options, output
 
 
@@ -102,8 +103,7 @@ def build(
     """
     from musiceval_sk.listening import build_page, build_webmushra
 
-    if format not in ("page", "webmushra"):
-        raise ValueError(f"unknown format {format!r}; choose from page, webmushra")
+    require_known("format", format, ("page", "webmushra"))
     if format == "webmushra":
         configs = build_webmushra(design, out, loudness=loudness, texts=texts)
         advice = f"put that folder into webMUSHRA's, and open ?config={configs[0].name} and so on after its address"

@@ -50,8 +50,7 @@ def fit(
     musiceval fit clips.csv --ratings ratings.csv --model best --out model.skops
     """
     from musiceval_sk import MOSRegressor, save_model
-    from musiceval_sk.scoring.choice import choose_regressor, regressor_named
-    from musiceval_sk.scoring.fit import fit_model
+    from musiceval_sk.scoring.fit import choose_regressor, fit_model, regressor_named
     from musiceval_sk.studies.cell import targets_of
     from musiceval_sk.studies.plan import describe_features, embed_readable
 

@@ -175,7 +175,7 @@ def ratings(
     from musiceval_sk.listening.export import with_batches
     from musiceval_sk.ratings.bias import FITS
     from musiceval_sk.ratings.read import with_systems
-    from musiceval_sk.reporting.rating_summary import detail_ratings, summarize_ratings
+    from musiceval_sk.reporting.summary import detail_ratings, summarize_ratings
 
     test = None if screening.design is None else load_test(screening.design)
     scale = scale or ((1, 5) if test is None else test.score_range)

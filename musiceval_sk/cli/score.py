@@ -15,10 +15,7 @@ from musiceval_sk.exceptions import ClipsTableError
 
 @output.writes()
 def clap_score(
-    source: options.Clips,
-    machine: options.Machine,
-    encoder: str = "laion-clap",
-    out: Path | None = None,
+    source: options.Clips, machine: options.Machine, encoder: str = "laion-clap", out: Path | None = None
 ) -> None:
     """Say how well clips agree with their prompts, by the cosine of CLAP's vectors: no ratings and no training.
 

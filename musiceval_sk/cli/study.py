@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from musiceval_sk._text import counted
+from musiceval_sk._text import counted, require_known
 from musiceval_sk.cli import options, output
 
 _REST = "All figures, what the splits share with training, and what S metrics cannot show here: --details"
@@ -151,9 +151,7 @@ def curve(
     table, rated = source.load(), single_ratings(source.clips, source.rated)
     may_grow = {"clips": True, "systems": systems_if_named(table) is not None, "ratings": rated is not None}
     known = default_models(table, random_state=random_state) | models_of_curves(table)
-    unknown = [name for name in models or () if name not in known]
-    if unknown:
-        raise ValueError(f"unknown --model {', '.join(unknown)}; these clips allow {', '.join(known)}")
+    require_known("--model", models or [*known], known)
     embedder = machine.embedder(encoder, pooling).fit(table)
     found = score_learning_curve(
         table,

@@ -21,7 +21,7 @@ import skops.io
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import check_is_fitted
 
-from musiceval_sk._files import MALFORMED, atomic_write, parse_json, refused_as
+from musiceval_sk._files import MALFORMED, atomic_write, parse_json, refused_as, require_version
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
 from musiceval_sk.estimators.regressor import PROTOCOLS
@@ -30,13 +30,13 @@ from musiceval_sk.exceptions import ModelFileError
 FORMAT, VERSION = "musiceval-model", 2
 _READABLE = ("1", "2")
 _OURS = (
-    "musiceval_sk.estimators.cosine.CosineRegressor",
+    "musiceval_sk.estimators.lookup.CosineRegressor",
     "musiceval_sk.estimators.lookup.LookupRegressor",
     "musiceval_sk.estimators.lookup.TableScaler",
     "musiceval_sk.estimators.domain.TrainingDomain",
     "musiceval_sk.estimators.search.TunedRegressor",
-    "musiceval_sk.scoring.per_target.RegressorPerTarget",
-    "musiceval_sk.scoring.recalibrated.RecalibratedRegressor",
+    "musiceval_sk.scoring.regressors.RegressorPerTarget",
+    "musiceval_sk.scoring.regressors.RecalibratedRegressor",
     "musiceval_sk.estimators.regressor.MOSRegressor",
     "musiceval_sk.features.embedder.ClipEmbedder",
     "musiceval_sk.features.encoders.clap.hf_clap.HfClapEncoder",
@@ -186,11 +186,7 @@ def _read_skops(path: str | Path, trusted: list[str]) -> Content:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelFileError(f"{path}: a skops file, but not a model that save_model wrote")
     with refused_as(ModelFileError, f"{path}: lacks a part of a model file"):
-        if content["version"] > VERSION:
-            raise ModelFileError(
-                f"{path}: written in model format {content['version']} by musiceval_sk {content['musiceval_sk']}; this "
-                f"version reads up to {VERSION}: upgrade musiceval_sk"
-            )
+        require_version(path, content["version"], VERSION, ModelFileError)
         return content | {name: content[name] for name in ("model", "about")}
 
 

@@ -10,11 +10,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import require_known
 from musiceval_sk.estimators import preparation, training
 from musiceval_sk.estimators.outputs import centres_of, predict_members
 from musiceval_sk.estimators.preparation import check_fingerprint, kept_on_failure
-from musiceval_sk.estimators.training import Training, draw_seeds, run
+from musiceval_sk.estimators.training import Training, draw_seeds
 
 # The paper names no momentum, widths or stopping rule: they are those of its released code.
 _PAPER: dict[str, Any] = {
@@ -233,14 +233,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         "n_bins": [Interval(Integral, 2, None, closed="left")],
         "rank_quality": [Interval(Real, 1, None, closed="left")],
         **dict.fromkeys(
-            [
-                "nesterovs_momentum",
-                "shuffle",
-                "early_stopping",
-                "stop_together",
-                "bootstrap",
-                "warm_start",
-            ],
+            ["nesterovs_momentum", "shuffle", "early_stopping", "stop_together", "bootstrap", "warm_start"],
             ["boolean"],
         ),
         **dict.fromkeys(["momentum", "averaging"], [Interval(Real, 0, 1, closed="left")]),
@@ -422,7 +415,9 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
             job = fit.job(
                 draw_seeds(self, random_state), (self.coefs_, self.intercepts_) if goes_on else None
             )
-            fit.keep(run(job, self.verbose))
+            from musiceval_sk.estimators.engine import jobs
+
+            fit.keep(jobs.run_told(job, jobs.train_job, "fit", self.verbose))
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -542,8 +537,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         >>> MOSRegressor.from_protocol("paper", random_state=0).learning_rate_init
         0.0005
         """
-        if name not in PROTOCOLS:
-            raise ValueError(f"no protocol is called {name!r}; there are {listed(PROTOCOLS)}")
+        require_known("protocol", name, PROTOCOLS)
         return cls(**PROTOCOLS[name] | parameters)
 
     @property

@@ -7,14 +7,13 @@ The engine takes and gives layers, pairs of weights and biases, for each target 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
 
 from musiceval_sk._device import resolve_device
-from musiceval_sk._progress import progress
-from musiceval_sk.estimators.engine.standardization import Standardization
 from musiceval_sk.estimators.engine.task import Layers, Schedule, Task, Trained, layer_sizes
 from musiceval_sk.estimators.mixture import Line, Part, fit_ridge, held_out_means, mix
 from musiceval_sk.estimators.outputs import network_scores
@@ -251,19 +250,6 @@ def schedule_of(regressor: Any) -> Schedule:
     return Schedule(**found)
 
 
-def run(job: Any, verbose: bool) -> list[Trained]:
-    """Train a job, and tell how far that is where it is asked for."""
-    from musiceval_sk.estimators.engine import jobs
-
-    with progress(job.schedule.max_iter, "fit", "epoch", verbose) as shown:
-
-        def show(epoch: int, loss: float) -> None:
-            shown.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-            shown.update()
-
-        return jobs.train_job(job, show)
-
-
 def mean_curve(curves: list[list[float]]) -> list[float]:
     """Average curves of different lengths, each epoch over those that reach it."""
     longest = max(len(curve) for curve in curves)
@@ -305,3 +291,68 @@ def check_heads(regressor: Any, columns: list[np.ndarray]) -> None:
             f"warm_start cannot go on: the fitted heads have layers {held} and {members} members, the parameters now "
             f"ask for {wanted} and {regressor.n_ensemble}"
         )
+
+
+class Standardization(NamedTuple):
+    """Mean and deviation of each column of X, [shape=(d,)]; median of each target and mean distance from it, [shape=(t,)]."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    median: np.ndarray
+    distance: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray, Y: np.ndarray, weights: np.ndarray) -> "Standardization":
+        """Measure rows of the given weights; what is constant keeps its size."""
+        scaler = StandardScaler().fit(X, sample_weight=weights)
+        median = np.array([weighted_median(scores, weights) for scores in Y.T])
+        distance = np.average(np.abs(Y - median), axis=0, weights=weights)
+        return cls(scaler.mean_, scaler.scale_, median, np.where(distance > 0, distance, 1.0))
+
+    @classmethod
+    def none(cls, n_columns: int, n_targets: int) -> "Standardization":
+        """Leave data as they are."""
+        return cls(np.zeros(n_columns), np.ones(n_columns), np.zeros(n_targets), np.ones(n_targets))
+
+    def inputs(self, X: np.ndarray) -> np.ndarray:
+        """Bring X to zero mean and unit deviation, in its dtype."""
+        return ((X - self.mean) / self.deviation).astype(X.dtype)
+
+    def targets(self, Y: np.ndarray) -> np.ndarray:
+        """Bring scores to median zero and mean distance one."""
+        return (Y - self.median) / self.distance
+
+    def undone(self, layers: Layers, columns: np.ndarray, target: int | None, centred: bool = True) -> Layers:
+        """Turn layers trained on standardized data into ones for data as they are.
+
+        ``target`` is None where outputs are no scores; ``centred`` tells whether they lie around the median.
+        """
+        layers = list(layers)
+        weight, bias = layers[0]
+        weight = weight / self.deviation[columns, None]
+        layers[0] = weight, bias - self.mean[columns] @ weight
+        if target is not None:
+            weight, bias = layers[-1]
+            middle = self.median[target] if centred else 0.0
+            layers[-1] = weight * self.distance[target], bias * self.distance[target] + middle
+        return layers
+
+    def done(self, layers: Layers, columns: np.ndarray, target: int | None, centred: bool = True) -> Layers:
+        """Undo `undone`, to go on from fitted layers."""
+        layers = list(layers)
+        weight, bias = layers[0]
+        layers[0] = weight * self.deviation[columns, None], bias + self.mean[columns] @ weight
+        if target is not None:
+            weight, bias = layers[-1]
+            middle = self.median[target] if centred else 0.0
+            layers[-1] = weight / self.distance[target], (bias - middle) / self.distance[target]
+        return layers
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """Find the value at which half of the weight is reached; between two values, their mean."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    half = reached[-1] / 2
+    low, high = (np.searchsorted(reached, half, side) for side in ("left", "right"))
+    return float((values[order[low]] + values[order[min(high, len(order) - 1)]]) / 2)

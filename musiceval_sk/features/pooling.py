@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from musiceval_sk._text import require_known
+
 
 def _mean(vectors: np.ndarray, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     weights = weights.astype(vectors.dtype)[:, np.newaxis]  # others would turn float32 into float64
@@ -89,8 +91,7 @@ def check_pooling(pooling: str) -> None:
     ValueError
         If there is none; the message lists those there are.
     """
-    if pooling not in POOLINGS:
-        raise ValueError(f"unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}")
+    require_known("pooling", pooling, POOLINGS)
 
 
 def provenance(fingerprint: str, pooling: str) -> str:

@@ -172,9 +172,8 @@ class Training:
             for places, vectors in self.source.parts(rows, micro_batch_size, dtype):
                 truth = self._targets[rows[places]].to(vectors.device)
                 weight = self._row_weights[rows[places]].to(vectors.device)
-                if (
-                    self._n_members > 1
-                ):  # the towers follow the mean of the members' losses, each member its own
+                # The towers follow the mean of the members' losses, each member its own.
+                if self._n_members > 1:
                     still = vectors.detach()
                     vectors = still + (vectors - still) / self._n_members
                 errors = (self.heads(vectors) - truth).abs() * weight[:, None]

@@ -126,9 +126,8 @@ def _activated(graph: "_Graph", hidden: str, activation: str) -> str:
     if activation == "identity":
         return hidden
     scaled = graph.add("Mul", hidden, np.array([0.5**0.5]))
-    erf = graph.cast(
-        graph.add("Erf", graph.cast(scaled, "FLOAT")), "DOUBLE"
-    )  # which runtimes have for float32 only
+    # Which runtimes have for float32 only.
+    erf = graph.cast(graph.add("Erf", graph.cast(scaled, "FLOAT")), "DOUBLE")
     share = graph.add("Mul", graph.add("Add", erf, np.array([1.0])), np.array([0.5]))
     return graph.add("Mul", hidden, share)
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from musiceval_sk._optional import import_optional
+from musiceval_sk._text import require_known
 from musiceval_sk.statistics.align import systems_in_order
 from musiceval_sk.statistics.metrics import METRICS
 
@@ -52,8 +53,7 @@ class MOSMetric(torchmetrics.Metric):
 
     def __init__(self, name: str, **options: Any):
         super().__init__(**options)
-        if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
+        require_known("metric", name, METRICS)
         self.name = name
         for state in ("preds", "target", "system"):
             self.add_state(state, default=[], dist_reduce_fx="cat")

@@ -258,9 +258,8 @@ class GroupCommit:
             group, self._waiting = self._waiting, []
             try:
                 await self._store_group(group)
-            except (
-                sqlite3.OperationalError
-            ) as error:  # the file's fault, such as a full disk, and no answer's
+            except sqlite3.OperationalError as error:
+                # The file's fault, such as a full disk, and no answer's.
                 for _, stored in group:
                     _fail(stored, error)
             except Exception:

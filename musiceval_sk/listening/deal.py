@@ -1,6 +1,7 @@
-"""Who rates what: groups of clips dealt to raters' batches, so that every batch is a small image of the whole test."""
+"""Who rates what, and in which order: groups of clips dealt to raters' batches, so that every batch is a small image of the whole test."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ def deal_evenly(
     batch_size: int,
     n_batches: int | None,
 ) -> tuple[np.ndarray, int]:
-    """Deal groups as `deal` does, to as few batches as will do, and let these exchange some.
+    """Deal groups to as few batches as will do, each to ``copies`` raters, none of whom gets a clip twice, and let these exchange some.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ def deal_evenly(
     size = {"n_raters": n_raters, "batch_size": batch_size, "n_batches": n_batches or 1}
 
     def fit(n_raters: int, batch_size: int, n_batches: int) -> "Deal | None":
-        return deal(groups, kinds, copies, n_raters, n_batches, batch_size * per_trial, rng)
+        made = Deal(groups, kinds, copies, n_raters, n_batches, batch_size * per_trial, rng)
+        return made if made.fill() else None
 
     def enough(name: str) -> int | None:
         """Find the least number that will do in the place of one."""
@@ -118,16 +120,8 @@ def deal_evenly(
     return dealt.batches, size["n_batches"]
 
 
-def deal(
-    groups: Sequence[np.ndarray],
-    kinds: np.ndarray,
-    copies: int,
-    n_raters: int,
-    n_batches: int,
-    most: int,
-    rng: np.random.Generator,
-) -> "Deal | None":
-    """Deal groups to batches, each to ``copies`` raters, none of whom gets a clip twice.
+class Deal:
+    """Which batches have which groups, and what each rater hears in them.
 
     Parameters
     ----------
@@ -141,23 +135,6 @@ def deal(
         Most clips in a batch.
     rng : numpy.random.Generator
         Decides between equals.
-
-    Returns
-    -------
-    Deal or None
-        None if there is no room left for a group.
-    """
-    made = Deal(groups, kinds, copies, n_raters, n_batches, most, rng)
-    return made if made.fill() else None
-
-
-class Deal:
-    """Which batches have which groups, and what each rater hears in them.
-
-    Parameters
-    ----------
-    groups, kinds, copies, n_raters, n_batches, most, rng
-        As of `deal`.
 
     Attributes
     ----------
@@ -294,3 +271,73 @@ class Deal:
         """How far the batches of places are from the mean of all in what the group holds, at most."""
         far = np.abs(self._counts - self._counts[: self._batch.max() + 1].mean(axis=0))
         return (far[self._batch[places]] * (self._held[self._group[places]] > 0)).max(axis=1)
+
+
+def order_batch(
+    trials: list[dict[str, Any]],
+    probes: list[dict[str, Any]],
+    prompts: list[str],
+    n_duplicates: int,
+    doubled: Counter,
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    """Put the trials of a batch in order.
+
+    Parameters
+    ----------
+    trials, probes : list of dict
+        Trials in any order; probes are not doubled.
+    prompts : list of str
+        The prompt of each trial, then of each probe; those without one stand alone.
+    n_duplicates : int
+        How many to double, each at least half the batch later, between two prompts.
+    doubled : collections.Counter
+        How often each trial was doubled so far; those least often are taken. It is counted on.
+    rng : numpy.random.Generator
+        Mixes prompts, and the trials of each.
+
+    Returns
+    -------
+    list of dict
+        Trials in order.
+
+    Raises
+    ------
+    RatingDesignError
+        If the batch is too short for its doubled trials.
+    """
+    everything = trials + probes
+    blocks: dict[Any, list[int]] = {}
+    for place in rng.permutation(len(everything)):
+        blocks.setdefault(prompts[place] or int(place), []).append(int(place))
+    order = [place for block in rng.permutation(len(blocks)) for place in list(blocks.values())[block]]
+    # A prompt may be interrupted only where it is a batch of its own.
+    ends = [end for end in range(1, len(order) + 1) if end == len(order) or _parted(prompts, order, end)]
+    half = len(order) // 2
+    free = [at for at, place in enumerate(order[: len(order) - half]) if place < len(trials)]
+    if len(free) < n_duplicates or (n_duplicates and half == 0):
+        raise RatingDesignError(
+            f"a batch of {counted(len(order), 'trial')} has no room for {n_duplicates} that come again at least half of it "
+            f"later; give n_duplicates={len(free) if half else 0}, or a larger batch"
+        )
+    names = [str(trial) for trial in trials]
+    free.sort(key=lambda at: (doubled[names[order[at]]], rng.random()))
+    again: dict[int, list[dict[str, Any]]] = {end: [] for end in range(len(order) + 1)}
+    for at in free[:n_duplicates]:
+        doubled[names[order[at]]] += 1
+        far = [end for end in ends if end - at >= half]
+        again[far[rng.integers(len(far))]].append(_again(trials[order[at]]))
+    ordered = [trial for end, place in enumerate(order) for trial in (*again[end], everything[place])]
+    return ordered + again[len(order)]
+
+
+def _parted(prompts: list[str], order: list[int], end: int) -> bool:
+    one, other = prompts[order[end - 1]], prompts[order[end]]
+    return one != other or not one
+
+
+def _again(trial: dict[str, Any]) -> dict[str, Any]:
+    """Repeat a trial; of a pair, the sides change."""
+    if "clip_a" in trial:
+        trial = {"clip_a": trial["clip_b"], "clip_b": trial["clip_a"]}
+    return trial | {"repeat": True}

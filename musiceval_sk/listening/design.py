@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._files import atomic_write, parse_json, refused_as
+from musiceval_sk._files import atomic_write, parse_json, refused_as, require_version
 from musiceval_sk._ids import id_texts
-from musiceval_sk._text import Shown, counted, listed
+from musiceval_sk._text import Shown, counted, listed, require_known
 from musiceval_sk.datasets.clips import TARGETS, check_clips, load_clips
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.listening.balance import clips_of, in_words, measure
-from musiceval_sk.listening.deal import deal_evenly, group_clips
-from musiceval_sk.listening.order import order_batch
+from musiceval_sk.listening.deal import deal_evenly, group_clips, order_batch
 from musiceval_sk.listening.pairs import choose_pairs
+from musiceval_sk.statistics.align import require_whole
 
 FORMAT, VERSION = "musiceval-listening-test", 1
 METHODS = ("acr", "slider", "pairs")
@@ -159,10 +159,7 @@ def load_test(path: str | Path) -> ListeningTest:
         raise ClipsTableError(f"{path}: is no design of a listening test; musiceval listen design writes one")
     changed = f"{path}: was damaged or changed after musiceval listen design wrote it"
     with refused_as(ClipsTableError, changed, "design the test anew"):
-        if content["version"] > VERSION:
-            raise ClipsTableError(
-                f"{path}: is of version {content['version']}, and this musiceval_sk reads {VERSION}; install a newer one"
-            )
+        require_version(path, content["version"], VERSION, ClipsTableError)
         for clip in content["clips"].values():
             clip["path"] = os.path.abspath(path.parent / clip["path"])
         test = ListeningTest(**{name: content[name] for name in ListeningTest.__dataclass_fields__})
@@ -261,12 +258,10 @@ def design_test(
     >>> [trial["clip_id"] for trial in test.raters["R01"][0]["trials"]]
     ['2', '1']
     """
-    _check_numbers(
-        {"n_raters": n_raters, "per_clip": per_clip, "batch_size": batch_size, "n_batches": n_batches},
-        {"n_probes": n_probes, "n_duplicates": n_duplicates},
-    )
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
+    require_whole(n_raters=n_raters, per_clip=per_clip, batch_size=batch_size)
+    require_whole(n_batches=1 if n_batches is None else n_batches)
+    require_whole(0, n_probes=0 if n_probes is None else n_probes, n_duplicates=n_duplicates)
+    require_known("method", method, METHODS)
     rng = np.random.default_rng(seed)
     table = _take_clips(clips)
     real = table[:0] if probes is None else _take_clips(probes)
@@ -303,13 +298,6 @@ def design_test(
     test = ListeningTest(listed_clips, raters, method, scales, [*trained.index], seed)
     test.balance = measure(list(test.trials()), set(real.index), dealt, kinds)
     return test
-
-
-def _check_numbers(positive: dict[str, int | None], others: dict[str, int | None]) -> None:
-    for least, numbers in ((1, positive), (0, others)):
-        for name, number in numbers.items():
-            if number is not None and (not isinstance(number, int) or number < least):
-                raise ValueError(f"{name}={number!r} must be a whole number of at least {least}")
 
 
 def _take_clips(source: str | Path | pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._files import parse_json, refused_as
+from musiceval_sk._files import parse_json, refused_as, require_version
 from musiceval_sk._ids import id_texts, warn_of_skipped
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import ClipsTableError
@@ -208,10 +208,7 @@ def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
         raise ClipsTableError(
             f"{path}: holds no answers of a listening test; give the files that raters downloaded"
         )
-    if content["version"] > VERSION:
-        raise ClipsTableError(
-            f"{path}: is of version {content['version']}, and this musiceval_sk reads {VERSION}"
-        )
+    require_version(path, content["version"], VERSION, ClipsTableError)
     named = [answer.get("rater") for answer in content["answers"] if isinstance(answer, dict)]
     strangers = {name for name in named if isinstance(name, str)} - {content["rater"]}
     if strangers:

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import betainc
 
 from musiceval_sk._ids import warn_of_skipped
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import counted, listed, require_known
 from musiceval_sk.datasets.clips import load_clips
 from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_ratings, parquet_files
 from musiceval_sk.datasets.readers import source_of
@@ -148,8 +148,7 @@ def aggregate_ratings(
     >>> aggregate_ratings(ratings, method="bias")["impression"].to_dict()  # A is milder than B by 2
     {'x': 3.0, 'y': 4.0}
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; choose from {listed(METHODS)}")
+    require_known("method", method, METHODS)
     if not 0 <= trim < 0.5:
         raise ValueError(f"trim={trim}: the share cut off at either end must be at least 0 and below 0.5")
     if rescale is not None and (scale is None or len(rescale) != 2 or not rescale[0] < rescale[1]):

@@ -61,16 +61,6 @@ class HumanCeiling(Shown):
     confidence: float = 0.95
     panels: dict[str, float] = field(default_factory=dict)
 
-    def to_frame(self) -> pd.DataFrame:
-        """Give what was found as a tidy table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A copy of ``table``: one row a target and figure.
-        """
-        return self.table.copy()
-
     def _headline(self) -> str:
         targets = ", ".join(map(str, self.table["target"].unique()))
         return f"how far raters of {targets} agree; intervals at {self.confidence:.0%}"

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from musiceval_sk._ids import id_texts, match_ids, near_misses, require_names
-from musiceval_sk._text import Shown, Table, counted, listed
+from musiceval_sk._text import Shown, Table, counted, listed, require_known
 from musiceval_sk.datasets import readers
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
 from musiceval_sk.ratings.formats import read_ratings
@@ -193,10 +193,10 @@ def pair_strengths(
     >>> pair_strengths(pairs, level="clip").table["strength"].round(3).to_dict()  # odds of 3
     {'x': 0.549, 'y': -0.549}
     """
-    if level not in LEVELS or ties not in ("davidson", "half") or not prior >= 0:
-        raise ValueError(
-            f"level must be system or clip, ties davidson or half, and prior at least 0; got {level!r}, {ties!r} and {prior}"
-        )
+    require_known("level", level, LEVELS)
+    require_known("ties", ties, ("davidson", "half"))
+    if not prior >= 0:
+        raise ValueError(f"prior={prior} must be at least 0")
     require_confidence(confidence)
     table = read_pairs(pairs, clips)
     columns = [f"{level}_a", f"{level}_b"]

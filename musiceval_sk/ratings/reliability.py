@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from musiceval_sk._ids import require_names
-from musiceval_sk._text import Shown, listed
+from musiceval_sk._text import Shown, require_known
 from musiceval_sk.exceptions import RatingDesignError
 from musiceval_sk.ratings import read
 from musiceval_sk.ratings.bias import correlate_with_others
@@ -471,13 +471,9 @@ def split_half(
     """
     require_confidence(confidence)
     require_whole(n_splits=n_splits)
-    for name, choice, choices in (
-        ("level", level, ("clip", "system")),
-        ("correlation", correlation, _KINDS),
-        ("by", by, ("rating", "rater")),
-    ):
-        if choice not in choices:
-            raise ValueError(f"unknown {name} {choice!r}; choose from {listed(choices)}")
+    require_known("level", level, ("clip", "system"))
+    require_known("correlation", correlation, _KINDS)
+    require_known("by", by, ("rating", "rater"))
     purpose = "halving by raters" if by == "rater" else ""
     sample = read.sample_of(ratings, target, items, clips, rater=rater, purpose=purpose)
     require_pairs(np.bincount(sample.items) > 1, target, "the correlation of two halves")

@@ -362,16 +362,25 @@ class Screening(Shown):
     def _remarks(self) -> list[str]:
         return [f"{row.rater}, {row.rule}: {row.evidence}" for row in self.left_out.itertuples()]
 
+    def verdicts(self) -> pd.DataFrame:
+        """Count what each rule said of raters' batches.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by rule; columns "passed", "failed" and "not judged".
+        """
+        counts = pd.DataFrame({rule: self.units[rule].value_counts() for rule in self.units.columns[4:]})
+        return counts.rename_axis(None).reindex(["passed", "failed", "not judged"]).fillna(0).astype(int).T
+
     def _parts(self) -> list[str]:
         """Give counts, what each rule said, and the evidence against every rater and batch left out."""
-        out, rules = self.units[~self.units["kept"]], self.units.columns[4:]
+        out = self.units[~self.units["kept"]]
         units = "raters x batches" if self.units["batch"].nunique() > 1 else "raters"
-        verdicts = pd.DataFrame({rule: self.units[rule].value_counts() for rule in rules})
-        verdicts = verdicts.reindex(["passed", "failed", "not judged"]).fillna(0).astype(int)
         parts: list[str] = [
             f"Screened {self.units['ratings'].sum()} ratings, {len(self.units)} {units}: kept "
             f"{len(self.units) - len(out)}, left out {len(out)} with {out['ratings'].sum()} ratings",
-            Table(verdicts.rename_axis(None).T),
+            Table(self.verdicts()),
         ]
         if self.probes:
             parts.append(f"{len(self.probes)} clips were probes and are not kept")

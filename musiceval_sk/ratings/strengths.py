@@ -110,9 +110,8 @@ class _Likelihood:
     def loss(self, x: np.ndarray) -> float:
         """Give minus the logarithm."""
         values, tie = x[:-1], self.davidson * np.exp(x[-1])
-        far = (
-            np.abs(values[:, np.newaxis] - values) / 2
-        )  # its exponential is taken out, so that nothing overflows
+        # Its exponential is taken out, so that nothing overflows.
+        far = np.abs(values[:, np.newaxis] - values) / 2
         sums = self.met * (far + np.log1p(np.exp(-2 * far) + tie * np.exp(-far)))
         imagined = self.prior * (np.logaddexp(0, values) - values / 2)
         return sums.sum() / 2 + (imagined - self.lead * values).sum() - self.davidson * self.tied * x[-1]

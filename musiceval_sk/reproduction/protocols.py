@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import require_known
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ def get_protocol(protocol: str | ReproductionProtocol) -> ReproductionProtocol:
     """
     if isinstance(protocol, ReproductionProtocol):
         return protocol
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}; choose from {listed(PROTOCOLS)}")
+    require_known("protocol", protocol, PROTOCOLS)
     return PROTOCOLS[protocol]
 
 

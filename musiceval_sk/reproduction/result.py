@@ -66,16 +66,6 @@ class ReproductionResult(Shown):
     notes: list[str]
     about: dict[str, Any]
 
-    def to_frame(self) -> pd.DataFrame:
-        """Give what was found as a tidy table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A copy of ``table``: one row a figure.
-        """
-        return self.table.copy()
-
     def _headline(self) -> str:
         return f"MusicEval, protocol '{self.about['protocol']['name']}': {self.about['title'].upper()}"
 

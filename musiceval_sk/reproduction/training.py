@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from musiceval_sk._ids import warn_of_skipped
 from musiceval_sk._optional import import_optional
 from musiceval_sk._progress import is_wanted
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.estimators.lookup import TableScaler
 from musiceval_sk.estimators.regressor import MOSRegressor
@@ -231,8 +231,7 @@ def _check(protocol: ReproductionProtocol, mode: str, options: Mapping[str, Any]
     unknown = sorted(set(options) - set(known))
     if mode == "frozen":
         raise ValueError("finetune='frozen' trains no towers; leave finetune out for heads on frozen CLAP")
-    if mode not in _OF_MODE:
-        raise ValueError(f"finetune={mode!r} is unknown; choose from {listed(_OF_MODE)}")
+    require_known("finetune", mode, _OF_MODE)
     if protocol.scaled or protocol.pooling != "mean":
         how = "scales" if protocol.scaled else f"pools windows by {protocol.pooling!r} into"
         words = f"protocol {protocol.name!r} {how} CLAP's vectors, which with finetune move with every step"

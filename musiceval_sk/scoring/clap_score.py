@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t as student_t
 
 from musiceval_sk._text import counted, listed
-from musiceval_sk.estimators.cosine import CosineRegressor
+from musiceval_sk.estimators.lookup import CosineRegressor
 from musiceval_sk.exceptions import AudioError, ClipsTableError
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.encoders import Encoder, get_encoder

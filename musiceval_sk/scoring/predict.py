@@ -15,8 +15,8 @@ from musiceval_sk import _progress
 from musiceval_sk._ids import warn_of_skipped
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.estimators.cosine import CosineRegressor
 from musiceval_sk.estimators.domain import TrainingDomain
+from musiceval_sk.estimators.lookup import CosineRegressor
 from musiceval_sk.estimators.persistence import load_content
 from musiceval_sk.estimators.preparation import check_fingerprint
 from musiceval_sk.estimators.regressor import MOSRegressor
@@ -26,8 +26,9 @@ from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.features.extract import warn_of_blank_prompts
 from musiceval_sk.features.sounds import FileIndex
 from musiceval_sk.features.store import EmbeddingStore
-from musiceval_sk.scoring.recalibrated import RecalibratedRegressor
+from musiceval_sk.scoring.regressors import RecalibratedRegressor
 from musiceval_sk.scoring.result import ClipPredictions, summarise
+from musiceval_sk.statistics.align import require_whole
 
 
 def predict_clips(
@@ -219,8 +220,7 @@ class ClipScorer:
 
     def stream(self, clips: pd.DataFrame, batch_size: int, progress: bool | None) -> Iterator[pd.DataFrame]:
         """Yield what `iter_predictions` does."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size!r} must be at least 1")
+        require_whole(batch_size=batch_size)
         columns = self._embedder.input_columns()
         check_clips(clips, columns=columns, filled=True)
         if "prompt" in columns:

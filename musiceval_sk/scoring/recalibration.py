@@ -21,7 +21,7 @@ from musiceval_sk.ratings.aggregate import aggregate_ratings
 from musiceval_sk.ratings.formats import read_ratings
 from musiceval_sk.scoring.error import FEWEST_SYSTEMS, error_parts
 from musiceval_sk.scoring.predict import ClipScorer
-from musiceval_sk.scoring.recalibrated import RecalibratedRegressor
+from musiceval_sk.scoring.regressors import RecalibratedRegressor
 from musiceval_sk.statistics.comparison import compare_predictors
 from musiceval_sk.statistics.shrinkage import Line, shrunken_line
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import binom
-from scipy.stats import t as student_t
 
 from musiceval_sk._ids import id_texts
 from musiceval_sk._text import Shown, Table, counted, listed, off_scale
 from musiceval_sk.scoring.error import error_margin
+from musiceval_sk.statistics.intervals import system_intervals
 
 CONFIDENCE = 0.95
 _ALARM = 0.05
@@ -181,11 +181,9 @@ def system_means(clips: pd.DataFrame, column: str) -> pd.DataFrame:
     pandas.DataFrame
         By system: number of ``clips`` that have a value, the mean, and ``_sampling_low`` and ``_sampling_high``.
     """
-    drawn = clips[column].groupby(_labels(clips))
-    mean, half = drawn.mean(), student_t.ppf((1 + CONFIDENCE) / 2, drawn.count() - 1) * drawn.sem()
-    found = {"clips": drawn.count(), column: mean}
-    found |= {f"{column}_sampling_low": mean - half, f"{column}_sampling_high": mean + half}
-    return pd.DataFrame(found).rename_axis("system")
+    found = system_intervals(clips[column], _labels(clips), confidence=CONFIDENCE).rename_axis("system")
+    names = {"mean": column, "low": f"{column}_sampling_low", "high": f"{column}_sampling_high"}
+    return found[["clips", *names]].rename(columns=names)
 
 
 def _labels(clips: pd.DataFrame) -> pd.Series:

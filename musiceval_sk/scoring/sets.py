@@ -61,16 +61,6 @@ class SetScores(Shown):
     drops: pd.DataFrame
     notes: list[str]
 
-    def to_frame(self) -> pd.DataFrame:
-        """Give what was found as a tidy table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A copy of ``table``: one row a set, predictor, target and metric.
-        """
-        return self.table.copy()
-
     def _headline(self) -> str:
         named = (self.table[["predictor", "target"]].drop_duplicates(), self.table["data_set"].unique())
         return f"{counted(len(named[0]), 'predictor')} on {', '.join(map(str, named[1]))}"

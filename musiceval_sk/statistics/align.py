@@ -232,7 +232,7 @@ def require_whole(least: int = 1, **given: int) -> None:
     """Raise ValueError unless each argument is a whole number, and not too small."""
     for name, value in given.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be a whole number and at least {least}; got {value!r}")
+            raise ValueError(f"{name}={value!r} must be a whole number and at least {least}")
 
 
 def _score_arrays(clips: Clips | None, y_true: Any, predictions: Mapping[str, Any]) -> list[np.ndarray]:

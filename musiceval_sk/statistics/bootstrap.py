@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import Shown, Table, counted, listed
+from musiceval_sk._text import Shown, Table, counted, require_known
 from musiceval_sk.statistics import align, intervals, resampling
 from musiceval_sk.statistics.metrics import METRICS
 
 # How "auto" makes intervals, by level.
-HOW = {
-    "systems": "leaving out a system at a time",
-    "clips": "percentiles of resampled clips",
-}
+HOW = {"systems": "leaving out a system at a time", "clips": "percentiles of resampled clips"}
 
 
 def bootstrap_metrics(
@@ -95,8 +92,7 @@ def bootstrap_metrics(
     >>> list(found.to_frame().columns)[:5]
     ['target', 'metric', 'value', 'low', 'high']
     """
-    if level not in resampling.LEVELS:
-        raise ValueError(f"level must be one of {listed(resampling.LEVELS)}; got {level!r}")
+    require_known("level", level, resampling.LEVELS)
     align.require_whole(n_resamples=n_resamples)
     choice = {"min_clips": min_clips, "only": only, "leave_out": leave_out}
     scores = align.match_scores(y_true, {"y_pred": y_pred}, systems=systems, folds=folds, **choice)
@@ -192,7 +188,7 @@ class MetricBootstrap(Shown):
         ValueError
             If a name is unknown, or confidence is not between 0 and 1.
         """
-        intervals.require_method(method)
+        require_known("method", method, intervals.METHODS)
         align.require_confidence(confidence)
         row, column = self._place(metric, target)
         low, high = intervals.interval(
@@ -286,12 +282,10 @@ class MetricBootstrap(Shown):
         ]
 
     def _place(self, metric: str, target: Any) -> tuple[int, int]:
-        if metric not in METRICS:
-            raise ValueError(f"unknown metric {metric!r}; choose from {', '.join(METRICS)}")
+        require_known("metric", metric, METRICS)
         if target is None and len(self.targets) == 1:
             return 0, list(METRICS).index(metric)
-        if target not in self.targets:
-            raise ValueError(f"unknown target {target!r}; targets are {listed(self.targets)}")
+        require_known("target", target, self.targets)
         return self.targets.index(target), list(METRICS).index(metric)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, zscore
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.statistics import align, intervals, resampling
 from musiceval_sk.statistics.agreement import ClipAgreement
-from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.statistics.metrics import METRICS, take_metrics
 
 _BLOCK = 2**18
 _COMMON_SCALE = {"MSE": np.asarray, "LCC": zscore, "SRCC": rankdata, "KTAU": rankdata}
@@ -110,9 +110,10 @@ def compare_predictors(
     [['S_SRCC', 'good', 'none'], ['S_LCC', 'good', 'none']]
     """
     align.require_confidence(confidence)
-    intervals.require_method(method)
+    require_known("method", method, intervals.METHODS)
     align.require_whole(n_resamples=n_resamples)
-    metrics = _metric_names(metrics, systems is not None)
+    usual = ["U_SRCC", "U_LCC"] if systems is None else ["S_SRCC", "S_LCC"]
+    metrics = take_metrics(metrics, usual, with_systems=systems is not None)
     pairs = _pairs(list(predictions), baseline)  # of a table, its columns
     given = {f"predictions[{name!r}]": values for name, values in predictions.items()}
     choice = {"min_clips": min_clips, "only": only, "leave_out": leave_out}
@@ -314,16 +315,3 @@ def _pairs(names: list[str], baseline: str | None) -> list[tuple[str, str]]:
     if baseline not in names:
         raise ValueError(f"baseline {baseline!r} is not among the predictors: {listed(names)}")
     return [(name, baseline) for name in names if name != baseline]
-
-
-def _metric_names(metrics: str | Collection[str] | None, with_systems: bool) -> list[str]:
-    if metrics is None:
-        return ["S_SRCC", "S_LCC"] if with_systems else ["U_SRCC", "U_LCC"]
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
-    unknown = [name for name in names if name not in METRICS]
-    if unknown:
-        raise ValueError(f"unknown metrics: {listed(unknown)}; choose from {', '.join(METRICS)}")
-    lacking = [name for name in names if METRICS[name].by_system]
-    if lacking and not with_systems:
-        raise ValueError(f"{listed(lacking)} compare systems: give the system of each clip as systems=")
-    return names

@@ -4,13 +4,13 @@ Source: B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap" (1993)
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 from scipy.stats import t
 
-from musiceval_sk._text import listed
 from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.metrics import METRICS
 
@@ -33,12 +33,6 @@ _LEAST_UNITS = 3
 _MOST_GROUPS = 200
 _CELLS_AT_ONCE = 2_000_000
 _NONE = (float("nan"), float("nan"))
-
-
-def require_method(method: str) -> None:
-    """Raise ValueError unless it is one of `METHODS`."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {listed(METHODS)}; got {method!r}")
 
 
 def method_of(method: str, metric: str, level: str, *, difference: bool = False) -> str:
@@ -205,6 +199,29 @@ def least_variances(truth: np.ndarray, prediction: np.ndarray, systems: np.ndarr
             "S_MSE": of_square / len(sizes) / (of_system["mean"] ** 2).mean() ** 2,
         }
     return np.nan_to_num([by_name.get(name, 0.0) for name in METRICS], posinf=0.0)
+
+
+def system_intervals(values: Any, systems: Any, *, confidence: float = 0.95) -> pd.DataFrame:
+    """Mean of each system's clips with its t-interval over clips.
+
+    Parameters
+    ----------
+    values : array-like [shape=(n,)]
+        Scores of clips.
+    systems : array-like [shape=(n,)]
+        The system of each clip.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by system; ``mean, low, high`` and ``clips``, their number. Bounds are nan for a single clip.
+    """
+    groups = pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(systems))
+    mean, count = groups.mean(), groups.count()
+    half = t.ppf((1 + confidence) / 2, count - 1) * groups.sem()
+    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "clips": count})
 
 
 def interval_of(

@@ -17,7 +17,7 @@ C. Liu et al., "MusicEval", ICASSP 2025, Table I.
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ import pandas as pd
 from scipy import stats
 
 from musiceval_sk._ids import id_texts, match_ids, near_misses
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.statistics import align
 
 
@@ -148,6 +148,18 @@ def _metric(level: str, kind: str) -> Metric:
 
 METRICS = {f"{level}_{kind}": _metric(level, kind) for level in "US" for kind in _KINDS}
 u_mse, u_lcc, u_srcc, u_ktau, s_mse, s_lcc, s_srcc, s_ktau = (metric.function for metric in METRICS.values())
+
+
+def take_metrics(
+    metrics: str | Collection[str] | None, usual: Sequence[str], *, with_systems: bool
+) -> list[str]:
+    """Name the metrics that are asked for, else the usual ones; refuse those of systems where not every clip names its own."""
+    names = [metrics] if isinstance(metrics, str) else list(usual if metrics is None else metrics)
+    require_known("metrics", names, METRICS)
+    lacking = [name for name in names if METRICS[name].by_system and not with_systems]
+    if lacking:
+        raise ValueError(f"{listed(lacking)} compare systems: give the system of every clip")
+    return names
 
 
 def evaluate(

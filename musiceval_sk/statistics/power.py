@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import require_known
 from musiceval_sk.statistics.align import match_scores, require_confidence, require_whole
 from musiceval_sk.statistics.comparison import swap_test
 from musiceval_sk.statistics.metrics import METRICS
@@ -84,8 +84,7 @@ def power_of_comparison(
     >>> bool(table["power"][0] < table["power"][1])
     True
     """
-    if metric not in _BY_SYSTEM:
-        raise ValueError(f"metric must be one of {listed(_BY_SYSTEM)}; got {metric!r}")
+    require_known("metric", metric, _BY_SYSTEM)
     require_confidence(alpha, "alpha", 0.05)
     require_whole(n_tests=n_tests, n_swaps=n_swaps)
     # So many systems have 2 ** (systems - 1) different swaps, and no p-value is less than one of them.

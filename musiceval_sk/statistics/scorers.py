@@ -14,7 +14,7 @@ import sklearn
 from sklearn.metrics._scorer import _Scorer
 
 from musiceval_sk._ids import match_ids, near_misses
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.statistics import align
 from musiceval_sk.statistics.metrics import METRICS, agreement_of
 
@@ -64,8 +64,7 @@ def mos_scorer(name: str, *, systems: Any = None, target: str | None = None) -> 
     >>> round(scorer(DummyRegressor(strategy="constant", constant=3.0).fit(y.to_frame(), y), y.to_frame(), y), 3)
     -1.625
     """
-    if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
+    require_known("metric", name, METRICS)
     metric = METRICS[name]
     if isinstance(systems, pd.Series) and not systems.index.is_unique:
         raise ValueError(

@@ -28,6 +28,7 @@ from musiceval_sk.datasets.clips import TARGETS, check_clips
 from musiceval_sk.datasets.readers import how_to_name, unused_scores
 from musiceval_sk.estimators.preparation import default_columns
 from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.statistics.align import require_whole
 from musiceval_sk.studies.result import NO_FEATURES, provenance
 
 _COLUMNS = {"truth": float, "prediction": float, "known": bool, "training_mean": float, "on_scale": bool}
@@ -35,9 +36,7 @@ _COLUMNS = {"truth": float, "prediction": float, "known": bool, "training_mean":
 
 def check_run(n_resamples: int, random_state: int | None, memory: Any) -> None:
     """Refuse settings of a study that would fail only after all models were fitted."""
-    for name, value in {"n_resamples": n_resamples, "random_state": random_state or 0}.items():
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{name}={value!r} must be 0 or more, and a whole number")
+    require_whole(0, n_resamples=n_resamples, random_state=random_state or 0)
     if memory is not None and not isinstance(memory, str | Path):
         raise ValueError(f"memory={memory!r} must name a folder")
     if memory is not None and Path(memory).is_file():
@@ -57,6 +56,17 @@ def targets_of(
         more = how_to_name(unused_scores(clips, []))
         raise ClipsTableError(f"the clips table has no scores; looked for {listed(TARGETS)}. {advice}{more}")
     return chosen
+
+
+def take_models(models: Any) -> dict[str, Any]:
+    """Name estimators: those of a dict, or a single one by its class."""
+    models = {type(models).__name__: models} if hasattr(models, "fit") else models
+    if not isinstance(models, Mapping) or not models:
+        raise ValueError(f"models must be an estimator, or a dict of some; got {type(models).__name__}")
+    for name, model in models.items():
+        if not hasattr(model, "fit"):
+            raise ValueError(f"model {name!r} is {model!r}, which is no estimator; give one, such as Ridge()")
+    return dict(models)
 
 
 def feature_tables(X: Any, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.linear_model import Ridge
 
 from musiceval_sk._ids import systems_if_named
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.estimators.lookup import look_ups, scaled, uses_features
 from musiceval_sk.exceptions import ClipsTableError, RatingDesignError
@@ -24,7 +24,7 @@ from musiceval_sk.ratings.ceiling import human_ceiling
 from musiceval_sk.ratings.read import checked_ratings, of_known_clips
 from musiceval_sk.statistics.align import require_confidence, require_whole
 from musiceval_sk.statistics.intervals import interval
-from musiceval_sk.statistics.metrics import METRICS
+from musiceval_sk.statistics.metrics import METRICS, take_metrics
 from musiceval_sk.statistics.resampling import ResampledMetrics, generators, mean_of_defined
 from musiceval_sk.studies import cell
 from musiceval_sk.studies.curve_result import COLUMNS, GROWS, ScoreLearningCurve
@@ -156,14 +156,16 @@ def score_learning_curve(
     [['Ridge', 2.0], ['Ridge', 4.0]]
     """
     grows = [grows] if isinstance(grows, str) else list(dict.fromkeys(grows))
-    _require_known("grows", grows, GROWS)
+    require_known("grows", grows, GROWS)
     require_whole(n_repeats=n_repeats, n_resamples=n_resamples)
     require_confidence(confidence)
     check_clips(clips)
-    models = _named_models(models, clips)
+    models = models_of_curves(clips) if models is None else cell.take_models(models)
     clips, known, targets = _with_scores(clips, grows, ratings, targets, scale, rater)
     systems = systems_if_named(clips)
-    metrics = _checked_metrics(metrics, with_systems=systems is not None)
+    usual = ["S_SRCC", "U_SRCC"][systems is None :]
+    asked = take_metrics(metrics, usual, with_systems=systems is not None)
+    metrics = usual if metrics is None else [name for name in METRICS if name in asked]
     split = make_split(cv, clips, n_splits=n_splits, random_state=random_state)
 
     def prepare(X: Any) -> list[_Target]:
@@ -210,25 +212,9 @@ def score_learning_curve(
     return ScoreLearningCurve(scores, steps, notes, ceiling, about)
 
 
-def _require_known(what: str, names: Collection[str], known: Collection[str]) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ValueError(f"unknown {what}: {listed(unknown) or 'none'}; choose from {', '.join(known)}")
-
-
 def models_of_curves(clips: pd.DataFrame) -> dict[str, Any]:
     """Name the models that are drawn by default: the look-ups, and ridge of one penalty at every size, for it is fitted often."""
     return look_ups(clips) | {"ridge": scaled(Ridge(alpha=100.0))}
-
-
-def _named_models(models: Any, clips: pd.DataFrame) -> dict[str, Any]:
-    if models is None:
-        return models_of_curves(clips)
-    if hasattr(models, "fit"):
-        return {type(models).__name__: models}
-    if not isinstance(models, Mapping) or not models:
-        raise ValueError(f"models must be an estimator, or a dict of them; got {type(models).__name__}")
-    return dict(models)
 
 
 def _with_scores(
@@ -244,17 +230,6 @@ def _with_scores(
     means = aggregate_ratings(table, clips=clips, targets=names, scale=scale, rater=rater)
     clips = clips.drop(columns=means.columns, errors="ignore").join(means)
     return clips, of_known_clips(table, clips, quiet=True), names
-
-
-def _checked_metrics(metrics: Collection[str] | None, *, with_systems: bool) -> list[str]:
-    """List the metrics in their usual order; refuse those that the clips cannot carry."""
-    if metrics is None:
-        return ["S_SRCC", "U_SRCC"] if with_systems else ["U_SRCC"]
-    _require_known("metrics", metrics, METRICS)
-    lacking = [name for name in metrics if METRICS[name].by_system and not with_systems]
-    if lacking:
-        raise ValueError(f"{listed(lacking)} compare systems, and not every clip names its system")
-    return [name for name in METRICS if name in metrics]
 
 
 class Size(NamedTuple):

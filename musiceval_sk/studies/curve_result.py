@@ -55,16 +55,6 @@ class ScoreLearningCurve(Shown):
     ceiling: HumanCeiling | None
     about: dict[str, Any]
 
-    def to_frame(self) -> pd.DataFrame:
-        """Give what was found as a tidy table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A copy of ``table``: one row a target, model, size, kind and metric.
-        """
-        return self.table.copy()
-
     def _table_to_show(self) -> pd.DataFrame:
         columns = ["target", "model", "metric", "grows", "size", "score", "low", "high"]
         return self.table.loc[self.table["kind"] == self.kind, columns].reset_index(drop=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from sklearn.utils import all_estimators
 
-from musiceval_sk._files import refused_as
+from musiceval_sk._files import paths_as_text, refused_as
 from musiceval_sk._ids import id_texts
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
@@ -205,7 +205,7 @@ class StudyPlan:
         )
         if self.ratings is not None:
             told = {name: value for name, value in (self.ratings_options or {}).items() if name != "salt"}
-            result.about["ratings"] = {"file": Path(self.ratings).name, "options": _as_texts(told)}
+            result.about["ratings"] = {"file": Path(self.ratings).name, "options": paths_as_text(told)}
         return result
 
     def read_ratings(self) -> pd.DataFrame | None:
@@ -332,7 +332,7 @@ def embed_features(
     from musiceval_sk.features.embedder import ClipEmbedder
 
     own = {key: value for key, value in given.items() if key in _OWN}
-    options = _as_texts({key: value for key, value in given.items() if key not in own})
+    options = paths_as_text({key: value for key, value in given.items() if key not in own})
     places: dict[str, Any] = {"cache": None if cache is None else str(cache), "n_jobs": n_jobs}
     embedder = ClipEmbedder(**own, **places, encoder_options=options or None).fit(clips)
     return embed_readable(embedder, clips, targets), describe_features(embedder)
@@ -354,11 +354,6 @@ def describe_features(embedder: Any) -> str:
         for modality, description in embedder.description_.items()
     )
     return f"{words}; pooling {embedder.pooling}"
-
-
-def _as_texts(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Make texts of paths."""
-    return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
 
 
 def _model(name: str, given: Any, random_state: int | None) -> Any:
@@ -402,15 +397,8 @@ def _read_toml_or_yaml(path: Path) -> Any:
 
 
 def _scale(value: Any, path: Path) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or [isinstance(end, int | float) for end in value] != [True, True]:
-        wanted = "the lowest and the highest score, such as [1, 5]"
-        raise ValueError(f"{path}: scale = {value!r} must be {wanted}")
-    try:
-        return check_scale(value)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    with refused_as(ValueError, f"{path}: scale = {value!r}", "it must be two numbers, such as [1, 5]"):
+        return None if value is None else check_scale(value)
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from musiceval_sk._files import parse_json, refused_as, write_csv
-from musiceval_sk._text import Shown, Table, counted, listed, off_scale
+from musiceval_sk._text import Shown, Table, counted, off_scale, require_known
 from musiceval_sk.statistics.metrics import METRICS
 from musiceval_sk.statistics.resampling import LEAST_SYSTEMS_TO_RANK
 
@@ -143,8 +143,7 @@ class StudyResult(Shown):
         ValueError
             As of `table`.
         """
-        if target not in self.targets:
-            raise ValueError(f"unknown target {target!r}; the study has {listed(self.targets)}")
+        require_known("target", target, self.targets)
         found = self.part("scores", target, split)
         chosen = found[found["kind"] == kind]
         names = pd.Index(self.predictor_names(chosen["features"], chosen["model"]), name="model")
@@ -246,10 +245,8 @@ class StudyResult(Shown):
         """
         if split is None and len(self.splits) == 1:
             return self.splits[0]
-        if split not in self.splits:
-            asked = "name one: " if split is None else f"unknown split {split!r}; "
-            raise ValueError(f"{asked}the study has the splits {listed(self.splits)}")
-        return split
+        require_known("split", split, self.splits)
+        return str(split)
 
     def reading_kind(self, split: str | None = None) -> str:
         """Say which kind of score a split makes worth reading.

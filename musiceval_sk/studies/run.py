@@ -16,8 +16,7 @@ import pandas as pd
 from musiceval_sk._ids import systems_if_named
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.estimators.cosine import CosineRegressor
-from musiceval_sk.estimators.lookup import default_models, uses_features
+from musiceval_sk.estimators.lookup import CosineRegressor, default_models, uses_features
 from musiceval_sk.ratings.ceiling import human_ceiling
 from musiceval_sk.studies import cell
 from musiceval_sk.studies.judge import summarise
@@ -29,7 +28,7 @@ from musiceval_sk.studies.splits import Fold, Split, make_split
 def run_study(
     clips: pd.DataFrame,
     X: Any,
-    models: Mapping[str, Any] | None = None,
+    models: Any = None,
     cv: Any = "system",
     *,
     targets: str | list[str] | None = None,
@@ -62,8 +61,8 @@ def run_study(
     X : pandas.DataFrame, array-like [shape=(n_clips, n_features)], or mapping of str to these
         Features by clip id, or an array with one row a clip. Several are compared in a mapping, by name. A clip that one of
         them lacks, or that has no score, is left out of all, with a warning.
-    models : mapping of str to estimator, default=None
-        Models by name; by default `default_models` and, for features whose sound and text share a space, a CLAP score, see
+    models : estimator or mapping of str to estimator, default=None
+        Models by name, or one that goes by its class; by default `default_models` and, for features whose sound and text share a space, a CLAP score, see
         `CosineRegressor`.
     cv : str or splitter, or list of these, default="system"
         Splits, see `make_split`.
@@ -127,7 +126,9 @@ def run_study(
     targets = cell.targets_of(clips, targets, "Join the means of ratings, see aggregate_ratings")
     tables = cell.feature_tables(X, clips)
     described = _described(tables, features)
-    models = _checked_models(models, clips, tables, random_state)
+    if models is None:
+        models = default_models(clips, random_state=random_state) | clap_score_row(tables.values())
+    models = cell.take_models(models)
     splits = _splits(cv, clips, n_splits=n_splits, random_state=random_state)
     usable = {target: cell.usable_clips(clips, tables, target) for target in targets}
     parts = {
@@ -188,21 +189,6 @@ def clap_score_row(tables: Iterable[pd.DataFrame]) -> dict[str, Any]:
         One, or none.
     """
     return {"CLAP score": CosineRegressor()} if any(map(CosineRegressor.applies_to, tables)) else {}
-
-
-def _checked_models(
-    models: Any, clips: pd.DataFrame, tables: dict[str, pd.DataFrame], random_state: int | None
-) -> Mapping[str, Any]:
-    if models is None:
-        return default_models(clips, random_state=random_state) | clap_score_row(tables.values())
-    if not isinstance(models, Mapping):
-        raise ValueError(f"models must be a dict of name to estimator, got {type(models).__name__}")
-    if not models:
-        raise ValueError("models is empty; give at least one estimator, or None for the default ones")
-    for name, model in models.items():
-        if not hasattr(model, "fit"):
-            raise ValueError(f"model {name!r} is {model!r}, which is no estimator; give one, such as Ridge()")
-    return models
 
 
 def _splits(cv: Any, clips: pd.DataFrame, **options: Any) -> list[Split]:

@@ -16,8 +16,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
 from musiceval_sk._ids import require_names
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.statistics.align import require_whole
 
 _FOLDS = 5
 Fold = tuple[np.ndarray, np.ndarray]
@@ -104,14 +105,12 @@ def make_split(
     ValueError
         If the name is unknown, or there are more folds than groups or clips to deal.
     """
-    if n_splits is not None and n_splits < 2:
-        raise ValueError(f"n_splits={n_splits} must be at least 2")
+    require_whole(2, n_splits=2 if n_splits is None else n_splits)
     if not isinstance(cv, str):
         given = check_cv(cv)
         name = f"{given.get_n_splits()} given folds" if isinstance(cv, Iterable) else repr(cv)
         return Split(name, "as the given splitter says", given, _groups_for(given, clips))
-    if cv not in SPLITS:
-        raise ValueError(f"unknown split {cv!r}; choose from {', '.join(SPLITS)}")
+    require_known("split", cv, SPLITS)
     splitter: Any
     if cv == "random":
         splitter = KFold(_folds(n_splits, len(clips), "clip"), shuffle=True, random_state=random_state)
@@ -239,9 +238,7 @@ class SystemPromptKFold(BaseCrossValidator):
         ValueError
             If groups are missing or of another length, a clip has no system or prompt, there are fewer systems or prompts than folds, or less than two folds.
         """
-        if self.n_splits < 2:
-            words = "n_splits must be at least 2, or nothing is left to train on"
-            raise ValueError(f"{words}; got {self.n_splits}")
+        require_whole(2, n_splits=self.n_splits)
         labels = np.asarray(groups, dtype=object)
         if labels.ndim != 2 or labels.shape[1] != 2:
             raise ValueError("SystemPromptKFold needs two columns of groups, as clips[['system', 'prompt']]")

@@ -464,7 +464,10 @@ def test_messages_name_options_and_not_parameters(tmp_path):
     # A name that looks like a parameter stays as it is; a study file knows the parameters only.
     assert "seed=1.csv: no such file" in run("extract", "seed=1.csv").stderr
     (tmp_path / "study.toml").write_text("clips = 'c.csv'\nn_resamples = -1\n")
-    assert "error: n_resamples=-1 must be 0 or more" in run("study", tmp_path / "study.toml").stderr
+    assert (
+        "error: n_resamples=-1 must be a whole number and at least 0"
+        in run("study", tmp_path / "study.toml").stderr
+    )
 
 
 def test_an_interrupted_command_says_what_it_keeps(folder, tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def test_sizes_models_and_metrics_are_chosen(folder):
     "arguments, words",
     [
         (["--size", "many"], "--size 'many' is no number"),
-        (["--model", "oracle"], "unknown --model oracle; these clips allow global mean, system mean"),
+        (["--model", "oracle"], "unknown --model: oracle; choose from global mean, system mean"),
         (["--grows", "raters"], "unknown grows: raters"),
         (["--cv", "artist"], "unknown split 'artist'"),
         (["--grows", "clips", "--size", "500"], "sizes of clips: 500"),

@@ -11,8 +11,7 @@ from musiceval_sk import human_ceiling
 from musiceval_sk._text import Table, parts_of
 from musiceval_sk.cli import output
 from musiceval_sk.ratings.ceiling import HumanCeiling
-from musiceval_sk.reporting.rating_summary import detail_ratings, summarize_ratings
-from musiceval_sk.reporting.summary import summary_parts
+from musiceval_sk.reporting.summary import detail_ratings, summarize_ratings, summary_parts
 from tests.reporting.studies import made_clips, made_study
 
 STYLED = re.compile(r"\x1b\[[\d;]*m")

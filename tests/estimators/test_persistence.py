@@ -166,9 +166,7 @@ def test_newer_format_is_refused(tmp_path):
         "model": {"of": "a new kind"},
     }
     skops.io.dump(content, tmp_path / "model.skops")
-    words = (
-        r"written in model format 3 by musiceval_sk 9\.8\.7; this version reads up to 2: upgrade musiceval_sk"
-    )
+    words = r"is of version 3, and this musiceval_sk reads up to 2; upgrade"
     with pytest.raises(ModelFileError, match=words):
         load_model(tmp_path / "model.skops")
 

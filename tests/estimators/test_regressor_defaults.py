@@ -212,7 +212,7 @@ def test_only_ratios_of_weights_count(X, groups):
 
 
 def test_unknown_protocols_are_refused():
-    with pytest.raises(ValueError, match="no protocol is called 'papers'; there are paper, released"):
+    with pytest.raises(ValueError, match="unknown protocol 'papers'; choose from paper, released"):
         MOSRegressor.from_protocol("papers")
     released = MOSRegressor.from_protocol("released", random_state=1)
     assert (released.activation, released.stop_together, released.random_state) == ("identity", True, 1)

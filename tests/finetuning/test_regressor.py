@@ -275,7 +275,7 @@ class TestStartAndMembers:
             1,
         )
         assert CLAPFineTuneRegressor.from_protocol("released").activation == "identity"
-        with pytest.raises(ValueError, match="no protocol is called 'page'"):
+        with pytest.raises(ValueError, match="unknown protocol 'page'"):
             CLAPFineTuneRegressor.from_protocol("page")
 
     def test_members_are_saved(self, make, data, folder, encoder, tmp_path):

@@ -218,7 +218,7 @@ def test_raters_that_look_like_slots_are_pointed_out():
         ({"level": "song"}, "unknown level 'song'; choose from clip, system"),
         ({"by": "day"}, "unknown by 'day'"),
         ({"correlation": "tau"}, "unknown correlation 'tau'"),
-        ({"n_splits": 0}, "n_splits must be a whole number and at least 1; got 0"),
+        ({"n_splits": 0}, "n_splits=0 must be a whole number and at least 1"),
         ({"level": "system"}, "need the system of every clip"),
     ],
 )
@@ -521,5 +521,5 @@ def test_leaving_out_many_systems_takes_bounded_memory(rng, monkeypatch):
     monkeypatch.setattr("musiceval_sk.statistics.intervals._CELLS_AT_ONCE", 300)
     assert interval_of(100, figure, 0.95, 1, 0, systems) == whole
     assert max(rows) == 3 and sum(rows) == 21
-    with pytest.raises(ValueError, match="n_bootstrap must be a whole number and at least 0; got '9'"):
+    with pytest.raises(ValueError, match="n_bootstrap='9' must be a whole number and at least 0"):
         interval_of(100, figure, 0.95, "9", 0, systems)

@@ -138,7 +138,7 @@ def test_errors_say_what_to_do(made, tmp_path):
         quick(made.folder, tmp_path, "papers")
     for wrong in ({"n_seeds": 0}, {"n_resamples": 0}, {"n_resamples": 2.5}, {"random_state": "0"}):
         [(name, value)] = wrong.items()
-        words = f"{name} must be a whole number and at least [01]; got {value!r}"
+        words = f"{name}={value!r} must be a whole number and at least [01]"
         with pytest.raises(ValueError, match=words):
             quick("no such folder", tmp_path, **wrong)
     with pytest.raises(ValueError, match=r"encoder 'spectral' does not take these options \(sound\)"):

@@ -204,7 +204,7 @@ def test_released_hears_test_clips_in_their_own_way(made, folder, monkeypatch):
     ("options", "words"),
     [
         ({"finetune": "frozen"}, "finetune='frozen' trains no towers; leave finetune out"),
-        ({"finetune": "all"}, "finetune='all' is unknown; choose from full, last_blocks, lora"),
+        ({"finetune": "all"}, "unknown finetune 'all'; choose from full, last_blocks, lora"),
         (
             {"protocol": "frozen"},
             "protocol 'frozen' scales CLAP's vectors, which .* move .* choose protocol 'paper' or",

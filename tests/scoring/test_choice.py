@@ -25,8 +25,8 @@ from musiceval_sk.cli.app import app
 from musiceval_sk.estimators.lookup import scaled, tuned_baselines
 from musiceval_sk.estimators.persistence import load_content
 from musiceval_sk.estimators.search import TunedRegressor
-from musiceval_sk.scoring.choice import choose_regressor, regressor_named
-from musiceval_sk.scoring.per_target import RegressorPerTarget
+from musiceval_sk.scoring.fit import choose_regressor, regressor_named
+from musiceval_sk.scoring.regressors import RegressorPerTarget
 
 pytestmark = pytest.mark.filterwarnings("ignore:training reached max_iter", "ignore:early stopping goes by")
 TARGETS = ["impression", "alignment"]
@@ -184,7 +184,7 @@ def test_without_a_study_one_is_made_and_mosregressor_is_chosen_as_it_is_where_i
         "MOSRegressor",
     ]
     assert all(one["score"] > found["score"] for one in found["others"])
-    monkeypatch.setattr("musiceval_sk.scoring.choice.tuned_baselines", dict)
+    monkeypatch.setattr("musiceval_sk.scoring.fit.tuned_baselines", dict)
     assert choose_regressor(regressor, X, table, ["impression"]).regressor is regressor
 
 

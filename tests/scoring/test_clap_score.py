@@ -23,8 +23,7 @@ from musiceval_sk import (
     run_study,
 )
 from musiceval_sk.cli.app import app
-from musiceval_sk.estimators.cosine import CosineRegressor
-from musiceval_sk.estimators.lookup import scaled
+from musiceval_sk.estimators.lookup import CosineRegressor, scaled
 from musiceval_sk.studies.run import clap_score_row
 from tests.clap_files import (
     laion_clap_itself,

@@ -121,5 +121,5 @@ def test_one_target_may_be_a_series_and_what_is_no_table_is_refused(table):
     ):
         with pytest.raises(ValueError, match=words):
             assess_error(DummyRegressor(), *arguments, systems)
-    with pytest.raises(ValueError, match="n_splits must be a whole number and at least 2; got '5'"):
+    with pytest.raises(ValueError, match="n_splits='5' must be a whole number and at least 2"):
         assess_error(DummyRegressor(), X, y, systems, n_splits="5")

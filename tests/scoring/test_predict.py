@@ -345,7 +345,7 @@ def test_a_regressor_of_scikit_learn(test, cache):
 def test_wrong_use(model, test, cache):
     with pytest.raises(ModelFileError, match="begins with ClipEmbedder, got MOSRegressor"):
         predict_clips(model[-1], test.clips, cache=cache)
-    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size=0 must be a whole number and at least 1"):
         predict_clips(model, test.clips, cache=cache, batch_size=0)
     with pytest.raises(ClipsTableError, match="prompt"):
         predict_clips(model, test.clips.drop(columns="prompt"), cache=cache)

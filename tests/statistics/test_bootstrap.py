@@ -183,10 +183,10 @@ def test_few_systems_warn(data):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"level": "prompts"}, "level must be one of systems, clips; got 'prompts'"),
-        ({"n_resamples": 0}, "n_resamples must be a whole number and at least 1; got 0"),
-        ({"n_resamples": "5"}, "n_resamples must be a whole number and at least 1; got '5'"),
-        ({"min_clips": "3"}, "min_clips must be a whole number and at least 0; got '3'"),
+        ({"level": "prompts"}, "unknown level 'prompts'; choose from systems, clips"),
+        ({"n_resamples": 0}, "n_resamples=0 must be a whole number and at least 1"),
+        ({"n_resamples": "5"}, "n_resamples='5' must be a whole number and at least 1"),
+        ({"min_clips": "3"}, "min_clips='3' must be a whole number and at least 0"),
         ({"systems": None, "min_clips": 3}, r"min_clips was given, but no systems"),
     ],
 )
@@ -199,9 +199,9 @@ def test_bad_options(data, options, words):
 def test_bad_questions(found):
     with pytest.raises(ValueError, match="unknown metric 'SRCC'; choose from U_MSE"):
         found.interval("SRCC", "impression")
-    with pytest.raises(ValueError, match="unknown target None; targets are impression, alignment"):
+    with pytest.raises(ValueError, match="unknown target None; choose from impression, alignment"):
         found.interval("S_SRCC")
-    with pytest.raises(ValueError, match="method must be one of auto, jackknife, percentile; got 'normal'"):
+    with pytest.raises(ValueError, match="unknown method 'normal'; choose from auto, jackknife, percentile"):
         found.to_frame(method="normal")
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1, such as 0.95; got 95"):
         found.to_frame(confidence=95)

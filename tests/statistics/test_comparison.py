@@ -192,14 +192,14 @@ def test_holm_by_hand():
     [
         ({"predictions": {"one": [1.0]}}, "two predictors at least are needed to compare; got one"),
         ({"baseline": "none"}, "baseline 'none' is not among the predictors: good, fair, poor"),
-        ({"method": "normal"}, "method must be one of auto, jackknife, percentile"),
+        ({"method": "normal"}, "unknown method 'normal'; choose from auto, jackknife, percentile"),
         ({"metrics": ["S_ROC"]}, "unknown metrics: S_ROC; choose from U_MSE"),
         ({"metrics": "S_ROC"}, "unknown metrics: S_ROC; choose from U_MSE"),
         ({"predictions": pd.DataFrame({"one": [1.0, 2.0]})}, "two predictors at least .* got one"),
-        ({"n_resamples": 0}, "n_resamples must be a whole number and at least 1; got 0"),
-        ({"n_resamples": "5"}, "n_resamples must be a whole number and at least 1; got '5'"),
+        ({"n_resamples": 0}, "n_resamples=0 must be a whole number and at least 1"),
+        ({"n_resamples": "5"}, "n_resamples='5' must be a whole number and at least 1"),
         ({"confidence": "0.9"}, "confidence must lie between 0 and 1, such as 0.95; got '0.9'"),
-        ({"systems": None, "metrics": ["S_LCC"]}, "S_LCC compare systems: give the system of each clip"),
+        ({"systems": None, "metrics": ["S_LCC"]}, "S_LCC compare systems: give the system of every clip"),
     ],
 )
 def test_bad_input(data, change, words):

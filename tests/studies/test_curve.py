@@ -312,7 +312,7 @@ def test_sizes_that_are_not_there(grows, sizes, words):
         ({"grows": []}, ValueError, "unknown grows: none; choose from clips"),
         ({"grows": "ratings"}, RatingDesignError, "draws among the single ratings: give ratings="),
         ({"metrics": ["S_FOO"]}, ValueError, "unknown metrics: S_FOO; choose from U_MSE"),
-        ({"n_repeats": 0}, ValueError, "n_repeats must be a whole number and at least 1; got 0"),
+        ({"n_repeats": 0}, ValueError, "n_repeats=0 must be a whole number and at least 1"),
         ({"confidence": 95}, ValueError, "confidence must lie between 0 and 1"),
         ({"models": "ridge"}, ValueError, "models must be an estimator, or a dict .* got str"),
         ({"models": {}}, ValueError, "models must be an estimator, or a dict .* got dict"),
@@ -328,7 +328,7 @@ def test_designs_that_cannot_be_cut(clips, X, ratings):
     nameless = clips.drop(columns="system")
     with pytest.raises(ClipsTableError, match="systems cannot be left out: not every clip names its system"):
         score_learning_curve(nameless, X, Ridge(), "random", grows="systems")
-    with pytest.raises(ValueError, match="S_SRCC compare systems, and not every clip names its system"):
+    with pytest.raises(ValueError, match="S_SRCC compare systems: give the system of every clip"):
         score_learning_curve(nameless, X, Ridge(), "random", metrics=["S_SRCC"])
     found = score_learning_curve(nameless, X, Ridge(), "random", **QUICK)
     assert set(found.table["metric"]) == {"U_SRCC"} and found.table["score"].notna().all()

@@ -91,7 +91,7 @@ def test_a_blank_system_leaves_no_system_scores_under_other_splits(clips, noise,
 
 
 def test_at_least_two_folds(clips):
-    with pytest.raises(ValueError, match="n_splits=1 must be at least 2"):
+    with pytest.raises(ValueError, match="n_splits=1 must be a whole number and at least 2"):
         make_split("system", clips, n_splits=1)
 
 

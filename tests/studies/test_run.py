@@ -287,12 +287,16 @@ def test_large_figures_do_not_run_together(clips, X, models):
 
 
 @pytest.mark.parametrize(
-    "wrong, words",
-    [({"n_resamples": -1}, "n_resamples=-1 must be 0"), ({"random_state": -1}, "random_state=-1 must be 0"),
-     ({"n_resamples": 99.5}, "n_resamples=99.5 must be 0 or more, and a whole number"),
-     ({"n_resamples": "100"}, "n_resamples='100' must be 0"), ({"n_resamples": None}, "n_resamples=None must be 0"),
-     ({"memory": __file__}, "is a file; memory is a folder")],
-)  # fmt: skip
+    ("wrong", "words"),
+    [
+        ({"n_resamples": -1}, "n_resamples=-1 must be a whole number and at least 0"),
+        ({"random_state": -1}, "random_state=-1 must be a whole number and at least 0"),
+        ({"n_resamples": 99.5}, "n_resamples=99.5 must be a whole number and at least 0"),
+        ({"n_resamples": "100"}, "n_resamples='100' must be a whole number and at least 0"),
+        ({"n_resamples": None}, "n_resamples=None must be a whole number and at least 0"),
+        ({"memory": __file__}, "is a file; memory is a folder"),
+    ],
+)
 def test_wrong_settings_are_refused_before_any_fit(clips, X, models, wrong, words):
     with pytest.raises(ValueError, match=words):
         run_study(clips, X, models, **wrong)
@@ -341,11 +345,11 @@ def test_several_on_screen(several):
 
 
 def test_a_split_must_be_named_where_there_are_several(several):
-    with pytest.raises(ValueError, match="name one: the study has the splits system, random"):
+    with pytest.raises(ValueError, match="unknown split None; choose from system, random"):
         several.table("impression")
-    with pytest.raises(ValueError, match="unknown split 'prompt'; the study has the splits system, random"):
+    with pytest.raises(ValueError, match="unknown split 'prompt'; choose from system, random"):
         several.table("impression", split="prompt")
-    with pytest.raises(ValueError, match="unknown target 'liking'; the study has impression, alignment"):
+    with pytest.raises(ValueError, match="unknown target 'liking'; choose from impression, alignment"):
         several.table("liking", split="system")
 
 
@@ -700,7 +704,7 @@ def test_errors(clips, X, models):
         run_study(clips, X, models, "by ear")
     with pytest.raises(ClipsTableError, match="clip ids repeat"):
         run_study(pd.concat([clips, clips[:1]]), X, models)
-    with pytest.raises(ValueError, match="models must be a dict of name to estimator, got list"):
+    with pytest.raises(ValueError, match="models must be an estimator, or a dict of some; got list"):
         run_study(clips, X, list(models.values()))
     with pytest.raises(
         ValueError, match=r"X has shape \(3, 2\); expected a DataFrame by clip id, or one row"
@@ -720,7 +724,7 @@ def test_features_of_a_clip_given_twice_are_refused(clips, X, models):
 
 
 def test_models_that_are_none_are_refused(clips, X):
-    with pytest.raises(ValueError, match="models is empty; give at least one estimator, or None"):
+    with pytest.raises(ValueError, match="models must be an estimator, or a dict of some; got dict"):
         run_study(clips, X, {})
     with pytest.raises(
         ValueError, match="model 'r' is 'Ridge', which is no estimator; give one, such as Ridge"

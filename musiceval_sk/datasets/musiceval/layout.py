@@ -18,7 +18,7 @@ import pandas as pd
 from musiceval_sk._files import MALFORMED, atomic_write, refused_as
 from musiceval_sk._ids import warn_of_skipped, without_suffix
 from musiceval_sk._optional import import_optional
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.musiceval import checks
 from musiceval_sk.datasets.readers import TARGETS
@@ -391,8 +391,7 @@ def _read(
     check: bool,
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Read clips, check them, and tell the layout."""
-    if split not in (*checks.PARTS, "total"):
-        raise ValueError(f"unknown split {split!r}; choose from {', '.join((*checks.PARTS, 'total'))}")
+    require_known("split", split, (*checks.PARTS, "total"))
     counts = checks.MUSICEVAL_COUNTS if isinstance(counts, str) and counts == "official" else counts
     if counts is not None and not hasattr(counts, "items"):  # a Series of counts serves as well
         kind = ValueError if isinstance(counts, str) else TypeError
@@ -479,9 +478,8 @@ def _rows_of(shard: Path, columns: Mapping[str, str]) -> Iterator[Any]:
 def _columns_of(schema: Any, given: Mapping[str, str], shard: Path) -> list[str]:
     """Names of the columns that hold sound and scores: as given, else by type and by what the field calls them."""
     wanted = ("audio", *TARGETS)
-    unknown = [what for what in given if what not in wanted]
-    if unknown:
-        raise ValueError(f"columns= names {listed(unknown)}; it may name {', '.join(wanted)}")
+    for what in given:
+        require_known("columns=", what, wanted)
     plain = {name.lower().replace(" ", "_"): name for name in schema.names}
     sounds = [one.name for one in schema if f"{one.name}.bytes" in {part.name for part in one.flatten()}]
     candidates = {

@@ -13,8 +13,7 @@ import numpy as np
 import sklearn
 from sklearn.base import clone
 
-from musiceval_sk._progress import progress
-from musiceval_sk.estimators.engine.jobs import rehearse, run_job, same_job, same_table
+from musiceval_sk.estimators.engine.jobs import rehearse, run_job, run_told, same_job, same_table
 from musiceval_sk.estimators.engine.task import Job, Task, Trained
 
 _MIB = 2**20
@@ -120,15 +119,7 @@ class Batches:
                 return None
 
     def _run(self, batch: Job) -> list[Trained]:
-        """Train a batch, and tell how far that is where `verbose` asks for words."""
-        title = f"{len(batch.tasks)} models"
-        with progress(batch.schedule.max_iter, title, "epoch", self._verbose >= 1) as shown:
-
-            def on_epoch(epoch: int, loss: float) -> None:
-                shown.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-                shown.update()
-
-            return run_job(batch, on_epoch)
+        return run_told(batch, run_job, f"{len(batch.tasks)} models", self._verbose >= 1)
 
 
 def _rows_of(values: Any, rows: np.ndarray, n_rows: int) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from musiceval_sk._progress import progress
 from musiceval_sk.estimators.engine.task import Job, Trained
 from musiceval_sk.estimators.engine.train import train
 
@@ -31,6 +32,17 @@ def run_job(job: Job, on_epoch: Callable[[int, float], None]) -> list[Trained]:
     device, dtype = torch.device(job.device), getattr(torch, job.dtype)
     inputs = torch.from_numpy(np.ascontiguousarray(job.inputs)).to(device, dtype)
     return train(inputs, torch.from_numpy(job.targets).to(device, dtype), job.tasks, job.schedule, on_epoch)
+
+
+def run_told(job: Job, run: Callable[..., list[Trained]], title: str, verbose: bool) -> list[Trained]:
+    """Train a job by one of the two, and tell how far that is where it is asked for."""
+    with progress(job.schedule.max_iter, title, "epoch", verbose) as shown:
+
+        def on_epoch(epoch: int, loss: float) -> None:
+            shown.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            shown.update()
+
+        return run(job, on_epoch)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.features.audio import cut_windows, window_weights
 
 Modality = Literal["audio", "text"]
@@ -256,8 +256,7 @@ class Encoder(ABC):
         """
         if modality == "both":
             return self.modalities
-        if modality not in MODALITIES:
-            raise ValueError(f"unknown modality {modality!r}; choose from audio, text, both")
+        require_known("modality", modality, (*MODALITIES, "both"))
         if modality not in self.modalities:
             raise ValueError(f"the encoder {self.name!r} has no {modality} tower; {_WITH_TEXT} have both")
         return (modality,)
@@ -421,8 +420,7 @@ def get_encoder(encoder: str | Encoder, **options: Any) -> Encoder:
             )
         return encoder
     known = _entry_points()
-    if encoder not in known:
-        raise ValueError(f"unknown encoder {encoder!r}; known are: {listed(sorted(known), most=20)}")
+    require_known("encoder", encoder, sorted(known))
     try:
         return known[encoder].load()(**options)
     except TypeError as error:

@@ -272,10 +272,8 @@ def _audio_part(model: Any, folder: Path) -> tuple[str, Any]:
 def _widths(config: dict[str, Any]) -> list[int]:
     """Say how wide each of the hidden states is, the last one as often as it is counted."""
     part = config.get("audio_config") or config
-    if {
-        "patch_embeds_hidden_size",
-        "depths",
-    } <= part.keys():  # HTS-AT's stages, each twice as wide as the last
+    if {"patch_embeds_hidden_size", "depths"} <= part.keys():
+        # HTS-AT's stages, each twice as wide as the last.
         first = int(part["patch_embeds_hidden_size"])
         stages = [first * 2**stage for stage in range(len(part["depths"]))]
         return [*stages, part.get("hidden_size", stages[-1])]

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from musiceval_sk._files import atomic_write, parse_json
+from musiceval_sk._files import atomic_write, parse_json, require_version
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders.base import MODALITIES, Modality, digest_of
 
@@ -53,9 +53,7 @@ class StoreFile:
                 words = f"an HDF5 file, but not an embedding store (its format is not {FORMAT!r})"
                 raise StoreError(f"{path}: {words}")
             self.version, self._id = int(file.attrs["version"]), file.attrs.get("id")
-            if self.version > VERSION:
-                words = f"this version of musiceval_sk reads up to {VERSION}; upgrade musiceval_sk to open it"
-                raise StoreError(f"{path}: written in store format {self.version}, {words}")
+            require_version(path, self.version, VERSION, StoreError)
             if self.version < 1 or (self.version > 1 and self._id is None):
                 raise ValueError(f"format {self.version} without its id")
             self.groups: dict[GroupName, Group] = {}

@@ -3,9 +3,10 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,18 @@ class Export:
         """Cells of the first four rows, wherever they end; none of JSON."""
         if self.text.lstrip()[:1] in ("{", "["):
             return []
-        delimiter, text = delimiter_of(self.text, ",")
         try:
-            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-            return [[cell.strip() for cell in row] for row, _ in zip(rows, range(4), strict=False)]
+            return [cells for _, cells in islice(self.rows(), 4)]
         except csv.Error:
             return []
+
+    def rows(self, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
+        """Go through the cells of rows, each with the line on which it ends, by whatever parts most cells or a dialect of csv."""
+        text = self.text
+        if not dialect:
+            dialect["delimiter"], text = delimiter_of(text, ",")
+        reader = csv.reader(io.StringIO(text, newline=""), **dialect)
+        return ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
 
     @cached_property
     def header(self) -> set[str]:
@@ -186,10 +193,10 @@ class Export:
         empty = np.all([is_missing(table[name]) for name in table if name != "clip_id"], axis=0)
         return table[~(empty | is_missing(table["clip_id"]))]
 
-    def tell_left_out(self, number: int, one: str, several: str = "") -> None:
+    def tell_left_out(self, number: int, noun: str, which: str) -> None:
         """Note how many were left out, and what they are; nothing where there are none."""
         if number:
-            self.notes.append(f"left out {counted(int(number), one, several)}")
+            self.notes.append(f"left out {counted(int(number), noun)} {which}")
 
     def refusal(self, words: str) -> ClipsTableError:
         """Make an error about this file."""

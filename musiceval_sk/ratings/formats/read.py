@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from musiceval_sk._files import MALFORMED, refused_as
-from musiceval_sk._text import counted, listed
+from musiceval_sk._text import counted, listed, require_known
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.text import kind_of
 from musiceval_sk.exceptions import ClipsTableError
@@ -131,9 +131,8 @@ def _one_format(path: Path, exports: list[Export], name: str) -> Format:
 
 def _format_of(export: Export, name: str) -> Format:
     """Find the format of a file: the one that is named, or, for "auto", the one that recognises it."""
+    require_known("format", name, ("auto", *sorted(FORMATS)))
     if name != "auto":
-        if name not in FORMATS:
-            raise ValueError(f"unknown format {name!r}; choose from auto, {listed(sorted(FORMATS), most=50)}")
         return FORMATS[name]
     found = [one for one in FORMATS.values() if not one.general and _recognises(one, export)]
     if len(found) > 1:

@@ -1,7 +1,5 @@
 """Surveys, a row a person and a column a question about a clip: Qualtrics, SoSci Survey, Go Listen, and the crowds of P.808."""
 
-import csv
-import io
 import re
 
 import pandas as pd
@@ -39,7 +37,7 @@ def read_qualtrics(export: Export) -> pd.DataFrame:
     """
     labels, table = export.table.iloc[0], export.table.iloc[2:]
     preview = table.get("Status", pd.Series("", table.index)).isin(["Survey Preview", "1"])
-    export.tell_left_out(preview.sum(), "preview of the survey", "previews of the survey")
+    export.tell_left_out(preview.sum(), "preview", "of the survey")
     export.table = table[~preview]
     return _answers(export, "ResponseId", _places(export, _OF_QUALTRICS, labels))
 
@@ -57,8 +55,7 @@ def read_sosci(export: Export) -> pd.DataFrame:
         labels = labels[:0]
     places = _places(export, _OF_SOSCI, labels)
     coded = export.table[[*places]].apply(pd.to_numeric, errors="coerce").lt(0)
-    codes = "answer with a code of SoSci for a missing one"
-    export.tell_left_out(coded.to_numpy().sum(), codes, codes.replace("answer", "answers", 1))
+    export.tell_left_out(coded.to_numpy().sum(), "answer", "with a code of SoSci for a missing one")
     export.table = export.table.mask(coded.reindex(columns=export.table.columns, fill_value=False), "")
     return _answers(export, "CASE", places)
 
@@ -134,8 +131,7 @@ def read_golisten(export: Export) -> pd.DataFrame:
 
     Source: https://github.com/QxLabIreland/listening-test/tree/master/listening-test-server/handlers/download_csv
     """
-    lines = csv.reader(io.StringIO(export.text, newline=""))
-    (_, (_, header), *rows) = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
+    (_, (_, header), *rows) = [row for row in export.rows(delimiter=",") if row[1]]
     names = [""] * len(header) if any(rows[0][1][:2]) else rows.pop(0)[1]
     clips, title = dict[int, str](), ""
     for place, (head, name) in enumerate(zip(header, names, strict=False)):
@@ -195,7 +191,7 @@ def read_p808(export: Export) -> pd.DataFrame:
     is_control = export.table.loc[table.index, control].eq(table["clip_id"], axis=0).any(axis=1)
     rejected = ~is_control & status[table.index].str.casefold().eq("rejected")
     for left_out, of in ((is_control, "of a trapping or gold clip"), (rejected, "of a rejected assignment")):
-        export.tell_left_out(left_out.sum(), f"rating {of}", f"ratings {of}")
+        export.tell_left_out(left_out.sum(), "rating", of)
     export.taken |= {*control, status.name}
     table = table.assign(clip_id=_short_names(table["clip_id"]))
     table = table.join(pd.Series(raters, export.table.index, name="rater"))

@@ -1,7 +1,5 @@
 """Plain tables: long, wide (a column a rater or a clip), of pairs, and lists and matrices without a header."""
 
-import csv
-import io
 import re
 
 import numpy as np
@@ -10,7 +8,6 @@ import pandas as pd
 from musiceval_sk._ids import id_texts, is_missing, match_ids
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.datasets.text import delimiter_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.export import Export, by_line, is_number, reader
 
@@ -59,17 +56,14 @@ def read_matrix(export: Export) -> pd.DataFrame:
     Source: https://github.com/Netflix/sureal/tree/master/itur_bt500_demo
     """
     blocks: list[dict[int, list[str]]] = [{}]
-    delimiter, text = delimiter_of(export.text, ",")
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for row in rows:
-        cells = [cell.strip() for cell in row]
+    for line, cells in export.rows():
         if not _is_of_scores(cells):
-            if row:
-                raise export.refusal(f"line {rows.line_num} is no row of scores: {listed(cells)}")
+            if cells:
+                raise export.refusal(f"line {line} is no row of scores: {listed(cells)}")
         elif {*cells} <= {""} or {*cells} <= {"-1", "-1.0"}:
             blocks.append({})
         else:
-            blocks[-1][rows.line_num] = cells
+            blocks[-1][line] = cells
     shapes = {(len(block), len(cells)) for block in blocks for cells in block.values()}
     if len(shapes) > 1:
         sizes = [f"{clips} x {raters}" for clips, raters in sorted(shapes)]

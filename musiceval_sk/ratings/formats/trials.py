@@ -1,7 +1,5 @@
 """A row a trial, as experiments in the browser and in the laboratory write them: webMUSHRA, jsPsych, PsychoPy."""
 
-import csv
-import io
 import re
 
 import pandas as pd
@@ -48,19 +46,15 @@ def _use_sessions(export: Export) -> list[str]:
     """Take rows by line, and name the columns of the questionnaire. PHP leaves a quote after a backslash as it is."""
     header: list[str] = []
     rows, questions = {}, dict[str, None]()
-    lines = csv.reader(io.StringIO(export.text, newline=""), escapechar="\\")
-    for row in lines:
-        cells = [cell.strip() for cell in row]
+    for line, cells in export.rows(escapechar="\\"):
         if cells and cells[0] == "session_test_id":
             header = cells
             own = [name for name in header[1 : header.index("trial_id")] if name != "session_uuid"]
             questions |= dict.fromkeys(own)
         elif any(cells):
             if len(cells) != len(header):
-                raise export.refusal(
-                    f"line {lines.line_num} has {len(cells)} cells where its header has {len(header)}"
-                )
-            rows[lines.line_num] = dict(zip(header, cells, strict=True))
+                raise export.refusal(f"line {line} has {len(cells)} cells where its header has {len(header)}")
+            rows[line] = dict(zip(header, cells, strict=True))
     table = pd.DataFrame.from_dict(rows, orient="index", dtype=object)
     export.use(table.fillna("").rename_axis("line"))
     return [name for name in questions if name in export]
@@ -113,7 +107,7 @@ def _comparisons(export: Export, raters: pd.Series) -> pd.DataFrame:
     )
     pairs = [tuple(sorted(pair)) for pair in zip(table["clip_a"], table["clip_b"], strict=True)]
     again = table[["rater"]].assign(pair=pairs).duplicated()
-    export.tell_left_out(again.sum(), "comparison that came again", "comparisons that came again")
+    export.tell_left_out(again.sum(), "comparison", "that came again")
     return table.loc[~again, ["rater", "batch", "clip_a", "clip_b", "preference", "seconds", "position"]]
 
 
@@ -166,8 +160,7 @@ def read_jspsych(export: Export) -> pd.DataFrame:
     table = table[sliders].assign(rater=pd.Series(_participants(export), export.table.index))
     others = kinds.drop(table.index)
     numbers = listed(f"{count} {kind}" for kind, count in others.value_counts().items())
-    what = f"without a rating ({numbers})"
-    export.tell_left_out(len(others), f"trial {what}", f"trials {what}")
+    export.tell_left_out(len(others), "trial", f"without a rating ({numbers})")
     return table
 
 
@@ -208,8 +201,7 @@ def read_psychopy(export: Export) -> pd.DataFrame:
         table["rater"] = pd.Series(export.raters(rater), export.table.index)
     else:
         table["rater"] = export.rater_of_file()
-    what = "without a clip or a score"
-    export.tell_left_out(len(export.table) - len(table), f"row {what}", f"rows {what}")
+    export.tell_left_out(len(export.table) - len(table), "row", "without a clip or a score")
     return table
 
 

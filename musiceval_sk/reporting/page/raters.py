@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._text import counted, listed
-from musiceval_sk.datasets.clips import TARGETS, TIMES
+from musiceval_sk._text import counted, listed, require_known
+from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.ratings.ceiling import ANOTHER_PANEL, PERFECT, HumanCeiling
 from musiceval_sk.ratings.read import of_known_clips
 from musiceval_sk.ratings.screening import Screening
 from musiceval_sk.reporting.page.media import MODES, collect_sounds
 from musiceval_sk.reporting.page.report import write_page
+from musiceval_sk.reporting.page.sections import described
 
 _SCRIPTS = ("elements.js", "tables.js", "single.js")
 _MOST_BARS = 10
@@ -71,18 +72,12 @@ def write_rating_report(
     ImportError
         If jinja2 is missing; it comes with the extra ``report``.
     """
-    if audio not in MODES:
-        raise ValueError(f"audio must be one of {', '.join(MODES)}; got {audio!r}")
+    require_known("audio", audio, MODES)
     page = Path(os.path.abspath(out))
     ratings = of_known_clips(ratings, clips, quiet=True)
     chosen = list(targets or [name for name in TARGETS if name in ratings])
     divided = _divided(ratings, chosen)[:n_clips]
-    unknown = {"path": None, "system": "", "prompt": ""}
-    known = pd.DataFrame(unknown, index=pd.Index(divided, name="clip_id"), dtype=object)
-    if clips is not None:
-        given = clips.filter([*unknown, *TIMES])
-        known = known.drop(columns=given.columns, errors="ignore").join(given)
-        known[["system", "prompt"]] = known[["system", "prompt"]].fillna("")
+    known = described(pd.Index(divided, name="clip_id"), clips)
     sounds = collect_sounds(known, divided, page, audio, max_audio_mb)
     urls = {name: f"data:{kind};base64,{text}" for name, (kind, text) in sounds.embedded.items()}
     urls |= sounds.links
@@ -94,7 +89,7 @@ def write_rating_report(
         "verdicts": [(target, *_verdict(figures[target], ceiling.panels.get(target))) for target in chosen],
         "screening": screening,
         "screened": "" if screening is None else _screened(screening),
-        "verdicts_of_rules": None if screening is None else _by_rule(screening),
+        "verdicts_of_rules": None if screening is None else screening.verdicts(),
         "figures": figures,
         "confidence": ceiling.confidence,
         "raters": ceiling.raters,
@@ -144,12 +139,6 @@ def _screened(screening: Screening) -> str:
     ratings = f"{out['ratings'].sum()} of {screening.units['ratings'].sum()} ratings"
     who = listed(dict.fromkeys(out["rater"]), most=8)
     return f"{len(out)} of {batches} were left out, with {ratings}: {who}."
-
-
-def _by_rule(screening: Screening) -> pd.DataFrame:
-    rules = screening.units.columns[4:]
-    table = pd.DataFrame({rule: screening.units[rule].value_counts() for rule in rules})
-    return table.reindex(["passed", "failed", "not judged"]).fillna(0).astype(int).T
 
 
 def _card(

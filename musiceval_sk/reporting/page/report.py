@@ -13,6 +13,7 @@ import pandas as pd
 
 from musiceval_sk._files import atomic_write
 from musiceval_sk._optional import import_optional
+from musiceval_sk._text import require_known
 from musiceval_sk.reporting.page.media import MODES, Sounds, collect_sounds, draw_pictures
 from musiceval_sk.reporting.page.sections import Section, gather, verdict
 from musiceval_sk.statistics.metrics import METRICS
@@ -72,9 +73,9 @@ def write_report(
     SkippedWarning
         If ``clips`` lacks some of the study's clips.
     """
-    if audio not in MODES or not max_audio_mb >= 0:
-        wanted = f"audio must be one of {', '.join(MODES)} and max_audio_mb at least 0"
-        raise ValueError(f"{wanted}; got {audio!r} and {max_audio_mb}")
+    require_known("audio", audio, MODES)
+    if not max_audio_mb >= 0:
+        raise ValueError(f"max_audio_mb={max_audio_mb} must be at least 0")
     page = Path(os.path.abspath(out))
     study = study if isinstance(study, StudyResult) else StudyResult.from_json(study)
     sections, table = gather(study, clips, ratings)

@@ -101,6 +101,16 @@ class Section:
         return None if scores.empty else rows.loc[scores.idxmax()]
 
 
+def described(ids: pd.Index, clips: pd.DataFrame | None) -> pd.DataFrame:
+    """Say of each clip what a page shows of it: ``system`` and ``prompt``, empty where unknown, ``path`` and times, missing where unknown."""
+    unknown = {"system": "", "prompt": "", "path": None, **dict.fromkeys(TIMES, np.nan)}
+    table = pd.DataFrame(unknown, index=ids)
+    if clips is not None:
+        for name in table.columns.intersection(clips.columns):
+            table[name] = clips[name].reindex(ids)
+    return table.assign(system=id_texts(table["system"]), prompt=id_texts(table["prompt"]))
+
+
 def gather(
     study: StudyResult, clips: pd.DataFrame | None = None, ratings: Any = None
 ) -> tuple[list[Section], pd.DataFrame]:
@@ -136,8 +146,6 @@ def gather(
     if study.predictions.empty:
         raise ClipsTableError("the study holds no predictions: nothing to report")
     ids = pd.Index(study.predictions["clip_id"].unique(), name="clip_id")
-    unknown = {"system": "", "prompt": "", "path": None, **dict.fromkeys(TIMES, np.nan)}
-    table = pd.DataFrame(unknown, index=ids)
     if clips is not None:
         clips = under_ids_of(ids, clips)
         missing = ids.difference(clips.index, sort=False)
@@ -148,9 +156,7 @@ def gather(
         if len(missing):
             words = f"the clips table lacks {len(missing)} of the study's {len(ids)} clips"
             warn_of_skipped(words, missing, stacklevel=3)
-        for column in table.columns.intersection(clips.columns):
-            table[column] = clips[column].reindex(ids)
-        table["system"], table["prompt"] = id_texts(table["system"]), id_texts(table["prompt"])
+    table = described(ids, clips)
     if ratings is not None:
         of_clips: dict[str, Any] = {"clips": table if clips is None else clips, "scale": None}
         clips = aggregate_ratings(ratings, targets=study.targets, **of_clips)

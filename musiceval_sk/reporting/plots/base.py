@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from musiceval_sk._ids import id_texts, warn_of_skipped
 from musiceval_sk._optional import import_optional
@@ -179,29 +178,6 @@ def compared(y_true: Any, y_pred: Any, systems: Any, *, by_system: bool = True) 
 def name_of(y_true: Any, name: str | None) -> str:
     """Name what is scored: as given, else as a Series is called."""
     return name or getattr(y_true, "name", None) or "score"
-
-
-def system_intervals(values: Any, systems: Any, *, confidence: float = 0.95) -> pd.DataFrame:
-    """Mean of each system's clips with its t-interval over clips.
-
-    Parameters
-    ----------
-    values : array-like [shape=(n,)]
-        Scores of clips.
-    systems : array-like [shape=(n,)]
-        The system of each clip.
-    confidence : float in (0, 1), default=0.95
-        Nominal coverage.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by system; ``mean, low, high`` and ``clips``, their number. Bounds are nan for a single clip.
-    """
-    groups = pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(systems))
-    mean, count = groups.mean(), groups.count()
-    half = stats.t.ppf((1 + confidence) / 2, count - 1) * groups.sem()
-    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "clips": count})
 
 
 def check_intervals(

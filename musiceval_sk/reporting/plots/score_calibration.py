@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from musiceval_sk._text import require_known
 from musiceval_sk.reporting.plots import base
 from musiceval_sk.reporting.plots.labels import write_legend
+from musiceval_sk.statistics.align import require_whole
 
 STRATEGIES = ("quantile", "uniform")
 
@@ -82,9 +84,8 @@ class ScoreCalibrationDisplay(base.PredictionDisplay):
         ValueError
             If ``n_bins`` is below 1, the strategy unknown, or scores and systems do not match.
         """
-        if n_bins < 1 or strategy not in STRATEGIES:
-            wanted = f"n_bins must be at least 1 and strategy one of {', '.join(STRATEGIES)}"
-            raise ValueError(f"{wanted}; got {n_bins} and {strategy!r}")
+        require_whole(n_bins=n_bins)
+        require_known("strategy", strategy, STRATEGIES)
         table = base.compared(y_true, y_pred, systems, by_system=False)
         predictions, rows = table["prediction"].to_numpy(), []
         labels = table["system"] if systems is not None else pd.Series(range(len(table)), table.index)

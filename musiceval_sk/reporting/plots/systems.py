@@ -12,6 +12,7 @@ from musiceval_sk.reporting.plots import base
 from musiceval_sk.reporting.plots.labels import LONG, name_points, write_legend
 from musiceval_sk.statistics.bootstrap import bootstrap_metrics
 from musiceval_sk.statistics.comparison import holm
+from musiceval_sk.statistics.intervals import system_intervals
 from musiceval_sk.statistics.metrics import METRICS
 
 
@@ -81,7 +82,7 @@ class SystemScatterDisplay(base.PredictionDisplay):
         """
         table = base.compared(y_true, y_pred, systems)
         how = {"systems": table["system"], "confidence": confidence or 0.95}
-        true, predicted = (base.system_intervals(table[side], **how) for side in ("truth", "prediction"))
+        true, predicted = (system_intervals(table[side], **how) for side in ("truth", "prediction"))
         intervals = (true, predicted) if confidence else (None, None)
         return cls(true["mean"], predicted["mean"], base.name_of(y_true, name), *intervals).plot(ax=ax)
 
@@ -229,13 +230,13 @@ class SystemRankingDisplay(base.PredictionDisplay):
         """
         table = base.compared(y_true, y_pred, systems)
         display = cls._of_scores(table["truth"], table["system"], base.name_of(y_true, name), alpha)
-        display.predicted = base.system_intervals(table["prediction"], table["system"], confidence=1 - alpha)
+        display.predicted = system_intervals(table["prediction"], table["system"], confidence=1 - alpha)
         return display.plot(ax=ax)
 
     @classmethod
     def _of_scores(cls, scores: Any, systems: Any, name: str, alpha: float) -> "SystemRankingDisplay":
         apart = told_apart(scores, systems, alpha=alpha)
-        intervals = base.system_intervals(scores, systems, confidence=1 - alpha)
+        intervals = system_intervals(scores, systems, confidence=1 - alpha)
         return cls(intervals, name, apart, rule=f"Welch, Holm, {alpha:.0%}")
 
     def _draw(self, ax: Any) -> None:
@@ -343,7 +344,7 @@ class SystemResidualsDisplay(base.PredictionDisplay):
     def _draw(self, ax: Any) -> None:
         table = self.residuals.assign(residual=self.residuals["prediction"] - self.residuals["truth"])
         order = table.groupby("system")["truth"].mean().sort_values(ascending=False, kind="stable").index
-        self.systems_ = base.system_intervals(table["residual"], table["system"]).loc[order]
+        self.systems_ = system_intervals(table["residual"], table["system"]).loc[order]
         if self.intervals is not None:
             self.systems_[["low", "high"]] = base.check_intervals(self.intervals, order)
         ax = self._start_rows(ax, order)

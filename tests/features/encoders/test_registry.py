@@ -91,7 +91,7 @@ def test_an_encoder_is_returned_as_it_is():
 
 def test_unknown_names_and_options_are_refused():
     with pytest.raises(
-        ValueError, match="unknown encoder 'clap'; known are: hf-audio, hf-clap, laion-clap, muq, spectral"
+        ValueError, match="unknown encoder 'clap'; choose from hf-audio, hf-clap, laion-clap, muq, spectral"
     ):
         get_encoder("clap")
     with pytest.raises(ValueError, match=r"encoder 'spectral' does not take these options \(checkpoint\)"):

@@ -232,7 +232,7 @@ def test_newer_formats_and_other_files_are_no_damage(store):
     store.compact()
     with h5py.File(store.path, "a") as file:
         file.attrs["version"] = 3
-    words = r"embeddings\.h5: written in store format 3, this version of musiceval_sk reads up to 2; upgrade"
+    words = r"embeddings\.h5: is of version 3, and this musiceval_sk reads up to 2; upgrade"
     with pytest.raises(StoreError, match=words):
         verify_store(store)
     with h5py.File(store.path, "w") as file:

@@ -325,7 +325,7 @@ def test_a_future_format_is_refused(store):
     store.compact()
     with h5py.File(store.path, "a") as file:
         file.attrs["version"] = 3
-    words = r"embeddings\.h5: written in store format 3, this version of musiceval_sk reads up to 2; upgrade"
+    words = r"embeddings\.h5: is of version 3, and this musiceval_sk reads up to 2; upgrade"
     with pytest.raises(StoreError, match=words):
         knows(EmbeddingStore(store.path), 0)
 

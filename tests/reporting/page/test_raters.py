@@ -82,7 +82,7 @@ def test_slider_scores_are_binned_and_what_is_not_known_is_said(tmp_path):
     assert "[1, 0, 0, 0, 0, 1, 0, 0, 0, 1] ratings from 0 to 100" in text
     assert text.count('class="card"') == 1  # nobody is divided on y
     assert "<dd>not known</dd>" in text and 'id="raters"' not in text
-    with pytest.raises(ValueError, match="audio must be one of"):
+    with pytest.raises(ValueError, match="unknown audio"):
         write_rating_report(ratings, ceiling, tmp_path / "r.html", audio="loud")
 
 

@@ -12,8 +12,8 @@ from musiceval_sk import (
     SystemScatterDisplay,
 )
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.reporting.plots.base import system_intervals
 from musiceval_sk.reporting.plots.score_calibration import mean_interval
+from musiceval_sk.statistics.intervals import system_intervals
 from musiceval_sk.statistics.metrics import s_srcc
 
 from .drawing import (
@@ -181,7 +181,7 @@ def test_calibration_bins_of_equal_width_and_equal_predictions():
     assert np.isnan(display.bins["low"][1])
     constant = ScoreCalibrationDisplay.from_predictions([1.0, 2.0, 3.0], [2.0] * 3)
     assert constant.bins["clips"].tolist() == [3]
-    with pytest.raises(ValueError, match="strategy one of quantile, uniform; got 0 and 'quantile'"):
+    with pytest.raises(ValueError, match="n_bins=0 must be a whole number and at least 1"):
         ScoreCalibrationDisplay.from_predictions([1.0], [1.0], n_bins=0)
 
 

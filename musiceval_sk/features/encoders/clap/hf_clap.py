@@ -10,7 +10,7 @@ import numpy as np
 
 from musiceval_sk._device import resolve_device
 from musiceval_sk._optional import import_optional
-from musiceval_sk._text import listed
+from musiceval_sk._text import require_known
 from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.encoders.clap import checkpoint as disk
 from musiceval_sk.features.encoders.local import BUILDING, LocalEncoder
@@ -106,8 +106,7 @@ class HfClapEncoder(LocalEncoder):
         batch_size: int | None = None,
     ):
         for name, value in {"layer": layer, "sound": sound, "dtype": dtype}.items():
-            if value not in CHOICES[name]:
-                raise ValueError(f"unknown {name} {value!r}; known are: {listed(CHOICES[name])}")
+            require_known(name, value, CHOICES[name])
         super().__init__(checkpoint, device, batch_size)
         self.tokenizer, self.layer, self.sound, self.dtype = tokenizer, layer, sound, dtype
         # Whether samples at 16 kHz are taken for samples at 48 kHz.

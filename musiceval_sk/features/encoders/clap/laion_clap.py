@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from musiceval_sk._optional import pip_install
-from musiceval_sk._text import listed
+from musiceval_sk._text import require_known
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.encoders.clap.checkpoint import fill
@@ -69,8 +69,7 @@ class LaionClapEncoder(HfClapEncoder):
     shown = ("amodel", "device")
 
     def __init__(self, checkpoint: str | Path | None = None, *, amodel: str = "HTSAT-base", **options: Any):
-        if amodel not in AMODELS:
-            raise ValueError(f"unknown amodel {amodel!r}; known are: {listed(AMODELS)}")
+        require_known("amodel", amodel, AMODELS)
         super().__init__(checkpoint, **options)
         self.amodel = amodel
 

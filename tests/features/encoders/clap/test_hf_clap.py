@@ -316,7 +316,7 @@ class TestLayer:
             assert inner.describe(modality) == {**default.describe(modality), "layer": "encoder"}
 
     def test_is_one_of_two(self, made):
-        with pytest.raises(ValueError, match="unknown layer 'middle'; known are: projection, encoder"):
+        with pytest.raises(ValueError, match="unknown layer 'middle'; choose from projection, encoder"):
             made(layer="middle")
 
     def test_of_nothing_has_the_towers_width(self, made):
@@ -342,7 +342,7 @@ class TestDtype:
             assert short.describe(modality) == {**exact.describe(modality), "dtype": "bfloat16"}
 
     def test_is_one_of_two(self, made):
-        with pytest.raises(ValueError, match="unknown dtype 'float16'; known are: float32, bfloat16"):
+        with pytest.raises(ValueError, match="unknown dtype 'float16'; choose from float32, bfloat16"):
             made(dtype="float16")
 
 

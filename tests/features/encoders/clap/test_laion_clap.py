@@ -430,7 +430,7 @@ class TestTokenizer:
 class TestArguments:
     def test_amodel_is_one_of_three(self):
         with pytest.raises(
-            ValueError, match="unknown amodel 'PANN-14'; known are: HTSAT-tiny, HTSAT-base, HTSAT-large"
+            ValueError, match="unknown amodel 'PANN-14'; choose from HTSAT-tiny, HTSAT-base, HTSAT-large"
         ):
             LaionClapEncoder(amodel="PANN-14")
 

@@ -93,7 +93,7 @@ def test_the_default_is_described_as_before(folder):
 
 def test_errors_say_what_to_do(folder):
     with pytest.raises(
-        ValueError, match=r"unknown sound '16k'; known are: resampled, 16k-padded, 16k-repeated"
+        ValueError, match=r"unknown sound '16k'; choose from resampled, 16k-padded, 16k-repeated"
     ):
         get_encoder("hf-clap", checkpoint=folder, sound="16k")
     encoder = get_encoder("hf-clap", checkpoint=folder, sound="16k-padded")

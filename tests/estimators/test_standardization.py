@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from musiceval_sk.estimators.engine.standardization import Standardization, weighted_median
+from musiceval_sk.estimators.training import Standardization, weighted_median
 
 
 @pytest.fixture
