@@ -11,7 +11,7 @@ CLOSE = 1e-4
 
 def small(**options):
     return MOSRegressor.from_protocol(
-        "paper", **{"hidden_layer_sizes": (8, 4), "max_iter": 40, "random_state": 3} | options
+        "paper", **{"hidden_layer_sizes": (8, 4), "max_iter": 20, "random_state": 3} | options
     )
 
 

@@ -51,17 +51,17 @@ def test_equal_rows_stay_apart(data, monkeypatch):
     same_scores(fused, plain)
 
 
-@pytest.mark.parametrize("mib", [0.001, 0.06, 0.3])
-def test_a_small_working_memory_makes_more_batches_and_the_same_scores(data, monkeypatch, mib):
+def test_a_small_working_memory_makes_more_batches_and_the_same_scores(data, monkeypatch):
     model = small(n_ensemble=2)
     plain = GridSearchCV(model, RATES, cv=4, refit=False).fit(*data)
-    seen = spy_on_batches(monkeypatch)
-    with sklearn.config_context(working_memory=mib):
-        search = FusedGridSearchCV(model, RATES, cv=4, refit=False).fit(*data)
-    same_scores(search, plain)
-    # Three candidates, four folds, two members: each is trained once, a few at a time.
-    assert sum(tasks for _, tasks in seen) == 24
-    assert len(seen) > 2
+    for mib in (0.001, 0.06, 0.3):
+        with monkeypatch.context() as patch, sklearn.config_context(working_memory=mib):
+            seen = spy_on_batches(patch)
+            search = FusedGridSearchCV(model, RATES, cv=4, refit=False).fit(*data)
+        same_scores(search, plain)
+        # Three candidates, four folds, two members: each is trained once, a few at a time.
+        assert sum(tasks for _, tasks in seen) == 24
+        assert len(seen) > 2
 
 
 @pytest.mark.slow
