@@ -21,7 +21,7 @@ from musiceval_sk.datasets.text import delimiter_of, read_text
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 
-_NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan)?\s*", re.I)
+_NUMBER = re.compile(r"([+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|nan)?", re.I)
 # Names that other programs have for our columns.
 _CANDIDATES = {
     "rater": "listener listener_id subject subject_id participant participant_id assessor assessor_id rater_id observer judge "
@@ -246,7 +246,7 @@ def reader(
 
 def is_number(cell: str) -> bool:
     """Tell whether a cell is a number, or stands for none."""
-    return _NUMBER.fullmatch(cell) is not None
+    return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 def is_of_numbers(cells: pd.Series) -> bool:

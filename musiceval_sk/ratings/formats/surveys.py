@@ -91,7 +91,7 @@ def _places(export: Export, of_program: re.Pattern[str], labels: pd.Series) -> d
 def _ending_in_targets(export: Export, names: list[str]) -> dict[str, _Place]:
     """Take columns that are named CLIP_TARGET."""
     targets = {target.casefold(): target for target in export.targets or readers.TARGETS}
-    pattern = re.compile(rf"(.+?)[\s_.-]+({'|'.join(map(re.escape, targets.values()))})", re.I)
+    pattern = re.compile(rf"(.+?)(?<![\s_.-])[\s_.-]+({'|'.join(map(re.escape, targets.values()))})", re.I)
     ends = {name: pattern.fullmatch(str(name)) for name in names}
     return {name: (found[1], targets[found[2].casefold()]) for name, found in ends.items() if found}
 
