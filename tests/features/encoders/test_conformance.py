@@ -74,7 +74,11 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("encoders")
 
 
-@pytest.fixture(scope="module", params=ENCODERS)
+# An audio tower in full size takes a third of a second for a window.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "laion-clap")) for name in ENCODERS],
+)
 def encoder(request, folder):
     packages, make = ENCODERS[request.param]
     for package in packages:
