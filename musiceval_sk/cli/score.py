@@ -8,7 +8,7 @@ import typer
 from typer import Argument, Option
 
 from musiceval_sk._files import write_csv
-from musiceval_sk._text import Table, counted, parts_of
+from musiceval_sk._text import Table, counted, parts_of, require_known
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -185,8 +185,7 @@ def _scale_of_set(text: str, sets: set[str]) -> tuple[str, tuple[float, float]]:
 
     name, _, ends = text.rpartition("=")
     low, mark, high = ends.partition(":")
-    if name not in sets:
-        raise ValueError(f"--set-scale {text!r} names no data set; they are {', '.join(sorted(sets))}")
+    require_known("data set of --set-scale", name, sorted(sets))
     try:
         scale = float(low), float(high)
     except ValueError:

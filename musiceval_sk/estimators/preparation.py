@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from musiceval_sk._device import resolve_device
 from musiceval_sk._ids import require_names
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.exceptions import ModelFileError
 
 # So many folds at least, whose members leave out a fifth of the groups.
@@ -205,9 +205,8 @@ def head_columns(
     """Resolve ``head_inputs`` to the column indices of each target's head; what it leaves out, by `default_columns`."""
     if not isinstance(head_inputs, Mapping):
         head_inputs = {} if head_inputs is None else dict.fromkeys(targets, head_inputs)
-    unknown = [name for name in head_inputs if name not in targets]
-    if unknown:
-        raise ValueError(f"head_inputs names {listed(unknown)}, but the targets are {listed(targets)}")
+    for name in head_inputs:
+        require_known("target of head_inputs", name, targets)
     of_columns = range(n_features) if names is None else names
     return [
         _columns(head_inputs[target], target, names, n_features)

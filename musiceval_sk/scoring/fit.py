@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from musiceval_sk._ids import systems_if_named
 from musiceval_sk._progress import progress
-from musiceval_sk._text import Shown, counted, listed
+from musiceval_sk._text import Shown, counted, listed, require_known
 from musiceval_sk.estimators.domain import TrainingDomain
 from musiceval_sk.estimators.lookup import scaled, tuned_baselines
 from musiceval_sk.exceptions import FewSystemsWarning
@@ -298,8 +298,7 @@ def _judged(
     candidates: Any,
 ) -> dict[str, Any]:
     """Find the best row of one target, and tell the others from it."""
-    if target not in study.targets:
-        raise ValueError(f"the study has no target {target!r}; it has {listed(study.targets)}")
+    require_known("target", target, study.targets)
     described = study.about["features"]
     same = [name for name, words in described.items() if words == features]
     if not same:

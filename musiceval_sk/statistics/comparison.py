@@ -312,6 +312,5 @@ def _pairs(names: list[str], baseline: str | None) -> list[tuple[str, str]]:
         raise ValueError(f"two predictors at least are needed to compare; got {listed(names) or 'none'}")
     if baseline is None:
         return list(combinations(names, 2))
-    if baseline not in names:
-        raise ValueError(f"baseline {baseline!r} is not among the predictors: {listed(names)}")
+    require_known("baseline", baseline, names)
     return [(name, baseline) for name in names if name != baseline]

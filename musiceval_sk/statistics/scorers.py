@@ -126,8 +126,8 @@ class _Score:
         if names == [None]:
             named = getattr(y_true, "name", None)
             names = [self.target if named is None else named]
-        if self.target not in (None, *names):
-            raise ValueError(f"target {self.target!r} is not a column of y; columns are {names}")
+        if self.target is not None:
+            require_known("target", self.target, names)
         pairs = [
             (truth, prediction)
             for name, truth, prediction in zip(names, scores.truth, scores.predictions[0], strict=True)

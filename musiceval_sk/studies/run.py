@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from musiceval_sk._ids import systems_if_named
-from musiceval_sk._text import listed
+from musiceval_sk._text import listed, require_known
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.estimators.lookup import CosineRegressor, default_models, uses_features
 from musiceval_sk.ratings.ceiling import human_ceiling
@@ -169,9 +169,8 @@ def run_study(
 def _described(tables: dict[str, pd.DataFrame], features: str | Mapping[str, str]) -> dict[str, str]:
     if isinstance(features, str):
         return dict.fromkeys(tables, features)
-    unknown = [name for name in features if name not in tables]
-    if unknown:
-        raise ValueError(f"features describes {listed(unknown)}, but X holds {listed(tables)}")
+    for name in features:
+        require_known("features", name, tables)
     return {name: features.get(name, "as given") for name in tables}
 
 

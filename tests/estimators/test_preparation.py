@@ -58,7 +58,11 @@ def test_slices_and_indices_need_no_names():
 @pytest.mark.parametrize(
     ("head_inputs", "names", "words"),
     [
-        ({"loudness": "all"}, NAMES, "head_inputs names loudness, but the targets are impression, alignment"),
+        (
+            {"loudness": "all"},
+            NAMES,
+            "unknown target of head_inputs 'loudness'; choose from impression, alignment",
+        ),
         ("video", NAMES, "head_inputs='video' leaves the head of 'impression' no column out of 4"),
         (slice(3, 1), NAMES, r"slice\(3, 1, None\) leaves the head of 'impression' no column out of 4"),
         ("audio", None, "goes by column names, but X has none: give X as a DataFrame"),

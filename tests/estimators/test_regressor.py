@@ -202,7 +202,7 @@ def test_head_inputs(X, Y, head_inputs, expected):
 
 def test_head_inputs_errors_reach_the_user(X, Y):
     with pytest.raises(
-        ValueError, match="head_inputs names loudness, but the targets are impression, alignment"
+        ValueError, match="unknown target of head_inputs 'loudness'; choose from impression, alignment"
     ):
         quick(head_inputs={"loudness": "all"}).fit(X, Y)
     with pytest.raises(ValueError, match="goes by column names, but X has none"):

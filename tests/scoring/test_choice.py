@@ -153,7 +153,7 @@ def test_a_choice_that_is_not_ahead_of_the_mean_says_so(clips, X):
 
 def test_errors_of_a_given_study(clips, X, study):
     how = {"study": study}
-    with pytest.raises(ValueError, match="the study has no target 'liking'; it has impression, alignment"):
+    with pytest.raises(ValueError, match="unknown target 'liking'; choose from impression, alignment"):
         choose_regressor(MOSRegressor(), X, clips, ["liking"], **how)
     with pytest.raises(
         ValueError, match="no features as these, 'clap'; it has 'as given': give the same encoder"

@@ -162,7 +162,7 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         assert "1 to 5 (A), 0 to 10 (B)" in result.stdout and " m " in result.stdout
         refused = self.run(*arguments, "--set-scale", "C=0:10")
-        assert refused.exit_code == 2 and "names no data set; they are A, B" in refused.stderr
+        assert refused.exit_code == 2 and "; choose from A, B" in refused.stderr
         refused = self.run(*arguments, "--truth", "x.csv")
         assert refused.exit_code == 2 and "--truth is given 3 times for 2 files" in refused.stderr
 

@@ -191,7 +191,7 @@ def test_holm_by_hand():
     ("change", "words"),
     [
         ({"predictions": {"one": [1.0]}}, "two predictors at least are needed to compare; got one"),
-        ({"baseline": "none"}, "baseline 'none' is not among the predictors: good, fair, poor"),
+        ({"baseline": "none"}, "unknown baseline 'none'; choose from good, fair, poor"),
         ({"method": "normal"}, "unknown method 'normal'; choose from auto, jackknife, percentile"),
         ({"metrics": ["S_ROC"]}, "unknown metrics: S_ROC; choose from U_MSE"),
         ({"metrics": "S_ROC"}, "unknown metrics: S_ROC; choose from U_MSE"),

@@ -358,7 +358,7 @@ def test_features_and_splits_are_checked(clips, X, models):
         run_study(clips, {}, models)
     with pytest.raises(ValueError, match="cannot be called 'none'"):
         run_study(clips, {"none": X}, models)
-    with pytest.raises(ValueError, match="features describes clap, but X holds heard"):
+    with pytest.raises(ValueError, match="unknown features 'clap'; choose from heard"):
         run_study(clips, {"heard": X}, models, features={"clap": "vectors"})
     with pytest.raises(ValueError, match="cv names splits twice: system"):
         run_study(clips, X, models, ["system", "random", "system"])
