@@ -45,7 +45,7 @@ from .ratings.screening import TooFast as TooFast
 from .ratings.screening import screen_ratings as screen_ratings
 from .reporting.page.report import write_report as write_report
 from .reporting.plots.learning_curve import ScoreLearningCurveDisplay as ScoreLearningCurveDisplay
-from .reporting.plots.score_calibration import ScoreCalibrationDisplay as ScoreCalibrationDisplay
+from .reporting.plots.scores import ScoreCalibrationDisplay as ScoreCalibrationDisplay
 from .reporting.plots.scores import ScoreDistributionDisplay as ScoreDistributionDisplay
 from .reporting.plots.scores import SystemScoresDisplay as SystemScoresDisplay
 from .reporting.plots.systems import SystemRankingDisplay as SystemRankingDisplay

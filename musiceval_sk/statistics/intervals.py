@@ -224,6 +224,46 @@ def system_intervals(values: Any, systems: Any, *, confidence: float = 0.95) -> 
     return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "clips": count})
 
 
+def mean_interval(values: Any, *, groups: Any = None, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean and its t-interval.
+
+    Parameters
+    ----------
+    values : array-like [shape=(n,)]
+        Scores of clips.
+    groups : array-like [shape=(n,)], default=None
+        What makes clips alike, such as their system. The standard error is then the cluster-robust one,
+        ``sqrt(G / (G - 1) * sum_g(e_g ** 2)) / n`` with ``e_g`` the summed deviations of a group, and the t-distribution
+        has ``G - 1`` degrees of freedom. By default each clip is a group of its own: the usual interval.
+    confidence : float in (0, 1), default=0.95
+        Nominal coverage.
+
+    Returns
+    -------
+    tuple of float
+        Mean, lower and upper bound; the bounds are nan for a single group.
+
+    References
+    ----------
+    A. C. Cameron and D. L. Miller, "A practitioner's guide to cluster-robust inference", J. Human Resources 50 (2015).
+
+    Examples
+    --------
+    >>> [round(bound, 3) for bound in mean_interval([2, 3, 4])]
+    [3.0, 0.516, 5.484]
+    """
+    values = np.asarray(values, dtype=float)
+    groups = np.arange(len(values)) if groups is None else groups
+    mean = float(values.mean())
+    sums = pd.Series(values - mean).groupby(np.asarray(groups)).sum().to_numpy()
+    n_groups = len(sums)
+    if n_groups < 2:
+        return mean, np.nan, np.nan
+    error = np.sqrt(n_groups / (n_groups - 1) * np.sum(sums**2)) / len(values)
+    half = float(t.ppf((1 + confidence) / 2, n_groups - 1) * error)
+    return mean, mean - half, mean + half
+
+
 def interval_of(
     n_units: int,
     figure: Callable[[np.ndarray], np.ndarray],

@@ -158,7 +158,7 @@ def draw_pictures(section: Section) -> dict[str, str]:
     if best is None:
         return {}
     matplotlib = import_optional("matplotlib", extra="report", purpose="A report")
-    from musiceval_sk.reporting.plots.score_calibration import ScoreCalibrationDisplay
+    from musiceval_sk.reporting.plots.scores import ScoreCalibrationDisplay
     from musiceval_sk.reporting.plots.systems import (
         SystemRankingDisplay,
         SystemResidualsDisplay,

@@ -12,8 +12,7 @@ from musiceval_sk import (
     SystemScatterDisplay,
 )
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.reporting.plots.score_calibration import mean_interval
-from musiceval_sk.statistics.intervals import system_intervals
+from musiceval_sk.statistics.intervals import mean_interval, system_intervals
 from musiceval_sk.statistics.metrics import s_srcc
 
 from .drawing import (

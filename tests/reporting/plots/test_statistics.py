@@ -6,10 +6,9 @@ import pytest
 from scipy import stats
 
 from musiceval_sk.reporting.plots.base import check_intervals
-from musiceval_sk.reporting.plots.score_calibration import mean_interval
 from musiceval_sk.reporting.plots.systems import groups_alike, told_apart
 from musiceval_sk.statistics.comparison import holm
-from musiceval_sk.statistics.intervals import system_intervals
+from musiceval_sk.statistics.intervals import mean_interval, system_intervals
 
 
 def test_interval_of_independent_clips_is_scipys():
