@@ -84,6 +84,8 @@ FLAGS: ContextVar[dict[str, str]] = ContextVar("FLAGS")  # by parameter, of the 
 _SWITCHES = {"counts": "any_size", "rater": "anonymous"}
 # Of commands that lack the option.
 _ELSEWHERE = {"rater": "musiceval ratings --anonymous", "max_iter": "max_iter of"}
+# Of encoders, which an encoder's name is followed by.
+_OF_ENCODERS = ("amodel", "trust_remote_code")
 _VALUE = r"None|True|'[^']*'|\['[^']*'\]|\([-\d., ]+\)|-?\d+\.\d+|-?\w+|"
 _PARAMETER = re.compile(rf"(?<![^\s(])([a-z_]+)=({_VALUE})(?: \((--[a-z-]+)\))?(?=[\s,;:)]|$)")
 
@@ -99,6 +101,8 @@ def in_options(message: str) -> str:
 
     def option(found: re.Match[str]) -> str:
         name, value = found[1], found[2].strip("'[](),").replace(", ", " ")
+        if name in _OF_ENCODERS and flags.get("encoder", "").startswith("--"):
+            return f"{flags['encoder']} NAME:{name}={value.replace('True', 'true')}"
         flag = flags.get(_SWITCHES.get(name, name), _ELSEWHERE.get(name))
         flag = flag or (found[3] if found[3] in flags.values() else None)
         if flag is None or (name in _SWITCHES and value != "None"):
@@ -137,6 +141,14 @@ def split_column(
     return {name: column}
 
 
+def load_known(clips: Path, **how: Any) -> Any:
+    """Read clips without regard to scores: MusicEval, or what `load_clips` reads, by its options."""
+    from musiceval_sk import load_clips, load_musiceval
+    from musiceval_sk.ratings.aggregate import is_musiceval
+
+    return load_musiceval(clips) if is_musiceval(clips) else load_clips(clips, scale=None, **how)
+
+
 @dataclass(frozen=True)
 class Clips:
     """Clips without scores.
@@ -144,7 +156,7 @@ class Clips:
     Parameters
     ----------
     clips
-        Clips table (.csv, .tsv, .jsonl) or folder of sound files.
+        Clips table (.csv, .tsv, .jsonl), folder of sound files, or MusicEval.
     """
 
     clips: Path
@@ -153,9 +165,7 @@ class Clips:
 
     def load(self) -> Any:
         """Read the clips table."""
-        from musiceval_sk import load_clips
-
-        return load_clips(self.clips, pattern=self.pattern, prompts=self.prompts, scale=None)
+        return load_known(self.clips, pattern=self.pattern, prompts=self.prompts)
 
 
 @dataclass(frozen=True)

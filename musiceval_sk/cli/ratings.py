@@ -170,7 +170,7 @@ def ratings(
     """
     import pandas as pd
 
-    from musiceval_sk import aggregate_ratings, human_ceiling, load_clips, screen_ratings
+    from musiceval_sk import aggregate_ratings, human_ceiling, screen_ratings
     from musiceval_sk.listening import load_test
     from musiceval_sk.listening.export import with_batches
     from musiceval_sk.ratings.bias import FITS
@@ -186,7 +186,7 @@ def ratings(
         words = "raters cannot be screened where nobody knows them; leave out --anonymous or the rules"
         raise ValueError(words)
     settings: dict[str, Any] = {"targets": targets, "scale": scale}
-    known = None if clips is None else load_clips(clips, scale=None, require_path=False)
+    known = None if clips is None else options.load_known(clips, require_path=False)
     if test is not None:
         kept, known = with_batches(kept, test), test.rated_clips() if known is None else known
     found = None
@@ -252,12 +252,11 @@ def pairs(
     --------
     musiceval pairs pairs.csv --clips clips.csv --predictions predictions.csv --out strengths
     """
-    from musiceval_sk import load_clips
     from musiceval_sk.datasets.clips import TARGETS
     from musiceval_sk.ratings.answers import read_answers
     from musiceval_sk.ratings.pairs import pair_strengths, pairwise_agreement
 
-    known = None if clips is None else load_clips(clips, scale=None, require_path=False)
+    known = None if clips is None else options.load_known(clips, require_path=False)
     judged = reading.read(table, None)
     strengths = pair_strengths(judged, clips=known, level=level, ties=ties, prior=prior, elo=elo)
     output.show(strengths)

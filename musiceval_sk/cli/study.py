@@ -225,7 +225,7 @@ def report(
     study
         Folder that musiceval study --out wrote, or a study.json.
     clips
-        Clips table or folder of the study; without it no systems, prompts and sounds.
+        Clips table, folder or MusicEval of the study; without it no systems, prompts and sounds.
     ratings
         Ratings, for the raters' spread; a file that the study was given is read as there unless options say how.
     audio
@@ -241,13 +241,13 @@ def report(
     --------
     musiceval report study --clips clips.csv --ratings ratings.csv
     """
-    from musiceval_sk import StudyResult, load_clips, write_report
+    from musiceval_sk import StudyResult, write_report
 
     study = study / "study.json" if study.is_dir() else study
     out = out or study.with_name("report.html")
     if not force:
         output.refuse_to_replace(out)
-    table = None if clips is None else load_clips(clips, pattern=pattern, prompts=prompts, scale=None)
+    table = None if clips is None else options.load_known(clips, pattern=pattern, prompts=prompts)
     settings: dict[str, Any] = {"audio": audio, "max_audio_mb": max_audio_mb, "note": note}
     result = StudyResult.from_json(study)
     of_study = result.about.get("ratings", {"file": None})

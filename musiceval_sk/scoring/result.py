@@ -276,21 +276,27 @@ def _more_than_chance(far: pd.Series, level: float) -> bool:
 
 
 def _far_systems(clips: pd.DataFrame, labels: pd.Series, domain: Any) -> list[str]:
-    """Say of each system whose sounds are far more often than chance, and farther than training systems were."""
+    """Name the systems whose sounds are far more often than chance, and farther than training systems were."""
     found = []
     for part in [part for part in ("sound", "features") if domain is not None and f"{part}_far" in clips]:
         medians = domain.reference_[part].get("medians", np.zeros(0))
+        n_known, told, least, expected = len(medians), [], len(medians), 0.0
         for system, rows in clips.groupby(labels, sort=True):
-            far, n, n_known = rows[f"{part}_far"], len(rows), len(medians)
+            far, n = rows[f"{part}_far"], len(rows)
             beyond = int((medians < rows[f"{part}_distance"].median()).sum())
             among_training = n_known and 1 + n_known - beyond > max(1, _ALARM * (1 + n_known))
-            if among_training or not _more_than_chance(far, domain.level):
-                continue
-            farther = f", and the middle clip farther than that of {beyond} of {n_known} training systems"
+            if not among_training and _more_than_chance(far, domain.level):
+                told.append(f"{system}: {int(far.sum())} of {n} clips")
+                least, expected = min(least, beyond), expected + domain.level * n
+        if told:
+            each = " of each" if len(told) > 1 else ""
+            farther = (
+                f", and the middle clip{each} farther than that of {least} of {n_known} training systems"
+            )
             found.append(
-                f"{system}: {int(far.sum())} of {n} clips lie farther from the training clips than {1 - domain.level:.0%} of "
-                f"those did when left out (about {domain.level * n:.1f} expected){farther if n_known else ''}: the model "
-                "has not heard sounds like these, and its scores for them are guesses"
+                f"{listed(told)} lie farther from the training clips than {1 - domain.level:.0%} of those did when left out "
+                f"(about {expected:.1f} expected){farther if n_known else ''}: the model has not heard sounds like these, and "
+                "its scores for them are guesses"
             )
     return found
 

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from musiceval_sk.cli import app as cli
+from musiceval_sk.cli.options import FLAGS, in_options
 
 # Of the library's functions that commands call; rater=listener and the like are what --column takes.
 COMMANDS = [
@@ -171,6 +172,18 @@ def test_every_command_is_tried():
 )  # fmt: skip
 def test_the_option_that_helps_is_named(here, line, words):
     assert words in CliRunner().invoke(cli.app, line.split()).output
+
+
+def test_options_of_an_encoder_follow_its_name():
+    words = "its tower is HTSAT-tiny: pass amodel='HTSAT-tiny'", "pass trust_remote_code=True"
+    before = FLAGS.set({"encoder": "--encoder"})
+    try:
+        assert in_options(words[0]).endswith("pass --encoder NAME:amodel=HTSAT-tiny")
+        assert in_options(words[1]) == "pass --encoder NAME:trust_remote_code=true"
+        FLAGS.set({"encoder": "encoder"})  # a study file names parameters
+        assert in_options(words[1]) == words[1]
+    finally:
+        FLAGS.reset(before)
 
 
 def test_a_column_that_a_rule_uses_is_not_called_unused(here):

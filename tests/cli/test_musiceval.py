@@ -186,3 +186,14 @@ def test_system_truth_of_one_target(tmp_path, text):
     if "1\n" not in text:
         refused = run(*command)
         assert refused.exit_code == 2 and "alignment" in refused.stderr
+
+
+def test_commands_that_need_no_scores_take_the_folder_as_it_is(made, tmp_path):
+    result = run("extract", made.folder, "--modality", "text", "--cache", tmp_path / "e.h5")
+    assert result.exit_code == 0, result.output
+    assert "have no prompt" not in result.stderr
+    ratings = tmp_path / "ratings.csv"
+    made.ratings.to_csv(ratings, index=False)
+    result = run("ratings", ratings, "--clips", made.folder, "--out", tmp_path / "mos")
+    assert result.exit_code == 0, result.output
+    assert set(pd.read_csv(tmp_path / "mos" / "mos.csv")["clip_id"]) == set(made.clips.index)

@@ -260,6 +260,16 @@ def test_unknown_sounds_are_pointed_out_and_known_ones_are_not(model, test, cach
     assert f"warning: {words[0]}" in str(found) and words[0] not in found.table()
 
 
+def test_several_unknown_systems_are_named_together(rng):
+    X = pd.DataFrame(rng.normal(size=(100, 3)), columns=[f"audio_{i}" for i in range(3)])
+    domain = TrainingDomain().fit(X, groups=np.repeat(np.arange(10), 10))
+    far = domain.measure(X[:30] + 50).assign(score=3.0, system=np.repeat(["old", "new", "slow"], 10))
+    near = domain.measure(X[30:]).assign(score=3.0, system="known").add_suffix("x", axis=0)
+    (warning,) = summarise(pd.concat([far, near]), ["score"], domain=domain).warnings
+    assert warning.startswith("new: 10 of 10 clips, old: 10 of 10 clips, slow: 10 of 10 clips lie farther")
+    assert "(about 1.5 expected), and the middle clip of each farther than that of 10 of 10" in warning
+
+
 def test_one_far_clip_of_many_is_no_alarm(rng):
     groups = np.repeat(np.arange(20), 10)
     X = pd.DataFrame(rng.normal(size=(200, 3)), columns=[f"audio_{i}" for i in range(3)])
