@@ -5,14 +5,18 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 _CHUNK_BYTES = 1 << 20
+_ABANDONED_SECONDS = 24 * 3600
+_WRITER = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp$")
 _MOST_DIGITS = 300  # of a whole number that a float can hold
 _MOST_WORDS = 300  # of a cause, which may quote the file
 # What values of another form than was expected raise.
@@ -32,7 +36,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     ------
     Path
         Where to write: a name of its own beside the file, so that several may write one file, the last of whom wins. It is
-        removed if the block raises.
+        removed if the block raises; if the process dies, by the next that writes into that folder.
 
     Examples
     --------
@@ -45,13 +49,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     make_folder(target.parent)
-    aside = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+    aside = own_name(target)
     try:
         yield aside
         with aside.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(aside, target)
         sync_folder(target.parent)
+        remove_abandoned_once(target.parent)
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(aside)):
             raise
@@ -59,6 +64,51 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def own_name(path: Path) -> Path:
+    """Name something that goes with this process: after it, the machine, the process and a random number."""
+    return path.with_name(f"{path.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp")
+
+
+@cache
+def _machine() -> str:
+    """Eight digits for all processes among which a number means one: those of this host, container and start of the system."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
+
+
+def abandoned(paths: Iterable[Path]) -> Iterator[Path]:
+    """Find those whose writer is dead or, where that cannot be known, that were untouched for a day when their folder last changed."""
+    for path in paths:
+        with suppress(OSError):  # its writer has just finished
+            writer = _WRITER.search(path.name)
+            if writer and writer[1] == _machine() and os.name == "posix":
+                is_over = not _is_running(int(writer[2]))
+            else:  # of both times the file system's own clock, which may be another machine's
+                is_over = path.parent.stat().st_mtime - path.stat().st_mtime > _ABANDONED_SECONDS
+            if is_over:
+                yield path
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+@cache
+def remove_abandoned_once(folder: Path) -> None:
+    """Remove what dead processes left in a folder; once a process, for it takes a look at all names."""
+    for path in abandoned(path for path in folder.glob("*.tmp") if _WRITER.search(path.name)):
+        with suppress(OSError):
+            path.unlink()
 
 
 def make_folder(folder: Path) -> None:

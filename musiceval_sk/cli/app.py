@@ -1,7 +1,7 @@
 """The command line, ``musiceval``: commands from a demo to a report, and those of the embedding store.
 
 Results go to stdout; warnings and progress to stderr, a bar on a terminal and a line every ten seconds elsewhere. Exit status: 0 all done, 1 something was skipped or failed,
-2 wrong use (options, tables, missing packages), 130 interrupted.
+2 wrong use (options, tables, missing packages), 130 interrupted, 143 terminated.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 import warnings
@@ -24,11 +25,23 @@ import typer
 from musiceval_sk._progress import shown_everywhere
 from musiceval_sk._text import require_known
 from musiceval_sk._version import __version__
-from musiceval_sk.cli import cache, demo, listen, model, musiceval, options, output, ratings, score, study
+from musiceval_sk.cli import (
+    STOPPED,
+    cache,
+    demo,
+    listen,
+    model,
+    musiceval,
+    options,
+    output,
+    ratings,
+    score,
+    stopped_by_signals,
+    study,
+)
 from musiceval_sk.cli.options import FLAGS, in_options
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
 
-_INTERRUPTED = 130  # as of a shell: 128 and the number of the signal
 _CHOICES = {
     "modality": ("audio", "text", "both"),
     "halves": ("rating", "rater"),
@@ -147,15 +160,16 @@ def _run(
     FLAGS.set(flags)
     told = _Told()
     try:
-        with told.by_libraries(), shown_everywhere():
+        with stopped_by_signals(), told.by_libraries(), shown_everywhere():
             _check_options(given, written)
             command()
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted: {_kept(given)}", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+    except KeyboardInterrupt as signalled:
+        number = signalled.args[0] if signalled.args else signal.SIGINT
+        typer.echo(f"{STOPPED[number]}: {_kept(given)}", err=True)
+        raise typer.Exit(128 + number) from None  # as of a shell
     except (ValueError, ImportError, StoreError, OSError, MemoryError) as error:
         typer.echo(f"error: {in_options(_words_of(error))}", err=True)
         failed = isinstance(error, AudioError | StoreError | OSError | MemoryError)

@@ -177,7 +177,7 @@ def extract(
         if len(odd):
             report.notes.append(f"{counted(len(odd), 'clip is', 'clips are')} heard, but: {listed(odd)}")
             warnings.warn(report.notes[-1], UserWarning, stacklevel=2)
-    if any(report.stored.values()):
+    if any(report.stored.values()) or store.clear_leftovers():
         _tidy(store)
     if len(report.skipped):
         words = f"skipped {len(report.skipped)} of {len(clips)} clips: {listed(report.skipped['reason'])}"

@@ -137,7 +137,8 @@ class AnswerStore:
         # A connection of its own sees only what was committed; it may read from another thread.
         self._reader, self._lock = self._connect(), threading.Lock()
 
-    def new_tokens(self, raters: Iterable[str]) -> dict[str, str]:
+    @contextlib.contextmanager
+    def new_tokens(self, raters: Iterable[str]) -> Iterator[dict[str, str]]:
         """Make a token for each rater, and for the experimenter, in place of those there were.
 
         Parameters
@@ -145,18 +146,19 @@ class AnswerStore:
         raters : iterable of str
             Names; `EXPERIMENTER` for the overview.
 
-        Returns
-        -------
+        Yields
+        ------
         dict of str to str
-            Tokens of 256 random bits by rater, to be given away: the file cannot say them again.
+            Tokens of 256 random bits by rater, to be written down meanwhile: they are valid once the block has ended without an
+            error, and the file cannot say them again.
         """
         tokens = {rater: secrets.token_urlsafe(32) for rater in raters}
         rows = [(rater, digest_of_token(token)) for rater, token in tokens.items()]
         with self._rolled_back_on_error():
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("INSERT OR REPLACE INTO tokens VALUES (?, ?)", rows)
+            yield tokens
             self._connection.execute("COMMIT")
-        return tokens
 
     def token_digests(self) -> dict[str, bytes]:
         """Give the SHA-256 of each rater's token."""

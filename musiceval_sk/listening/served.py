@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from musiceval_sk._files import parse_json, refused_as
+from musiceval_sk._files import parse_json, refused_as, sync_folder
 from musiceval_sk.listening.answers import EXPERIMENTER, AnswerStore, digest_of_token
 from musiceval_sk.listening.design import load_test
 from musiceval_sk.listening.page.build import FORMAT, test_id
@@ -86,25 +86,44 @@ class ServedTest:
         int
             Number of links written.
         """
+        place = Path(os.path.realpath(path))
+        aside = place.with_name(f"{place.name}.new")
+        self._finish(aside, place)
         names = [EXPERIMENTER, *self.batches]
         lacking = [name for name in names if renew or name not in self._names.values()]
         if not lacking:
             return 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        with os.fdopen(os.open(path, flags, 0o600), "a", newline="", encoding="utf-8") as file:
-            # The file first: tokens that could not be written down would be nobody's, and void those that were.
-            Path(path).chmod(0o600)
-            tokens = self.store.new_tokens(lacking)
-            if renew:
-                file.truncate(0)
+        kept = "" if renew or not place.exists() else place.read_text(encoding="utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        # Links are on the disk before their tokens are valid, and get their name after that.
+        with (
+            self.store.new_tokens(lacking) as tokens,
+            os.fdopen(os.open(aside, flags, 0o600), "w", newline="", encoding="utf-8") as file,
+        ):
+            aside.chmod(0o600)
+            file.write(kept)
             rows = csv.writer(file)
-            if not os.fstat(file.fileno()).st_size:
+            if not kept:
                 rows.writerow(["rater", "link"])
             for name, token in tokens.items():
-                place = "overview#token=" if name == EXPERIMENTER else "#token="
-                rows.writerow([name or "(overview)", f"{url.rstrip('/')}/{place}{token}"])
+                page = "overview#token=" if name == EXPERIMENTER else "#token="
+                rows.writerow([name or "(overview)", f"{url.rstrip('/')}/{page}{token}"])
+            file.flush()
+            os.fsync(file.fileno())
         self._names = self._token_names()
+        self._finish(aside, place)
         return len(lacking)
+
+    def _finish(self, aside: Path, place: Path) -> None:
+        """Give links their name if their tokens are valid, be it after a kill; others are nobody's."""
+        if not aside.exists():
+            return
+        *_, last = aside.read_text(encoding="utf-8").rpartition("token=")
+        if self.whose(last.strip()) is None:
+            aside.unlink()
+        else:
+            os.replace(aside, place)
+            sync_folder(place.parent)
 
     def whose(self, token: str) -> str | None:
         """Say whose token it is: a rater's, the experimenter's (an empty name), or nobody's (None)."""

@@ -1,8 +1,10 @@
-/* Writes below a folder that fail from the n-th on, or the n-th alone: preloaded into a process that plans them by ctypes. */
+/* Writes below a folder that fail from the n-th on, or the n-th alone, or at the n-th of which the process gets a signal:
+   preloaded into a process that plans them by ctypes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +17,7 @@ static char below[4096];
 static long first = -1, seen;
 static int error, lasts;
 
+/* A code below zero is a signal, sent once. */
 void plan_failure(const char *folder, long number, int code, int for_good) {
     snprintf(below, sizeof below, "%s", folder);
     first = number, error = code, lasts = for_good, seen = 0;
@@ -22,48 +25,63 @@ void plan_failure(const char *folder, long number, int code, int for_good) {
 
 long writes_seen(void) { return seen; }
 
-static int fails(const char *path) {
-    if (!*below || strncmp(path, below, strlen(below))) return 0;
+enum { PASSES, FAILS, DIES };
+
+static int fate(const char *path) {
+    if (!*below || strncmp(path, below, strlen(below))) return PASSES;
     long number = __sync_fetch_and_add(&seen, 1);
-    if (first < 0 || !(number == first || (lasts && number > first))) return 0;
+    if (first < 0 || !(number == first || (error > 0 && lasts && number > first))) return PASSES;
+    if (error < 0) return DIES;
     errno = error;
-    return 1;
+    return FAILS;
 }
 
-static int fails_on(int descriptor) {
+static int fate_of(int descriptor) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     ssize_t length = *below ? readlink(link, path, sizeof path - 1) : -1;
-    if (length < 0) return 0;
+    if (length < 0) return PASSES;
     path[length] = 0;
-    return fails(path);
+    return fate(path);
 }
 
+/* Whether to fail; `half` is done before a signal that kills. */
+#define MEETS(found, half) ({ int met = found; if (met == DIES) { if (error == -SIGKILL) half; kill(getpid(), -error); } met == FAILS; })
 #define TRUE_ONE(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-#define ON_DESCRIPTOR(type, name, parameters, ...) \
-    type name parameters { return fails_on(descriptor) ? -1 : TRUE_ONE(name)(__VA_ARGS__); }
+#define ON_DESCRIPTOR(type, name, parameters, half, ...) \
+    type name parameters { return MEETS(fate_of(descriptor), half) ? -1 : TRUE_ONE(name)(__VA_ARGS__); }
 #define ON_PATH(name, parameters, path, ...) \
-    int name parameters { return fails(path) ? -1 : TRUE_ONE(name)(__VA_ARGS__); }
+    int name parameters { return MEETS(fate(path), (void)0) ? -1 : TRUE_ONE(name)(__VA_ARGS__); }
 #define OPENING(name) \
     int name(const char *path, int flags, ...) { \
         va_list rest; \
         va_start(rest, flags); \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
         va_end(rest); \
-        if (flags & (O_CREAT | O_WRONLY | O_RDWR) && fails(path)) return -1; \
+        if (flags & (O_CREAT | O_WRONLY | O_RDWR) && MEETS(fate(path), (void)0)) return -1; \
         return TRUE_ONE(name)(path, flags, mode); \
     }
 
-ON_DESCRIPTOR(ssize_t, write, (int descriptor, const void *data, size_t size), descriptor, data, size)
-ON_DESCRIPTOR(ssize_t, pwrite, (int descriptor, const void *data, size_t size, off_t at), descriptor, data, size, at)
-ON_DESCRIPTOR(ssize_t, pwrite64, (int descriptor, const void *data, size_t size, off64_t at), descriptor, data, size, at)
-ON_DESCRIPTOR(ssize_t, writev, (int descriptor, const struct iovec *data, int count), descriptor, data, count)
-ON_DESCRIPTOR(int, fsync, (int descriptor), descriptor)
-ON_DESCRIPTOR(int, fdatasync, (int descriptor), descriptor)
-ON_DESCRIPTOR(int, ftruncate, (int descriptor, off_t size), descriptor, size)
-ON_DESCRIPTOR(int, ftruncate64, (int descriptor, off64_t size), descriptor, size)
+ON_DESCRIPTOR(ssize_t, write, (int descriptor, const void *data, size_t size),
+              TRUE_ONE(write)(descriptor, data, size / 2), descriptor, data, size)
+ON_DESCRIPTOR(ssize_t, pwrite, (int descriptor, const void *data, size_t size, off_t at),
+              TRUE_ONE(pwrite)(descriptor, data, size / 2, at), descriptor, data, size, at)
+ON_DESCRIPTOR(ssize_t, pwrite64, (int descriptor, const void *data, size_t size, off64_t at),
+              TRUE_ONE(pwrite64)(descriptor, data, size / 2, at), descriptor, data, size, at)
+ON_DESCRIPTOR(ssize_t, writev, (int descriptor, const struct iovec *data, int count),
+              TRUE_ONE(writev)(descriptor, data, count / 2), descriptor, data, count)
+ON_DESCRIPTOR(int, fsync, (int descriptor), (void)0, descriptor)
+ON_DESCRIPTOR(int, fdatasync, (int descriptor), (void)0, descriptor)
+ON_DESCRIPTOR(int, ftruncate, (int descriptor, off_t size), (void)0, descriptor, size)
+ON_DESCRIPTOR(int, ftruncate64, (int descriptor, off64_t size), (void)0, descriptor, size)
 ON_PATH(mkdir, (const char *path, mode_t mode), path, path, mode)
 ON_PATH(rename, (const char *old, const char *new), new, old, new)
 ON_PATH(link, (const char *old, const char *new), new, old, new)
 OPENING(open)
 OPENING(open64)
+
+/* Removing is a moment to die at, and never fails. */
+int unlink(const char *path) {
+    if (error < 0) (void)MEETS(fate(path), (void)0);
+    return TRUE_ONE(unlink)(path);
+}

@@ -1,6 +1,6 @@
 """Commands whose n-th write fails, for every n or some: run as a process of its own, with the built ``failing_writes.c`` preloaded.
 
-``python -m tests.cli.failing_writes LIBRARY FOLDER MOST`` prints a line of JSON: of each command how many writes there were, and what went
+``python -m tests.cli.failing_writes LIBRARY FOLDER MOST [NAMES]`` prints a line of JSON: of each command how many writes there were, and what went
 wrong when, at most so many times, one of them failed.
 """
 
@@ -10,43 +10,12 @@ import json
 import os
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
-from typer.testing import CliRunner
-
-from musiceval_sk import make_listening_test
-from musiceval_sk.cli.app import app
+from tests.cli.served_answers import Raters
+from tests.cli.short_runs import NAMES, contents, prepare, runs
 
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-DESIGN = {"n_systems": 3, "n_prompts": 2, "n_raters": 5, "seconds": 1.0, "random_state": 0}
-FAST = ("--resamples", "0", "--model", "ridge")
-
-
-def commands(folder):
-    """Arguments by name; each replaces what it wrote before."""
-    test, out = folder / "test", folder / "out"
-    rated = (test / "clips.csv", "--ratings", test / "ratings.csv", "--cache", out / "e.h5")
-    return {
-        "extract": ("extract", test / "clips.csv", "--cache", out / "e.h5"),
-        "study": ("study", *rated, *FAST, "--out", out / "study", "--force"),
-        "fit": ("fit", *rated, "--model", "ridge", "--no-assess", "--out", out / "model.skops", "--force"),
-        "report": ("report", out / "study", "--out", out / "report.html", "--force"),
-    }
-
-
-def run(arguments):
-    """Exit status, and what was said; an exception that no command should let through is raised."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if found.exception is not None and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    return found.exit_code, found.output
-
-
-def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def is_whole(content, before, after):
@@ -54,9 +23,9 @@ def is_whole(content, before, after):
     return content == before or (len(content) > 0.99 * len(after) and content[-2:] == after[-2:])
 
 
-def faults_of(library, folder, name, most):
+def faults_of(library, folder, name, run, most):
     """Run a command with each of its writes failing, or as many evenly chosen; give their number and what went wrong."""
-    arguments, out, kept = commands(folder)[name], folder / "out", folder / "kept"
+    out, kept = folder / "out", folder / "kept"
     shutil.rmtree(out / "study" / "fits", ignore_errors=True)  # fits that are kept would not be written again
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(out, kept)
@@ -67,7 +36,7 @@ def faults_of(library, folder, name, most):
         before = contents(out)
         library.plan_failure(os.fsencode(out), number, code, lasts)
         try:
-            status, said = run(arguments)
+            status, said = run()
         finally:
             n_writes = library.writes_seen()
             library.plan_failure(b"", -1, 0, 0)
@@ -111,12 +80,27 @@ def _false_words(status, said, reason, out, whole, after):
         yield f"is said: {said}"
 
 
-def main(library, folder, most):
+def faults_of_server(library, folder, most):
+    """The same of a server that raters send answers to."""
+    raters = Raters(library, folder, "serve")
+    numbers = range(0, raters.n_writes, -(-raters.n_writes // most))
+    faults = (
+        raters.faults_of_failure(number, ERRORS[turn % len(ERRORS)]) for turn, number in enumerate(numbers)
+    )
+    return raters.n_writes, sum(faults, [])
+
+
+def main(library, folder, most, *names):
     """Make all that the commands need, and print what becomes of each."""
-    folder = Path(folder)
-    make_listening_test(folder / "test", **DESIGN)
-    (folder / "out").mkdir()
-    found = {name: faults_of(ctypes.CDLL(library), folder, name, int(most)) for name in commands(folder)}
+    folder, library, most, names = Path(folder), ctypes.CDLL(library), int(most), names or NAMES
+    prepare(folder, names)
+    found = {
+        name: faults_of(library, folder, name, run, most)
+        for name, run in runs(folder).items()
+        if name in names
+    }
+    if "serve" in names:
+        found["serve"] = faults_of_server(library, folder, most)
     print(json.dumps(found))
 
 

@@ -124,11 +124,16 @@ def test_another_tests_file_is_refused(store, tmp_path):
 
 
 def test_tokens_are_kept_as_digests_and_can_be_renewed(store, tmp_path):
-    tokens = store.new_tokens(["R01", "R02"])
+    with store.new_tokens(["R01", "R02"]) as tokens:
+        assert store.token_digests() == {}
     assert min(map(len, tokens.values())) >= 43 and len(set(tokens.values())) == 2
     held = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not [token for token in tokens.values() if token.encode() in held]
     before = store.token_digests()
-    store.new_tokens(["R01"])
+    with pytest.raises(OSError), store.new_tokens(["R01"]):
+        raise OSError("the disk is full")
+    assert store.token_digests() == before
+    with store.new_tokens(["R01"]):
+        pass
     assert store.token_digests()["R01"] != before["R01"]
     assert store.token_digests()["R02"] == before["R02"]

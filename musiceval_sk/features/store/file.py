@@ -12,6 +12,7 @@ import os
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -180,21 +181,27 @@ def write_store_file(path: Path, groups: dict[GroupName, Contents], replaces: tu
     Unless the file that it ``replaces``, by its stamp, is no longer there, or another is: then nothing changes.
     """
     with suppress(_ReplacedError), atomic_write(path) as aside:
-        with _Sink(aside, "x+") as sink:
-            # From 1.10 on HDF5 checksums its own structures, too, but for strings of variable length, so there are
-            # none: a flipped bit is an error, not another number.
-            with h5py.File(sink, "w", libver=("v110", "v110")) as file:
-                file.attrs["format"], file.attrs["version"] = np.bytes_(FORMAT), VERSION
-                file.attrs["id"] = np.bytes_(uuid.uuid4().hex)
-                for name, contents in groups.items():
-                    _write_group(file.create_group("/".join(name)), name, contents, sink)
-            sink.check()
-            os.fsync(sink.fileno())
+        # Ctrl+C raises in the main thread alone, and HDF5 crashes where one of its writes raises.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_write_groups, aside, groups).result()
         _read_back(aside, groups)
         if stamp_of(path) != replaces:
             raise _ReplacedError
         return True
     return False
+
+
+def _write_groups(aside: Path, groups: dict[GroupName, Contents]) -> None:
+    with _Sink(aside, "x+") as sink:
+        # From 1.10 on HDF5 checksums its own structures, too, but for strings of variable length, so there are
+        # none: a flipped bit is an error, not another number.
+        with h5py.File(sink, "w", libver=("v110", "v110")) as file:
+            file.attrs["format"], file.attrs["version"] = np.bytes_(FORMAT), VERSION
+            file.attrs["id"] = np.bytes_(uuid.uuid4().hex)
+            for name, contents in groups.items():
+                _write_group(file.create_group("/".join(name)), name, contents, sink)
+        sink.check()
+        os.fsync(sink.fileno())
 
 
 class _ReplacedError(Exception):

@@ -135,7 +135,8 @@ def _open_all(store: EmbeddingStore) -> tuple[list[StoreFile], dict[Path, StoreE
 def _written_at(file: StoreFile) -> float:
     """Seconds since 1970 when a file was written: a part's name says it, also where the file was copied."""
     named = re.match(r"part-(\d{20})-", file.path.name)
-    return int(named[1] if named else file.stamp[2]) / 1e9
+    latest = pd.Timestamp.max.value // 10**9  # of the year 2262, which a clock gone wrong may pass
+    return min(int(named[1] if named else file.stamp[2]) / 1e9, latest)
 
 
 @dataclass(frozen=True, repr=False)

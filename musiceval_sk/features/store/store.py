@@ -6,6 +6,7 @@ a process at any moment loses at most the batch in flight, and many writers, als
 folder, append without a lock. The layout is described in ``cache/README.md``.
 """
 
+import errno
 import fnmatch
 import os
 import time
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import abandoned
 from musiceval_sk.exceptions import StoreError
 from musiceval_sk.features.encoders.base import MODALITIES, Modality, digest_of
 from musiceval_sk.features.store.file import (
@@ -32,7 +34,11 @@ from musiceval_sk.features.store.file import (
     write_store_file,
 )
 
-_ABANDONED_SECONDS = 24 * 3600
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 _ATTEMPTS = 50
 _FOLD_BYTES = 1 << 26
 # So many parts of a size become one: a store has a few hundred parts at most, each byte is rewritten once a size.
@@ -336,7 +342,7 @@ class EmbeddingStore:
         with suppress(BusyStoreError), self.locked("compact", timeout):
             if self._parts():
                 self.fold(self.look(), self.main, all_items)
-            self._clear_leftovers()
+            self.clear_leftovers()
             return True
         return False
 
@@ -366,9 +372,12 @@ class EmbeddingStore:
         from filelock import FileLock, Timeout
 
         with self._refusals(purpose):
+            _check_locks(f"{self.main}.lock")
             try:
                 with FileLock(f"{self.main}.lock", timeout=timeout):
                     yield
+            except NotImplementedError as error:  # of earlier filelocks
+                raise OSError(errno.ENOSYS, "the file system has no locks") from error
             except Timeout as error:
                 words = "while another process compacts or changes the store; try again later"
                 raise BusyStoreError(f"{self.path}: cannot {purpose} {words}") from error
@@ -417,11 +426,20 @@ class EmbeddingStore:
                     self.fold(parts[-_PARTS_OF_A_SIZE:], self._new_part(), all_items)
                 return
 
-    def _clear_leftovers(self) -> None:
-        for aside in (*self.parts_folder.glob("*.tmp"), *self.main.parent.glob(f"{self.main.name}.*.tmp")):
-            with suppress(FileNotFoundError):  # its writer has just finished
-                if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
-                    aside.unlink()
+    def clear_leftovers(self) -> bool:
+        """Remove what processes left aside that died while they wrote.
+
+        Returns
+        -------
+        bool
+            Whether there was anything that could be removed.
+        """
+        of_main, cleared = self.main.parent.glob(f"{self.main.name}.*.tmp"), False
+        for aside in abandoned([*self.parts_folder.glob("*.tmp"), *of_main]):
+            with suppress(OSError):
+                aside.unlink()
+                cleared = True
+        return cleared
 
     def files(self) -> list[Path]:
         """List the main file, if there is one, and the parts from the oldest to the newest.
@@ -548,6 +566,30 @@ class EmbeddingStore:
             if (positions < 0).any():
                 raise
             return intact.read(positions)
+
+
+def _check_locks(path: str) -> None:
+    """Raise where a network folder gives no locks: earlier filelocks wait for ever there."""
+    if fcntl is None:
+        return
+    is_new = False
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        descriptor, is_new = os.open(path, os.O_RDWR | os.O_CREAT, 0o666), True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES) and is_new:  # else another process holds it
+            os.unlink(path)
+        if error.errno not in (
+            errno.EAGAIN,
+            errno.EACCES,
+            errno.ENOSYS,
+        ):  # for which filelock has another way
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _intact(group: Group, keys: Keys) -> np.ndarray:

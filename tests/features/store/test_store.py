@@ -429,7 +429,7 @@ def test_default_path(monkeypatch, tmp_path):
     assert repr(EmbeddingStore("a.h5")) == "EmbeddingStore('a.h5')"
 
 
-@pytest.mark.parametrize("n_writers, n_items", [(2, 24), (6, 9)])
+@pytest.mark.parametrize("n_writers, n_items", [(2, 24), (8, 7)])
 @pytest.mark.slow
 def test_writers_and_a_reader_at_once_lose_nothing(store, writer, n_writers, n_items):
     begins = range(0, 1000 * n_writers, 1000)
