@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, digests of files, and JSON: the only such code of the package."""
+"""Writing files whole or not at all, what files hold, and JSON: the only such code of the package."""
 
 import csv
 import errno
@@ -8,17 +8,20 @@ import os
 import platform
 import re
 import uuid
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 _CHUNK_BYTES = 1 << 20
 _ABANDONED_SECONDS = 24 * 3600
 _WRITER = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp$")
 _MOST_DIGITS = 300  # of a whole number that a float can hold
 _MOST_WORDS = 300  # of a cause, which may quote the file
+# RIFF, FLAC, Ogg, MP3 and AAC (with tags or in frames), MP4, WebM, AIFF.
+_SOUND = re.compile(rb"RIFF|RIFX|RF64|fLaC|OggS|ID3|\xff[\xe0-\xff]|.{4}ftyp|\x1aE\xdf\xa3|FORM", re.DOTALL)
 # What values of another form than was expected raise.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, csv.Error)
 
@@ -136,13 +139,18 @@ def sync_folder(folder: Path) -> None:
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
+# What a spreadsheet may compute; and what has such a guard before it, so that one is taken away from whatever has one.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
 def write_csv(table: Any, place: Any, *, index: bool = False, **options: Any) -> None:
     """Write a table in which no spreadsheet takes a text for a formula: such texts get an apostrophe before them."""
-    table.map(_guarded).rename(index=_guarded, columns=_guarded).to_csv(place, index=index, **options)
+    table.map(guarded).rename(index=guarded, columns=guarded).to_csv(place, index=index, **options)
 
 
-def _guarded(cell: Any) -> Any:
-    is_formula = isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) and not _NUMBER.fullmatch(cell)
+def guarded(cell: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would compute."""
+    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
     return f"'{cell}" if is_formula else cell
 
 
@@ -153,6 +161,26 @@ def file_digest(file: BinaryIO) -> bytes:
     while chunk := file.read(_CHUNK_BYTES):
         digest.update(chunk)
     return digest.digest()
+
+
+def begins_as_sound(path: str | Path) -> bool:
+    """Whether a file's first bytes are those of a sound that browsers play, whatever its name, or a link's, says."""
+    with open(path, "rb") as file:
+        return _SOUND.match(file.read(16)) is not None
+
+
+def unpacked_size(file: str | Path | IO[bytes], most: int) -> int:
+    """Say how many bytes a zip file makes, with zip files within; counting ends where there are more than ``most``."""
+    with zipfile.ZipFile(file) as parts:
+        size = sum(part.file_size for part in parts.infolist())
+        for part in parts.infolist():
+            if size > most:
+                break
+            with parts.open(part) as held:
+                if zipfile.is_zipfile(held):
+                    held.seek(0)
+                    size += unpacked_size(held, most - size)
+    return size
 
 
 def parse_json(text: str | bytes) -> Any:

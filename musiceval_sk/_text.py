@@ -5,6 +5,10 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 _MOST_ROWS = 40  # and remarks, in a notebook
+# What moves a terminal's cursor, colours it or turns the direction of writing; new lines and tabs are a text's own.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_IN_LINE = _CONTROLS | {ord("\n"): r"\n", ord("\t"): r"\t"}
 
 
 def printable(text: object) -> str:
@@ -12,9 +16,14 @@ def printable(text: object) -> str:
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
+def visible(text: object) -> str:
+    """Spell out control characters but for new lines and tabs, so that no name from a file moves a terminal's cursor."""
+    return printable(text).translate(_CONTROLS)
+
+
 def listed(offenders: Iterable[object], most: int = 5, separator: str = ", ") -> str:
     """Join at most ``most`` offenders and count the rest: ``"a, b (+3 more)"``."""
-    names = [printable(offender) for offender in offenders]
+    names = [printable(offender).translate(_IN_LINE) for offender in offenders]
     shown = separator.join(names[:most])
     return f"{shown} (+{len(names) - most} more)" if len(names) > most else shown
 
@@ -66,7 +75,7 @@ class Table(str):
     options: dict[str, Any]
 
     def __new__(cls, frame: Any, indent: str = "", strip: bool = False, **options: Any) -> "Table":
-        lines = [f"{indent}{line}" for line in frame.to_string(**options).splitlines()]
+        lines = [f"{indent}{line}" for line in visible(frame.to_string(**options)).splitlines()]
         made = super().__new__(cls, "\n".join(line.rstrip() if strip else line for line in lines))
         made.frame, made.indent, made.options = frame, indent, options
         return made

@@ -138,3 +138,11 @@ def test_values_of_another_form_are_refused_in_words_of_ours(error):
         raise ModelFileError("as it was")
     with pytest.raises(KeyboardInterrupt), refused_as(ModelFileError, "others"):
         raise KeyboardInterrupt
+
+
+def test_what_is_no_formula_any_more_comes_back_as_it_was(tmp_path):
+    texts = ["=1+1", "'=1", "''-x", "\t=1", "@a", "+1-2", "it's", "'tis", "x"]
+    write_csv(pd.DataFrame({"clip_id": texts, "system": ["-1"] * len(texts)}), tmp_path / "t.csv")
+    assert not [line for line in (tmp_path / "t.csv").read_text().splitlines() if line[0] in "=+-@\t"]
+    again = read_table(tmp_path / "t.csv")
+    assert (again["clip_id"].tolist(), {*again["system"]}) == (texts, {"-1"})

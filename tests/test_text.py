@@ -3,6 +3,7 @@
 import html.parser
 import importlib
 import pkgutil
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.dummy import DummyRegressor
 
 import musiceval_sk
 from musiceval_sk import bootstrap_metrics, human_ceiling, leakage_report, screen_ratings
-from musiceval_sk._text import Shown
+from musiceval_sk._text import Shown, Table, listed, visible
 from musiceval_sk.features.extract import ExtractionReport
 from musiceval_sk.features.store.maintain import StoreInfo, VerifyReport
 from musiceval_sk.ratings import reliability
@@ -243,3 +244,29 @@ def test_a_long_table_and_many_remarks_are_cut(monkeypatch):
     assert (
         predictions()._repr_html_().count("<tr") == 2 + 3
     )  # two of the header; the first, dots, and the last
+
+
+HOSTILE = "\x1b[2Ja\rb\x9b1m\u202ec\nd"
+SHOWN = r"\x1b[2Ja\rb\x9b1m\u202ec\nd".replace(r"\r", r"\x0d")
+
+
+def test_names_in_messages_and_tables_move_no_cursor():
+    assert listed([HOSTILE]) == SHOWN
+    assert visible(HOSTILE) == SHOWN.replace(r"\n", "\n")
+    table = str(Table(pd.DataFrame({HOSTILE: [1.0, 2.0], "b": [HOSTILE, "x"]}, index=[HOSTILE, "x"])))
+    assert not {*table} & {"\x1b", "\x9b", "\r", "\u202e"} and len(table.splitlines()) == 3
+
+
+def test_names_in_a_notebook_are_no_markup():
+    class Found(Shown):
+        def to_frame(self):
+            return pd.DataFrame({"<b>": ["<script>"]}, index=pd.Index(["<i>"], name="<u>"))
+
+        def __str__(self):
+            return "<img>"
+
+        def _remarks(self):
+            return ["<a>"]
+
+    text = Found()._repr_html_()
+    assert not re.search("<(b>.*<b|script|i|u>|img|a)", text.replace("<p><b>Found</b>", ""))

@@ -23,7 +23,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from musiceval_sk._progress import shown_everywhere
-from musiceval_sk._text import require_known
+from musiceval_sk._text import require_known, visible
 from musiceval_sk._version import __version__
 from musiceval_sk.cli import (
     STOPPED,
@@ -171,7 +171,7 @@ def _run(
         typer.echo(f"{STOPPED[number]}: {_kept(given)}", err=True)
         raise typer.Exit(128 + number) from None  # as of a shell
     except (ValueError, ImportError, StoreError, OSError, MemoryError) as error:
-        typer.echo(f"error: {in_options(_words_of(error))}", err=True)
+        typer.echo(visible(f"error: {in_options(_words_of(error))}"), err=True)
         failed = isinstance(error, AudioError | StoreError | OSError | MemoryError)
         no_such_file = isinstance(error, FileNotFoundError | IsADirectoryError)
         raise typer.Exit(1 if failed and not no_such_file else 2) from None
@@ -215,7 +215,7 @@ class _Told(logging.Handler):
     def _tell(self, line: str) -> None:
         if line not in self._lines:  # Python's own "once" forgets whenever somebody touches the filters
             self._lines.add(line)
-            typer.echo(line, err=True)
+            typer.echo(visible(line), err=True)
 
 
 def _check_options(given: dict[str, Any], written: tuple[str, ...] | None) -> None:

@@ -11,7 +11,7 @@ import typer
 from typer import Option
 
 from musiceval_sk._files import atomic_write
-from musiceval_sk._text import Shown, Table, listed, parts_of
+from musiceval_sk._text import Shown, Table, listed, parts_of, visible
 
 Force = Annotated[bool, Option("--force", help="Replace what an earlier command wrote there.")]
 _Command = TypeVar("_Command", bound=Callable[..., None])
@@ -22,7 +22,7 @@ def show(result: Shown | Sequence[str], *, err: bool = False) -> None:
     parts = parts_of(result) if isinstance(result, Shown) else result
     stream = sys.stderr if err else sys.stdout
     if not stream.isatty() or os.environ.get("TERM") == "dumb":
-        typer.echo("\n".join(parts), err=err)
+        typer.echo(visible("\n".join(parts)), err=err)
         return
     from rich.console import Console
 
@@ -34,7 +34,7 @@ def show(result: Shown | Sequence[str], *, err: bool = False) -> None:
             for i, table in enumerate(fitting_tables(part, console.width)):
                 console.print(*[""] * bool(i), table, sep="\n")
         else:
-            console.print(str(part), soft_wrap=True)
+            console.print(visible(part), soft_wrap=True)
 
 
 def writes(*names: str) -> Callable[[_Command], _Command]:

@@ -27,7 +27,7 @@ _FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
 KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "position", "slot", "start_time", "end_time")
 _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
 # What the command line writes before what a spreadsheet would compute.
-_GUARD = re.compile(r"^'(?=[=+@\t\r-])")
+_GUARD = re.compile(r"^'(?='*[=+\-@\t\r\n])")
 _COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
 
 

@@ -5,10 +5,12 @@ import csv
 import gzip
 import io
 import re
-import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from musiceval_sk._files import unpacked_size
 from musiceval_sk._ids import id_text
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
@@ -16,7 +18,10 @@ from musiceval_sk.exceptions import ClipsTableError
 
 DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # Of an unpacked table: a few kilobytes can be packed so that they would fill any memory.
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 1 << 28
+_MOST_BLANKS = (
+    2_000_000  # of a sheet beside those that its size allows: a cell far out makes blanks of all before it
+)
 
 
 def kind_of(path: Path) -> str:
@@ -62,10 +67,10 @@ def _text_of_sheet(path: Path) -> str:
     """Write the one filled sheet of a spreadsheet as text with commas."""
     openpyxl = import_optional("openpyxl", extra="xlsx", purpose=f"reading {path.name}")
     try:
-        with zipfile.ZipFile(path) as parts:
-            _check_size(path, sum(part.file_size for part in parts.infolist()))
+        size = unpacked_size(path, _MOST_BYTES)
+        _check_size(path, size)
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book.worksheets}
+        sheets = {sheet.title: [*_rows_of(path, sheet, size + _MOST_BLANKS)] for sheet in book.worksheets}
         book.close()
     except ClipsTableError:
         raise
@@ -80,6 +85,18 @@ def _text_of_sheet(path: Path) -> str:
     rows = sheets[filled[0]] if filled else []
     csv.writer(text).writerows([["" if cell is None else id_text(cell) for cell in row] for row in rows])
     return text.getvalue()
+
+
+def _rows_of(path: Path, sheet: Any, most: int) -> Iterator[tuple[Any, ...]]:
+    """Go through the rows of a sheet, as long as it has no more cells than that."""
+    left = most
+    for row in sheet.iter_rows(values_only=True):
+        left -= len(row) + 1
+        if left < 0:
+            raise ClipsTableError(
+                f"{path}: sheet {sheet.title!r} has more than {most:,} cells, nearly all blank; delete what stands far out, or save it as .csv"
+            )
+        yield row
 
 
 def delimiter_of(text: str, usual: str) -> tuple[str, str]:

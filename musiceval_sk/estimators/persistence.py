@@ -7,6 +7,7 @@ skops as safe.
 
 import hashlib
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,14 @@ import skops.io
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import check_is_fitted
 
-from musiceval_sk._files import MALFORMED, atomic_write, parse_json, refused_as, require_version
+from musiceval_sk._files import (
+    MALFORMED,
+    atomic_write,
+    parse_json,
+    refused_as,
+    require_version,
+    unpacked_size,
+)
 from musiceval_sk._text import listed
 from musiceval_sk._version import __version__
 from musiceval_sk.estimators.regressor import PROTOCOLS
@@ -45,6 +53,10 @@ _OURS = (
     "musiceval_sk.features.encoders.muq.encoder.MuQEncoder",
     "musiceval_sk.features.encoders.spectral.SpectralEncoder",
 )
+TRUSTED_VARIABLE = "MUSICEVAL_TRUSTED"
+# An encoder that runs the code in its checkpoint's folder: to have its class is not to agree to that.
+_CODE = "HfAudioEncoder(trust_remote_code=True)"
+_MOST_PACKED, _MOST_BYTES = 20, 1 << 26  # a model file is not packed, and a small one may be
 # Formats of safetensors files and who writes them; what a class's `save` wrote, its `load` reads.
 _TENSORS = {
     "musiceval-mosregressor": "musiceval_sk.estimators.regressor:MOSRegressor.save",
@@ -114,7 +126,9 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = (), **options: Any)
     path : str or Path
         The file.
     trusted : sequence of str, default=()
-        Full names of further types, such as a third party's encoder, that a skops file may hold.
+        Full names of further types, such as a third party's encoder, that a skops file may hold, and
+        ``"HfAudioEncoder(trust_remote_code=True)"`` if its encoder may run the code in its checkpoint's folder. Those that the
+        environment variable ``MUSICEVAL_TRUSTED`` names, parted by commas, are trusted as well.
     **options
         Of a `CLAPFineTuneRegressor`, what its `load` takes: ``encoder`` and ``encoder_options``.
 
@@ -168,12 +182,20 @@ def load_content(path: str | Path, *, trusted: Sequence[str] = (), **options: An
 
 
 def _read_skops(path: str | Path, trusted: list[str]) -> Content:
+    trusted += os.environ.get(TRUSTED_VARIABLE, "").split(",")
+    most = _MOST_PACKED * Path(path).stat().st_size + _MOST_BYTES
     try:
-        strangers = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
+        if unpacked_size(path, most) > most:
+            raise ModelFileError(f"{path}: holds more than {most:,} bytes when unpacked: no model file")
+        with zipfile.ZipFile(path) as parts:
+            code = {_CODE} if _runs_code(parse_json(parts.read("schema.json"))) else set()
+        strangers = sorted((code | {*skops.io.get_untrusted_types(file=path)}) - {*trusted})
         content = None if strangers else skops.io.load(path, trusted=trusted)
+    except ModelFileError:
+        raise
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ModelFileError(f"{path}: damaged ({error}); get or make the file anew") from error
-    except (OSError, *MALFORMED) as error:
+    except (OSError, MemoryError, *MALFORMED) as error:
         raise ModelFileError(
             f"{path}: not a model file of musiceval_sk (musiceval fit writes those, in Python save_model), or none for these versions "
             f"of packages: {error!r}"
@@ -181,13 +203,26 @@ def _read_skops(path: str | Path, trusted: list[str]) -> Content:
     if strangers:
         raise ModelFileError(
             f"{path}: holds types that are not known to be safe: {listed(strangers)}. If you trust the file, name them "
-            "in trusted="
+            f"in trusted= or, parted by commas, in the environment variable {TRUSTED_VARIABLE}"
         )
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelFileError(f"{path}: a skops file, but not a model that save_model wrote")
     with refused_as(ModelFileError, f"{path}: lacks a part of a model file"):
         require_version(path, content["version"], VERSION, ModelFileError)
         return content | {name: content[name] for name in ("model", "about")}
+
+
+def _runs_code(schema: Any) -> bool:
+    """Whether an encoder in skops' schema is told to run code; whatever is not plainly false tells it so."""
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            told = node.get("trust_remote_code", {"content": "false"})
+            if not isinstance(told, dict) or told.get("content") != "false":
+                return True
+        waiting += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return False
 
 
 def write_tensors(path: str | Path, form: str, content: Content, tensors: Tensors) -> Path:

@@ -10,6 +10,7 @@ damaged                `AudioError` where checksums tell (Ogg, FLAC) or a part i
 several streams        `AudioError`: one after another in one file, of which only the first would be read
 nan or infinite        `AudioError`, with the count of such samples
 under 0.1 s            `AudioError`, with the duration
+over 4 hours           `AudioError`: some kilobytes of FLAC can be days of silence; a part of it by its times is read
 MP3 of a wrong header  a warning if up to 1 s and 5 % of the frames it promises never come, but the last is whole
 channels that cancel   a warning: what the raters heard is lost in the mix to mono
 silent                 embedded like any other: a generator that falls silent is judged for it
@@ -40,6 +41,7 @@ _MINIMUM_SECONDS = 0.1
 # Containers whose length can be held against the file's; libsndfile reads others, such as VOC, cut short without a word.
 _CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3")
 _LOWEST_RATE = 1000
+_MOST_HOURS = 4
 _BLOCK_SAMPLES = 1 << 18
 # Times are often rounded to two decimals.
 _TIME_ROUNDING = 0.01
@@ -295,6 +297,9 @@ def _blocks(opened: Any, sound: Sound, least: int) -> Iterator[np.ndarray]:
             break
         yield block[max(begin - n_read, 0) :]
         n_read += len(block)
+        if n_read - begin > _MOST_HOURS * 3600 * rate:
+            words = "which no memory need hold; cut it, or give start_time and end_time"
+            raise AudioError(f"too long, over {_MOST_HOURS} hours of sound, {words}")
     if n_read < least:
         raise AudioError(
             f"{n_read / rate:.2f} s are read of at least {least / rate:.2f} s that the file is said to hold: it is "

@@ -191,12 +191,22 @@ def _from_sqlite(path: Path) -> tuple[str, list[dict[str, Any]]]:
     try:
         # Opened to be read alone, so that a server may run meanwhile.
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            _refuse_computed(file)
             (test,) = file.execute("SELECT value FROM about WHERE name = 'test'").fetchone()
             rows = file.execute("SELECT answer FROM answers ORDER BY rater, batch, position").fetchall()
     except (sqlite3.Error, TypeError) as error:
         raise ClipsTableError(f"{path}: is no file of answers of musiceval listen serve: {error}") from error
     with refused_as(ClipsTableError, f"{path}: holds an answer that is no JSON"):
         return test, [parse_json(text) for (text,) in rows]
+
+
+def _refuse_computed(file: sqlite3.Connection) -> None:
+    """Raise unless both tables lie in the file: what a view or a generated column computes may have no end."""
+    stored = "SELECT count(*) FROM sqlite_master WHERE name IN ('about', 'answers') AND rootpage > 0"
+    generated = "SELECT count(*) FROM pragma_table_xinfo(?) WHERE hidden"
+    counts = [file.execute(generated, [name]).fetchone()[0] for name in ("about", "answers")]
+    if file.execute(stored).fetchone()[0] != 2 or any(counts):
+        raise sqlite3.DatabaseError("its tables about and answers are missing or computed")
 
 
 def _from_json(path: Path) -> tuple[str, list[dict[str, Any]]]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from musiceval_sk._files import parse_json, refused_as, sync_folder
+from musiceval_sk._files import guarded, parse_json, refused_as, sync_folder
+from musiceval_sk._text import listed
 from musiceval_sk.listening.answers import EXPERIMENTER, AnswerStore, digest_of_token
 from musiceval_sk.listening.design import load_test
-from musiceval_sk.listening.page.build import FORMAT, test_id
+from musiceval_sk.listening.page.build import FORMAT, MEDIA_TYPES, PAGE_FILES, test_id
 
 _SOUNDS = ("audio", "audio_a", "audio_b")
 _CLIPS = ("clip_id", "clip_a", "clip_b", *_SOUNDS)
@@ -68,6 +69,10 @@ class ServedTest:
         texts = [test["id"], test["method"], *test["scales"], *self.sounds]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("its names are no texts")
+        home, names = self.folder.resolve(), [*PAGE_FILES, "texts.js", *self.sounds]
+        outside = [name for name in names if not (home / name).resolve().is_relative_to(home)]
+        if outside or not all(Path(name).suffix in MEDIA_TYPES for name in self.sounds):
+            raise ValueError(f"{listed(outside or self.sounds)}: outside of the folder, or no sounds")
 
     def write_links(self, path: str | Path, url: str, *, renew: bool = False) -> int:
         """Write a link for each rater, and the experimenter's to the overview, that has none yet.
@@ -107,7 +112,7 @@ class ServedTest:
                 rows.writerow(["rater", "link"])
             for name, token in tokens.items():
                 page = "overview#token=" if name == EXPERIMENTER else "#token="
-                rows.writerow([name or "(overview)", f"{url.rstrip('/')}/{page}{token}"])
+                rows.writerow([guarded(name) or "(overview)", f"{url.rstrip('/')}/{page}{token}"])
             file.flush()
             os.fsync(file.fileno())
         self._names = self._token_names()

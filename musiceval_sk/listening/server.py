@@ -20,6 +20,8 @@ from musiceval_sk.listening.served import ServedTest
 
 _PURPOSE = "The server of a listening test"
 _MOST_BYTES = 256 * 1024
+_MOST_HEAD = 64 * 1024
+_SECONDS_TO_ASK = 60
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; media-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -86,7 +88,9 @@ class _Endpoints:
         self._commits: GroupCommit
         self._responses: Any = import_optional("starlette.responses", extra="listen", purpose=_PURPOSE)
         exceptions: Any = import_optional("starlette.exceptions", extra="listen", purpose=_PURPOSE)
+        requests: Any = import_optional("starlette.requests", extra="listen", purpose=_PURPOSE)
         self._error: Any = exceptions.HTTPException
+        self._gone: Any = requests.ClientDisconnect
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
@@ -164,10 +168,11 @@ class _Endpoints:
 
     async def _answers(self, request: Any) -> list[Any]:
         body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > _MOST_BYTES:
-                raise self._error(413, f"at most {_MOST_BYTES} bytes at once")
+        with contextlib.suppress(self._gone):
+            async for part in request.stream():
+                body += part
+                if len(body) > _MOST_BYTES:
+                    raise self._error(413, f"at most {_MOST_BYTES} bytes at once")
         try:
             answers = json.loads(body)
         except (ValueError, RecursionError):
@@ -256,8 +261,10 @@ def serve_page(
         words = f"{links}: {fault}; links given away stay valid, and renew=True makes new ones"
         warnings.warn(words, stacklevel=2)
     tell(f"serving {folder} at {url}, answers in {answers}; stop by Ctrl+C")
-    # uvicorn takes httptools and uvloop where they are: an answer costs a third less of the core.
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    # uvicorn takes uvloop where it is, too: with both an answer costs a third less of the core.
+    config = uvicorn.Config(
+        app, http=bounded_protocol(), log_level="warning", access_log=False, server_header=False
+    )
     server, log = uvicorn.Server(config), logging.getLogger("uvicorn.error")
 
     def is_error(record: logging.LogRecord) -> bool:
@@ -269,6 +276,48 @@ def serve_page(
     log.removeFilter(is_error)
     if server.force_exit:
         raise KeyboardInterrupt
+
+
+def bounded_protocol() -> type[asyncio.Protocol]:
+    """Make uvicorn's protocol close who sends a head without end, or takes for ever to ask."""
+    httptools: Any = import_optional(
+        "uvicorn.protocols.http.httptools_impl", extra="listen", purpose=_PURPOSE
+    )
+
+    class Bounded(httptools.HttpToolsProtocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._begin()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self._is_in_head:
+                self._head += len(data)
+                if self._head > _MOST_HEAD:
+                    self.transport.close()
+
+        def on_message_begin(self) -> None:
+            self._deadline.cancel()
+            self._begin()
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._is_in_head = False
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._deadline.cancel()
+            super().on_message_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._deadline.cancel()
+            super().connection_lost(exc)
+
+        def _begin(self) -> None:
+            self._is_in_head, self._head = True, 0
+            self._deadline = self.loop.call_later(_SECONDS_TO_ASK, self.transport.close)
+
+    return Bounded
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from musiceval_sk._text import Table
+from musiceval_sk._text import Table, visible
 
 _NARROWEST = 24  # to which a column of words is folded before columns go into a table of their own
 _GAP = 3
@@ -91,11 +91,11 @@ def _laid_out(columns: list[_Column], n_names: int, indent: str) -> Padding:
     for i, column in enumerate(columns):
         right = column.is_number and i >= n_names
         made.add_column(
-            Text(column.title),
+            Text(visible(column.title)),
             justify="right" if right else "left",
             no_wrap=column.is_number,
             overflow="fold",
         )
     for row in zip(*(column.cells for column in columns), strict=True):
-        made.add_row(*map(Text, row))
+        made.add_row(*(Text(visible(cell)) for cell in row))
     return Padding(made, (0, 0, 0, len(indent)), expand=False)

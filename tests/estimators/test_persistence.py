@@ -12,8 +12,18 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from musiceval_sk import LookupRegressor, ModelFileError, MOSRegressor, default_models, load_model, save_model
+from musiceval_sk import (
+    ClipEmbedder,
+    LookupRegressor,
+    ModelFileError,
+    MOSRegressor,
+    default_models,
+    load_model,
+    save_model,
+)
+from musiceval_sk.estimators import persistence
 from musiceval_sk.estimators.lookup import scaled
+from musiceval_sk.features.encoders.hf_audio import HfAudioEncoder
 
 RAN = []
 
@@ -246,3 +256,39 @@ def test_a_folder_is_no_place_for_a_model(X, y, tmp_path, torch):
             with pytest.raises(ValueError, match="is a folder; name a file to write, such as .*model"):
                 save(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_may_run_code_only_where_that_is_said_here(tmp_path, monkeypatch):
+    code = "HfAudioEncoder(trust_remote_code=True)"
+    for told in (True, False):
+        embedder = ClipEmbedder(HfAudioEncoder("folder", trust_remote_code=told))
+        content = {
+            "format": "musiceval-model",
+            "version": 2,
+            "musiceval_sk": "1",
+            "about": {},
+            "model": embedder,
+        }
+        skops.io.dump(content, tmp_path / f"{told}.skops")
+    assert load_model(tmp_path / "False.skops").encoder.trust_remote_code is False
+    with pytest.raises(
+        ModelFileError, match=r"HfAudioEncoder\(trust_remote_code=True\). If you trust the file"
+    ):
+        load_model(tmp_path / "True.skops")
+    assert load_model(tmp_path / "True.skops", trusted=[code]).encoder.trust_remote_code
+    monkeypatch.setenv("MUSICEVAL_TRUSTED", f"some.Type,{code}")
+    assert load_model(tmp_path / "True.skops").encoder.trust_remote_code
+
+
+def test_a_file_that_would_fill_any_memory_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(persistence, "_MOST_BYTES", 10_000)
+    save_model(Ridge().fit(np.eye(3), np.arange(3)), tmp_path / "m.skops")
+    assert load_model(tmp_path / "m.skops").coef_.shape == (3,)
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("data.npy", bytes(1 << 20))
+    for name, content in (("zeros", bytes(1 << 20)), ("zeros within", inner.getvalue())):
+        with zipfile.ZipFile(tmp_path / "m.skops", "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr(name, content)
+        with pytest.raises(ModelFileError, match="holds more than .* bytes when unpacked"):
+            load_model(tmp_path / "m.skops")

@@ -553,3 +553,14 @@ def test_real_music_decodes(folder, suffix, count):
         samples = read_audio(file, 22_050)
         assert 1 < len(samples) / 22_050 < 60
         assert 0.001 < level(samples) < 1
+
+
+def test_hours_without_end_are_not_decoded_but_a_part_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_MOST_HOURS", 0.5)
+    path = tmp_path / "silence.flac"
+    soundfile.write(path, np.zeros(2_000_000, dtype=np.int16), 1000)
+    assert path.stat().st_size < 20_000
+    for options in ({}, {"end_time": 1900}):
+        with pytest.raises(AudioError, match="silence.flac.*: too long, over 0.5 hours of sound"):
+            read_audio(path, 1000, **options)
+    assert len(read_audio(path, 1000, start_time=10, end_time=11)) == 1000

@@ -98,3 +98,14 @@ def test_files_that_would_fill_any_memory_are_not_unpacked(tmp_path, monkeypatch
             pytest.importorskip("openpyxl")
         with pytest.raises(ClipsTableError, match=rf"{name}: holds more than 10,000 bytes when unpacked"):
             load_clips(tmp_path / name)
+
+
+def test_a_cell_far_out_makes_no_blanks_without_end(tmp_path, monkeypatch):
+    openpyxl = pytest.importorskip("openpyxl")
+    monkeypatch.setattr(text, "_MOST_BLANKS", 1000)
+    book = openpyxl.Workbook()
+    book.active.append(["clip_id", "path"])
+    book.active["A40000"] = "a"
+    book.save(tmp_path / "clips.xlsx")
+    with pytest.raises(ClipsTableError, match=r"sheet 'Sheet' has more than [\d,]+ cells, nearly all blank"):
+        load_clips(tmp_path / "clips.xlsx")

@@ -1,5 +1,6 @@
 """The folder of a test's page: what is in it, and what must not be."""
 
+import contextlib
 import json
 from importlib.util import find_spec
 
@@ -127,6 +128,20 @@ def test_what_cannot_be_built_is_refused(tmp_path):
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(ValueError, match="is no design"):
         build_page(tmp_path / "other.json", tmp_path / "test")
+
+
+@pytest.mark.parametrize(("content", "fits"), [(b"root:x:0:0", False), (b"\0\0\0 ftypM4A ", True)])
+def test_what_a_browser_alone_can_play_must_begin_as_a_sound(tmp_path, content, fits):
+    design = made_design(tmp_path)
+    design.write_text(design.read_text().replace("system-0_take-0.wav", "secret.m4a"))
+    (tmp_path / "secret").write_bytes(content)
+    (tmp_path / "sounds" / "secret.m4a").symlink_to(tmp_path / "secret")
+    with (
+        contextlib.nullcontext()
+        if fits
+        else pytest.raises(ValueError, match="secret.m4a: does not begin as a sound")
+    ):
+        build_page(design, tmp_path / "test")
 
 
 @pytest.mark.skipif(find_spec("pyloudnorm") is None, reason="one loudness comes with the extra 'listen'")

@@ -1,6 +1,7 @@
 """`read_answers`: what raters answered is what the table says, and files that cannot be true are refused."""
 
 import json
+import sqlite3
 
 import pandas as pd
 import pytest
@@ -242,3 +243,21 @@ def test_means_are_those_of_the_raters(test, tmp_path):
         table.assign(score=table["rater"].str[1:].astype(int) % 5 + 1).groupby("clip_id")["score"].mean()
     )
     assert mos["impression"].sub(expected).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        "VIEW answers AS WITH RECURSIVE r(answer) AS (SELECT '{}' UNION ALL SELECT answer FROM r) SELECT * FROM r",
+        "TABLE answers (rater, batch, position, answer TEXT AS (hex(zeroblob(500000000))))",
+    ],
+    ids=["a view", "a generated column"],
+)
+def test_a_database_that_computes_answers_is_refused(tmp_path, test, answers):
+    file = sqlite3.connect(tmp_path / "answers.sqlite")
+    file.executescript(
+        f"CREATE TABLE about (name, value); INSERT INTO about VALUES ('test', 'x'); CREATE {answers};"
+    )
+    file.close()
+    with pytest.raises(ClipsTableError, match="its tables about and answers are missing or computed"):
+        read_answers(tmp_path / "answers.sqlite", test)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import socket
 import stat
@@ -10,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from random import Random
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 from musiceval_sk.cli.app import app
 from musiceval_sk.listening import build_page, serve_page
 from musiceval_sk.listening.served import ServedTest
-from musiceval_sk.listening.server import make_app
+from musiceval_sk.listening.server import bounded_protocol, make_app
 from tests.listening.designs import made_design
 
 pytest.importorskip("starlette", reason="the server comes with the extra 'listen'")
@@ -415,3 +417,60 @@ def connected(process, port):
             assert process.poll() is None
             time.sleep(0.1)
     raise TimeoutError("the server does not answer")
+
+
+def test_nothing_is_served_from_elsewhere(tmp_path, built):
+    folder = shutil.copytree(built["acr"][1], tmp_path / "test")
+    sound = next((folder / "audio").iterdir())
+    (tmp_path / "secret").write_text("secret")
+    sound.unlink()
+    sound.symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=rf"{sound.name}: outside of the folder"):
+        ServedTest(folder, tmp_path / "answers.sqlite")
+
+
+def test_a_name_of_a_rater_is_no_formula_in_the_links(tmp_path, built):
+    folder = shutil.copytree(built["acr"][1], tmp_path / "test")
+    content = json.loads((folder / "test.json").read_text())
+    content["raters"] = {"=HYPERLINK(1)": content["raters"]["R01"]}
+    (folder / "test.json").write_text(json.dumps(content))
+    ServedTest(folder, tmp_path / "answers.sqlite").write_links(tmp_path / "links.csv", "http://x")
+    assert [line[:2] for line in (tmp_path / "links.csv").read_text().splitlines()] == ["ra", "(o", "'="]
+
+
+@pytest.fixture
+def connection():
+    """Protocol of a connection, what closes it, and a loop whose calls are made by hand."""
+    pytest.importorskip("httptools")
+    uvicorn = pytest.importorskip("uvicorn")
+    loop, transport = mock.MagicMock(), mock.MagicMock()
+    transport.get_extra_info.return_value = None
+    loop.create_task.side_effect = lambda task, **_: task.close() or mock.DEFAULT
+    config = uvicorn.Config(lambda scope, receive, send: None, log_config=None)
+    config.load()
+    state = mock.MagicMock(connections=set(), tasks=set())
+    protocol = bounded_protocol()(config=config, server_state=state, app_state={}, _loop=loop)
+    protocol.connection_made(transport)
+    return protocol, transport, loop
+
+
+def test_a_head_without_end_is_cut_off(connection):
+    protocol, transport, _ = connection
+    protocol.data_received(b"GET / HTTP/1.1\r\nX: ")
+    for _ in range(64):
+        protocol.data_received(b"x" * 1000)
+    transport.close.assert_not_called()
+    for _ in range(4):
+        protocol.data_received(b"x" * 1000)
+    transport.close.assert_called()
+
+
+def test_a_request_that_never_comes_whole_is_cut_off(connection):
+    protocol, transport, loop = connection
+    (seconds, close), deadline = loop.call_later.call_args.args, loop.call_later.return_value
+    assert (seconds, close) == (60, transport.close)
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    assert loop.call_later.call_args.args == (60, transport.close)
+    n_cancelled = deadline.cancel.call_count
+    protocol.data_received(b"\r\n")
+    assert deadline.cancel.call_count > n_cancelled

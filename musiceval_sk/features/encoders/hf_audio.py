@@ -14,7 +14,9 @@ from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.encoders.local import (
+    MOST_SECONDS,
     LayerEncoder,
+    check_front_end,
     quiet_transformers,
     read_json,
     undisturbed_random_numbers,
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 _INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 # Either may hold the extractor's settings; transformers 5 writes the second for models that take text, too.
 _EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
+_ADAPTER = "adapter_config.json"
+# Settings that may name attention that transformers would fetch and run.
+_ATTENTION = ("attn_implementation", "_attn_implementation")
 _SECONDS = 10.0
 _MOST_BLOCKS = 10_000
 _AST_FRAME_SECONDS = 0.01
@@ -168,7 +173,12 @@ class HfAudioEncoder(LayerEncoder):
                     f"settings of sound. Is {config.get('model_type')!r} an audio model?"
                 )
             self._refuse_chance(config, extractor)
+            check_front_end(extractor | config.get("audio_config", {}), self.checkpoint)
             fixed = _filled_seconds(extractor)
+            if fixed and not 0.1 <= fixed <= MOST_SECONDS:
+                raise CheckpointError(
+                    f"{self.checkpoint}: its windows of {fixed:g} s are those of no audio model"
+                )
         if fixed and self._window_seconds not in (None, fixed):
             raise ValueError(
                 f"window_seconds={self._window_seconds:g}: {extractor.get('feature_extractor_type')} makes every window "
@@ -182,12 +192,14 @@ class HfAudioEncoder(LayerEncoder):
         fusion = extractor.get("truncation") == "fusion" or in_parts
         named = [*config.get("auto_map", {}).values(), *extractor.get("auto_map", {}).values()]
         elsewhere = [str(name) for name in named if self.trust_remote_code and "--" in str(name)]
+        kernels = [str(config[name]) for name in _ATTENTION if "/" in str(config.get(name))]
         faults = {
             f"dither={extractor.get('dither')} adds random noise; set it to 0": extractor.get("dither"),
             "a CLAP with fusion, whose extractor draws at random which sounds are long; take one without, such as "
             "laion/clap-htsat-unfused": fusion,
             f"its code is in another repository ({listed(elsewhere)}); put the files into the folder and name them in "
             "auto_map without it": elsewhere,
+            f"its attention is code of another repository ({listed(kernels)}); leave {listed(_ATTENTION)} out": kernels,
         }
         for fault, is_so in faults.items():
             if is_so:
@@ -201,7 +213,10 @@ class HfAudioEncoder(LayerEncoder):
         if index.is_file():
             named = read_json(index).get("weight_map") or {"": f"weight_map of {_INDEX}"}
             with refused_as(CheckpointError, f"{index}: its weight_map must name files by weights"):
-                weights = [folder / name for name in sorted(set(named.values()))]
+                names = sorted(set(named.values()))
+                if any(Path(name).name != name for name in names):
+                    raise ValueError(f"{listed(names)} lie outside of it")
+                weights = [folder / name for name in names]
         extractors = [folder / name for name in _EXTRACTORS if (folder / name).is_file()]
         needed = [*weights, folder / "config.json", *(extractors or [folder / _EXTRACTORS[0]])]
         missing = [file.name for file in needed if not file.is_file()]
@@ -209,6 +224,10 @@ class HfAudioEncoder(LayerEncoder):
             if _WEIGHTS in missing and any(folder.glob("*.bin")):
                 raise CheckpointError(f"{folder}: holds {_WITHOUT_SAFETENSORS}")
             raise CheckpointError(f"{folder}: lacks {listed(missing)}; {_EXPECTED}")
+        if (folder / _ADAPTER).is_file():
+            raise CheckpointError(
+                f"{folder}: holds {_ADAPTER}, which names a model elsewhere; write the merged model by save_pretrained"
+            )
         code = sorted(folder.glob("*.py")) if self.trust_remote_code else []
         return (*needed, *([index] if index.is_file() else []), *code)
 
@@ -216,19 +235,18 @@ class HfAudioEncoder(LayerEncoder):
         device, files = resolve_device(self.device), self._files()
         _ = self.audio_dim  # whether there is such a layer
         transformers = import_optional("transformers", extra=self.extra, purpose=f"the encoder {self.name!r}")
+        from musiceval_sk.features.encoders.limits import within_weights
+
         folder = files[0].parent
         options = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
-        try:
-            with undisturbed_random_numbers(), quiet_transformers():
-                extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, **options)
-                model, found = transformers.AutoModel.from_pretrained(
-                    folder, use_safetensors=True, output_loading_info=True, **options
-                )
-        # Of whatever kind a folder's files, or the code in it, make them.
-        except Exception as error:
-            reason = (str(error).strip().split("\n") or [""])[0] or type(error).__name__
-            words = f"{folder}: cannot be loaded by transformers ({reason})"
-            raise CheckpointError(words + ("" if self.trust_remote_code else _OWN_CODE)) from error
+        weights = [file for file in files if file.suffix == ".safetensors"]
+        advice = "" if self.trust_remote_code else _OWN_CODE
+        loading = within_weights(weights, f"{folder}: cannot be loaded by transformers", advice)
+        with loading, undisturbed_random_numbers(), quiet_transformers():
+            extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, **options)
+            model, found = transformers.AutoModel.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **options
+            )
         prefix, model = _audio_part(model, folder)
         missing = [key for key in found["missing_keys"] if key.startswith(prefix)]
         missing = sorted(key for key in missing if not any(name in key for name in _UNUSED))

@@ -22,6 +22,11 @@ from musiceval_sk.features.sounds import content_key
 
 # How often to ask again, a second apart, for memory that another thread or process may give back.
 _PATIENCE = 16
+# Of a checkpoint's settings, by transformers' and MuQ's names, the greatest that make a spectrogram; and of windows.
+_GREATEST = {"sampling_rate": 768_000, "n_fft": 1 << 16, "fft_window_size": 1 << 16, "feature_size": 1 << 12}
+_GREATEST |= {"num_mel_bins": 1 << 12, "n_mels": 1 << 12, "spec_size": 1 << 11}
+_MOST_OVERLAP = 64  # of neighbouring frames
+MOST_SECONDS = 600
 BUILDING = threading.RLock()
 _precision, _users_of_precision, _precision_lock = contextlib.ExitStack(), 0, threading.Lock()
 
@@ -261,8 +266,8 @@ class LayerEncoder(LocalEncoder):
         super().__init__(checkpoint, device, batch_size)
         if layer != "mean" and (not isinstance(layer, int) or isinstance(layer, bool)):
             raise ValueError(f"layer={layer!r} must be a whole number or 'mean'")
-        if window_seconds is not None and not 0.1 <= window_seconds <= 600:
-            raise ValueError(f"window_seconds={window_seconds!r} must be between 0.1 and 600")
+        if window_seconds is not None and not 0.1 <= window_seconds <= MOST_SECONDS:
+            raise ValueError(f"window_seconds={window_seconds!r} must be between 0.1 and {MOST_SECONDS}")
         self.layer, self._window_seconds = layer, window_seconds
 
     def __repr__(self) -> str:
@@ -398,3 +403,16 @@ def read_json(path: Path) -> dict[str, Any]:
         return dict(parse_json(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not JSON of settings ({error}); is the download whole?") from error
+
+
+def check_front_end(settings: Mapping[str, Any], source: object) -> None:
+    """Raise unless settings are those of a spectrogram that memory holds; what is not there is not looked at."""
+    settings = {name: value for name, value in settings.items() if value is not None}
+    for name, most in _GREATEST.items():
+        value = settings.get(name, 1)
+        if not isinstance(value, int | float) or not 0 < value <= most:
+            raise CheckpointError(f"{source}: {name}={value!r} must be a number above 0, up to {most:,}")
+    frame = max(settings.get("n_fft", 0), settings.get("fft_window_size", 0))
+    hop, least = settings.get("hop_length"), max(frame // _MOST_OVERLAP, 1)
+    if hop is not None and not (isinstance(hop, int) and hop >= least):
+        raise CheckpointError(f"{source}: hop_length={hop!r} must be a whole number of at least {least}")

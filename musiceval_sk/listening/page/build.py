@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from musiceval_sk._files import parse_json, refused_as
+from musiceval_sk._files import begins_as_sound, parse_json, refused_as
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.listening.design import ListeningTest, load_test
@@ -127,8 +127,7 @@ class PageLayout:
                 "writes FLAC"
             )
         for path in known:
-            if are_decoded or path.suffix.lower() not in _UNREAD:
-                _check_readable(path)
+            _check_readable(path, are_decoded)
 
     def _batches(self, rater: str, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         times: dict[str, int] = {}
@@ -229,7 +228,11 @@ def _check_folder(out: Path) -> None:
         raise ValueError(f"{out}: holds other files; name a new or empty folder")
 
 
-def _check_readable(path: Path) -> None:
+def _check_readable(path: Path, is_decoded: bool) -> None:
+    if path.suffix.lower() in _UNREAD and not is_decoded:
+        if not begins_as_sound(path):
+            raise ValueError(f"{path}: does not begin as a sound")
+        return
     try:
         frames = soundfile.info(path).frames
     except (RuntimeError, OSError) as error:

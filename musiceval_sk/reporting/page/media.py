@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from musiceval_sk._files import begins_as_sound
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.datasets.clips import clip_times
@@ -81,7 +82,8 @@ def collect_sounds(
     Returns
     -------
     Sounds
-        Only files whose suffix is that of sound are taken, so that a table cannot smuggle other files into a page.
+        Only files whose suffix and, to be embedded, whose first bytes are those of sound are taken, so that a table cannot smuggle other
+        files into a page.
     """
     sounds = Sounds()
     room = max_audio_mb * 1e6
@@ -102,9 +104,12 @@ def collect_sounds(
             reason = f"for embedded sounds may add {max_audio_mb:g} MB at most"
         else:
             try:
-                text = base64.b64encode(Path(path).read_bytes()).decode("ascii")
-                room -= len(text)
-                sounds.embedded[clip_id] = (_MEDIA_TYPES[suffix], text + part)
+                if begins_as_sound(path):
+                    text = base64.b64encode(Path(path).read_bytes()).decode("ascii")
+                    room -= len(text)
+                    sounds.embedded[clip_id] = (_MEDIA_TYPES[suffix], text + part)
+                else:
+                    reason = "for the file does not begin as a sound"
             except OSError:
                 reason = "for the file cannot be read"
         if reason:

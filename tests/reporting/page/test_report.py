@@ -296,7 +296,7 @@ def test_urls_are_relative_and_encoded(tmp_path, name, url):
 
 
 def sound(path, size=300):
-    path.write_bytes(b"x" * size)
+    path.write_bytes(b"ID3".ljust(size, b"x"))
     return str(path)
 
 
@@ -324,6 +324,14 @@ def test_embedding_stops_at_the_limit_and_says_what_is_left_out(tmp_path):
     assert sounds.sentences() == [
         "1 clip has no sound here, for embedded sounds may add 0.0009 MB at most: b."
     ]
+
+
+def test_a_file_that_bears_a_sounds_name_alone_is_not_embedded(tmp_path):
+    (tmp_path / "secret").write_text("root:x:0:0")
+    (tmp_path / "a.wav").symlink_to(tmp_path / "secret")
+    paths = pd.Series({"a": str(tmp_path / "a.wav")})
+    sounds = collect_sounds(paths.to_frame("path"), ["a"], tmp_path / "r.html", "embed", 1.0)
+    assert not sounds.embedded and list(sounds.left_out) == ["for the file does not begin as a sound"]
 
 
 def test_a_part_of_a_file_is_played_as_such(tmp_path):

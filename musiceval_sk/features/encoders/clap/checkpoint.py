@@ -14,7 +14,7 @@ from musiceval_sk._files import refused_as
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import CheckpointError
-from musiceval_sk.features.encoders.local import cached_file, read_json
+from musiceval_sk.features.encoders.local import cached_file, check_front_end, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -311,10 +311,11 @@ def read_front_end(files: tuple[Path, ...]) -> dict[str, Any]:
     settings = read_json(files[2]) if len(files) > 2 else {}
     # transformers 5 keeps a processor's settings in one file, in which those of sound are a part.
     settings = _SOUND | _FRONT_END | settings.get("feature_extractor", settings)
-    n_mels = read_config(files[1])["audio_config"].get("num_mel_bins", 64)
-    for name, expected in {**_SOUND, "feature_size": n_mels}.items():
+    config = read_config(files[1])["audio_config"]
+    for name, expected in {**_SOUND, "feature_size": config.get("num_mel_bins", 64)}.items():
         if settings[name] != expected:
             raise CheckpointError(f"{files[-1]}: {name}={settings[name]}, but CLAP here takes {expected}")
+    check_front_end(settings | {"spec_size": config.get("spec_size")}, files[-1])
     return {name: settings[name] for name in _FRONT_END}
 
 

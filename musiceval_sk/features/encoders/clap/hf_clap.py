@@ -240,6 +240,7 @@ class HfClapEncoder(LocalEncoder):
         import torch
 
         from musiceval_sk.features.encoders.clap import network as parts
+        from musiceval_sk.features.encoders.limits import within_weights
 
         laions: dict[str, Tensor] = {}
         if len(files) == 1:
@@ -251,7 +252,8 @@ class HfClapEncoder(LocalEncoder):
             log_mel = partial(parts.transformers_log_mel, settings=disk.read_front_end(files))
         # The one implementation that transformers 4 and 5 both have for CLAP.
         config["text_config"]["attn_implementation"] = "eager"
-        with torch.random.fork_rng(devices=[]), parts.WithoutMemory():
+        words = f"{files[:2][-1]}: makes no ClapModel of transformers"
+        with torch.random.fork_rng(devices=[]), within_weights(files[:1], words), parts.WithoutMemory():
             model = transformers.ClapModel(transformers.ClapConfig.from_dict(config))
         disk.fill(model, weights, files[0], "transformers' ClapModel")
         if laions:

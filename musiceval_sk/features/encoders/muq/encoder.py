@@ -187,7 +187,9 @@ class MuQEncoder(local.LayerEncoder):
         if {"mulan", "audio_model", "text_model", "audio_transformer", "text_transformer"} <= settings.keys():
             with refused_as(CheckpointError, f"{path}: its settings are those of no MuQ-MuLan"):
                 seconds, width = (settings["mulan"][name] for name in ("clip_secs", "dim_latent"))
-                _refuse_sizes(seconds, width)
+                _refuse_sizes(width)
+                if not 0 < seconds <= local.MOST_SECONDS:
+                    raise ValueError(f"clip_secs={seconds!r} must be up to {local.MOST_SECONDS}")
                 _ = [settings[f"{tower}_model"]["name"] for tower in MODALITIES]
             if self.layer != -1:
                 words = "MuQ-MuLan gives its joint space alone; for layers name the folder of a MuQ"
@@ -241,22 +243,30 @@ class MuQEncoder(local.LayerEncoder):
         _ = self.audio_dim  # whether there is such a layer
         for module in ("transformers", "einops", "easydict"):
             import_optional(module, extra=self.extra, purpose=f"the encoder {self.name!r}")
+        from musiceval_sk.features.encoders.limits import within_weights
         from musiceval_sk.features.encoders.muq import network as parts
 
+        name = "MuQ-MuLan" if self.joint_space else "MuQ"
         weights = read_weights(path)
-        with local.quiet_transformers():
-            if not self.joint_space:
-                model = parts.build_muq(settings)
-                parts.fill_with(model, weights, path, "model.", "MuQ")
-                return model.to(device)
-            text = None
-            with contextlib.suppress(CheckpointError):  # told by whoever asks for prompts
-                text = self._text_files()[0].parent
-            muq = local.read_json(self._part("audio") / "config.json")
-            model = parts.build_mulan(settings, muq, text)
-        named = {name.removeprefix("mulan."): weight for name, weight in weights.items()}
-        parts.fill_with(model, named, path, "audio.model.model.", "MuQ-MuLan")
+        with (
+            local.quiet_transformers(),
+            within_weights([path], f"{path.parent / 'config.json'}: not of {name}"),
+        ):
+            model = self._built(settings)
+        named = {weight.removeprefix("mulan."): weights[weight] for weight in weights}
+        parts.fill_with(model, named, path, "audio.model.model." if self.joint_space else "model.", name)
         return model.to(device)
+
+    def _built(self, settings: dict[str, Any]) -> Any:
+        """Build the network, weights undetermined."""
+        from musiceval_sk.features.encoders.muq import network as parts
+
+        if not self.joint_space:
+            return parts.build_muq(settings)
+        text = None
+        with contextlib.suppress(CheckpointError):  # told by whoever asks for prompts
+            text = self._text_files()[0].parent
+        return parts.build_mulan(settings, local.read_json(self._part("audio") / "config.json"), text)
 
     def _embed(self, network: Any, modality: Modality, batch: Any) -> "Tensor":
         import torch

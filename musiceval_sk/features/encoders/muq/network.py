@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from musiceval_sk._optional import pip_install
-from musiceval_sk.exceptions import CheckpointError
 from musiceval_sk.features.encoders.clap.checkpoint import fill
-from musiceval_sk.features.encoders.local import standing_in, undisturbed_random_numbers
+from musiceval_sk.features.encoders.local import check_front_end, standing_in, undisturbed_random_numbers
 
 # Of MuQ, for training alone, or made and never called.
 _UNUSED = ("linear.", "rvq.", "quantizer_", "cls_token", "recon_proj.", "conformer.pos_conv_embed.")
@@ -27,6 +26,7 @@ _AS_IN_PACKAGE = {
     "recon_loss_ratio": None,
 }
 _LOWEST_POWER = 1e-10
+_N_FFT = 2048  # of the package
 # Of the package, those that make networks.
 _PARTS = ("muq.muq.muq", *(f"muq.muq_mulan.models.{name}" for name in ("audio", "text", "mulan")))
 
@@ -106,7 +106,7 @@ def build_muq(settings: Mapping[str, Any]) -> Any:
     Raises
     ------
     CheckpointError
-        If the settings are not MuQ's.
+        If its spectrogram is none.
     """
     from transformers import Wav2Vec2ConformerConfig
 
@@ -115,11 +115,9 @@ def build_muq(settings: Mapping[str, Any]) -> Any:
     conformer = Wav2Vec2ConformerConfig().to_dict() | settings.get("w2v2_config", {})
     conformer = {name: value for name, value in conformer.items() if not isinstance(value, dict)}
     conformer["_attn_implementation"] = "eager"
-    try:
-        with undisturbed_random_numbers():
-            model = code.MuQ(code.MuQConfig(**{**settings, **_AS_IN_PACKAGE, "w2v2_config": conformer}))
-    except TypeError as error:
-        raise CheckpointError(f"config.json: not of MuQ ({error})") from error
+    check_front_end({"n_fft": _N_FFT} | dict(settings), "config.json")
+    with undisturbed_random_numbers():
+        model = code.MuQ(code.MuQConfig(**{**settings, **_AS_IN_PACKAGE, "w2v2_config": conformer}))
     model.model.linear = nn.Identity()
     model.model.conformer = _Conformer(model.model.conformer)
     for name in [name for name, _ in model.model.named_children() if name.startswith("quantizer_")]:
@@ -229,5 +227,5 @@ def _tokenizer(folder: Path, positions: int) -> Any:
     """Make XLM-RoBERTa's tokenizer, which cuts what goes beyond the positions that the model knows."""
     from transformers import AutoTokenizer
 
-    made = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    made = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return partial(made, truncation=True, max_length=positions - 2)
