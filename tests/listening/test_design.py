@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import combinations, pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, reject
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from musiceval_sk import ClipsTableError, RatingDesignError
 from musiceval_sk.listening import design_test, load_test
 from musiceval_sk.listening.balance import clips_of
+from musiceval_sk.listening.deal import Deal
 from tests.properties import few
 
 
@@ -75,7 +77,7 @@ def test_what_holds_of_every_design(made):
         tested = [name for name in once if not test.clips[name]["probe"]]
         sizes.append(len(tested))
         assert len(once) - len(tested) == 1
-        again = [place for place, trial in enumerate(trials) if "repeat" in trial]
+        again = [place for place, trial in enumerate(trials) if trial.get("repeat")]
         assert len(again) == demands["n_duplicates"]
         apart += [place - names.index(names[place]) for place in again]
         assert all(place - names.index(names[place]) >= len(once) // 2 for place in again)
@@ -83,6 +85,9 @@ def test_what_holds_of_every_design(made):
         if any(clips["prompt"]):
             changes = sum(one != other for one, other in pairwise(prompts))
             assert changes == len(set(prompts)) - 1
+            for place in set(again) - {len(names) - 1}:  # between two prompts
+                before, after = (test.clips[names[place + step]]["prompt"] for step in (-1, 1))
+                assert before != after
     assert max(sizes) <= demands["batch_size"]
     assert test.balance["clips_in_a_batch"] == [min(sizes), max(sizes)]
     assert test.balance["repeats"] == len(apart)
@@ -119,6 +124,40 @@ def test_full_designs_are_as_even_as_can_be(clips, demands):
     reached = (counts.max() - counts.min()).max()
     assert reached == test.balance["systems_in_a_batch"]["largest_difference"] <= 1
     assert test.balance["systems_in_a_batch"]["least_possible"] == int((counts.sum() % len(counts)).any())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exchanges_even_out_kinds_and_then_what_raters_share(seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 4, 40)
+    groups = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
+    kinds = np.stack([rng.multinomial(size, [0.4, 0.3, 0.2, 0.1]) for size in sizes])
+    raters, batches, most = 6, 2, 26
+    dealt = Deal(groups, kinds, 3, raters, batches, most, rng)
+    assert dealt.fill()
+
+    def held():
+        """Clips of each kind in each batch, and how often each rater hears each clip."""
+        counts, heard = np.zeros((raters * batches, 4), int), np.zeros((raters, sizes.sum()), int)
+        for group, places in enumerate(dealt.batches):
+            counts[places] += kinds[group]
+            heard[np.ix_(places // batches, groups[group])] += 1
+        assert heard.max() == 1 and (heard.sum(axis=0) == 3).all()
+        assert counts.sum(axis=1).max() <= most
+        return counts, heard
+
+    def unlike(numbers):
+        return ((numbers - numbers.mean(axis=0)) ** 2).sum()
+
+    filled = held()[0]
+    dealt.exchange()
+    evened, heard = held()
+    assert np.ptp(filled, axis=0).max() <= 2 and unlike(evened) < unlike(filled)
+    dealt.mix()
+    same, mixed = held()
+    np.testing.assert_array_equal(same, evened)
+    pairs = np.triu_indices(raters, 1)
+    assert unlike((mixed @ mixed.T)[pairs]) < 0.6 * unlike((heard @ heard.T)[pairs])
 
 
 def test_the_balance_says_what_a_count_by_hand_finds():
@@ -191,11 +230,15 @@ def test_the_numbers_of_a_refusal_do():
     clips = grid(3, 20)
     design_test(clips, n_raters=8, n_batches=1)
     design_test(clips, n_raters=7, n_batches=1, batch_size=45)
+    with pytest.raises(RatingDesignError, match="give n_raters=8 or batch_size=45 or"):
+        design_test(clips, n_raters=7, n_batches=1, batch_size=44)
     design_test(clips, n_raters=7, n_batches=2)
     for demands in ({"n_raters": 2, "batch_size": 200}, {"n_raters": 4, "n_batches": 2}):
         with pytest.raises(ValueError) as error:
             design_test(clips, method="pairs", **demands)
         enough = int(str(error.value).rpartition("n_raters=")[2])
+        with pytest.raises(ValueError):
+            design_test(clips, method="pairs", **demands | {"n_raters": enough - 1})
         test = design_test(clips, method="pairs", **demands | {"n_raters": enough})
         assert len(test.raters) == enough
 
