@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from filelock import FileLock
+from xxhash import xxh3_64_intdigest
 
 from musiceval_sk import EmbeddingStore, StoreError
 from musiceval_sk.features.encoders.base import digest_of
@@ -75,6 +76,45 @@ def test_main_file_and_parts_are_read_as_one(store):
     assert len(parts(store)) == 2
     check(store, [5, 0, 3, 1, 4, 2, 0], FINGERPRINT)
     check(EmbeddingStore(str(store.path)), range(6), FINGERPRINT)
+
+
+@pytest.mark.parametrize("dim", [64, 20_000])
+def test_a_file_is_laid_out_as_its_readme_says(store, rng, dim):
+    """Other versions of the package read what this one writes, so digests are held against XXH3 itself."""
+    rows = 65536 // (4 * dim) or 1
+    items = [rng.normal(size=(count, dim)).astype("<f4") for count in (rows, 1, rows + 1)]
+    keys = [key_of(number) for number in (2, 0, 1)]
+    name = f"audio/{store.append('audio', DESCRIPTION, keys, items)}"
+    store.compact()
+    vectors, offsets = np.concatenate(items), np.array([0, rows, rows + 1, 2 * rows + 2], dtype="<i8")
+    seed = xxh3_64_intdigest(name.encode()) // 2
+    blocks = [vectors[at : at + rows] for at in range(0, len(vectors), rows)]
+    with h5py.File(store.path) as file:
+        assert (file.attrs["format"], file.attrs["version"]) == (b"musiceval-embeddings", 2)
+        assert len(file.attrs["id"]) == 32 and list(file) == ["audio"]
+        group = file[name]
+        assert json.loads(group.attrs["encoder"]) == DESCRIPTION
+        assert group["keys"][()].tobytes() == b"".join(keys)
+        np.testing.assert_array_equal(group["offsets"], offsets)
+        np.testing.assert_array_equal(group["vectors"], vectors)
+        digests = [xxh3_64_intdigest(block.tobytes(), seed + i) for i, block in enumerate(blocks)]
+        assert group["digests"][()].tolist() == digests
+        assert group.attrs["index_digest"] == xxh3_64_intdigest(b"".join(keys) + offsets.tobytes(), seed)
+        types = {"keys": "u1", "offsets": "<i8", "vectors": "<f4", "digests": "<u8"}
+        assert {key: group[key].dtype for key in group} == types
+
+
+def test_items_are_copied_in_batches_of_bounded_size_as_they_lie(store):
+    for numbers in (range(5, 40), range(5)):
+        append(store, *numbers)
+    index = store.index(("audio", FINGERPRINT))
+    batches = index.batches(100)
+    assert sorted(np.concatenate(batches)) == list(range(40))
+    read = [key for batch in batches for key in index.keys[batch]]
+    assert read == [key_of(number).rstrip(b"\0") for number in (*range(5, 40), *range(5))]
+    # Rows of four numbers take 16 bytes, an item three of them at most.
+    sizes = [16 * index.counts[batch].sum() for batch in batches]
+    assert max(sizes) <= 100 + 2 * 16 and len(batches) <= 16 * index.counts.sum() / 100 + 3
 
 
 def test_items_far_apart_in_a_file_are_found(store):
