@@ -127,7 +127,7 @@ def test_full_designs_are_as_even_as_can_be(clips, demands):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_exchanges_even_out_kinds_and_then_what_raters_share(seed):
+def test_each_exchange_evens_out_kinds_and_then_what_raters_share(seed, monkeypatch):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 4, 40)
     groups = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
@@ -136,28 +136,31 @@ def test_exchanges_even_out_kinds_and_then_what_raters_share(seed):
     dealt = Deal(groups, kinds, 3, raters, batches, most, rng)
     assert dealt.fill()
 
-    def held():
-        """Clips of each kind in each batch, and how often each rater hears each clip."""
-        counts, heard = np.zeros((raters * batches, 4), int), np.zeros((raters, sizes.sum()), int)
+    def unlike():
+        """Sums of squares: of each kind, and of clips, in batches; and of clips that two raters share."""
+        counts, heard = np.zeros((raters * batches, 5), int), np.zeros((raters, sizes.sum()), int)
         for group, places in enumerate(dealt.batches):
-            counts[places] += kinds[group]
+            counts[places] += [*kinds[group], sizes[group]]
             heard[np.ix_(places // batches, groups[group])] += 1
         assert heard.max() == 1 and (heard.sum(axis=0) == 3).all()
-        assert counts.sum(axis=1).max() <= most
-        return counts, heard
+        assert counts[:, -1].max() <= most
+        return (counts**2).sum(), (np.triu(heard @ heard.T, 1) ** 2).sum(), np.ptp(counts, axis=0).max()
 
-    def unlike(numbers):
-        return ((numbers - numbers.mean(axis=0)) ** 2).sum()
+    swap, found = Deal._swap, [unlike()]
 
-    filled = held()[0]
+    def watched(dealt, one, other):
+        swap(dealt, one, other)
+        found.append(unlike())
+
+    monkeypatch.setattr(Deal, "_swap", watched)
     dealt.exchange()
-    evened, heard = held()
-    assert np.ptp(filled, axis=0).max() <= 2 and unlike(evened) < unlike(filled)
+    evened = len(found)
     dealt.mix()
-    same, mixed = held()
-    np.testing.assert_array_equal(same, evened)
-    pairs = np.triu_indices(raters, 1)
-    assert unlike((mixed @ mixed.T)[pairs]) < 0.6 * unlike((heard @ heard.T)[pairs])
+    assert found[0][2] <= 2 and 1 < evened < len(found)
+    assert all(after[0] < before[0] for before, after in pairwise(found[:evened]))
+    assert all(
+        after[0] == before[0] and after[1] < before[1] for before, after in pairwise(found[evened - 1 :])
+    )
 
 
 def test_the_balance_says_what_a_count_by_hand_finds():

@@ -183,6 +183,18 @@ def test_resamples_that_lose_all_differences_are_nan():
     scores = agreement.score(np.array([[1.0, 1], [2, 1], [0, 1]]))
     assert np.isnan(scores[1:, 0]).all()
     assert np.isfinite(scores[:, 1]).all()
+    # One clip any number of times, whose moments differ by rounding.
+    one_clip = np.kron(np.eye(3), np.arange(1.0, 10))
+    assert np.isnan(
+        ClipAgreement(np.array([0.1, 0.4, 0.7]), np.array([0.3, 0.2, 0.7])).score(one_clip)[1:]
+    ).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_perfect_correlation_is_one_whatever_the_rounding(sign):
+    for n in (4, 6):  # of whose tenths the correlation would be 1 + 2e-16
+        tenths = np.arange(n) / 10
+        assert ClipAgreement(tenths, sign * tenths).score(np.ones((n, 1)))[1:, 0].tolist() == [sign] * 3
 
 
 def test_means_that_differ_by_rounding_are_tied():
