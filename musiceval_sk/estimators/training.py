@@ -355,4 +355,4 @@ def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     reached = np.cumsum(weights[order])
     half = reached[-1] / 2
     low, high = (np.searchsorted(reached, half, side) for side in ("left", "right"))
-    return float((values[order[low]] + values[order[min(high, len(order) - 1)]]) / 2)
+    return float((values[order[low]] + values[order[high]]) / 2)
