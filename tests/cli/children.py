@@ -18,11 +18,11 @@ _NUMBERS = itertools.count()
 class Child:
     """A forked process that does some work, with a signal planned for it at a write or after some seconds."""
 
-    def __init__(self, library, out, work, *, write=-1, seconds=None, by=signal.SIGKILL, error=0):
+    def __init__(self, library, out, work, *, write=-1, seconds=None, by=signal.SIGKILL, error=0, lasts=0):
         self._said, self._begun = out.with_name(f"said {next(_NUMBERS)}.txt"), time.perf_counter()
         self.pid = os.fork()
         if not self.pid:
-            self._work(library, out, work, write, error or -by)
+            self._work(library, out, work, write, error or -by, lasts)
         self._timer = threading.Timer(seconds or 0, self.send, [by])
         if seconds is not None:
             self._timer.start()
@@ -30,6 +30,13 @@ class Child:
     def send(self, number):
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def stops(self):
+        """Wait until a signal stops it, again and again as it goes on."""
+        while os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT).si_code == os.CLD_STOPPED:
+            os.waitpid(self.pid, os.WUNTRACED)
+            yield
+            self.send(signal.SIGCONT)
 
     def wait(self):
         """Exit status, below zero the signal that killed it, and what was said."""
@@ -43,14 +50,15 @@ class Child:
     def n_writes(self):
         return int(self._said.with_name("writes.txt").read_text())
 
-    def _work(self, library, out, work, write, code):
+    def _work(self, library, out, work, write, code, lasts):
         status = 70
         try:
             said = os.open(self._said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(said, 1), os.dup2(said, 2)
             self._before = sys.stdout, sys.stderr  # which would close what they stand for
             sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1) for descriptor in (1, 2))
-            library.plan_failure(os.fsencode(out), write, code, 0)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored in the background
+            library.plan_failure(os.fsencode(out), write, code, lasts)
             status = work()
             out.with_name("writes.txt").write_text(str(library.writes_seen()))
         except BaseException:

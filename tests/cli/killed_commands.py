@@ -2,7 +2,7 @@
 
 ``python -m tests.cli.killed_commands FOLDER N [--seed S] [--by KILL INT] [--names extract fit]`` disturbs all commands in turn, N times in all, and prints a line of
 JSON: of each command how often, how often amid its work, and what went wrong. Half of the moments are writes, amid which the process dies, the
-other half moments of its time.
+other half moments of its time. ``--every`` looks at the folder before every write of a command instead, which is all that a kill can leave.
 """
 
 import argparse
@@ -133,16 +133,41 @@ class Trial:
         status, said = Child(self.library, self.out, self.work, by=by, **plan).wait()
         words = f"{self.name}, {plan}, status {status}: "
         amid = status != 0
+        faults = self._faults_told(status, said, by) if amid and by != signal.SIGKILL else ()
+        return amid, [words + fault for fault in (*faults, *self._faults_from_here())]
+
+    def at_every_write(self):
+        """How many states of the folder there are, one before each write, how many differ, and what goes wrong from there."""
+        self._reset()
+        states, n_states = {}, 0
+        child = Child(self.library, self.out, self.work, write=0, by=signal.SIGSTOP, lasts=1)
+        for n_states, _ in enumerate(child.stops(), 1):
+            state = self.folder / f"state {n_states}"
+            shutil.copytree(self.out, state)
+            files = {str(path.relative_to(state)): path for path in state.rglob("*") if path.is_file()}
+            key = {
+                (re.sub(r"[0-9a-f-]+\.tmp$", "", name), path.suffix != ".tmp" and path.read_bytes())
+                for name, path in files.items()
+            }
+            if states.setdefault(frozenset(key), state) != state:
+                shutil.rmtree(state)
+        assert child.wait()[0] == 0
+        faults = []
+        for state in states.values():
+            self._reset(state)
+            shutil.rmtree(state)
+            faults += [f"{self.name}, {state.name}: {fault}" for fault in self._faults_from_here()]
+        return n_states, len(states), faults
+
+    def _faults_from_here(self):
+        """What is wrong in the folder as it is, and after a second run."""
         try:
             faults = [*faults_after(state_of(self.out), self.before, self.whole)]
-            if amid and by != signal.SIGKILL:
-                faults += self._faults_told(status, said, by)
             status, said = Child(self.library, self.out, self.work).wait()
             faults += [f"the second run ends with {status}: {said}"] if status else []
-            faults += faults_at_last(state_of(self.out), self.whole)
+            return faults + [*faults_at_last(state_of(self.out), self.whole)]
         except Exception:
-            faults = [traceback.format_exc()]
-        return amid, [words + fault for fault in faults]
+            return [traceback.format_exc()]
 
     def side_by_side(self, n):
         """What goes wrong when so many processes do this at once, on the same files."""
@@ -170,16 +195,16 @@ class Trial:
             yield "says that nothing was written"
         yield from (f"{path.name} is left" for path in self.out.rglob("*.tmp"))
 
-    def _reset(self):
+    def _reset(self, folder=None):
         _files.remove_abandoned_once.cache_clear()
         shutil.rmtree(self.out, ignore_errors=True)
-        shutil.copytree(self.kept, self.out)
+        shutil.copytree(folder or self.kept, self.out)
 
 
 AT_ONCE = {"extract": 8, "study": 2}
 
 
-def main(folder, n, *, seed=0, by=("KILL",), names=short_runs.NAMES):
+def main(folder, n, *, seed=0, by=("KILL",), names=short_runs.NAMES, every=False):
     """Disturb commands in turn, and count by command."""
     if "failing_writes" not in os.environ.get("LD_PRELOAD", ""):
         os.environ["LD_PRELOAD"] = str(short_runs.build_library(folder))
@@ -191,6 +216,9 @@ def main(folder, n, *, seed=0, by=("KILL",), names=short_runs.NAMES):
         name: (Raters if name == "serve" else Trial)(library, folder, name) for name in dict.fromkeys(names)
     }
     found = {name: [0, 0, []] for name in trials}
+    for name, trial in trials.items() if every else ():
+        found[name] = list(trial.at_every_write())
+        print(name, *found[name], file=sys.stderr, flush=True)
     for _, name in zip(range(n), itertools.cycle(names), strict=False):
         amid, faults = trials[name].disturb(luck, signal.Signals[f"SIG{luck.choice(by)}"])
         done, n_amid, wrong = found[name]
@@ -210,4 +238,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--by", nargs="+", default=("KILL",))
     parser.add_argument("--names", nargs="+", default=short_runs.NAMES)
+    parser.add_argument("--every", action="store_true")
     main(**vars(parser.parse_args()))

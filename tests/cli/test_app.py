@@ -1,9 +1,12 @@
 """The command line as a user meets it: what is printed where, and with which exit status."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -495,6 +498,46 @@ def test_an_interrupted_command_says_what_it_keeps(folder, tmp_path, monkeypatch
     table.write_text("clip_id,impression\na,1\nb,2\n")
     result = run("score", table, "--truth", table)
     assert (result.exit_code, result.stderr) == (130, "interrupted: nothing was written\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_in_words_and_leaves_the_process_as_it_was(tmp_path, monkeypatch, number):
+    def send(*_, **__):
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    before = signal.signal(number, signal.SIG_DFL)  # which a process in the background may ignore
+    monkeypatch.setattr("musiceval_sk.statistics.metrics.evaluate", send)
+    table = tmp_path / "scores.csv"
+    table.write_text("clip_id,impression\na,1\nb,2\n")
+    result = run("score", table, "--truth", table)
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert (result.exit_code, result.stderr) == (128 + number, f"{word}: nothing was written\n")
+    assert signal.signal(number, before) == signal.SIG_DFL
+
+
+START = """
+import os, signal, sys, types
+number, is_ignored = int(sys.argv[1]), sys.argv[2] == "ignored"
+signal.signal(number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+app = sys.modules["musiceval_sk.cli.app"] = types.ModuleType("app")
+app.main = lambda: os.kill(os.getpid(), number)
+from musiceval_sk.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_command_line_loads_leaves_no_traceback(number):
+    found = subprocess.run(
+        [sys.executable, "-c", START, str(int(number)), ""], capture_output=True, text=True
+    )
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert (found.returncode, found.stderr) == (128 + number, f"{word}\n")
+    ignored = subprocess.run([sys.executable, "-c", START, str(int(number)), "ignored"])  # as by nohup
+    assert ignored.returncode == 0
 
 
 def test_predict_warns_of_scores_beyond_those_of_training_and_of_missing_prompts(folder, tmp_path, torch):
