@@ -83,7 +83,7 @@ def _machine() -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
 
 
-def abandoned(paths: Iterable[Path]) -> Iterator[Path]:
+def abandoned(paths: Iterable[Path], *, by_age: bool = True) -> Iterator[Path]:
     """Find those whose writer is dead or, where that cannot be known, that were untouched for a day when their folder last changed."""
     for path in paths:
         with suppress(OSError):  # its writer has just finished
@@ -91,7 +91,8 @@ def abandoned(paths: Iterable[Path]) -> Iterator[Path]:
             if writer and writer[1] == _machine() and os.name == "posix":
                 is_over = not _is_running(int(writer[2]))
             else:  # of both times the file system's own clock, which may be another machine's
-                is_over = path.parent.stat().st_mtime - path.stat().st_mtime > _ABANDONED_SECONDS
+                age = path.parent.stat().st_mtime - path.stat().st_mtime
+                is_over = by_age and age > _ABANDONED_SECONDS
             if is_over:
                 yield path
 

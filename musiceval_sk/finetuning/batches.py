@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musiceval_sk._files import atomic_write
+from musiceval_sk._files import abandoned, atomic_write, own_name
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import AudioError
@@ -43,10 +43,12 @@ class DecodedSounds:
 
     def __init__(self, encoder: Encoder, folder: str | Path | None = None):
         self._encoder = encoder
-        self.folder = Path(folder or tempfile.mkdtemp(prefix="musiceval-sounds-"))
-        if not folder:
+        if folder:
+            self.folder = Path(folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self.folder = _temporary_folder()
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def decode(self, sounds: Iterable[Sound]) -> list[tuple[bytes, np.ndarray] | AudioError]:
         """Decode the sounds that are not decoded yet.
@@ -100,6 +102,15 @@ class DecodedSounds:
         """Write a file that is whole once it has its name; two writers of one sound write the same."""
         with atomic_write(self._file(key)) as aside, aside.open("wb") as file:
             np.save(file, samples)
+
+
+def _temporary_folder() -> Path:
+    """Make a folder that bears this process's name, and remove those of processes that were killed."""
+    folder = own_name(Path(tempfile.gettempdir()) / "musiceval-sounds")
+    for left in abandoned(folder.parent.glob("musiceval-sounds.*.tmp"), by_age=False):
+        shutil.rmtree(left, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 class ClipBatches:

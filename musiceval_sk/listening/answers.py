@@ -124,11 +124,11 @@ class AnswerStore:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_TABLES)
+            self._connection.execute("INSERT OR IGNORE INTO about VALUES ('test', ?)", [test])
+            (held,) = self._connection.execute("SELECT value FROM about WHERE name = 'test'").fetchone()
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise ValueError(f"{self.path}: cannot hold answers ({error}); name another file") from error
-        self._connection.execute("INSERT OR IGNORE INTO about VALUES ('test', ?)", [test])
-        (held,) = self._connection.execute("SELECT value FROM about WHERE name = 'test'").fetchone()
         if held != test:
             self._connection.close()
             raise ValueError(
@@ -151,14 +151,22 @@ class AnswerStore:
         dict of str to str
             Tokens of 256 random bits by rater, to be written down meanwhile: they are valid once the block has ended without an
             error, and the file cannot say them again.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
         """
         tokens = {rater: secrets.token_urlsafe(32) for rater in raters}
         rows = [(rater, digest_of_token(token)) for rater, token in tokens.items()]
-        with self._rolled_back_on_error():
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT OR REPLACE INTO tokens VALUES (?, ?)", rows)
-            yield tokens
-            self._connection.execute("COMMIT")
+        try:
+            with self._rolled_back_on_error():
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany("INSERT OR REPLACE INTO tokens VALUES (?, ?)", rows)
+                yield tokens
+                self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{self.path}: cannot be written ({error})") from error
 
     def token_digests(self) -> dict[str, bytes]:
         """Give the SHA-256 of each rater's token."""

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import sqlite3
 import warnings
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
@@ -117,7 +118,12 @@ class _Endpoints:
                 check_answer(answer, rater, self._served.trials[rater], self._served.test)
         except ValueError as error:
             raise self._error(422, str(error)) from error
-        first = await self._commits.add(answers)
+        try:
+            first = await self._commits.add(answers)
+        except sqlite3.OperationalError as error:  # of a full disk, or one that broke
+            words = f"{self._served.store.path}: cannot store answers ({error}); pages keep them, and send them again"
+            logging.getLogger("uvicorn.error").error(words)
+            raise self._error(503, "answers cannot be stored now") from error
         stored = [
             [answer["batch"], answer["position"]]
             for answer, other in zip(answers, first, strict=True)

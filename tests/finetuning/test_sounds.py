@@ -1,6 +1,11 @@
 """Decoded clips on disk: what is kept, and for which part of which file."""
 
+import os
 import re
+import stat
+import subprocess
+import sys
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -47,3 +52,16 @@ def test_odd_sounds_are_counted_and_named(write_sounds):
         UserWarning, match="^1 sound is heard, but: .*clip1.wav: its channels cancel each other"
     ):
         DecodedSounds(ToyEncoder()).decode(sounds_of(clips))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="who is alive cannot be asked here")
+def test_sounds_of_a_killed_process_are_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    alive = DecodedSounds(ToyEncoder())
+    left = tmp_path / alive.folder.name.replace(f"-{os.getpid()}-", f"-{int(dead.stdout)}-")
+    left.mkdir()
+    (left / "sound.npy").touch()
+    again = DecodedSounds(ToyEncoder())
+    assert sorted(tmp_path.iterdir()) == sorted([alive.folder, again.folder])
+    assert stat.S_IMODE(alive.folder.stat().st_mode) == 0o700

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -87,6 +88,22 @@ def test_a_rater_gets_the_own_trials_and_answers_alone(site):
     assert site.get("/api/test", "R01").json()["answers"] == [site.answer()]
     assert site.get("/test.json").status_code == 404
     assert site.get("/test.js").text == "window.listenTest = null;\n"
+
+
+def test_a_disk_that_is_full_is_told_and_answers_can_be_sent_again(site, monkeypatch, caplog):
+    def full():
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.served.store, "commit", full)
+        sent = site.post([site.answer()])
+    assert (sent.status_code, sent.text) == (503, "answers cannot be stored now")
+    words = "answers.sqlite: cannot store answers (database or disk is full); pages keep them, and send them again"
+    assert words in caplog.text and "Traceback" not in caplog.text
+    monkeypatch.undo()
+    site.served.store._connection.rollback()
+    assert site.post([site.answer()]).status_code == 200
+    assert site.served.store.answers() == [site.answer()]
 
 
 def test_an_answer_can_be_sent_again_and_the_first_stays(site):
