@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 
-from musiceval_sk.cli.app import app
+from musiceval_sk.cli import main
 
 _NUMBERS = itertools.count()
 
@@ -68,8 +68,9 @@ class Child:
 
 def command(arguments):
     """Run a command as the console does; its exit status."""
+    sys.argv = ["musiceval", *map(str, arguments)]
     try:
-        app([str(argument) for argument in arguments])
+        main()
     except SystemExit as left:
         return left.code or 0
 

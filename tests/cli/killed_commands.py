@@ -29,7 +29,7 @@ from tests.cli import short_runs
 from tests.cli.children import Child, as_ordinary_user, command, read_only
 from tests.cli.served_answers import Raters
 
-_TOLD = {signal.SIGINT: "interrupted: ", signal.SIGTERM: "terminated: "}
+_TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _VARYING = re.compile(rb'"(made|seconds)": [^\n]*|\d{4}-\d\d-\d\d[ T]\d\d:\d\d[:\d+.Z]*')
 _GROWING = re.compile(r"\.tmp$|\.lock$|\.npy$|state\.safetensors$|\.sqlite")  # change while a command works
 
