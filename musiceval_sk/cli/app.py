@@ -275,7 +275,7 @@ def _kept(given: dict[str, Any]) -> str:
     if "checkpoints" in given:
         places["checkpoints"] = given["checkpoints"] or (out and out / "checkpoints"), "*"
     if ("cache" not in given or "batch_size" in given) and not given.get("force"):
-        places["files"] = out, "*"
+        places["rows, for --force to replace," if "batch_size" in given else "files"] = out, "*"
     there = {what: place for what, (place, files) in places.items() if place and _holds(Path(place), files)}
     if "cache" in given and (store := _store_at(given["cache"])).files():
         there["vectors"] = store.path

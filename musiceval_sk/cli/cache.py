@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from musiceval_sk._text import counted
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import SkippedWarning
 
@@ -114,10 +115,10 @@ def merge(others: list[Path], cache: options.Place = None) -> None:
     from musiceval_sk.features.store.maintain import merge_stores
 
     report = merge_stores(EmbeddingStore(cache), [EmbeddingStore(other) for other in others])
-    for row in report.itertuples():
-        place = f"{row.source}: {row.modality} {row.name} {row.fingerprint}"
-        typer.echo(f"{place}: {row.copied} copied, {row.there} were there already")
-    typer.echo(f"{report['copied'].sum()} items copied")
+    for encoder, row in report.groupby(["modality", "name", "fingerprint"], sort=False):
+        counts = f"{row['copied'].sum()} copied, {row['there'].sum()} were there already"
+        typer.echo(f"{' '.join(encoder)}: {counts}")
+    typer.echo(f"{report['copied'].sum()} items copied from {counted(len(others), 'store')}")
 
 
 def prune(
