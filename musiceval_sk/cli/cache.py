@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from musiceval_sk._text import counted
 from musiceval_sk.cli import options, output
 from musiceval_sk.exceptions import SkippedWarning
 
@@ -115,10 +114,10 @@ def merge(others: list[Path], cache: options.Place = None) -> None:
     from musiceval_sk.features.store.maintain import merge_stores
 
     report = merge_stores(EmbeddingStore(cache), [EmbeddingStore(other) for other in others])
-    for encoder, row in report.groupby(["modality", "name", "fingerprint"], sort=False):
-        counts = f"{row['copied'].sum()} copied, {row['there'].sum()} were there already"
-        typer.echo(f"{' '.join(encoder)}: {counts}")
-    typer.echo(f"{report['copied'].sum()} items copied from {counted(len(others), 'store')}")
+    counts = report.groupby(["modality", "name", "fingerprint"], sort=False)[["copied", "there"]].sum()
+    for encoder, copied, there in counts.itertuples(name=None):
+        typer.echo(f"{' '.join(encoder)}: {copied} copied, {there} were there already")
+    typer.echo(f"{report['copied'].sum()} items copied")
 
 
 def prune(

@@ -117,10 +117,7 @@ def test_merge(folder):
     append(EmbeddingStore(folder / "other.h5"), 1, 2)
     result = cache("merge", folder, folder / "other.h5")
     assert result.exit_code == 0
-    assert (
-        "2 copied, 0 were there already" in result.stdout
-        and "\n2 items copied from 1 store\n" in result.stdout
-    )
+    assert "2 copied, 0 were there already" in result.stdout and "\n2 items copied\n" in result.stdout
     assert "0 copied, 2 were there already" in cache("merge", folder, folder / "other.h5").stdout
     nowhere = cache("merge", folder, folder / "nowhere.h5")
     assert nowhere.exit_code == 2
