@@ -101,7 +101,8 @@ class ListeningTest(Shown):
         """
         heard = {name for *_, trial in self.trials() for name in clips_of(trial)}
         rated = {name: clip for name, clip in self.clips.items() if name in heard and not clip["probe"]}
-        table = pd.DataFrame.from_dict(rated, orient="index").rename_axis("clip_id").drop(columns="probe")
+        table = pd.DataFrame.from_dict(rated, orient="index").rename_axis("clip_id")
+        table = table.reindex(columns=["path", "prompt", "system"])
         return table if table["system"].any() else table.drop(columns="system")
 
     def to_frame(self) -> pd.DataFrame:
@@ -181,6 +182,7 @@ def _check_form(test: ListeningTest) -> None:
     wrong += [number for _, number, *_ in trials if not isinstance(number, int)]
     wrong += [clip["probe"] for clip in test.clips.values() if not isinstance(clip["probe"], bool)]
     wrong += [kind for kind in (test.method,) if kind not in METHODS]
+    wrong += [batches for batches in test.raters.values() if not (isinstance(batches, list) and batches)]
     if wrong or not isinstance(test.balance, dict):
         raise TypeError(f"{listed(map(repr, wrong or [test.balance]))} cannot stand where it does")
 

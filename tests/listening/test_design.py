@@ -1,5 +1,6 @@
 """`design_test`: what holds of every design, whatever its size, and what is refused with which numbers."""
 
+import json
 from collections import Counter
 from itertools import combinations, pairwise
 
@@ -195,6 +196,16 @@ def test_a_test_is_read_as_it_was_written(tmp_path):
     assert {test.clips[name]["system"] for name in test.training} == {"S0", "S1", "S2"}
     rated = {clip for *_, trial in test.trials() for clip in clips_of(trial)}
     assert not rated & set(test.training)
+
+
+@pytest.mark.parametrize("batches", ["", []])
+def test_a_design_with_a_rater_of_no_trials_is_refused(tmp_path, batches):
+    path = tmp_path / "design.json"
+    design_test(grid(2, 2), n_raters=4, per_clip=2).save(path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"raters": dict.fromkeys(content["raters"], batches)}))
+    with pytest.raises(ClipsTableError, match="was damaged or changed"):
+        load_test(path)
 
 
 def test_files_that_are_no_design_are_refused(tmp_path):
