@@ -45,8 +45,13 @@ static int fate_of(int descriptor) {
     return fate(path);
 }
 
-/* Whether to fail; `half` is done before a signal that kills. */
-#define MEETS(found, half) ({ int met = found; if (met == DIES) { if (error == -SIGKILL) half; kill(getpid(), -error); } met == FAILS; })
+/* A process stops where it is, so a signal to stop goes to this very thread; `half` is done before one that kills. */
+#define MEETS(found, half) ({ \
+    int met = found; \
+    if (met == DIES && error == -SIGKILL) half; \
+    if (met == DIES) error == -SIGSTOP ? raise(SIGSTOP) : kill(getpid(), -error); \
+    met == FAILS; })
+
 #define TRUE_ONE(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define ON_DESCRIPTOR(type, name, parameters, half, ...) \
     type name parameters { return MEETS(fate_of(descriptor), half) ? -1 : TRUE_ONE(name)(__VA_ARGS__); }
