@@ -58,6 +58,7 @@ class Child:
             self._before = sys.stdout, sys.stderr  # which would close what they stand for
             sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1) for descriptor in (1, 2))
             signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored in the background
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             library.plan_failure(os.fsencode(out), write, code, lasts)
             status = work()
             out.with_name("writes.txt").write_text(str(library.writes_seen()))

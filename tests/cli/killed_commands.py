@@ -133,7 +133,7 @@ class Trial:
         status, said = Child(self.library, self.out, self.work, by=by, **plan).wait()
         words = f"{self.name}, {plan}, status {status}: "
         amid = status != 0
-        faults = self._faults_told(status, said, by) if amid and by != signal.SIGKILL else ()
+        faults = self._faults_told(status, said, by) if status > 0 else ()  # scripts die of SIGTERM
         return amid, [words + fault for fault in (*faults, *self._faults_from_here())]
 
     def at_every_write(self):
@@ -189,7 +189,7 @@ class Trial:
         return [f"{self.name}, read-only: {fault}" for fault in faults]
 
     def _faults_told(self, status, said, by):
-        if status != 128 + by or "Traceback" in said or _TOLD[by] not in said:
+        if status != 128 + by or "Traceback" in said or _TOLD.get(by, "nothing") not in said:
             yield f"says {said}"
         if "nothing was written" in said and state_of(self.out) != self.before:
             yield "says that nothing was written"
