@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import uuid
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -61,12 +62,23 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         sync_folder(target.parent)
         remove_abandoned_once(target.parent)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(aside)):
-            raise
         # Nobody knows the name aside.
+        if error.errno is None or not str(error.filename or aside).startswith(str(aside)):
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def own_folder(path: Path) -> Iterator[Path]:
+    """Give where to write to a library that makes files of its own there: a folder that goes with the block, or after a kill."""
+    folder = own_name(path)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def own_name(path: Path) -> Path:
@@ -111,8 +123,11 @@ def _is_running(process: int) -> bool:
 def remove_abandoned_once(folder: Path) -> None:
     """Remove what dead processes left in a folder; once a process, for it takes a look at all names."""
     for path in abandoned(path for path in folder.glob("*.tmp") if _WRITER.search(path.name)):
-        with suppress(OSError):
-            path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def make_folder(folder: Path) -> None:

@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from musiceval_sk._files import (
     MALFORMED,
     atomic_write,
+    own_folder,
     parse_json,
     refused_as,
     require_version,
@@ -254,8 +255,10 @@ def write_tensors(path: str | Path, form: str, content: Content, tensors: Tensor
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     text = json.dumps(content, default=_plain)
     header = {"format": form, "version": str(VERSION), "content": text, "sha256": _digest(text, tensors)}
-    with atomic_write(_to_write(path)) as aside:
-        save_file(tensors, aside, metadata=header)
+    with atomic_write(_to_write(path)) as aside, own_folder(aside) as folder:
+        save_file(tensors, folder / "tensors", metadata=header)  # by way of a file whose name it tells nobody
+        os.replace(folder / "tensors", aside)
+        aside.chmod(folder.stat().st_mode & 0o666)  # and which it lets nobody else read
     return Path(path)
 
 

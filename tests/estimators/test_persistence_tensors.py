@@ -110,6 +110,12 @@ def test_save_model_goes_by_the_suffix_and_load_model_by_the_content(X, Y, tmp_p
     assert load_model(skops_of_before).predict(X).tobytes() == model.predict(X).tobytes()
 
 
+def test_others_may_read_a_saved_model_as_any_fresh_file(X, Y, tmp_path):
+    path = quick().fit(X, Y).save(tmp_path / "model.safetensors")
+    (tmp_path / "fresh").touch()
+    assert path.stat().st_mode == (tmp_path / "fresh").stat().st_mode
+
+
 def test_what_is_no_model_of_ours_has_no_safetensors_file(X, Y, tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(

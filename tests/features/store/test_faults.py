@@ -67,11 +67,14 @@ def test_what_a_dead_writer_left_goes_with_the_next_write(store):
     left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{int(dead.stdout)}-"))
     elsewhere = left.with_name(re.sub(r"[0-9a-f]{8}-", "0a1b2c3d-", left.name, count=1))
     users = left.with_name("mine.tmp")
+    folder = left.with_name(left.name.replace("part-1.h5", "state.safetensors"))
+    folder.mkdir()
+    (folder / ".tmpAbCdEf").write_bytes(b"half a file")
     for path in (left, elsewhere, users):
         path.write_bytes(b"half a file")
     files.remove_abandoned_once.cache_clear()
     append(store, 1)
-    assert [path.exists() for path in (left, elsewhere, users)] == [False, True, True]
+    assert [path.exists() for path in (left, folder, elsewhere, users)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS])
