@@ -74,8 +74,7 @@ def curve_parts(curve: ScoreLearningCurve) -> list[str]:
         ranked = reached.loc[target]
         model = ranked.index[ranked.index.isin(of_target["model"])][0]
         shown.append(of_target[of_target["model"] == model])
-        systems = about["targets"][target]["systems"]
-        few = _few_systems(systems, "what helps")
+        few = _few_systems(about["targets"][target]["systems"], "what helps")
         sentences.append(f"{target}, {_scored(model, ranked.loc[model])}: {few or _advice(shown[-1])}.")
     heading = f"Gain of the last step, [{about['confidence']:.0%} interval]"
     return [title, "", heading, _gains(pd.concat(shown)), "", *sentences, _OPEN]
@@ -89,8 +88,7 @@ def _gains(steps: pd.DataFrame) -> Table:
     ends = steps[["size_from", "size_to"]].map(lambda size: f"{round(size, None if size >= 10 else 1):g}")
     cells = [f"{row.gain:.3f} [{row.low:+.2f}, {row.high:+.2f}]" for row in steps.itertuples()]
     rows = steps.assign(cell=cells, step=ends["size_from"] + " to " + ends["size_to"])
-    keys: dict[str, Any] = {"index": ["target", "grows", "step"], "columns": "metric", "values": "cell"}
-    table = rows.pivot_table(**keys, aggfunc="first", sort=False)
+    table = rows.pivot_table("cell", ["target", "grows", "step"], "metric", aggfunc="first", sort=False)
     return Table(table.rename_axis(index=[None] * 3, columns=None), strip=True, na_rep="-")
 
 
@@ -101,8 +99,10 @@ def _advice(steps: pd.DataFrame) -> str:
         verdicts = of_growth[of_growth["verdict"] != "open"].groupby("verdict", sort=False)["metric"]
         told = [f"{_CHANGES[str(verdict)]} {' and '.join(names)}" for verdict, names in verdicts]
         did.setdefault(" and ".join(told), []).append(GROWS[str(grows)])
-    more = {outcome: f"more {' and '.join(of)}" for outcome, of in did.items()}
-    return "; ".join(f"{what} {did}" if did else f"whether {what} help is open" for did, what in more.items())
+    return "; ".join(
+        f"more {' and '.join(of)} {change}" if change else f"whether more {' or '.join(of)} help is open"
+        for change, of in did.items()
+    )
 
 
 def _few_systems(systems: int, what: str) -> str:
