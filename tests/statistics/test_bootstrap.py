@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from musiceval_sk import METRICS, FewSystemsWarning, bootstrap_metrics, evaluate
-from musiceval_sk.statistics.intervals import bca, interval, least_variances
+from musiceval_sk.statistics.intervals import bca, draw_counts, interval, interval_of, least_variances
 
 
 @pytest.fixture
@@ -226,6 +226,38 @@ def test_intervals_against_scipys_bootstrap(rng, method):
         else interval(method, samples, value, left_out, "difference", 0.95)
     )
     assert found == pytest.approx(tuple(theirs.confidence_interval), abs=1e-10)
+
+
+@pytest.mark.parametrize("n", [25, 500])
+def test_intervals_of_units_against_scipys_bootstrap(rng, n):
+    """Of few units each is left out in turn, of more than 200 a group at a time."""
+    x = rng.exponential(size=n)
+    found = interval_of(n, lambda weights: weights @ x / weights.sum(axis=1), 0.9, 4000, 0)
+    theirs = stats.bootstrap(
+        (x,), np.mean, confidence_level=0.9, n_resamples=4000, method="BCa", random_state=rng
+    ).confidence_interval
+    assert found[2] == ""
+    assert found[:2] == pytest.approx(tuple(theirs), abs=0.04 * (theirs.high - theirs.low))
+
+
+def test_an_interval_over_systems_leaves_out_each_whole(rng):
+    systems, x = np.repeat(np.arange(5), [2, 3, 4, 5, 6]), rng.uniform(-0.9, 0.9, 20)
+    found = interval_of(20, lambda weights: weights @ x / weights.sum(axis=1), 0.95, 1, 0, systems)
+    left_out = [x[systems != system].mean() for system in range(5)]
+    # Student's t with four degrees of freedom, on the scale of Fisher's z.
+    half = stats.t.ppf(0.975, 4) * np.sqrt(4 * np.var(left_out)) / (1 - x.mean() ** 2)
+    expected = np.tanh(np.arctanh(x.mean()) + np.array([-half, half]))
+    assert found == (pytest.approx(expected[0]), pytest.approx(expected[1]), "")
+
+
+def test_draws_hold_as_many_units_as_there_are(rng):
+    blocks = list(draw_counts(6, 7000, 3000, rng))
+    assert [block.shape for block in blocks] == [(3000, 6), (3000, 6), (1000, 6)]
+    draws = np.concatenate(blocks)
+    assert (draws.sum(axis=1) == 6).all()
+    # Counts are binomial: mean 1, variance 6 * 1/6 * 5/6.
+    np.testing.assert_allclose(draws.mean(axis=0), 1, atol=0.05)
+    np.testing.assert_allclose(draws.var(axis=0), 5 / 6, atol=0.08)
 
 
 def test_intervals_that_do_not_exist():
