@@ -13,7 +13,12 @@ from scipy.special import betainc
 from musiceval_sk._ids import warn_of_skipped
 from musiceval_sk._text import counted, listed, require_known
 from musiceval_sk.datasets.clips import load_clips
-from musiceval_sk.datasets.musiceval.layout import load_musiceval, load_musiceval_ratings, parquet_files
+from musiceval_sk.datasets.musiceval.layout import (
+    load_musiceval,
+    load_musiceval_ratings,
+    parquet_files,
+    split_of,
+)
 from musiceval_sk.datasets.readers import source_of
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.bias import FITS, scale_to_panel
@@ -266,13 +271,14 @@ def is_musiceval(path: str | Path) -> bool:
     Returns
     -------
     bool
-        True where official lists lie in ``sets``, also one folder below, or where there is Parquet.
+        True where official lists lie in ``sets``, also one folder below, for a Parquet file, and where Parquet files are named
+        by a split, such as ``train-00000-of-00002.parquet``.
     """
     path = Path(path)
     if not path.is_dir():
         return path.suffix.lower() == ".parquet"
     lists = (path.glob(f"{folder}sets/*_mos_list.txt") for folder in ("", "*/"))
-    return any(map(any, lists)) or bool(parquet_files(path))
+    return any(map(any, lists)) or any(map(split_of, parquet_files(path)))
 
 
 def _locate(

@@ -200,6 +200,10 @@ def test_musiceval_is_read_as_it_is(tmp_path):
         tmp_path / "MusicEval-full", n_systems=4, n_prompts=4, n_demo_clips=1, seconds=1, random_state=0
     )
     assert is_musiceval(made.folder) and is_musiceval(tmp_path) and not is_musiceval(made.folder / "sets")
+    for name, is_split in (("predictions", False), ("test-00000-of-00001", True)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.parquet").touch()
+        assert is_musiceval(tmp_path / name) == is_split
     with pytest.warns(UserWarning, match="2,748|2748"):
         study = StudyPlan(
             made.folder, models=["ridge"], cv="official", cache=tmp_path / "e.h5", n_resamples=0

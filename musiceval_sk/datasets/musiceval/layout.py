@@ -435,10 +435,10 @@ def read_parquet_clips(
     shards: list[Path], split: str, sounds: str | Path | None, columns: Mapping[str, str] | None
 ) -> pd.DataFrame:
     """Read the shards of a split a few rows at a time, and lay their sounds down as files named by their content."""
-    split_of = {shard: _split_of(shard) for shard in shards}
-    wanted = [shard for shard in shards if split in ("total", split_of[shard])]
+    splits = {shard: split_of(shard) for shard in shards}
+    wanted = [shard for shard in shards if split in ("total", splits[shard])]
     if not wanted:
-        found = listed(sorted({name or "no split" for name in split_of.values()}))
+        found = listed(sorted({name or "no split" for name in splits.values()}))
         raise ClipsTableError(f"{shards[0]}: no shard is named {split}; the names tell: {found}")
     home = os.path.commonpath([shard.parent for shard in shards])
     folder = Path(sounds or Path(home, "sounds")).absolute()
@@ -449,7 +449,7 @@ def read_parquet_clips(
                 data, name = (audio or {}).get("bytes"), Path((audio or {}).get("path") or "").name
                 digest = "" if data is None else hashlib.sha256(data).hexdigest()
             path = "" if data is None else str(lay_down(data, digest, folder))
-            rows.append((digest[:16] or "no-sound", name, path, "", *scores, split_of[shard]))
+            rows.append((digest[:16] or "no-sound", name, path, "", *scores, splits[shard]))
     if not rows:
         raise ClipsTableError(f"{wanted[0]}: the table is empty")
     clips = pd.DataFrame(rows, columns=["digest", "name", "path", "prompt", *TARGETS, "split"])
@@ -496,7 +496,7 @@ def _columns_of(schema: Any, given: Mapping[str, str], shard: Path) -> list[str]
     return [candidates[what][0] for what in wanted]
 
 
-def _split_of(shard: Path) -> str:
+def split_of(shard: Path) -> str:
     """Official list of a shard as the names of files and folders tell it (``train-00000-of-00002``, ``test/0000``)."""
     names = (_SPLITS.get(name.split("-")[0].lower(), "") for name in (shard.stem, shard.parent.name))
     return next(filter(None, names), "")
