@@ -330,6 +330,15 @@ def test_pairs_that_cannot_be_are_refused(clips, demands, words):
         design_test(clips, **({"n_raters": 12, "method": "pairs"} | demands))
 
 
+def test_without_prompts_a_repeat_may_come_before_the_end():
+    test = design_test(grid(6, 5).assign(prompt=""), n_raters=8, seed=1)
+    places = {
+        len(trials) - next(i for i, trial in enumerate(trials) if trial.get("repeat"))
+        for _, trials in batches_of(test)
+    }
+    assert len(places) > 2
+
+
 def test_any_two_raters_share_about_as_much():
     test = design_test(grid(6, 30).assign(prompt=""), n_raters=10)
     least, most = test.balance["clips_two_raters_share"]
