@@ -16,6 +16,7 @@ import pandas as pd
 from musiceval_sk._files import parse_json
 from musiceval_sk._ids import bare, id_texts, is_missing
 from musiceval_sk._text import counted, listed
+from musiceval_sk.datasets import text as texts
 from musiceval_sk.datasets.text import DELIMITER_NAMES, delimiter_of, first_cells, kind_of, read_text
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -28,7 +29,7 @@ KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "position", "slot", "start_
 _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
 # What the command line writes before what a spreadsheet would compute.
 _GUARD = re.compile(r"^'(?='*[=+\-@\t\r\n])")
-_COMMA_NUMBER = r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?"
+_COMMA_NUMBER = re.compile(r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
 
 
 def read_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.DataFrame:
@@ -315,6 +316,8 @@ def _json_table(path: Path, text: str) -> pd.DataFrame:
 
 def table_of(path: Path, rows: dict[int, Any], columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Lay rows of cells out by line."""
+    if columns is None:
+        texts.refuse_gaps(path, rows)
     # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
     table = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns, dtype=object)
     table.index.name = "line"
@@ -333,21 +336,23 @@ def with_known_names(table: pd.DataFrame, targets: Sequence[str] | None = None) 
 def _take_known_names(table: pd.DataFrame, targets: Sequence[str] | None) -> tuple[pd.DataFrame, list[str]]:
     """Rename columns that differ in case, spaces, dashes or underscores from known ones, or bear another tool's name."""
     wanted = dict.fromkeys([*KNOWN, *(targets or ())])
-    free = [column for column in table.columns if column not in wanted]
+    there, free = {*table.columns}, dict[Any, list[Any]]()
+    for column in (column for column in table.columns if column not in wanted):
+        free.setdefault(plain_name(column), []).append(column)
     renamed: dict[Any, str] = {}
     for name in wanted:
-        alike = [column for column in free if name not in table and plain_name(column) == plain_name(name)]
+        alike = [] if name in there else free.get(plain_name(name), [])
         if len(alike) > 1:
             raise ClipsTableError(
                 f"{source_of(table)}columns {listed(map(repr, alike))} all stand for {name!r}; keep one of them"
             )
         renamed |= dict.fromkeys(alike, name)
-    known = {*table.columns, *renamed.values()}
-    if "path" not in known and "file_name" in free:  # Hugging Face's AudioFolder
+    known = there | {*renamed.values()}
+    if "path" not in known and "file_name" in there:  # Hugging Face's AudioFolder
         renamed["file_name"] = "path"
-        if "prompt" not in known and "text" in free:
+        if "prompt" not in known and "text" in there:
             renamed["text"] = "prompt"
-    if "key" in free and not known & {"clip_id", "path", "prompt_id"}:  # VERSA
+    if "key" in there and not known & {"clip_id", "path", "prompt_id"}:  # VERSA
         renamed["key"] = "clip_id"
     notes = [f"column {old!r} taken as {new!r}" for old, new in renamed.items()]
     return table.rename(columns=renamed), notes
@@ -358,7 +363,7 @@ def plain_name(name: object) -> str:
     return re.sub(r"[\s_-]+", "", str(name)).casefold()
 
 
-def _is_word_for_missing(cells: pd.Series) -> np.ndarray:
+def _is_word_for_missing(cells: Iterable[Any]) -> np.ndarray:
     words = [isinstance(cell, str) and cell.strip().casefold() in _WORDS_FOR_MISSING for cell in cells]
     return np.array(words, dtype=bool)
 
@@ -369,20 +374,25 @@ def _is_none(cells: pd.Series) -> np.ndarray:
 
 def _plain_cells(table: pd.DataFrame, decimal_commas: bool) -> list[str]:
     """Empty cells that are words for a missing name or number, write points for decimal commas, and say in which columns."""
-    notes = []
-    for column in table.columns.difference(_FREE_TEXTS, sort=False):
-        words = _is_word_for_missing(table[column])
-        if not (words.any() or decimal_commas):
+    notes, all_cells = [], table.to_numpy(dtype=object).copy()
+    for column, cells in zip(table.columns, all_cells.T, strict=True):
+        words = _is_word_for_missing(cells)
+        has_commas = decimal_commas and any(isinstance(cell, str) and "," in cell for cell in cells)
+        if column in _FREE_TEXTS or not (words.any() or has_commas):
             continue
-        given = table.loc[~_is_none(table[column]), column].astype(str).str.strip()
-        may_hold_commas = decimal_commas and column not in _NAMES and given.str.contains(",").any()
-        if may_hold_commas and given.str.fullmatch(_COMMA_NUMBER).all():
-            given = given.str.replace(",", ".")
-            table.loc[given.index, column] = given
+        filled = ~(is_missing(cells) | words)
+        given = [str(cell).strip() for cell in cells[filled]]
+        if has_commas and column not in _NAMES and all(map(_COMMA_NUMBER.fullmatch, given)):
+            given = [cell.replace(",", ".") for cell in given]
+            cells[filled] = given
             notes.append(f"decimal commas in column {column!r}")
-        of_numbers = len(given) > 0 and pd.to_numeric(given, errors="coerce").notna().all()
-        if words.any() and (column in _NAMES or of_numbers):
-            found = listed(map(repr, table[column][words].unique()))
+        if not words.any():
+            continue
+        of_numbers = len(given) > 0 and pd.to_numeric(pd.Series(given), errors="coerce").notna().all()
+        if column in _NAMES or of_numbers:
+            found = listed(map(repr, dict.fromkeys(cells[words])))
             notes.append(f"{found} taken as missing in column {column!r}")
-            table.loc[words, column] = ""
+            cells[words] = ""
+    if notes:
+        table[:] = all_cells
     return notes

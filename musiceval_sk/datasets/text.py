@@ -6,7 +6,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ _MOST_BYTES = 1 << 28
 _MOST_BLANKS = (
     2_000_000  # of a sheet beside those that its size allows: a cell far out makes blanks of all before it
 )
+# Of a table of rows that name their columns: cells for each that is filled, beside so many.
+_MOST_CELLS, _MOST_GAPS = 20, 1_000_000
 
 
 def kind_of(path: Path) -> str:
@@ -118,3 +120,13 @@ def first_cells(text: str, delimiter: str) -> list[str]:
         return next((cells for cells in rows if any(map(str.strip, cells))), [])
     except csv.Error:  # of a cell without end, which whoever reads the table names
         return []
+
+
+def refuse_gaps(path: Path, rows: Mapping[int, Mapping[str, Any]]) -> None:
+    """Raise unless rows name much the same columns: where each has its own, a small file makes a table of gaps without end."""
+    n_names, filled = len({name for row in rows.values() for name in row}), sum(map(len, rows.values()))
+    if len(rows) * n_names > _MOST_GAPS + _MOST_CELLS * filled:
+        raise ClipsTableError(
+            f"{path}: {len(rows):,} rows name {n_names:,} columns, nearly all of them in few rows; give a table whose rows have the same "
+            "columns"
+        )

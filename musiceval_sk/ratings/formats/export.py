@@ -183,13 +183,19 @@ class Export:
 
     def stacked(self, clips: Iterable[tuple[Any, dict[str, str]]]) -> pd.DataFrame:
         """Put what a line says of several clips, each with its columns by target, below one another; without clip or score it is none."""
+        lines = self.table.index
         parts = [
-            pd.DataFrame(
-                {"clip_id": clip} | {name: self[column] for name, column in scores.items()}, self.table.index
-            )
+            {"clip_id": clip} | {name: self[column] for name, column in scores.items()}
             for clip, scores in clips
         ]
-        table = pd.concat(parts).sort_index(kind="stable").fillna("")
+        cells = {
+            name: np.concatenate(
+                [np.broadcast_to(np.asarray(part.get(name, ""), object), len(lines)) for part in parts]
+            )
+            for name in dict.fromkeys(name for part in parts for name in part)
+        }
+        stacked = pd.Index(np.tile(lines, len(parts)), name=lines.name)
+        table = pd.DataFrame(cells, stacked).sort_index(kind="stable").fillna("")
         empty = np.all([is_missing(table[name]) for name in table if name != "clip_id"], axis=0)
         return table[~(empty | is_missing(table["clip_id"]))]
 

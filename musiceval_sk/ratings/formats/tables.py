@@ -143,11 +143,15 @@ def _is_wide(export: Export) -> bool:
     if len(others) < 2 or (rater is None) == (clip is None):
         return False
     named = all(_RATER.fullmatch(str(name)) for name in others)
-    return named if rater is None else sum(_holds_scores(export.table[name]) for name in others) > 1
+    return named if rater is None else len(_with_scores(export, others)) > 1
 
 
-def _holds_scores(cells: pd.Series) -> bool:
-    return bool(np.isfinite(pd.to_numeric(cells, errors="coerce")).any())
+def _with_scores(export: Export, columns: list[str]) -> list[str]:
+    """Name the columns that hold a number."""
+    cells = export.table[columns].to_numpy(dtype=object)
+    numbers = np.asarray(pd.to_numeric(cells.ravel(), errors="coerce"), dtype=float)
+    held = np.isfinite(numbers).reshape(cells.shape).any(axis=0)
+    return [name for name, is_held in zip(columns, held, strict=True) if is_held]
 
 
 @reader("wide", "a wide table", recognises=_is_wide, general=True)
@@ -163,13 +167,14 @@ def read_wide(export: Export) -> pd.DataFrame:
     along, other, role = ("clip_id", "rater", "raters") if rater is None else ("rater", "clip_id", "clips")
     columns = dict.fromkeys([*readers.KNOWN, *export.columns])
     known = [name for name in columns if name in export and name not in (along, rater, clip)]
-    across = export.without([*known, rater, clip])
-    across = [name for name in across if _holds_scores(export.table[name])]
+    across = _with_scores(export, export.without([*known, rater, clip]))
     across = _listed_clips(export, across) if clip is None else across
     export.notes.append(f"{counted(len(across), 'column')} taken as {role}: {listed(across)}")
     kept = pd.DataFrame({name: export[name] for name in known} | {along: export[rater or clip]})
-    parts = [kept.assign(**{other: name, export.score: export[name]}) for name in across]
-    table = pd.concat(parts).sort_index(kind="stable")
+    export.taken |= {*across}
+    table = kept.iloc[np.repeat(np.arange(len(kept)), len(across))]
+    scores = export.table[across].to_numpy(dtype=object).ravel()
+    table = table.assign(**{other: across * len(kept), export.score: scores})
     table = table[~is_missing(table[export.score])]
     return table.assign(rater=export.raters(rater or "rater", table["rater"]))
 

@@ -55,8 +55,7 @@ def _use_sessions(export: Export) -> list[str]:
             if len(cells) != len(header):
                 raise export.refusal(f"line {line} has {len(cells)} cells where its header has {len(header)}")
             rows[line] = dict(zip(header, cells, strict=True))
-    table = pd.DataFrame.from_dict(rows, orient="index", dtype=object)
-    export.use(table.fillna("").rename_axis("line"))
+    export.use(readers.table_of(export.path, rows).fillna(""))
     return [name for name in questions if name in export]
 
 

@@ -469,3 +469,25 @@ def test_a_column_that_is_named_stays_in_any_export(write):
     found = read_ratings(write("p.csv", samples.PSYCHOPY), columns={"session": "session"})
     assert lines(found, ["clip_id", "impression", "session"]) == ["a.wav 4 001", "b.wav 2 001"]
     assert "session" not in found.attrs["unused"]
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.csv"])
+def test_rows_that_each_name_columns_of_their_own_do_not_fill_memory(write, name):
+    rows = [json.dumps({"clip_id": number, f"column {number}": 1}) for number in range(2000)]
+    if name == "t.csv":  # of webMUSHRA, whose sessions have a header each
+        rows = [f"session_test_id,q{number},trial_id\nt,1,x" for number in range(2000)]
+    with pytest.raises(
+        ClipsTableError, match=r"2,000 rows name 2,00\d columns, nearly all of them in few rows"
+    ):
+        read_ratings(write(name, "\n".join(rows)))
+
+
+def test_columns_are_read_without_a_pass_of_pandas_over_each(write, monkeypatch):
+    header, scores = ",".join(["clip_id", *(f"rater {number}" for number in range(500))]), ",3" * 500
+    path, taken, usual = write("w.csv", f"{header}\na{scores}\nb{scores}\n"), [], pd.DataFrame.__getitem__
+    monkeypatch.setattr(
+        pd.DataFrame, "__getitem__", lambda table, key: taken.append(key) or usual(table, key)
+    )
+    table = read_ratings(path)
+    assert (len(table), table["rater"].nunique(), list(table.index[[0, -1]])) == (1000, 500, [2, 3])
+    assert len(taken) < 100
