@@ -99,3 +99,20 @@ def test_thousands_of_systems(rng):
         truth, {"close": close, "far": far}, systems=systems, n_resamples=39, random_state=0
     )
     assert compared["p_value"].max() < 0.05
+
+
+def test_ten_thousand_systems(rng):
+    truth = rng.normal(3, 1, 20_000)
+    prediction, systems = truth + rng.normal(0, 1, 20_000), np.arange(20_000) // 2
+    means = pd.DataFrame({"truth": truth, "prediction": prediction}).groupby(systems).mean()
+    found = evaluate(truth, prediction, systems=systems)
+    expected = [means.corr(kind).iloc[0, 1] for kind in ("pearson", "spearman", "kendall")]
+    np.testing.assert_allclose(found[["S_LCC", "S_SRCC", "S_KTAU"]], expected, rtol=1e-9)
+
+
+def test_jobs_change_no_comparison(rng):
+    truth = rng.normal(3, 1, 40)
+    predictors = {name: truth + rng.normal(0, spread, 40) for name, spread in (("near", 0.5), ("far", 1))}
+    how = {"systems": np.arange(40) // 4, "n_resamples": 99, "random_state": 0}
+    one, two = (compare_predictors(truth, predictors, n_jobs=n_jobs, **how) for n_jobs in (1, 2))
+    pd.testing.assert_frame_equal(one, two)
