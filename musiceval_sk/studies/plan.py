@@ -156,7 +156,7 @@ class StudyPlan:
                 raise ValueError(f"features {name!r} must name either an encoder or a table; it has {what}")
             poolings = given.pop("pooling", "mean")
             several = not isinstance(poolings, str)
-            for pooling in poolings if several else [poolings]:
+            for pooling in _names(poolings, "pooling"):
                 sets[f"{name}, {pooling}" if several else name] = given | {"pooling": pooling}
         return sets
 
@@ -188,7 +188,7 @@ class StudyPlan:
         clips = load_scored_clips(self.clips, ratings=rated, **{name: getattr(self, name) for name in read})
         targets = targets_of(clips, self.targets)
         models = self.models_for(clips)
-        splits = [self.cv] if isinstance(self.cv, str) else list(self.cv)
+        splits = _names(self.cv, "cv")
         for name in splits:
             make_split(name, clips, n_splits=self.n_splits, random_state=self.random_state)
         tables, described = {}, {}
@@ -225,7 +225,7 @@ class StudyPlan:
         """
         options = dict(_mapping(self.ratings_options or {}, "ratings_options"))
         _refuse_unknown(options, _OF_RATINGS, "ratings_options:")
-        targets = [self.targets] if isinstance(self.targets, str) else self.targets
+        targets = None if self.targets is None else _names(self.targets, "targets")
         return read_if_given(self.ratings, targets, options)
 
     def models_for(self, clips: pd.DataFrame) -> dict[str, Any]:
@@ -253,7 +253,7 @@ class StudyPlan:
             made = {name: _model(name, given, self.random_state) for name, given in self.models.items()}
             return models | made
         in_any_case = {name.lower(): name for name in known}
-        for given in [self.models] if isinstance(self.models, str) else self.models:
+        for given in _names(self.models, "models"):
             name = in_any_case.get(given.lower())
             if name is None:
                 choice = ", ".join(one for one in known if one not in look_ups(clips))
@@ -405,6 +405,13 @@ def _mapping(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} must hold names and values, got {type(value).__name__}")
     return value
+
+
+def _names(value: Any, what: str) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{what} = {value!r} must be a name or names")
+    return [*names]
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:

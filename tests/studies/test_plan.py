@@ -165,6 +165,8 @@ def test_other_files_are_refused(tmp_path):
         ({"a": {"estimator": "Rigde"}}, "unknown estimator 'Rigde'; .*did you mean Ridge"),
         ({"a": {"estimator": "Ridge", "alfa": 1}}, "model 'a': unknown key 'alfa', did you mean 'alpha'"),
         ({"a": "Ridge"}, "model 'a' must hold names and values, got str"),
+        (-1, "models = -1 must be a name or names"),
+        ([{"ridge": 5}], "models = .* must be a name or names"),
     ],
 )
 def test_wrong_models_are_refused(models, words):
@@ -178,6 +180,8 @@ def test_wrong_features_are_refused(folder, tmp_path):
         ValueError, match="features 'a' must name either an encoder or a table; it has pooling"
     ):
         StudyPlan("c.csv", features={"a": {"pooling": "mean"}}).feature_sets()
+    with pytest.raises(ValueError, match="pooling = 3 must be a name or names"):
+        StudyPlan("c.csv", features={"a": {"encoder": "spectral", "pooling": 3}}).feature_sets()
     (tmp_path / "own.csv").write_text("clip_id,x\nS01_P01,1\nS01_P02,loud\n")
     plan = StudyPlan.from_file(folder / "study.toml")
     with pytest.raises(ClipsTableError, match="lines without a number in every column: 3"):
