@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from musiceval_sk import ClipsTableError, RatingDesignError
 from musiceval_sk.listening import design_test, load_test
 from musiceval_sk.listening.balance import clips_of
-from musiceval_sk.listening.deal import Deal
+from musiceval_sk.listening.deal import Deal, group_clips
 from tests.properties import few
 
 
@@ -337,6 +337,19 @@ def test_without_prompts_a_repeat_may_come_before_the_end():
         for _, trials in batches_of(test)
     }
     assert len(places) > 2
+
+
+def test_a_group_is_of_one_prompt_and_holds_a_system_once(rng):
+    clips = grid(3, 4, items=2)
+    clips.loc[clips.index[-4:], "prompt"] = ""
+    groups = group_clips(clips, 3, rng)
+    assert sorted(np.concatenate(groups)) == list(range(len(clips)))
+    for group in groups:
+        prompts, systems = (clips[name].iloc[group] for name in ("prompt", "system"))
+        assert prompts.nunique() == 1 and systems.is_unique
+        assert len(group) == 1 if prompts.iloc[0] == "" else len(group) <= 3
+    # Two clips a system: every whole prompt makes two groups of all three systems.
+    assert sum(len(group) == 3 for group in groups) == 2 * 3
 
 
 def test_any_two_raters_share_about_as_much():
