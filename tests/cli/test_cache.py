@@ -182,7 +182,7 @@ def test_export_of_an_unreadable_clip_leaves_it_out_and_exits_1(folder):
         (["X.csv"], "X.csv: cannot write .csv; use .npz or .parquet"),
         (["X.npz", "--pooling", "median"], "unknown pooling 'median'"),
         (["X.npz", "--modality", "video"], "unknown modality 'video'"),
-        (["X.parquet"], 'pip install "pyarrow>=14"'),
+        (["X.parquet"], 'pip install "pyarrow>=14.0.1"'),
     ],
 )
 def test_what_cannot_be_exported_exits_2(folder, monkeypatch, arguments, words):

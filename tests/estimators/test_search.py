@@ -340,6 +340,7 @@ def test_candidates_with_another_estimator_or_no_seed_are_fitted_on_their_own(da
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_nested(data):
     X, y, _ = data
     scores, expected = (
@@ -418,6 +419,7 @@ def test_within_a_search_that_has_the_processes_already(data):
     np.testing.assert_allclose(alone, shared, rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("processes")
 def test_joblib_says_how_many_where_nothing_else_does(data, monkeypatch):
     seen = spy_on_batches(monkeypatch)

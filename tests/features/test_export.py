@@ -40,6 +40,6 @@ def test_export_says_what_it_cannot_write(store, write_sounds, tmp_path, monkeyp
     with pytest.raises(ValueError, match=r"X\.xlsx: cannot write \.xlsx; use \.npz or \.parquet"):
         export_embeddings(write_sounds(0.5), embedder, tmp_path / "X.xlsx")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r'pip install "pyarrow>=14"'):
+    with pytest.raises(ImportError, match=r'pip install "pyarrow>=14.0.1"'):
         export_embeddings(write_sounds(0.5), embedder, tmp_path / "X.parquet")
     assert not store.parts_folder.exists()

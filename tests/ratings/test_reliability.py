@@ -451,6 +451,7 @@ def test_vcc2018_is_as_documented():
     assert leave_one_rater_out(ratings, "score").n == 267
 
 
+@pytest.mark.slow
 def test_spearman_brown_foretells_fewer_ratings_of_vcc2018():
     """Two of the four ratings against the other two: what the panel of four, stepped down, says of panels of two."""
     ratings = real("vcc2018").dropna()

@@ -88,6 +88,7 @@ def test_two_clips_and_one_system():
     assert found["S_MSE"] == 2.25 and found[["S_LCC", "S_SRCC", "S_KTAU"]].isna().all()
 
 
+@pytest.mark.slow
 def test_thousands_of_systems(rng):
     truth = rng.normal(3, 1, 2000)
     systems, close, far = np.arange(2000) // 2, truth + rng.normal(0, 0.5, 2000), rng.normal(3, 1, 2000)

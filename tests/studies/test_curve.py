@@ -246,6 +246,7 @@ def test_unequal_numbers_of_ratings(clips, X, ratings):
     assert "Clips have 1 to 4 ratings, 3.50 in the mean; one with fewer" in str(found)
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_jobs_or_other_sizes(clips, X):
     one = score_learning_curve(clips, X, Ridge(), sizes=[12, 24], **QUICK).table
     two = score_learning_curve(clips, X, Ridge(), sizes=[24, 12, 1.0], n_jobs=2, **QUICK).table

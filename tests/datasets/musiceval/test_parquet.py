@@ -164,5 +164,5 @@ def test_what_parquet_cannot_give_is_refused(three, tmp_path, monkeypatch):
     with pytest.raises(ClipsTableError, match="Parquet holds no ratings; MusicEval-full does"):
         load_musiceval_ratings(three)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ImportError, match=r'Reading Parquet needs .* pip install "pyarrow>=14"'):
+    with pytest.raises(ImportError, match=r'Reading Parquet needs .* pip install "pyarrow>=14.0.1"'):
         load_musiceval(three)

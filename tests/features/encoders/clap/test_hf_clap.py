@@ -177,6 +177,7 @@ class TestOfLaionsFile:
         np.testing.assert_allclose(ours.encode_audio(windows), audio, atol=1e-5)
         np.testing.assert_allclose(ours.encode_text(prompts), text, atol=1e-5)
 
+    @pytest.mark.slow
     def test_agrees_with_laion_clap_itself(self, laion_file, tokenizer, windows):
         # Silence, and sound beyond full scale, which LAION clips.
         windows = np.concatenate([windows[:1], 2 * windows[2:], 0 * windows[:1]])
