@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from musiceval_sk.estimators.outputs import expected_score
+from musiceval_sk.estimators.prediction import expected_score
 
 _LINE = ("network_weight", "linear_coef", "linear_intercept")
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "identity": nn.Identity}

@@ -67,7 +67,7 @@ def check_parameters(regressor: Any) -> None:
     resolve_device(regressor.device)
 
 
-def fingerprint_of(X: Any) -> str | None:
+def encoder_fingerprint(X: Any) -> str | None:
     """Read which encoder made X and how it was pooled, where X knows: `ClipEmbedder`'s tables note it in ``attrs``."""
     found = getattr(X, "attrs", {}).get("encoder_fingerprint")
     return None if found is None else str(found)
@@ -77,7 +77,7 @@ def check_fingerprint(
     known: str | None, X: Any, what: str = "this regressor was trained on", name: str = "X"
 ) -> None:
     """Raise if X is known to come from another encoder."""
-    found = fingerprint_of(X)
+    found = encoder_fingerprint(X)
     if known is not None and found is not None and found != known:
         raise ModelFileError(
             f"{what} embeddings of encoder {known}, but {name} holds embeddings of encoder {found}: embed the clips "
@@ -98,7 +98,7 @@ def check_validation(
         raise ValueError(
             f"{name} tells when to stop early, but early_stopping=False; set early_stopping=True"
         )
-    check_fingerprint(fingerprint_of(X), X_val, "X holds", "X_val")
+    check_fingerprint(encoder_fingerprint(X), X_val, "X holds", "X_val")
 
 
 def check_data(

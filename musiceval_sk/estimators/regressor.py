@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from musiceval_sk._text import require_known
 from musiceval_sk.estimators import preparation, training
-from musiceval_sk.estimators.outputs import centres_of, predict_members
+from musiceval_sk.estimators.prediction import centres_of, predict_members
 from musiceval_sk.estimators.preparation import check_fingerprint, kept_on_failure
 from musiceval_sk.estimators.training import Training, draw_seeds
 
@@ -568,7 +568,7 @@ class MOSRegressor(RegressorMixin, BaseEstimator):
         self.target_range_, self._one_column = preparation.range_of(targets), np.asarray(y).ndim == 1
         if not scored:
             self.target_range_[:] = np.nan
-        self.encoder_fingerprint_ = preparation.fingerprint_of(X)
+        self.encoder_fingerprint_ = preparation.encoder_fingerprint(X)
         return inputs, targets
 
     def _validate_params(self) -> None:

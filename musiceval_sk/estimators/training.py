@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from musiceval_sk._device import resolve_device
 from musiceval_sk.estimators.engine.task import Layers, Schedule, Task, Trained, layer_sizes
 from musiceval_sk.estimators.mixture import Line, Part, fit_ridge, held_out_means, mix
-from musiceval_sk.estimators.outputs import network_scores
+from musiceval_sk.estimators.prediction import network_scores
 
 Stack = list[list[np.ndarray]]
 _LARGEST_SEED = np.iinfo(np.int32).max

@@ -34,7 +34,7 @@ import soxr
 
 from musiceval_sk._files import file_digest
 from musiceval_sk.exceptions import AudioError
-from musiceval_sk.features.sounds import Sound, check_file, unreadable_in_words
+from musiceval_sk.features.digests import Sound, check_file, unreadable_in_words
 from musiceval_sk.features.wholeness import survey
 
 _MINIMUM_SECONDS = 0.1

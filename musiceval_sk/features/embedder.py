@@ -16,11 +16,11 @@ from musiceval_sk._optional import import_optional
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import ModelFileError
 from musiceval_sk.features.audio import seconds_of
+from musiceval_sk.features.digests import FileIndex, Sound, sounds_of
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import Modality, changes_of
 from musiceval_sk.features.extract import COLUMNS, ExtractionReport, extract, text_key
 from musiceval_sk.features.pooling import POOLINGS, check_pooling, is_weighed, pool, provenance
-from musiceval_sk.features.sounds import FileIndex, Sound, sounds_of
 from musiceval_sk.features.store import EmbeddingStore
 
 

@@ -19,10 +19,10 @@ from musiceval_sk import _progress
 from musiceval_sk._text import Shown, counted, listed, printable
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, SkippedWarning, StoreError
+from musiceval_sk.features.digests import FileIndex, sounds_of
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.encoders.base import Modality, compare_descriptions, differing
 from musiceval_sk.features.pipeline import embed_batches
-from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore
 
 # An index in a caller's hands is written when it has grown by a quarter.

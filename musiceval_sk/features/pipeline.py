@@ -18,8 +18,8 @@ import numpy as np
 from musiceval_sk._text import listed
 from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features.audio import decode, samples_expected
+from musiceval_sk.features.digests import Sound
 from musiceval_sk.features.encoders import Encoder
-from musiceval_sk.features.sounds import Sound
 
 _DECODERS_BESIDE_A_MODEL = 2
 _CLIPS_A_BATCH = 16

@@ -21,8 +21,8 @@ from musiceval_sk._optional import import_optional
 from musiceval_sk._text import counted, listed
 from musiceval_sk.exceptions import AudioError
 from musiceval_sk.features.audio import decode
+from musiceval_sk.features.digests import Sound, content_key, sounds_of
 from musiceval_sk.features.encoders.base import Encoder, Modality
-from musiceval_sk.features.sounds import Sound, content_key, sounds_of
 
 CLIPS_AT_ONCE_ON_CPU = 4
 _MOST_DECODERS = 8

@@ -13,7 +13,7 @@ from musiceval_sk._files import atomic_write
 from musiceval_sk._optional import import_optional
 from musiceval_sk._version import __version__
 from musiceval_sk.estimators.domain import TrainingDomain
-from musiceval_sk.estimators.outputs import centres_of
+from musiceval_sk.estimators.prediction import centres_of
 from musiceval_sk.estimators.regressor import MOSRegressor
 
 _OPSET, _IR = 18, 8  # what runtimes read since 2022

@@ -24,7 +24,7 @@ from musiceval_sk.statistics.align import require_whole
 from musiceval_sk.statistics.bootstrap import HOW, MetricBootstrap, bootstrap_metrics
 from musiceval_sk.studies.cell import Cell, predict_cell
 from musiceval_sk.studies.leakage import shares_with_training
-from musiceval_sk.studies.result import provenance
+from musiceval_sk.studies.result import made_with
 from musiceval_sk.studies.splits import make_split
 
 _TRUTHS = {
@@ -168,7 +168,7 @@ def reproduce(
         **training.about,
         "seeds": seeds,
         "intervals": intervals,
-        **provenance("laion-clap", "transformers", "soxr", "soundfile"),
+        **made_with("laion-clap", "transformers", "soxr", "soundfile"),
     }
     notes += [*unknown, *training.notes]
     return ReproductionResult(table, _as_rows(parts["test"], said), notes, about)

@@ -18,10 +18,10 @@ from musiceval_sk.datasets.clips import TARGETS
 from musiceval_sk.estimators.lookup import TableScaler
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError
+from musiceval_sk.features.digests import sounds_of
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.encoders import Encoder, get_encoder
 from musiceval_sk.features.extract import warn_of_blank_prompts
-from musiceval_sk.features.sounds import sounds_of
 from musiceval_sk.finetuning.regressor import CLAPFineTuneRegressor
 from musiceval_sk.reproduction.protocols import ReproductionProtocol, tuned_protocol
 

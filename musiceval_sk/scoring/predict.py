@@ -21,10 +21,10 @@ from musiceval_sk.estimators.persistence import load_content
 from musiceval_sk.estimators.preparation import check_fingerprint
 from musiceval_sk.estimators.regressor import MOSRegressor
 from musiceval_sk.exceptions import AudioError, ModelFileError, SkippedWarning
+from musiceval_sk.features.digests import FileIndex
 from musiceval_sk.features.embedder import ClipEmbedder
 from musiceval_sk.features.encoders import Encoder
 from musiceval_sk.features.extract import warn_of_blank_prompts
-from musiceval_sk.features.sounds import FileIndex
 from musiceval_sk.features.store import EmbeddingStore
 from musiceval_sk.scoring.regressors import RecalibratedRegressor
 from musiceval_sk.scoring.result import ClipPredictions, summarise

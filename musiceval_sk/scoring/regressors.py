@@ -9,7 +9,12 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._text import listed
-from musiceval_sk.estimators.preparation import check_fingerprint, default_columns, fingerprint_of, range_of
+from musiceval_sk.estimators.preparation import (
+    check_fingerprint,
+    default_columns,
+    encoder_fingerprint,
+    range_of,
+)
 from musiceval_sk.studies.cell import group_parameters
 
 
@@ -77,7 +82,7 @@ class RegressorPerTarget(RegressorMixin, BaseEstimator):
             there = listed(self.regressors)
             raise ValueError(f"no regressor is given for {listed(lacking)}; there are {there}")
         self.target_names_, self.target_range_ = list(y), range_of(y.to_numpy(dtype=float))
-        self.encoder_fingerprint_ = fingerprint_of(X)
+        self.encoder_fingerprint_ = encoder_fingerprint(X)
         self.regressors_ = []
         for name in y:
             model = clone(self.regressors[name])

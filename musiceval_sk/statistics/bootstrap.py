@@ -190,7 +190,7 @@ class MetricBootstrap(Shown):
         """
         require_known("method", method, intervals.METHODS)
         align.require_confidence(confidence)
-        row, column = self._place(metric, target)
+        row, column = self._cell_of(metric, target)
         low, high = intervals.interval(
             intervals.method_of(method, metric, self.level),
             self.distribution[:, row, column],
@@ -224,7 +224,7 @@ class MetricBootstrap(Shown):
         ValueError
             If a name is unknown.
         """
-        row, column = self._place(metric, target)
+        row, column = self._cell_of(metric, target)
         return self.distribution[:, row, column]
 
     def to_frame(self, *, method: str = "auto", confidence: float = 0.95) -> pd.DataFrame:
@@ -250,7 +250,7 @@ class MetricBootstrap(Shown):
         for target, metric, value in table.itertuples(index=False):
             low, high = self.interval(metric, target, method=method, confidence=confidence)
             bounds.append((low, high))
-            undefined = self.notes[self._place(metric, target)[0]].get(metric[0], "")
+            undefined = self.notes[self._cell_of(metric, target)[0]].get(metric[0], "")
             missing = intervals.NO_INTERVAL if np.isnan(low) else ""
             notes.append(undefined if np.isnan(value) else missing)
         table["low"], table["high"] = np.transpose(bounds)
@@ -281,7 +281,7 @@ class MetricBootstrap(Shown):
             Table(figures, strip=True, float_format="{:.3f}".format, na_rep="-"),
         ]
 
-    def _place(self, metric: str, target: Any) -> tuple[int, int]:
+    def _cell_of(self, metric: str, target: Any) -> tuple[int, int]:
         require_known("metric", metric, METRICS)
         if target is None and len(self.targets) == 1:
             return 0, list(METRICS).index(metric)

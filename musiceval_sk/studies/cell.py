@@ -29,7 +29,7 @@ from musiceval_sk.datasets.readers import how_to_name, unused_scores
 from musiceval_sk.estimators.preparation import default_columns
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.statistics.align import require_whole
-from musiceval_sk.studies.result import NO_FEATURES, provenance
+from musiceval_sk.studies.result import NO_FEATURES, made_with
 
 _COLUMNS = {"truth": float, "prediction": float, "known": bool, "training_mean": float, "on_scale": bool}
 
@@ -266,7 +266,7 @@ def predict_cell(cell: Cell) -> pd.DataFrame:
 
 def _keys(cells: Sequence[Cell]) -> list[str]:
     """Digest all that each cell's predictions depend on, versions of packages among it."""
-    versions = provenance()["versions"]
+    versions = made_with()["versions"]
     digests = {}
     for X in {id(cell.X): cell.X for cell in cells}.values():
         digests[id(X)] = joblib.hash((X.to_numpy(), list(X.index), list(X.columns), X.attrs))

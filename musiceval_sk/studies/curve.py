@@ -30,7 +30,7 @@ from musiceval_sk.studies import cell
 from musiceval_sk.studies.curve_result import COLUMNS, GROWS, ScoreLearningCurve
 from musiceval_sk.studies.judge import judge
 from musiceval_sk.studies.leakage import describe_split
-from musiceval_sk.studies.result import KINDS, provenance
+from musiceval_sk.studies.result import KINDS, made_with
 from musiceval_sk.studies.splits import Split, make_split
 
 # Smaller parts are not tried unless somebody asks for them.
@@ -202,7 +202,7 @@ def score_learning_curve(
         "models": {name: " ".join(repr(model).split()) for name, model in models.items()},
         "random_state": random_state,
         **drawn._asdict(),
-        **provenance(),
+        **made_with(),
     }
     ceiling = None
     if known is not None:

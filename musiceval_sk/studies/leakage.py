@@ -9,7 +9,7 @@ import pandas as pd
 from musiceval_sk._ids import bare, id_texts, systems_if_named
 from musiceval_sk._text import Shown, listed
 from musiceval_sk.datasets.clips import check_clips
-from musiceval_sk.features.sounds import FileIndex, sounds_of
+from musiceval_sk.features.digests import FileIndex, sounds_of
 from musiceval_sk.features.store import EmbeddingStore, default_store_path
 from musiceval_sk.studies.splits import Fold, Split
 

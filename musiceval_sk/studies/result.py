@@ -491,7 +491,7 @@ def read_result(
         return content
 
 
-def provenance(*more: str) -> dict[str, Any]:
+def made_with(*more: str) -> dict[str, Any]:
     """Versions of Python and of the packages in use, those in ``more`` too, and the time of day in UTC."""
     packages = {name: _version(name) for name in (*_PACKAGES, *more)}
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -21,7 +21,7 @@ from musiceval_sk.ratings.ceiling import human_ceiling
 from musiceval_sk.studies import cell
 from musiceval_sk.studies.judge import summarise
 from musiceval_sk.studies.leakage import describe_split
-from musiceval_sk.studies.result import NO_FEATURES, PREDICTED, StudyResult, provenance
+from musiceval_sk.studies.result import NO_FEATURES, PREDICTED, StudyResult, made_with
 from musiceval_sk.studies.splits import Fold, Split, make_split
 
 
@@ -158,7 +158,7 @@ def run_study(
         "scale": None if scale is None else list(scale),
         "human_ceiling": {} if ratings is None else _ceiling(ratings, clips, targets, random_state),
         "random_state": random_state,
-        **provenance(),
+        **made_with(),
     }
     draws: dict[str, Any] = {"n_resamples": n_resamples, "random_state": random_state, "n_jobs": n_jobs}
     scores, notes, comparisons = summarise(predictions, accounts, systems, scale=scale, **draws)

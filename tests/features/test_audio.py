@@ -13,7 +13,7 @@ import soxr
 from musiceval_sk import AudioError, ClipsTableError, read_audio
 from musiceval_sk.features import audio
 from musiceval_sk.features.audio import cut_windows
-from musiceval_sk.features.sounds import Sound, content_key, sounds_of
+from musiceval_sk.features.digests import Sound, content_key, sounds_of
 
 FORMATS = {
     "wav": {"subtype": "PCM_16"},

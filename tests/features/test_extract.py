@@ -24,8 +24,8 @@ from musiceval_sk import (
     extract,
 )
 from musiceval_sk.features import pipeline
+from musiceval_sk.features.digests import FileIndex, Sound, content_key, sounds_of
 from musiceval_sk.features.extract import text_key
-from musiceval_sk.features.sounds import FileIndex, Sound, content_key, sounds_of
 from tests.features.toy import ToyEncoder
 
 extract_module = importlib.import_module("musiceval_sk.features.extract")

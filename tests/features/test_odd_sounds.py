@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from musiceval_sk import AudioError, EmbeddingStore, SkippedWarning, extract, read_audio
-from musiceval_sk.features.sounds import content_key
+from musiceval_sk.features.digests import content_key
 from tests.features.toy import ToyEncoder
 
 RATE = 8000

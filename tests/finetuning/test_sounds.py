@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from musiceval_sk import AudioError
-from musiceval_sk.features.sounds import Sound, content_key, sounds_of
+from musiceval_sk.features.digests import Sound, content_key, sounds_of
 from musiceval_sk.finetuning.batches import DecodedSounds
 from tests.features.toy import ToyEncoder
 

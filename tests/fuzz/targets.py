@@ -28,7 +28,7 @@ import musiceval_sk as ms
 from musiceval_sk import exceptions
 from musiceval_sk.datasets.musiceval.layout import read_system_table
 from musiceval_sk.estimators.persistence import read_tensors, save_model, write_tensors
-from musiceval_sk.features.sounds import FileIndex
+from musiceval_sk.features.digests import FileIndex
 from musiceval_sk.features.store.maintain import verify_store
 from musiceval_sk.listening.design import load_test
 from musiceval_sk.listening.export import read_answers as read_raters_answers
@@ -588,9 +588,9 @@ def file_index(folder):
     time.sleep(0.02)
     from unittest import mock
 
-    from musiceval_sk.features import sounds
+    from musiceval_sk.features import digests
 
-    with mock.patch.object(sounds, "_SETTLED_NANOSECONDS", -1):
+    with mock.patch.object(digests, "_SETTLED_NANOSECONDS", -1):
         index = FileIndex(folder / "index.npy")
         index.digests([folder / "a.wav"])
         index.save()

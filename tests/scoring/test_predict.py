@@ -25,7 +25,7 @@ from musiceval_sk import (
     save_model,
 )
 from musiceval_sk.estimators.lookup import scaled
-from musiceval_sk.features import sounds
+from musiceval_sk.features import digests
 from musiceval_sk.scoring.predict import iter_predictions
 from musiceval_sk.scoring.result import summarise
 from musiceval_sk.studies.cell import group_parameters
@@ -88,16 +88,16 @@ def test_a_file_gives_what_the_model_gives_and_batches_come_one_by_one(model, te
 @pytest.fixture
 def settled(test, tmp_path, monkeypatch):
     """Copies of the test's sounds, whose digests may be remembered at once."""
-    monkeypatch.setattr(sounds, "_SETTLED_NANOSECONDS", -1)
+    monkeypatch.setattr(digests, "_SETTLED_NANOSECONDS", -1)
     copies = [shutil.copy(path, tmp_path / f"{clip}.wav") for clip, path in test.clips["path"].items()]
     return test.clips.assign(path=[str(copy) for copy in copies])
 
 
 def test_the_index_of_files_is_read_once_and_each_file_digested_once(model, settled, tmp_path, monkeypatch):
     loads, hashed = [], []
-    load, hash_file = sounds._load, sounds.hash_file
-    monkeypatch.setattr(sounds, "_load", lambda path: loads.append(path) or load(path))
-    monkeypatch.setattr(sounds, "hash_file", lambda path: hashed.append(path) or hash_file(path))
+    load, hash_file = digests._load, digests.hash_file
+    monkeypatch.setattr(digests, "_load", lambda path: loads.append(path) or load(path))
+    monkeypatch.setattr(digests, "hash_file", lambda path: hashed.append(path) or hash_file(path))
     cache = tmp_path / "e.h5"
     found = predict_clips(model, settled, cache=cache, batch_size=4).clips
     assert loads == [tmp_path / "e.h5.files.npy"] and sorted(hashed) == sorted(settled["path"])

@@ -94,10 +94,10 @@ def test_digests_of_an_earlier_extraction_are_recalled(sets, tmp_path, monkeypat
     train, test = sets
     store = str(tmp_path / "store.h5")
     index = tmp_path / "store.h5.files.npy"
-    monkeypatch.setattr("musiceval_sk.features.sounds._SETTLED_NANOSECONDS", -1)
+    monkeypatch.setattr("musiceval_sk.features.digests._SETTLED_NANOSECONDS", -1)
     extract(pd.concat([train, test.assign(prompt="x")]), "spectral", store, modality="audio")
     before = index.read_bytes()
-    monkeypatch.setattr("musiceval_sk.features.sounds.hash_file", None)  # would fail if it were called
+    monkeypatch.setattr("musiceval_sk.features.digests.hash_file", None)  # would fail if it were called
     assert leakage_report(train, test, store=store).sounds.shape == (1, 2)
     assert index.read_bytes() == before
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from musiceval_sk.estimators.outputs import bin_centres, expected_score
+from musiceval_sk.estimators.prediction import bin_centres, expected_score
 
 Tensor = torch.Tensor
 

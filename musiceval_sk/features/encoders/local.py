@@ -17,8 +17,8 @@ import numpy as np
 from musiceval_sk._device import resolve_device
 from musiceval_sk._files import parse_json, paths_as_text
 from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.digests import content_key
 from musiceval_sk.features.encoders.base import Encoder, Modality
-from musiceval_sk.features.sounds import content_key
 
 # How often to ask again, a second apart, for memory that another thread or process may give back.
 _PATIENCE = 16

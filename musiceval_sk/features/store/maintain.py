@@ -13,8 +13,8 @@ import pandas as pd
 from musiceval_sk._text import Shown, Table, counted, listed
 from musiceval_sk.datasets.clips import check_clips
 from musiceval_sk.exceptions import AudioError, StoreError
+from musiceval_sk.features.digests import FileIndex, sounds_of
 from musiceval_sk.features.extract import text_key
-from musiceval_sk.features.sounds import FileIndex, sounds_of
 from musiceval_sk.features.store.file import KEY_BYTES, DamagedFileError, StoreFile, as_keys, stamp_of
 from musiceval_sk.features.store.store import EmbeddingStore, GroupIndex, Keep, all_items, names_of
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from musiceval_sk.estimators.engine.losses import Loss, rank_slope
-from musiceval_sk.estimators.outputs import bin_centres, expected_score
+from musiceval_sk.estimators.prediction import bin_centres, expected_score
 
 
 def column(*values):

@@ -11,10 +11,10 @@ import numpy as np
 from musiceval_sk._device import resolve_device
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import require_known
+from musiceval_sk.features.digests import content_key
 from musiceval_sk.features.encoders.base import Modality
 from musiceval_sk.features.encoders.clap import checkpoint as disk
 from musiceval_sk.features.encoders.local import BUILDING, LocalEncoder
-from musiceval_sk.features.sounds import content_key
 
 if TYPE_CHECKING:
     from torch import Tensor

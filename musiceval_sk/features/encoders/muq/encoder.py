@@ -13,10 +13,10 @@ from musiceval_sk._device import resolve_device
 from musiceval_sk._files import refused_as
 from musiceval_sk._optional import import_optional
 from musiceval_sk.exceptions import CheckpointError
+from musiceval_sk.features.digests import content_key
 from musiceval_sk.features.encoders import local
 from musiceval_sk.features.encoders.base import MODALITIES, Modality
 from musiceval_sk.features.encoders.clap.checkpoint import read_weights
-from musiceval_sk.features.sounds import content_key
 
 if TYPE_CHECKING:
     from torch import Tensor

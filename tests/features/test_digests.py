@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from musiceval_sk.exceptions import AudioError
-from musiceval_sk.features import sounds
-from musiceval_sk.features.sounds import FileIndex
+from musiceval_sk.features import digests
+from musiceval_sk.features.digests import FileIndex
 
 LONG_AGO = 1_000_000_000
 
@@ -23,7 +23,7 @@ def sound(tmp_path):
 
 @pytest.fixture
 def index(tmp_path, sound, monkeypatch):
-    monkeypatch.setattr(sounds, "_SETTLED_NANOSECONDS", 0)
+    monkeypatch.setattr(digests, "_SETTLED_NANOSECONDS", 0)
     index = FileIndex(tmp_path / "files.npy")
     assert index.digests([sound]) == [hashlib.sha256(b"sound").digest()]
     index.save()
@@ -35,12 +35,12 @@ def refuse(path):
 
 
 def test_an_unchanged_file_is_not_hashed_again(index, sound, monkeypatch):
-    monkeypatch.setattr(sounds, "hash_file", refuse)
+    monkeypatch.setattr(digests, "hash_file", refuse)
     assert FileIndex(index).digests([sound]) == [hashlib.sha256(b"sound").digest()]
 
 
 def test_a_link_to_it_is_the_same_file(index, sound, tmp_path, monkeypatch):
-    monkeypatch.setattr(sounds, "hash_file", refuse)
+    monkeypatch.setattr(digests, "hash_file", refuse)
     (tmp_path / "link.wav").symlink_to(sound)
     assert FileIndex(index).digests([tmp_path / "link.wav"]) == [hashlib.sha256(b"sound").digest()]
 
@@ -104,7 +104,7 @@ def test_what_is_no_file_is_never_opened(tmp_path):
 
 def test_saving_by_growth_waits_until_there_is_enough_that_is_new(tmp_path, monkeypatch):
     """A tenth more than is written is too little for a quarter; a quarter and one more are enough."""
-    monkeypatch.setattr(sounds, "_SETTLED_NANOSECONDS", -1)
+    monkeypatch.setattr(digests, "_SETTLED_NANOSECONDS", -1)
     paths = [tmp_path / f"{i}.wav" for i in range(20)]
     for path in paths:
         path.write_bytes(path.name.encode())
