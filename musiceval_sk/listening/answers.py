@@ -119,7 +119,10 @@ class AnswerStore:
 
     def __init__(self, path: str | Path, test: str):
         self.path = Path(path)
-        self._connection = self._connect()
+        try:
+            self._connection = self._connect()
+        except sqlite3.OperationalError as error:
+            raise self._refusal(error) from error
         try:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
@@ -128,7 +131,7 @@ class AnswerStore:
             (held,) = self._connection.execute("SELECT value FROM about WHERE name = 'test'").fetchone()
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise ValueError(f"{self.path}: cannot hold answers ({error}); name another file") from error
+            raise self._refusal(error) from error
         if held != test:
             self._connection.close()
             raise ValueError(
@@ -219,6 +222,9 @@ class AnswerStore:
         with self._lock:
             self._reader.close()
         self._connection.close()
+
+    def _refusal(self, error: sqlite3.Error) -> ValueError:
+        return ValueError(f"{self.path}: cannot hold answers ({error}); name another file")
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)

@@ -118,6 +118,8 @@ def test_a_full_disk_fails_all_at_once(store, monkeypatch):
 def test_another_tests_file_is_refused(store, tmp_path):
     with pytest.raises(ValueError, match="answers of another test"):
         AnswerStore(store.path, "test-2")
+    with pytest.raises(ValueError, match="cannot hold answers .unable to open database file"):
+        AnswerStore(tmp_path, "test-1")  # a folder, as a disk without room for a file
     (tmp_path / "b.sqlite").write_text("no database, but a text that is long enough" * 9)
     with pytest.raises(ValueError, match="cannot hold answers"):
         AnswerStore(tmp_path / "b.sqlite", "test-1")
