@@ -190,9 +190,11 @@ def export(
     """
     from musiceval_sk import export_embeddings
     from musiceval_sk.features.embedder import check_suffix
+    from musiceval_sk.features.pooling import check_pooling
     from musiceval_sk.studies.plan import embed_readable
 
     check_suffix(out)
+    check_pooling(pooling)
     table = options.Clips(clips, pattern, prompts).load()
     embedder = machine.embedder(encoder, pooling, modality).fit(table)
     readable = table.loc[embed_readable(embedder, table).index]
