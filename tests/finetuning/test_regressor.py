@@ -171,6 +171,7 @@ class TestFrozen:
         assert ours.heads_.best_iteration_.tolist() == heads.best_iteration_.tolist()
         assert not np.allclose(weights_of(ours)["heads.0"], 0)
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:early stopping goes by")
     def test_equals_them_with_weights_groups_and_clips_to_judge_by(self, make, data, X):
         clips, y = data

@@ -74,10 +74,13 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("encoders")
 
 
-# An audio tower in full size takes a third of a second for a window.
+# Audio towers in full size take a third of a second for a window.
+_FULL_SIZE = ("laion-clap", "hf-clap of a file")
+
+
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "laion-clap")) for name in ENCODERS],
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in _FULL_SIZE)) for name in ENCODERS],
 )
 def encoder(request, folder):
     packages, make = ENCODERS[request.param]

@@ -272,7 +272,11 @@ class TestVectors:
         np.testing.assert_array_equal(again.encode_text(PROMPTS), encoder.encode_text(PROMPTS))
 
 
-KINDS = ["folder", pytest.param("file", marks=needs_clap), pytest.param("laion-clap", marks=needs_clap)]
+KINDS = [
+    "folder",
+    pytest.param("file", marks=[needs_clap, pytest.mark.slow]),
+    pytest.param("laion-clap", marks=[needs_clap, pytest.mark.slow]),
+]
 
 
 @pytest.fixture(scope="module", params=KINDS)
