@@ -119,6 +119,7 @@ def test_the_order_of_rows_and_pairs_and_their_names_tell_nothing(data, rng):
     np.testing.assert_array_equal(found.predict(X), once.predict(X))
 
 
+@pytest.mark.slow
 def test_searches_and_cross_validation_hand_pairs_on(data):
     X, quality, pairs = data
     y, names = pd.Series(3 + 0.3 * quality, index=X.index), X.index.to_numpy()[pairs]

@@ -240,6 +240,7 @@ def test_routed_groups_reach_the_inner_split_of_nested_searches(data):
     assert not np.allclose(held_out_whole, held_out_rows, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["l1", "soft_bins"])
 def test_equals_grid_search_exactly_in_float32(rng, loss):
     # Steps of 0.3 do not settle: any difference in rounding would grow.

@@ -51,6 +51,7 @@ def test_equal_rows_stay_apart(data, monkeypatch):
     same_scores(fused, plain)
 
 
+@pytest.mark.slow
 def test_a_small_working_memory_makes_more_batches_and_the_same_scores(data, monkeypatch):
     model = small(n_ensemble=2)
     plain = GridSearchCV(model, RATES, cv=4, refit=False).fit(*data)

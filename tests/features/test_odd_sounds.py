@@ -120,6 +120,7 @@ def test_a_flipped_bit_is_refused_where_there_are_checksums_and_else_shortens_no
             assert (file.samplerate, file.channels) != (RATE, 1), path
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*its channels cancel:UserWarning")
 def test_no_bad_file_costs_another_clip_its_vector(damaged, tmp_path):
     clips = damaged.assign(path=damaged["path"].map(str), clip_id=damaged["path"].map(lambda path: path.name))

@@ -568,6 +568,7 @@ class TestResume:
         assert_equal_fits(make(checkpoint=path).fit(*data), full)
         assert len(made) == (4 if stop_at < 2 else 2)
 
+    @pytest.mark.slow
     def test_goes_on_with_float16_and_without_clips_to_judge_by(self, make, data, tmp_path, monkeypatch):
         """The scale of gradients and both curves are kept, too."""
         options = {

@@ -397,6 +397,7 @@ def test_what_cannot_be_served_is_refused(site, tmp_path):
         ServedTest(site.folder, tmp_path / "b.sqlite", other)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_second_interrupt_cuts_connections_and_says_what_is_kept(built, tmp_path):
     pytest.importorskip("uvicorn")

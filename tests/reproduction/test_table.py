@@ -78,6 +78,7 @@ def test_intervals_of_systems_follow_the_truth_of_systems(made, tmp_path):
         assert ((pair[0][errors] != pair[1][errors]) | ends_with_the_scale).all()
 
 
+@pytest.mark.slow
 def test_phase_one_says_what_was_tested(tmp_path):
     root = make_musiceval(tmp_path / "MusicEval-phase1", "phase1", n_systems=2, n_prompts=5).folder
     own = quick(root, tmp_path)
@@ -90,6 +91,7 @@ def test_phase_one_says_what_was_tested(tmp_path):
     assert PROTOCOLS["released"].tests_on_development
 
 
+@pytest.mark.slow
 def test_parquet_has_no_systems_to_judge(tmp_path):
     pytest.importorskip("pyarrow", reason="pyarrow comes with the extra 'parquet'")
     root = make_musiceval(tmp_path / "parquet", "parquet", n_systems=2, n_prompts=5).folder
@@ -104,6 +106,7 @@ def test_parquet_has_no_systems_to_judge(tmp_path):
         quick(root, tmp_path, "released")
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_read_is_left_out_and_named(tmp_path):
     root = make_musiceval(tmp_path / "MusicEval-full", n_systems=2, n_prompts=5).folder
     victim = official_files(root, "test")[0]
@@ -116,6 +119,7 @@ def test_a_clip_that_cannot_be_read_is_left_out_and_named(tmp_path):
     assert f"{len(official_files(root, 'test')) - 1} tested" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_clip_without_a_score_is_left_out(tmp_path):
     root = make_musiceval(tmp_path / "MusicEval-full", n_systems=2, n_prompts=5).folder
     n_train, first = len(official_files(root, "train")), official_files(root, "train")[0]

@@ -62,6 +62,7 @@ def undisturbed(made, encoder):
     return tune(made.folder, encoder, n_seeds=2)
 
 
+@pytest.mark.slow
 def test_it_predicts_what_the_estimator_does(undisturbed, made, encoder):
     clips = load_musiceval(made.folder, counts=None).sort_index()
     train, dev, test = (clips[clips["split"] == name] for name in ("train", "dev", "test"))
@@ -105,6 +106,7 @@ def test_the_table_says_that_clap_was_trained_and_how(undisturbed, made):
     assert {"paper, Table I", "system mean"} <= set(rows)
 
 
+@pytest.mark.slow
 def test_after_a_kill_it_goes_on_from_its_checkpoints(undisturbed, made, encoder, tmp_path, monkeypatch):
     """Killed in the second seed's last epoch; the call again makes that epoch and decodes nothing."""
     steps, whole = [], Training._step
@@ -177,6 +179,7 @@ def test_the_command_line_is_the_python_call(made, folder, tmp_path, monkeypatch
     assert json.loads(json.dumps(found.about | {"made": ""})) == written.about | {"made": ""}
 
 
+@pytest.mark.slow
 def test_released_hears_test_clips_in_their_own_way(made, folder, monkeypatch):
     """Zeros follow a short clip in training, and repetitions in the test, through the towers that were trained."""
     monkeypatch.setattr(hf_clap, "_READ_AS_48K_SECONDS", 3.0)  # in which a clip of 1 s fits three times

@@ -169,6 +169,7 @@ def test_errors_of_a_given_study(clips, X, study):
         choose_regressor(MOSRegressor(), X, clips, TARGETS, study=alike)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False], ids=["systems", "no systems"])
 def test_without_a_study_one_is_made_and_mosregressor_is_chosen_as_it_is_where_it_is_best(
     clips, X, named, monkeypatch, torch

@@ -199,6 +199,7 @@ def test_names_are_checked_before_anything_is_embedded(folder, monkeypatch):
             StudyPlan(**{**vars(plan), **change}).run()
 
 
+@pytest.mark.slow
 def test_musiceval_is_read_as_it_is(tmp_path):
     made = make_musiceval(
         tmp_path / "MusicEval-full", n_systems=4, n_prompts=4, n_demo_clips=1, seconds=1, random_state=0

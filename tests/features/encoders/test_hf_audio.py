@@ -195,6 +195,7 @@ def test_weights_in_parts_and_of_half_precision_are_read(folders, tmp_path):
     assert encoder_of(folder).fingerprint != before
 
 
+@pytest.mark.slow
 def test_a_study_of_stereo_at_another_rate_uses_it_beside_others(folders, tmp_path, rng):
     """Two channels at 44.1 kHz, of 0.1 s to 12 s; the second run computes nothing."""
     import pandas as pd

@@ -502,6 +502,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_words_and_loses_nothing(small_disk):
     store = EmbeddingStore(small_disk / "embeddings.h5")
     rows = np.ones((50, 64), dtype=np.float32)

@@ -85,6 +85,7 @@ def assert_as_laion(encoder, windows, tokenizer, ours=None):
 
 @needs_clap
 class TestVectors:
+    @pytest.mark.slow
     def test_agree_with_laion_clap_itself(self, encoder, windows, tokenizer, vectors):
         assert_as_laion(encoder, windows, tokenizer, vectors)
 
