@@ -152,9 +152,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
+# Each digit is looked at once: of a pattern that may part a row of digits anywhere, thousands take seconds.
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 # What a spreadsheet may compute; and what has such a guard before it, so that one is taken away from whatever has one.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
@@ -166,7 +165,7 @@ def write_csv(table: Any, place: Any, *, index: bool = False, **options: Any) ->
 
 def guarded(cell: Any) -> Any:
     """Put an apostrophe before a text that a spreadsheet would compute."""
-    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not NUMBER.fullmatch(cell)
     return f"'{cell}" if is_formula else cell
 
 

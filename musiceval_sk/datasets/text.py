@@ -19,9 +19,8 @@ from musiceval_sk.exceptions import ClipsTableError
 DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # Of an unpacked table: a few kilobytes can be packed so that they would fill any memory.
 _MOST_BYTES = 1 << 28
-_MOST_BLANKS = (
-    2_000_000  # of a sheet beside those that its size allows: a cell far out makes blanks of all before it
-)
+# Of a sheet, beside the cells that its size allows: a cell far out makes blanks of all before it.
+_MOST_BLANKS = 2_000_000
 # Of a table of rows that name their columns: cells for each that is filled, beside so many.
 _MOST_CELLS, _MOST_GAPS = 20, 1_000_000
 

@@ -181,7 +181,7 @@ def write_store_file(path: Path, groups: dict[GroupName, Contents], replaces: tu
     Unless the file that it ``replaces``, by its stamp, is no longer there, or another is: then nothing changes.
     """
     with suppress(_ReplacedError), atomic_write(path) as aside:
-        # Ctrl+C raises in the main thread alone, and HDF5 crashes where one of its writes raises.
+        # Ctrl+C raises in the main thread alone, and HDF5 may crash where one of its writes raises.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(_write_groups, aside, groups).result()
         _read_back(aside, groups)

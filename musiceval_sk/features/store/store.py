@@ -580,13 +580,10 @@ def _check_locks(path: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES) and is_new:  # else another process holds it
+        is_held = error.errno in (errno.EAGAIN, errno.EACCES)
+        if is_new and not is_held:
             os.unlink(path)
-        if error.errno not in (
-            errno.EAGAIN,
-            errno.EACCES,
-            errno.ENOSYS,
-        ):  # for which filelock has another way
+        if not is_held and error.errno != errno.ENOSYS:  # for which filelock has another way
             raise
     finally:
         os.close(descriptor)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._files import parse_json
+from musiceval_sk._files import NUMBER, parse_json
 from musiceval_sk._ids import id_texts, is_missing
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
@@ -21,7 +20,6 @@ from musiceval_sk.datasets.text import delimiter_of, read_text
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 
-_NUMBER = re.compile(r"([+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|nan)?", re.I)
 # Names that other programs have for our columns.
 _CANDIDATES = {
     "rater": "listener listener_id subject subject_id participant participant_id assessor assessor_id rater_id observer judge "
@@ -252,7 +250,8 @@ def reader(
 
 def is_number(cell: str) -> bool:
     """Tell whether a cell is a number, or stands for none."""
-    return _NUMBER.fullmatch(cell.strip()) is not None
+    cell = cell.strip()
+    return cell.casefold() in ("", "nan") or NUMBER.fullmatch(cell) is not None
 
 
 def is_of_numbers(cells: pd.Series) -> bool:
