@@ -54,6 +54,19 @@ def test_a_full_disk_leaves_the_file_before(tmp_path, monkeypatch, step):
     assert names(tmp_path) == ["a.txt"]
 
 
+def test_a_folder_whose_name_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with (
+        pytest.raises(OSError, match="Disk quota exceeded") as caught,
+        atomic_write(tmp_path / "new" / "a.txt"),
+    ):
+        raise AssertionError("nothing is written where its folder may be lost")
+    assert caught.value.filename == str(tmp_path)
+
+
 def test_content_is_on_disk_before_it_has_its_name_and_the_name_thereafter(tmp_path, monkeypatch):
     steps, replace = [], os.replace
     monkeypatch.setattr(

@@ -8,6 +8,7 @@ skops as safe.
 import hashlib
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,6 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._files import (
-    MALFORMED,
     atomic_write,
     own_folder,
     parse_json,
@@ -196,7 +196,7 @@ def _read_skops(path: str | Path, trusted: list[str]) -> Content:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ModelFileError(f"{path}: damaged ({error}); get or make the file anew") from error
-    except (OSError, MemoryError, *MALFORMED) as error:
+    except Exception as error:  # of a damaged file nearly any kind
         raise ModelFileError(
             f"{path}: not a model file of musiceval_sk (musiceval fit writes those, in Python save_model), or none for these versions "
             f"of packages: {error!r}"
@@ -249,14 +249,24 @@ def write_tensors(path: str | Path, form: str, content: Content, tensors: Tensor
     ------
     ValueError
         If the path is a folder.
+    OSError
+        If it cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     text = json.dumps(content, default=_plain)
     header = {"format": form, "version": str(VERSION), "content": text, "sha256": _digest(text, tensors)}
     with atomic_write(_to_write(path)) as aside, own_folder(aside) as folder:
-        save_file(tensors, folder / "tensors", metadata=header)  # by way of a file whose name it tells nobody
+        try:
+            save_file(
+                tensors, folder / "tensors", metadata=header
+            )  # by way of a file whose name it tells nobody
+        except SafetensorError as error:  # of the system, whose number stands in its words
+            if not (number := re.search(r"os error (\d+)", str(error))):
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         os.replace(folder / "tensors", aside)
         aside.chmod(folder.stat().st_mode & 0o666)  # and which it lets nobody else read
     return Path(path)

@@ -1,11 +1,12 @@
 """Commands whose n-th write fails, for every n or some: run as a process of its own, with the built ``failing_writes.c`` preloaded.
 
 ``python -m tests.cli.failing_writes LIBRARY FOLDER MOST [NAMES]`` prints a line of JSON: of each command how many writes there were, and what went
-wrong when, at most so many times, one of them failed.
+wrong when one of them failed: each in every way, or no more than MOST of them, in turn by one of the ways.
 """
 
 import ctypes
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,13 @@ from tests.cli.served_answers import Raters
 from tests.cli.short_runs import NAMES, contents, prepare, runs
 
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
+
+def failures(n_writes, most):
+    """Which write is to fail, and how."""
+    if n_writes <= most:
+        return itertools.product(range(n_writes), ERRORS)
+    return zip(range(0, n_writes, -(-n_writes // most)), itertools.cycle(ERRORS), strict=False)
 
 
 def is_whole(content, before, after):
@@ -45,8 +53,7 @@ def faults_of(library, folder, name, run, most):
     status, said, _, whole, n_writes = attempt(-1)
     assert status == 0, said
     wrong = []
-    for turn, number in enumerate(range(0, n_writes, -(-n_writes // most))):
-        code = ERRORS[turn % len(ERRORS)]
+    for number, code in failures(n_writes, most):
         words = f"{name}, write {number}, {os.strerror(code)}"
         try:
             status, said, before, after, _ = attempt(number, code, code != errno.EIO)
@@ -73,7 +80,9 @@ def _faults(before, after, whole):
 def _false_words(status, said, reason, out, whole, after):
     """A failure that is not told, or not in words of ours that name the place; digests of files may be lost without one."""
     if status == 0:
-        lacking = {path.name for path in whole.keys() - after.keys() if path.suffix not in (".npy", ".h5")}
+        lacking = {
+            path.name for path in whole.keys() - after.keys() if path.suffix not in (".npy", ".h5", ".lock")
+        }
         if lacking:
             yield f"all is well is said, without {lacking}"
     elif reason.lower() not in said.lower() or "error: " not in said or str(out) not in said:
@@ -83,10 +92,7 @@ def _false_words(status, said, reason, out, whole, after):
 def faults_of_server(library, folder, most):
     """The same of a server that raters send answers to."""
     raters = Raters(library, folder, "serve")
-    numbers = range(0, raters.n_writes, -(-raters.n_writes // most))
-    faults = (
-        raters.faults_of_failure(number, ERRORS[turn % len(ERRORS)]) for turn, number in enumerate(numbers)
-    )
+    faults = (raters.faults_of_failure(*failure) for failure in failures(raters.n_writes, most))
     return raters.n_writes, sum(faults, [])
 
 

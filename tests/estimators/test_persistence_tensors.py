@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.linear_model import Ridge
 
@@ -114,6 +114,23 @@ def test_others_may_read_a_saved_model_as_any_fresh_file(X, Y, tmp_path):
     path = quick().fit(X, Y).save(tmp_path / "model.safetensors")
     (tmp_path / "fresh").touch()
     assert path.stat().st_mode == (tmp_path / "fresh").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "cause", ['I/O error: No space left on device (os error 28) at path "x/.tmpAb"', "no memory"]
+)
+def test_a_full_disk_is_an_error_of_the_system_and_names_the_file(X, Y, tmp_path, monkeypatch, cause):
+    def fail(*_, **__):
+        raise SafetensorError(f"Error while serializing: {cause}")
+
+    model = quick().fit(X, Y)
+    monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    of_the_system = "os error" in cause
+    with pytest.raises(OSError if of_the_system else SafetensorError) as caught:
+        model.save(tmp_path / "model.safetensors")
+    if of_the_system:
+        assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "model.safetensors"))
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_what_is_no_model_of_ours_has_no_safetensors_file(X, Y, tmp_path):

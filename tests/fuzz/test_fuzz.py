@@ -34,9 +34,11 @@ FOUND = {
     "no notes": ("reproduction", b'\0{"table": []}', "holds no reproduction"),
     "a model's content": ("model_tensors", b"{\0", "what it says of its arrays is no JSON"),
     "a model without a model": ("model_skops", None, "lacks a part of a model file"),
+    "a part packed in a way of its own": ("model_bytes", None, "not a model file of musiceval_sk.*compression"),
     "a state without a seed": ("training_state", b'{"identity": {}}\0', "lacks a part of a checkpoint"),
     "a tower that is a text": ("clap_settings", b'\0{"model_type": "clap", "audio_config": "x"}', "must hold names and values"),
     "widths that are a text": ("muq_settings", b'{"encoder_dim": "x", "encoder_depth": 2}', "its settings are those of no MuQ"),
+    "a name of no file": ("audio_model_settings", b'\2{"weight_map": {"a": "%b"}}' % (b"x" * 300), "lacks xxx"),
     "a fraction of a layer": ("muq_settings", b'{"encoder_dim": 8, "encoder_depth": 2.5}', "its settings are those of no MuQ"),
     "a tower that is null": ("audio_model_settings", b'\0{"audio_config": null, "auto_map": 1}', "its settings are those of no audio model"),
     "words of one dimension": ("clap_weights", None, "must be of 4 and of 2 dimensions"),
@@ -67,13 +69,16 @@ def test_nothing_but_our_errors_comes_of_damaged_files(tmp_path, name):
 def test_what_was_found_is_refused_in_words(tmp_path, name):
     kind, data, words = FOUND[name]
     target = target_named(kind, tmp_path / "file")
-    data = damaged(kind, target.seeds[0]) if data is None else data
+    data = damaged(kind, target.seeds) if data is None else data
     with pytest.raises(OURS + target.documented, match=words):
         target.read(data)
 
 
-def damaged(kind, seed):
+def damaged(kind, seeds):
     """Damage a whole file in the one place that matters."""
+    seed = seeds[0]
+    if kind == "model_bytes":  # what the directory of the zip file says of each part
+        return seeds[1].replace(b"PK\1\2\x14\3\x14\0\0\0\0\0", b"PK\1\2\x14\3\x14\0\0\0\x7f\0")
     if kind == "parquet":
         return seed[:30] + bytes(10) + seed[40:]
     if kind == "design":

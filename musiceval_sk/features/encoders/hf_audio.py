@@ -1,6 +1,7 @@
 """Any audio model of Hugging Face's transformers, from a local folder and without the network."""
 
 import hashlib
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,7 +220,7 @@ class HfAudioEncoder(LayerEncoder):
                 weights = [folder / name for name in names]
         extractors = [folder / name for name in _EXTRACTORS if (folder / name).is_file()]
         needed = [*weights, folder / "config.json", *(extractors or [folder / _EXTRACTORS[0]])]
-        missing = [file.name for file in needed if not file.is_file()]
+        missing = [file.name for file in needed if not os.path.isfile(file)]  # a name may be too long
         if missing:
             if _WEIGHTS in missing and any(folder.glob("*.bin")):
                 raise CheckpointError(f"{folder}: holds {_WITHOUT_SAFETENSORS}")
