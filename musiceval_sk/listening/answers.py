@@ -224,7 +224,9 @@ class AnswerStore:
         self._connection.close()
 
     def _refusal(self, error: sqlite3.Error) -> ValueError:
-        return ValueError(f"{self.path}: cannot hold answers ({error}); name another file")
+        return ValueError(
+            f"{self.path}: cannot hold answers ({error}); name another file, on a disk of this machine"
+        )
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)

@@ -18,10 +18,13 @@ _NUMBERS = itertools.count()
 class Child:
     """A forked process that does some work, with a signal planned for it at a write or after some seconds."""
 
-    def __init__(self, library, out, work, *, write=-1, seconds=None, by=signal.SIGKILL, error=0, lasts=0):
+    def __init__(
+        self, library, out, work, *, write=-1, seconds=None, by=signal.SIGKILL, error=0, lasts=0, locks=0
+    ):
         self._said, self._begun = out.with_name(f"said {next(_NUMBERS)}.txt"), time.perf_counter()
         self.pid = os.fork()
         if not self.pid:
+            library.plan_locks(locks)
             self._work(library, out, work, write, error or -by, lasts)
         self._timer = threading.Timer(seconds or 0, self.send, [by])
         if seconds is not None:

@@ -1,5 +1,5 @@
-/* Writes below a folder that fail from the n-th on, or the n-th alone, or at the n-th of which the process gets a signal:
-   preloaded into a process that plans them by ctypes. */
+/* Writes below a folder that fail from the n-th on, or the n-th alone, or at the n-th of which the process gets a signal;
+   and locks that a file system refuses, or gives to everybody: preloaded into a process that plans them by ctypes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -15,7 +16,7 @@
 
 static char below[4096];
 static long first = -1, seen;
-static int error, lasts;
+static int error, lasts, locks;
 
 /* A code below zero is a signal. */
 void plan_failure(const char *folder, long number, int code, int for_good) {
@@ -25,10 +26,15 @@ void plan_failure(const char *folder, long number, int code, int for_good) {
 
 long writes_seen(void) { return seen; }
 
+/* Above zero the error that each lock meets; below, each seems to be had. */
+void plan_locks(int code) { locks = code; }
+
 enum { PASSES, FAILS, DIES };
 
+static int is_elsewhere(const char *path) { return !*below || strncmp(path, below, strlen(below)); }
+
 static int fate(const char *path) {
-    if (!*below || strncmp(path, below, strlen(below))) return PASSES;
+    if (is_elsewhere(path)) return PASSES;
     long number = __sync_fetch_and_add(&seen, 1);
     if (first < 0 || !(number == first || (lasts && number > first))) return PASSES;
     if (error < 0) return DIES;
@@ -36,13 +42,18 @@ static int fate(const char *path) {
     return FAILS;
 }
 
-static int fate_of(int descriptor) {
-    char link[64], path[4096];
+/* An empty path where nobody knows it. */
+static const char *path_of(int descriptor, char path[4096]) {
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-    ssize_t length = *below ? readlink(link, path, sizeof path - 1) : -1;
-    if (length < 0) return PASSES;
-    path[length] = 0;
-    return fate(path);
+    ssize_t length = *below ? readlink(link, path, 4095) : -1;
+    path[length < 0 ? 0 : length] = 0;
+    return path;
+}
+
+static int fate_of(int descriptor) {
+    char path[4096];
+    return fate(path_of(descriptor, path));
 }
 
 /* A process stops where it is, so a signal to stop goes to this very thread; `half` is done before one that kills. */
@@ -84,6 +95,26 @@ ON_PATH(rename, (const char *old, const char *new), new, old, new)
 ON_PATH(link, (const char *old, const char *new), new, old, new)
 OPENING(open)
 OPENING(open64)
+
+#define LOCKING(name) \
+    int name(int descriptor, int command, ...) { \
+        char path[4096]; \
+        va_list rest; \
+        va_start(rest, command); \
+        void *argument = va_arg(rest, void *); \
+        va_end(rest); \
+        int is_lock = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW; \
+        if (locks && is_lock && !is_elsewhere(path_of(descriptor, path))) return locks < 0 ? 0 : (errno = locks, -1); \
+        return TRUE_ONE(name)(descriptor, command, argument); \
+    }
+
+LOCKING(fcntl)
+LOCKING(fcntl64)
+int flock(int descriptor, int operation) {
+    char path[4096];
+    if (locks && !is_elsewhere(path_of(descriptor, path))) return locks < 0 ? 0 : (errno = locks, -1);
+    return TRUE_ONE(flock)(descriptor, operation);
+}
 
 /* Removing is a moment to die at, and never fails. */
 int unlink(const char *path) {

@@ -8,6 +8,7 @@ other half moments of its time. ``--every`` looks at the folder before every wri
 import argparse
 import contextlib
 import ctypes
+import errno
 import io
 import itertools
 import json
@@ -181,6 +182,14 @@ class Trial:
         faults += faults_at_last(state_of(self.out), self.whole)
         return [f"{self.name}: {fault}" for fault in faults]
 
+    def without_locks(self, code):
+        """What goes wrong where each lock meets this error or, below zero, is given to everybody."""
+        self._reset()
+        status, said = Child(self.library, self.out, self.work, locks=code).wait()
+        told = "error: " in said and str(self.out) in said and "Traceback" not in said
+        faults = [f"ends with {status}: {said}"] if status and not told else []
+        return [f"{self.name}, locks {code}: {fault}" for fault in (*faults, *self._faults_from_here())]
+
     def in_read_only_folder(self):
         """What goes wrong where nothing may be written."""
         self._reset()
@@ -229,6 +238,8 @@ def main(folder, n, *, seed=0, by=("KILL",), names=short_runs.NAMES, every=False
         print(name, amid, *faults, file=sys.stderr, flush=True)
     for name, trial in trials.items():
         found[name][2] += trial.in_read_only_folder()
+        for code in (errno.ENOLCK, errno.ENOTSUP, -1):
+            found[name][2] += trial.without_locks(code)
         if name in AT_ONCE:
             found[name][2] += trial.side_by_side(AT_ONCE[name])
     print(json.dumps(found))

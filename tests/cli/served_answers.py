@@ -66,6 +66,18 @@ class Raters:
             f"{self.name}, write {write}, {os.strerror(error)}, status {status}: {fault}" for fault in faults
         ]
 
+    def without_locks(self, code):
+        """What goes wrong where each lock meets this error or, below zero, is given to everybody."""
+        self._reset(new=False)
+        child = self._start(locks=code)
+        acknowledged = self._send(child, self.answers)
+        child.send(signal.SIGINT)
+        status, said = child.wait()
+        told = "error: " in said and str(self.out) in said and "Traceback" not in said
+        faults = [f"ends with {status}: {said}"] if status and not told else []
+        faults += self._faults([*self.before, *acknowledged])
+        return [f"{self.name}, locks {code}: {fault}" for fault in faults]
+
     def in_read_only_folder(self):
         """What goes wrong where nothing may be written."""
         self._reset(new=False)

@@ -557,7 +557,7 @@ def _change_store(file, action, place, how, value):
             del file[name]
             file.create_group(name)
         elif action % 10 == 7 and isinstance(member, h5py.Dataset):
-            flat = member[()].reshape(-1)
+            flat = np.ravel(member[()])
             flat[how % len(flat)] = odd
             member[()] = flat.reshape(member.shape)
         elif action % 10 == 8:
