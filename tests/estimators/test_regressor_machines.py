@@ -12,10 +12,10 @@ SCRIPT = """
 import numpy as np
 from musiceval_sk import MOSRegressor
 rng = np.random.default_rng(0)
-X = rng.normal(size=(300, 64))
-y = 3 + np.tanh(X[:, 0]) + rng.normal(0, 0.2, 300)
-one = MOSRegressor(random_state=0).fit(X, y, groups=np.arange(300) // 15)
-other = MOSRegressor.from_protocol("paper", random_state=0).fit(X, y)
+X = rng.normal(size=(100, 32))
+y = 3 + np.tanh(X[:, 0]) + rng.normal(0, 0.2, 100)
+one = MOSRegressor(random_state=0, hidden_layer_sizes=(32, 8)).fit(X, y, groups=np.arange(100) // 5)
+other = MOSRegressor.from_protocol("paper", random_state=0, hidden_layer_sizes=(32, 8), max_iter=300).fit(X, y)
 np.save("predictions.npy", [one.predict(X), other.predict(X)])
 """
 OLDEST = {
@@ -37,5 +37,5 @@ def predictions(folder, environment):
 def test_threads_change_nothing_and_instructions_little(tmp_path):
     expected = predictions(tmp_path, {"OMP_NUM_THREADS": "1"})
     np.testing.assert_allclose(predictions(tmp_path, {"OMP_NUM_THREADS": "2"}), expected, rtol=0, atol=1e-12)
-    # Of a spread of 0.6: rounding is carried on from step to step, and ten members choose their penalty by it.
-    np.testing.assert_allclose(predictions(tmp_path, OLDEST), expected, rtol=0, atol=0.02)
+    # Of a spread of 0.5: rounding is carried on from step to step.
+    np.testing.assert_allclose(predictions(tmp_path, OLDEST), expected, rtol=0, atol=1e-5)
