@@ -13,7 +13,8 @@ _IN_LINE = _CONTROLS | {ord("\n"): r"\n", ord("\t"): r"\t"}
 
 def printable(text: object) -> str:
     """Spell out the bytes of a file's name that are no text, so that any stream and file can take it."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
+    text = str(text)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def visible(text: object) -> str:

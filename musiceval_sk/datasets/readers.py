@@ -1,8 +1,5 @@
 """Reading tables of text so that every complaint can name file, line and column."""
 
-import csv
-import io
-import json
 import logging
 import re
 import warnings
@@ -13,11 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._files import parse_json
 from musiceval_sk._ids import bare, id_texts, is_missing
 from musiceval_sk._text import counted, listed
-from musiceval_sk.datasets import text as texts
-from musiceval_sk.datasets.text import DELIMITER_NAMES, delimiter_of, first_cells, kind_of, read_text
+from musiceval_sk.datasets.text import (
+    DELIMITER_NAMES,
+    delimited_table,
+    delimiter_of,
+    first_cells,
+    json_table,
+    kind_of,
+    lines_of,
+    read_text,
+    table_of,
+)
 from musiceval_sk.exceptions import ClipsTableError
 
 TARGETS = ("impression", "alignment")
@@ -27,8 +32,6 @@ _NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
 _FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
 KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "position", "slot", "start_time", "end_time")
 _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
-# What the command line writes before what a spreadsheet would compute.
-_GUARD = re.compile(r"^'(?='*[=+\-@\t\r\n])")
 _COMMA_NUMBER = re.compile(r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
 
 
@@ -51,10 +54,10 @@ def parse_table(
     kind = kind_of(path)
     delimiter, notes = ",", []
     if kind == ".jsonl" or (kind in _DELIMITERS and text.lstrip().startswith("{")):
-        table = _json_table(path, text)
+        table = json_table(path, text)
     elif kind in _DELIMITERS:
         delimiter, text = delimiter_of(text, _DELIMITERS[kind])
-        table = _delimited_table(path, text, delimiter)
+        table = delimited_table(path, text, delimiter)
         if delimiter != _DELIMITERS[kind]:
             notes.append(f"{DELIMITER_NAMES.get(delimiter, repr(delimiter))} between cells")
     else:
@@ -79,7 +82,7 @@ def read_headerless(
         delimiter, text = delimiter_of(text, ";")  # a;3,5 has as many cells by either
     most = len(columns) - 1 if delimiter == "\t" else -1
     rows, broken = {}, []
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         cells = [cell.strip() for cell in line.split(delimiter, most)]
         if not any(cells) or (number == 1 and _is_header(cells)):
             continue
@@ -87,7 +90,7 @@ def read_headerless(
             rows[number] = cells
         else:
             broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
-    table = table_of(path, rows, columns)
+    table = table_of(path, list(rows.values()), list(rows), columns)
     if delimiter != ",":
         _plain_cells(table, decimal_commas=True)
     return table, broken
@@ -258,71 +261,6 @@ def _is_header(cells: list[str]) -> bool:
     points = pd.Series([cell.replace(",", ".") for cell in cells[1:]], dtype=object)
     numeric = pd.to_numeric(points, errors="coerce").notna()
     return not numeric.any() and not re.search(r"\d", cells[0] if cells else "")
-
-
-def _delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
-    """Text cells by line; empty rows, and columns beyond the last that is used, are left out."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: dict[int, list[str]] = {}
-    try:
-        for cells in reader:
-            if len(cells) == 1 or any(map(str.strip, cells)):
-                rows[reader.line_num] = cells
-    except csv.Error as error:
-        raise ClipsTableError(f"{path}: line {max(rows, default=0) + 1} cannot be read: {error}") from error
-    rows = {line: [_GUARD.sub("", cell) for cell in cells] for line, cells in rows.items()}
-    header = [name.strip() for name in rows.pop(min(rows, default=0), [])]
-    named = _width(header)
-    for line, cells in rows.items():
-        if _width(cells) > len(header) or len(cells) < named:
-            raise ClipsTableError(
-                f"{path}: line {line} has {len(cells)} cells where the header has {len(header)}"
-            )
-    used = max([named, *map(_width, rows.values())])
-    header = header[:used]
-    if len(set(header)) < used:
-        raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header, most=12)}")
-    blank = [""] * used
-    return table_of(path, {line: [*cells, *blank][:used] for line, cells in rows.items()}, header)
-
-
-def _width(cells: list[str]) -> int:
-    """Count cells without the empty ones at the end."""
-    return max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
-
-
-def _json_table(path: Path, text: str) -> pd.DataFrame:
-    """Cells by line, as JSON has them."""
-    rows = {}
-    for number, line in enumerate(io.StringIO(text), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = rows[number] = parse_json(line)
-        except ValueError as error:
-            raise ClipsTableError(f"{path}: line {number} is no JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ClipsTableError(f"{path}: line {number} must be a JSON object, not {type(row).__name__}")
-        for column, cell in row.items():
-            kind = "a list" if isinstance(cell, list) else "an object" if isinstance(cell, dict) else ""
-            if re.search("[\ud800-\udfff]", f"{column}{cell}"):
-                kind = "half a character (a surrogate without its pair)"
-            if kind:
-                raise ClipsTableError(
-                    f"{path}: line {number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is one text or number"
-                )
-    return table_of(path, rows)
-
-
-def table_of(path: Path, rows: dict[int, Any], columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Lay rows of cells out by line."""
-    if columns is None:
-        texts.refuse_gaps(path, rows)
-    # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
-    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=columns, dtype=object)
-    table.index.name = "line"
-    table.attrs["path"] = str(path)
-    return table
 
 
 def with_known_names(table: pd.DataFrame, targets: Sequence[str] | None = None) -> pd.DataFrame:

@@ -1,16 +1,21 @@
-"""The text of a file of cells, and what parts its cells."""
+"""From a file to its text, and from text to a table of cells by line."""
 
 import codecs
 import csv
 import gzip
 import io
+import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from musiceval_sk._files import unpacked_size
+import numpy as np
+import pandas as pd
+
+from musiceval_sk._files import parse_json, unpacked_size
 from musiceval_sk._ids import id_text
 from musiceval_sk._optional import import_optional
 from musiceval_sk._text import listed
@@ -21,6 +26,10 @@ DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _MOST_BYTES = 1 << 28
 # Of a sheet, beside the cells that its size allows: a cell far out makes blanks of all before it.
 _MOST_BLANKS = 2_000_000
+_LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n)|[^\r\n]+")
+_MOST_SHARED = 10_000
+# What the command line writes before what a spreadsheet would compute.
+_GUARD = re.compile(r"^'(?='*[=+\-@\t\r\n])")
 # Of a table of rows that name their columns: cells for each that is filled, beside so many.
 _MOST_CELLS, _MOST_GAPS = 20, 1_000_000
 
@@ -112,16 +121,101 @@ def delimiter_of(text: str, usual: str) -> tuple[str, str]:
     return max(candidates, key=lambda delimiter: len(first_cells(text, delimiter))), text
 
 
+def lines_of(text: str) -> Iterator[str]:
+    """Go through lines with their ends, whichever mark these; `io.StringIO` would take four bytes a character."""
+    return (found[0] for found in _LINE.finditer(text))
+
+
 def first_cells(text: str, delimiter: str) -> list[str]:
     """Cells of the first line that has any."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = csv.reader(lines_of(text), delimiter=delimiter)
     try:
         return next((cells for cells in rows if any(map(str.strip, cells))), [])
     except csv.Error:  # of a cell without end, which whoever reads the table names
         return []
 
 
-def refuse_gaps(path: Path, rows: Mapping[int, Mapping[str, Any]]) -> None:
+def delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
+    """Text cells by line; empty rows, and columns beyond the last that is used, are left out."""
+    reader = csv.reader(lines_of(text), delimiter=delimiter, strict=True)
+    rows = (cells for cells in reader if len(cells) == 1 or any(map(str.strip, cells)))
+    lines, laid, shared = array("q", [0]), list[str](), dict[str, str]()
+    try:
+        header = [name.strip() for name in _unguarded(next(rows, []))]
+        named = used = _width(header)
+        most = min(named + 1, len(header))  # of several columns without a name none is read
+        lines, blank = array("q", [reader.line_num]), [""] * most
+        for cells in rows:
+            width = _width(cells)
+            if width > len(header) or len(cells) < named:
+                raise ClipsTableError(
+                    f"{path}: line {reader.line_num} has {len(cells)} cells where the header has {len(header)}"
+                )
+            used = max(used, width)
+            lines.append(reader.line_num)
+            cells = [*cells, *blank][:most]
+            # Names come again and again: each is kept once, as long as they are not too many.
+            keep = shared.setdefault if len(shared) < _MOST_SHARED else shared.get
+            laid += [keep(cell, cell) for cell in _unguarded(cells)]
+    except csv.Error as error:
+        raise ClipsTableError(f"{path}: line {lines[-1] + 1} cannot be read: {error}") from error
+    if len(set(header[:used])) < used:
+        raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header[:used], most=12)}")
+    table = np.array(laid, dtype=object).reshape(len(lines) - 1, most)
+    return table_of(path, table[:, :used], lines[1:], header[:used])
+
+
+def _unguarded(cells: list[str]) -> list[str]:
+    return [_GUARD.sub("", cell) if cell[:1] == "'" else cell for cell in cells]
+
+
+def _width(cells: list[str]) -> int:
+    """Count cells without the empty ones at the end."""
+    return max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+
+
+def json_table(path: Path, text: str) -> pd.DataFrame:
+    """Cells by line, as JSON has them."""
+    rows = {}
+    for number, line in enumerate(lines_of(text), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = rows[number] = parse_json(line)
+        except ValueError as error:
+            raise ClipsTableError(f"{path}: line {number} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ClipsTableError(f"{path}: line {number} must be a JSON object, not {type(row).__name__}")
+        for column, cell in row.items():
+            kind = "a list" if isinstance(cell, list) else "an object" if isinstance(cell, dict) else ""
+            if re.search("[\ud800-\udfff]", f"{column}{cell}"):
+                kind = "half a character (a surrogate without its pair)"
+            if kind:
+                raise ClipsTableError(
+                    f"{path}: line {number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is one text or number"
+                )
+    return table_of_objects(path, rows)
+
+
+def table_of_objects(path: Path, rows: dict[int, Any]) -> pd.DataFrame:
+    """Lay rows that name their columns out by line."""
+    _refuse_gaps(path, rows)
+    return table_of(path, list(rows.values()), list(rows))
+
+
+def table_of(
+    path: Path, rows: Any, lines: Sequence[int], columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Lay rows of cells out by line."""
+    # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
+    table = pd.DataFrame(
+        rows, index=pd.Index(lines, dtype=int, name="line"), columns=columns, dtype=object, copy=False
+    )
+    table.attrs["path"] = str(path)
+    return table
+
+
+def _refuse_gaps(path: Path, rows: Mapping[int, Mapping[str, Any]]) -> None:
     """Raise unless rows name much the same columns: where each has its own, a small file makes a table of gaps without end."""
     n_names, filled = len({name for row in rows.values() for name in row}), sum(map(len, rows.values()))
     if len(rows) * n_names > _MOST_GAPS + _MOST_CELLS * filled:

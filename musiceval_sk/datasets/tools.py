@@ -8,6 +8,7 @@
 """
 
 import ast
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from musiceval_sk._files import parse_json
 from musiceval_sk._text import listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.readers import TARGETS, read_table
-from musiceval_sk.datasets.text import read_text
+from musiceval_sk.datasets.text import read_text, table_of_objects
 from musiceval_sk.exceptions import ClipsTableError
 
 _LOGGER = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def read_tool(
     """
     path = Path(path)
     rows = _rows(path, _without_preamble(read_text(path)))
-    table = readers.table_of(path, rows)
+    table = table_of_objects(path, rows)
     is_nested = table.map(lambda cell: isinstance(cell, list | dict | tuple))
     if is_nested.any(axis=None):
         nested = listed(table.columns[is_nested.any()])
@@ -163,7 +164,7 @@ def _read_scp(path: Path) -> pd.DataFrame:
         rows[number] = {"clip_id": name, "path": sound.strip()}
     if not rows:
         raise ClipsTableError(f"{path}: the list is empty")
-    return readers.table_of(path, rows)
+    return table_of_objects(path, rows)
 
 
 def _without_preamble(text: str) -> str:
@@ -198,7 +199,8 @@ def _object(line: str) -> Any:
         found = parse_json(line)
     except ValueError:
         try:
-            found = ast.literal_eval(_NO_NUMBER.sub("None", _NUMPY.sub(r"\1", line)))
+            literal = ast.literal_eval(_NO_NUMBER.sub("None", _NUMPY.sub(r"\1", line)))
+            found = parse_json(json.dumps(literal))  # no other values than JSON has
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as it says of itself
             return None
     return found if isinstance(found, dict) else None

@@ -1,7 +1,6 @@
 """A file that another program wrote, what a reader takes of it, and the table of the formats that are read."""
 
 import csv
-import io
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ from musiceval_sk._files import NUMBER, parse_json
 from musiceval_sk._ids import id_texts, is_missing
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.datasets.text import delimiter_of, read_text
+from musiceval_sk.datasets.text import delimiter_of, lines_of, read_text
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 
@@ -75,7 +74,7 @@ class Export:
         elif isinstance(self.document, dict):
             found = {1: self.document}
         else:
-            lines = io.StringIO(self.text if self.text.lstrip().startswith("{") else "")
+            lines = lines_of(self.text if self.text.lstrip().startswith("{") else "")
             found = {number: _json(line) for number, line in enumerate(lines, start=1) if line.strip()}
         return found if all(isinstance(one, dict) for one in found.values()) else {}
 
@@ -94,7 +93,7 @@ class Export:
         text = self.text
         if not dialect:
             dialect["delimiter"], text = delimiter_of(text, ",")
-        reader = csv.reader(io.StringIO(text, newline=""), **dialect)
+        reader = csv.reader(lines_of(text), **dialect)
         return ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
 
     @cached_property

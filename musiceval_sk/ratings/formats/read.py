@@ -19,6 +19,7 @@ from musiceval_sk.ratings.formats.tables import as_preferences
 
 READERS = (documents, surveys, trials, tables)
 _LOGGER = logging.getLogger(__name__)
+_NAMES = {"rater", "clip_id", "clip_a", "clip_b", "preference"}
 _SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx")
 
 
@@ -163,6 +164,11 @@ def _read(export: Export, chosen: Format) -> pd.DataFrame:
     taken = f"{export.path}: was taken for {chosen.what}, and is damaged or none"
     with refused_as(ClipsTableError, taken, "if it is of another format, say which with format= (--format)"):
         table = chosen.read(export)
+    for name in _NAMES & {*table.columns}:
+        if table[name].map(lambda cell: isinstance(cell, list | dict)).any():
+            raise export.refusal(
+                f"what stands for {name!r} holds lists or objects, where a cell is one text or number"
+            )
     if "clip_a" in table:
         readers.require_columns(table, ("clip_b", "preference"))
         table["preference"] = as_preferences(table["preference"], f"{export.path}: ")

@@ -149,9 +149,8 @@ def _is_wide(export: Export) -> bool:
 def _with_scores(export: Export, columns: list[str]) -> list[str]:
     """Name the columns that hold a number."""
     cells = export.table[columns].to_numpy(dtype=object)
-    numbers = np.asarray(pd.to_numeric(cells.ravel(), errors="coerce"), dtype=float)
-    held = np.isfinite(numbers).reshape(cells.shape).any(axis=0)
-    return [name for name, is_held in zip(columns, held, strict=True) if is_held]
+    numbers = (np.asarray(pd.to_numeric(column, errors="coerce"), dtype=float) for column in cells.T)
+    return [name for name, held in zip(columns, numbers, strict=True) if np.isfinite(held).any()]
 
 
 @reader("wide", "a wide table", recognises=_is_wide, general=True)
@@ -174,7 +173,8 @@ def read_wide(export: Export) -> pd.DataFrame:
     export.taken |= {*across}
     table = kept.iloc[np.repeat(np.arange(len(kept)), len(across))]
     scores = export.table[across].to_numpy(dtype=object).ravel()
-    table = table.assign(**{other: across * len(kept), export.score: scores})
+    names = pd.Series(across * len(kept), index=table.index, dtype=object)  # and no copy of each
+    table = table.assign(**{other: names, export.score: scores})
     table = table[~is_missing(table[export.score])]
     return table.assign(rater=export.raters(rater or "rater", table["rater"]))
 

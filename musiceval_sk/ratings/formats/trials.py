@@ -6,6 +6,7 @@ import pandas as pd
 
 from musiceval_sk._text import listed
 from musiceval_sk.datasets import readers
+from musiceval_sk.datasets.text import table_of_objects
 from musiceval_sk.ratings.formats.export import Export, as_seconds, is_of_numbers, reader
 from musiceval_sk.ratings.formats.tables import PREFERENCES, as_preferences
 
@@ -55,7 +56,7 @@ def _use_sessions(export: Export) -> list[str]:
             if len(cells) != len(header):
                 raise export.refusal(f"line {line} has {len(cells)} cells where its header has {len(header)}")
             rows[line] = dict(zip(header, cells, strict=True))
-    export.use(readers.table_of(export.path, rows).fillna(""))
+    export.use(table_of_objects(export.path, rows).fillna(""))
     return [name for name in questions if name in export]
 
 
