@@ -49,7 +49,7 @@ def write(store, begin, end, report):
 
 
 def kill_writers(path, rounds, fingerprint):
-    """Start a writer, kill it after a while, again and again; each first checks what the earlier ones reported."""
+    """Start a writer, kill it amid its n-th item, again and again; each first checks what the earlier ones reported."""
     stored = []
     luck = random.Random(0)
     for _ in range(rounds):
@@ -61,7 +61,8 @@ def kill_writers(path, rounds, fingerprint):
         with open(reading) as lines:
             if lines.readline() != "ready\n":
                 sys.exit(f"after {len(stored)} items the store was damaged")
-            time.sleep(luck.uniform(0, 0.08))
+            stored += [int(lines.readline()) for _ in range(luck.randrange(5))]
+            time.sleep(luck.uniform(0, 0.02))
             os.kill(child, signal.SIGKILL)
             stored += [int(line) for line in lines.read().splitlines()]
         os.waitpid(child, 0)
