@@ -37,6 +37,8 @@ _ALIASES = {
 _SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "test": "test"}
 _MAGIC = {b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3", b"\xff\xf3": ".mp3"}
 _ROWS_AT_ONCE = 16
+# What a shard may take in memory, by its bytes and beside that; a row takes about a thousand bytes. Sounds can hardly be packed.
+_MOST_UNPACKED, _MOST_BESIDE, _ROW = 100, 1 << 28, 1000
 _NO_NAMES = (
     "{root}: Parquet holds sounds and two scores only. No systems: no S metrics, no splits by system, no look-up by "
     "system. No prompts: no splits by prompt, and alignment would be judged without its text. No raters: no "
@@ -466,7 +468,16 @@ def _rows_of(shard: Path, columns: Mapping[str, str]) -> Iterator[Any]:
     parquet = import_optional("pyarrow.parquet", extra="parquet", purpose="Reading Parquet")
     try:
         with parquet.ParquetFile(shard) as file:
-            names = _columns_of(file.schema_arrow, columns, shard)
+            names, groups = _columns_of(file.schema_arrow, columns, shard), range(file.num_row_groups)
+            rows, unpacked = (
+                file.metadata.num_rows,
+                sum(file.metadata.row_group(n).total_byte_size for n in groups),
+            )
+            size = shard.stat().st_size
+            if _ROW * rows + unpacked > _MOST_UNPACKED * size + _MOST_BESIDE:
+                raise ClipsTableError(
+                    f"{shard}: {size:,} bytes make {rows:,} rows of {unpacked:,} bytes, and sounds cannot be packed so; get it anew"
+                )
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
                 yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
     except (OSError, *MALFORMED) as error:  # from which pyarrow's derive

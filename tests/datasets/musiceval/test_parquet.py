@@ -158,6 +158,13 @@ def test_the_made_shards_are_those_of_the_made_lists(tmp_path):
     assert not (made.folder / "wav").exists() and "path" not in made.clips
 
 
+def test_a_shard_that_would_fill_any_memory_is_not_unpacked(write_shard, tmp_path):
+    shard = write_shard(tmp_path / "train.parquet", [((None, "a.wav"), 3.0, 4.0)] * 300_000)
+    assert shard.stat().st_size < 10_000
+    with pytest.raises(ClipsTableError, match=r"bytes make 300,000 rows of [\d,]+ bytes, and sounds cannot"):
+        load_musiceval(shard, counts=None)
+
+
 def test_what_parquet_cannot_give_is_refused(three, tmp_path, monkeypatch):
     with pytest.raises(ClipsTableError, match="no shard is named test; the names tell: dev, train"):
         load_musiceval(three, "test")
