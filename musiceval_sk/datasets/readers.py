@@ -35,13 +35,15 @@ _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
 _COMMA_NUMBER = re.compile(r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
 
 
-def read_table(path: str | Path, targets: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read CSV, TSV, a spreadsheet or JSON Lines into text cells, indexed by line number in the file.
+def read_table(
+    path: str | Path, targets: Sequence[str] | None = None, text: str | None = None
+) -> pd.DataFrame:
+    """Read CSV, TSV, a spreadsheet or JSON Lines, or what was read of it, into text cells, indexed by line number in the file.
 
     What is read beyond the plain form (other delimiters, decimal commas, other names of columns, words for missing
     cells) is told to the log.
     """
-    table, notes = parse_table(Path(path), read_text(Path(path)), targets)
+    table, notes = parse_table(Path(path), read_text(Path(path)) if text is None else text, targets)
     if notes:
         _LOGGER.info("%s%s", source_of(table), "; ".join(notes))
     return table

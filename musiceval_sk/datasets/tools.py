@@ -102,11 +102,12 @@ def read_listing(path: Path, targets: Sequence[str] | None = None) -> pd.DataFra
     """
     if path.suffix.lower() == ".scp":
         return _read_scp(path)
-    text = _without_preamble(read_text(path))
-    first = _object(text.partition("\n")[0]) if text.startswith("{") else None
+    text = read_text(path)
+    objects = _without_preamble(text)
+    first = _object(objects.partition("\n")[0]) if objects.startswith("{") else None
     if first and "key" in first and not {"path", "clip_id", "file_name"} & {*first}:
         return read_tool(path, targets)
-    return read_table(path, targets)
+    return read_table(path, targets, text)
 
 
 def read_system_table(
