@@ -1,6 +1,9 @@
 """The server by requests: who may do what, what is refused, and that nothing else can be reached."""
 
+import contextlib
 import csv
+import functools
+import http.client
 import json
 import shutil
 import signal
@@ -401,13 +404,8 @@ def test_what_cannot_be_served_is_refused(site, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_second_interrupt_cuts_connections_and_says_what_is_kept(built, tmp_path):
     pytest.importorskip("uvicorn")
-    folder, answers = built["acr"][1], tmp_path / "answers.sqlite"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "musiceval_sk", "listen", "serve", folder, "--answers", answers]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*map(str, command), "--port", str(port)], **pipes) as process:
+    answers = tmp_path / "answers.sqlite"
+    with serving(built["acr"][1], answers) as (process, port):
         try:
             with connected(process, port) as waiting:
                 with answers.with_suffix(".links.csv").open() as file:
@@ -424,6 +422,46 @@ def test_a_second_interrupt_cuts_connections_and_says_what_is_kept(built, tmp_pa
             process.kill()
     assert process.returncode == 130
     assert told == f"interrupted: what was finished is kept: answers in {answers}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_more_connections_than_there_are_files_end_nothing(built, tmp_path):
+    pytest.importorskip("uvicorn")
+    resource = pytest.importorskip("resource")
+    few = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (64, 64))
+    with serving(built["acr"][1], tmp_path / "answers.sqlite", preexec_fn=few) as (process, port):
+        try:
+            connected(process, port).close()
+            with contextlib.ExitStack() as flood:
+                for _ in range(100):
+                    flood.enter_context(socket.create_connection(("127.0.0.1", port)))
+                time.sleep(0.5)
+            status = None
+            while status is None and process.poll() is None:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    visitor = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                    visitor.request("GET", "/")
+                    status = visitor.getresponse().status
+                    visitor.close()
+            assert status == 200
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, told) == (0, "")
+
+
+@contextlib.contextmanager
+def serving(folder, answers, **options):
+    """Serve a test in a process of its own; give it and its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "musiceval_sk", "listen", "serve", folder, "--answers", answers]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*map(str, command), "--port", str(port)], **pipes, **options) as process:
+        yield process, port
 
 
 def connected(process, port):
