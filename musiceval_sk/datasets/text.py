@@ -171,7 +171,7 @@ def _unguarded(cells: list[str]) -> list[str]:
 
 def _width(cells: list[str]) -> int:
     """Count cells without the empty ones at the end."""
-    return max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+    return next((width for width in range(len(cells), 0, -1) if cells[width - 1].strip()), 0)
 
 
 def json_table(path: Path, text: str) -> pd.DataFrame:

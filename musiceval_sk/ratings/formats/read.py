@@ -165,7 +165,10 @@ def _read(export: Export, chosen: Format) -> pd.DataFrame:
     with refused_as(ClipsTableError, taken, "if it is of another format, say which with format= (--format)"):
         table = chosen.read(export)
     for name in _NAMES & {*table.columns}:
-        if table[name].map(lambda cell: isinstance(cell, list | dict)).any():
+        cells = table[name]
+        if pd.api.types.infer_dtype(cells) == "mixed" and any(
+            isinstance(cell, list | dict) for cell in cells
+        ):
             raise export.refusal(
                 f"what stands for {name!r} holds lists or objects, where a cell is one text or number"
             )
