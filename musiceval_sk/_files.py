@@ -216,8 +216,12 @@ def refused_as(kind: type[ValueError], words: str, advice: str = "") -> Iterator
     except MALFORMED as error:
         if isinstance(error, kind) and kind is not ValueError:
             raise
-        cause = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()[:_MOST_WORDS]
-        raise kind(f"{words} ({cause}){advice and '; '}{advice}") from error
+        raise kind(f"{words} ({cause_of(error)}){advice and '; '}{advice}") from error
+
+
+def cause_of(error: Exception) -> str:
+    """Name an error and say its first words: it may quote a whole file."""
+    return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()[:_MOST_WORDS]
 
 
 def require_version(path: Any, found: Any, most: int, error: type[Exception]) -> None:

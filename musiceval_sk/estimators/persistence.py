@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from musiceval_sk._files import (
     atomic_write,
+    cause_of,
     own_folder,
     parse_json,
     refused_as,
@@ -199,7 +200,7 @@ def _read_skops(path: str | Path, trusted: list[str]) -> Content:
     except Exception as error:  # of a damaged file nearly any kind
         raise ModelFileError(
             f"{path}: not a model file of musiceval_sk (musiceval fit writes those, in Python save_model), or none for these versions "
-            f"of packages: {error!r}"
+            f"of packages: {cause_of(error)}"
         ) from error
     if strangers:
         raise ModelFileError(

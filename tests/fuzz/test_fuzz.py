@@ -37,6 +37,7 @@ FOUND = {
     "no notes": ("reproduction", b'\0{"table": []}', "holds no reproduction"),
     "a model's content": ("model_tensors", b"{\0", "what it says of its arrays is no JSON"),
     "a model without a model": ("model_skops", None, "lacks a part of a model file"),
+    "a schema that is no text": ("model_skops", b"\1" + b" " * 30_000 + b"\xff", r"versions of packages: UnicodeDecodeError: .{,300}$"),
     "a part packed in a way of its own": ("model_bytes", None, "not a model file of musiceval_sk.*compression"),
     "a state without a seed": ("training_state", b'{"identity": {}}\0', "lacks a part of a checkpoint"),
     "a tower that is a text": ("clap_settings", b'\0{"model_type": "clap", "audio_config": "x"}', "must hold names and values"),
