@@ -158,7 +158,7 @@ def _run(
         # A study file names parameters, and no options.
         flags = {name: name for name in flags} | {name: f"ratings_options.{name}" for name in _OF_RATINGS}
     FLAGS.set(flags)
-    told = _Told()
+    told, before = _Told(), _files_at(given.get("out"))
     try:
         with stopped_by_signals(), told.by_libraries(), shown_everywhere():
             _check_options(given, written)
@@ -168,7 +168,7 @@ def _run(
         raise typer.Exit(1) from None
     except KeyboardInterrupt as signalled:
         number = signalled.args[0] if signalled.args else signal.SIGINT
-        typer.echo(f"{STOPPED[number]}: {_kept(given)}", err=True)
+        typer.echo(f"{STOPPED[number]}: {_kept(given, before)}", err=True)
         raise typer.Exit(128 + number) from None  # as of a shell
     except (ValueError, ImportError, StoreError, OSError, MemoryError) as error:
         typer.echo(visible(f"error: {in_options(_words_of(error))}"), err=True)
@@ -265,8 +265,8 @@ def _check_place(out: Path, writes: str) -> None:
         raise ValueError(f"{out}: cannot be written ({error.strerror}); name another place") from error
 
 
-def _kept(given: dict[str, Any]) -> str:
-    """Say what an interrupted command leaves, for the same command to go on from."""
+def _kept(given: dict[str, Any], before: dict[Path, Any]) -> str:
+    """Say what an interrupted command leaves, for the same command to go on from, beside the files that were there before."""
     out, places = given.get("out"), {}
     if "memory" in given:
         places["finished fits"] = given["memory"] or (out and out / "fits"), "*.json"
@@ -274,7 +274,7 @@ def _kept(given: dict[str, Any]) -> str:
         places["answers"] = given["answers"], "*"
     if "checkpoints" in given:
         places["checkpoints"] = given["checkpoints"] or (out and out / "checkpoints"), "*"
-    if ("cache" not in given or "batch_size" in given) and not given.get("force"):
+    if ("cache" not in given or "batch_size" in given) and _files_at(out) != before:
         places["rows, for --force to replace," if "batch_size" in given else "files"] = out, "*"
     there = {what: place for what, (place, files) in places.items() if place and _holds(Path(place), files)}
     if "cache" in given and (store := _store_at(given["cache"])).files():
@@ -285,6 +285,12 @@ def _kept(given: dict[str, Any]) -> str:
 
 def _holds(place: Path, files: str) -> bool:
     return place.is_file() or any(place.glob(files))
+
+
+def _files_at(place: Path | None) -> dict[Path, Any]:
+    """Give what tells one writing of a file, or of those in a folder, from another."""
+    files = () if place is None else (place, *(place.glob("*") if os.path.isdir(place) else ()))
+    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files if os.path.isfile(file)}
 
 
 def _words_of(error: Exception) -> str:

@@ -17,8 +17,9 @@ import typer
 from typer.testing import CliRunner
 
 from musiceval_sk import ClipEmbedder, MOSRegressor, load_clips, load_model, save_model
+from musiceval_sk._files import atomic_write
 from musiceval_sk.cli import options
-from musiceval_sk.cli.app import _kept, app
+from musiceval_sk.cli.app import _files_at, _kept, app
 from musiceval_sk.datasets.synthetic import make_listening_test
 from musiceval_sk.scoring.fit import fit_model
 from tests.features.encoders.audio_models import write_model
@@ -493,12 +494,16 @@ def test_an_interrupted_command_says_what_it_keeps(folder, tmp_path, monkeypatch
     monkeypatch.setattr("musiceval_sk.features.extract._missing", interrupt)
     result = run("extract", *data(folder)[:1], "--cache", tmp_path / "none.h5")
     assert (result.exit_code, result.stderr) == (130, "interrupted: nothing was written\n")
-    rows = tmp_path / "rows.csv"
-    kept = _kept({"out": rows, "cache": tmp_path / "none.h5", "batch_size": 5})
-    assert kept == "nothing was written"
-    rows.touch()
-    kept = _kept({"out": rows, "cache": tmp_path / "none.h5", "batch_size": 5})
-    assert kept == f"what was finished is kept: rows, for --force to replace, in {rows}"
+    given = {"out": tmp_path / "rows.csv", "cache": tmp_path / "none.h5", "batch_size": 5, "force": True}
+    before = _files_at(given["out"])
+    assert _kept(given, before) == "nothing was written"
+    for content in ("new", "replaced"):
+        with atomic_write(given["out"]) as aside:
+            aside.write_text(content)
+        words = f"what was finished is kept: rows, for --force to replace, in {given['out']}"
+        assert _kept(given, before) == words
+        before = _files_at(given["out"])
+        assert _kept(given, before) == "nothing was written"
     monkeypatch.setattr("musiceval_sk.statistics.metrics.evaluate", interrupt)
     table = tmp_path / "scores.csv"
     table.write_text("clip_id,impression\na,1\nb,2\n")

@@ -44,6 +44,7 @@ FOUND = {
     "widths that are a text": ("muq_settings", b'{"encoder_dim": "x", "encoder_depth": 2}', "its settings are those of no MuQ"),
     "a name of no file": ("audio_model_settings", b'\2{"weight_map": {"a": "%b"}}' % (b"x" * 300), "lacks xxx"),
     "a fraction of a layer": ("muq_settings", b'{"encoder_dim": 8, "encoder_depth": 2.5}', "its settings are those of no MuQ"),
+    "a model of no name": ("muq_settings", None, "config.json names 'xxx.*' for its audio_model, which no folder can be called"),
     "a tower that is null": ("audio_model_settings", b'\0{"audio_config": null, "auto_map": 1}', "its settings are those of no audio model"),
     "words of one dimension": ("clap_weights", None, "must be of 4 and of 2 dimensions"),
     "half a character": ("clap_settings", b'\0{"model_type": "clap", "audio_config": {"num_mel_bins": "\\ud800"}}', r"CLAP here takes \\ud800"),
@@ -85,6 +86,8 @@ def damaged(kind, seeds):
         return seeds[1].replace(b"PK\1\2\x14\3\x14\0\0\0\0\0", b"PK\1\2\x14\3\x14\0\0\0\x7f\0")
     if kind == "parquet":
         return seed[:30] + bytes(10) + seed[40:]
+    if kind == "muq_settings":
+        return seeds[1].replace(b"OpenMuQ/audio", b"x" * 6000)
     if kind == "design":
         return seed.replace(b'"probe": false', b'"probe": "no"', 1)
     if kind == "clap_weights":

@@ -1,6 +1,7 @@
 """MuQ and MuQ-MuLan from local folders."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from operator import index
@@ -218,10 +219,14 @@ class MuQEncoder(local.LayerEncoder):
         given = self.audio_model if tower == "audio" else self.text_model
         repository = str(self._settings[f"{tower}_model"]["name"])
         folder, name = self._files()[0].parent, repository.rstrip("/").split("/")[-1]
+        if len(os.fsencode(name)) > 255:
+            raise CheckpointError(
+                f"{folder}: config.json names '{name[:60]}...' for its {tower}_model, which no folder can be called"
+            )
         places = [Path(given).expanduser()] if given else [folder / name, folder.parent / name]
         cached = None if given else local.cached_file(repository, "config.json")
         places += [cached.parent] if cached else []
-        found = next((place for place in places if (place / "config.json").is_file()), None)
+        found = next((place for place in places if os.path.isfile(place / "config.json")), None)
         if found is None:
             raise CheckpointError(
                 f"MuQ-MuLan needs config.json{' and tokenizer.json' if tower == 'text' else ''} of {repository}, not in "
