@@ -29,7 +29,7 @@ NEED_TORCH := tests/features/encoders tests/finetuning \
 	$(addprefix tests/,cli/test_app.py cli/test_predict.py test_import.py test_optional.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check docs dist lint test-core test-newest test-lowest environments format clean
+.PHONY: help demo test test-slow test-random check docs dist lint test-core test-newest test-lowest environments format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ test: $(FULL)/.installed lint  ## run linters and all but the slow tests
 
 test-slow: $(FULL)/.installed  ## run the slow tests: browsers, killed processes, simulations, docs and examples as they stand
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m slow
+
+test-random: $(FULL)/.installed  ## run all but the slow tests in a random order; SEED=, as it is printed, does so again
+	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" -p randomly $(if $(SEED),--randomly-seed $(SEED))
 
 check: lint  ## linters, and the tests of what one touches most: statistics, estimators, ratings, under two minutes
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q -m "not slow" tests/statistics tests/ratings tests/test_import.py tests/test_layout.py
