@@ -277,7 +277,8 @@ class FileIndex:
 
 def _load(path: Path) -> dict[bytes, tuple[int, int, int, bytes]]:
     try:
-        return {name: tuple(values) for name, *values in np.load(path, allow_pickle=False).tolist()}
+        entries = np.load(path, allow_pickle=False).astype(_ENTRY, casting="equiv")
+        return {name: tuple(values) for name, *values in entries.tolist()}
     except Exception:  # numpy raises nearly any kind of a damaged header
         return {}  # missing or damaged: it is only a memory
 

@@ -1,6 +1,7 @@
 """The memory of file digests: it must save work and never be believed against the file."""
 
 import hashlib
+import io
 import os
 
 import numpy as np
@@ -78,10 +79,17 @@ def test_a_file_written_just_now_is_not_remembered(tmp_path, monkeypatch):
     assert not (tmp_path / "files.npy").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY\x01\x00"])
+OF_FOUR_SIZES = io.BytesIO()
+np.save(OF_FOUR_SIZES, np.zeros(1, [("path", "V32"), ("size", "i8", 4), *digests._ENTRY.descr[2:]]))
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY\x01\x00", OF_FOUR_SIZES.getvalue()])
 def test_a_damaged_index_costs_only_time(index, sound, content):
     index.write_bytes(content)
-    assert FileIndex(index).digests([sound]) == [hashlib.sha256(b"sound").digest()]
+    found = FileIndex(index)
+    assert found.digests([sound]) == [hashlib.sha256(b"sound").digest()]
+    found.save()
+    assert len(np.load(index)) == 1
 
 
 def test_a_file_that_cannot_be_read_is_an_error_in_words(tmp_path):

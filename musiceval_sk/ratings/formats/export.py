@@ -1,6 +1,8 @@
 """A file that another program wrote, what a reader takes of it, and the table of the formats that are read."""
 
 import csv
+import json
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +22,7 @@ from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 
 # Names that other programs have for our columns.
+_HALF = re.compile(r"\\ud[89a-f]", re.I)
 _CANDIDATES = {
     "rater": "listener listener_id subject subject_id participant participant_id assessor assessor_id rater_id observer judge "
     "annotator annotator_id user_id worker_id",
@@ -271,6 +274,9 @@ def by_line(rows: Iterable[Any], columns: Iterable[str]) -> pd.DataFrame:
 
 def _json(text: str) -> Any:
     try:
-        return parse_json(text)
+        found = parse_json(text)
+        if _HALF.search(text):
+            json.dumps(found, ensure_ascii=False).encode()  # which half a character alone cannot be
+        return found
     except ValueError:
         return None
