@@ -45,6 +45,18 @@ def test_shapes_are_batches_of_their_own(data, monkeypatch):
     assert [tasks for _, tasks in seen] == [6, 6]
 
 
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.FitFailedWarning", "ignore:One or more of the test scores"
+)
+def test_a_candidate_that_fails_does_not_part_the_batch(data, monkeypatch):
+    seen = spy_on_batches(monkeypatch)
+    grid = {"learning_rate_init": [0.01, -1.0, 0.03]}
+    search = FusedGridSearchCV(small(early_stopping=False), grid, cv=2, refit=False).fit(*data)
+    # Two candidates that can be fitted, on two folds.
+    assert seen == [(60, 4)]
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True, False]
+
+
 def test_equal_rows_stay_apart(data, monkeypatch):
     X, y = np.repeat(data[0][:20], 3, axis=0), np.repeat(data[1][:20], 3)
     fused, plain = (kind(small(), RATES, cv=3).fit(X, y) for kind in (FusedGridSearchCV, GridSearchCV))
