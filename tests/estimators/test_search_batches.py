@@ -39,6 +39,15 @@ def test_members_and_targets_are_in_the_batch(data, monkeypatch):
     assert [tasks for _, tasks in seen] == [24]
 
 
+def test_fits_with_different_numbers_of_targets_are_one_batch(data, monkeypatch):
+    # Beside the scores, every other member of an ensemble learns what is left of a ridge regression: one column more, or two.
+    model, grid = small(linear="ridge", standardize=True), {"n_ensemble": [1, 3]}
+    plain = GridSearchCV(model, grid, cv=2, refit=False).fit(*data)
+    seen = spy_on_batches(monkeypatch)
+    same_scores(FusedGridSearchCV(model, grid, cv=2, refit=False).fit(*data), plain)
+    assert [tasks for _, tasks in seen] == [2 * (1 + 3)]
+
+
 def test_shapes_are_batches_of_their_own(data, monkeypatch):
     seen = spy_on_batches(monkeypatch)
     FusedGridSearchCV(small(), RATES | {"batch_size": [8, 16]}, cv=2, refit=False).fit(*data)
