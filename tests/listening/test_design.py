@@ -427,3 +427,9 @@ def test_raters_who_hear_everything_share_everything(n_raters, shared):
     test = design_test(grid(2, 2)[:3], n_raters=n_raters, per_clip=n_raters)
     assert test.balance["clips_two_raters_share"] == shared
     assert test.balance["systems_in_a_batch"] == {"kinds": 2, "largest_difference": 0, "least_possible": 0}
+
+
+def test_what_does_not_divide_by_the_batches_differs_by_one():
+    # Three clips of one system and one of the other, in two batches.
+    test = design_test(grid(2, 3).iloc[[0, 1, 2, 4]], n_raters=2, per_clip=1, n_duplicates=0)
+    assert test.balance["systems_in_a_batch"] == {"kinds": 2, "largest_difference": 1, "least_possible": 1}
