@@ -53,7 +53,7 @@ def measure(
         "clips_in_a_batch": _ends(sizes),
         "raters_of_a_clip": _ends(heard.sum()),
         "clips_two_raters_share": _ends(shared.to_numpy()[np.triu_indices(len(shared), 1)]),
-        "panels": connected_components(shared.to_numpy() > 0, directed=False)[0],
+        "panels": connected_components(shared.to_numpy() > 0)[0],
         "probes_in_a_batch": _ends(once.groupby(unit)["hidden"].sum()[sizes.index]),
         "repeats": len(apart),
         "least_distance_of_a_repeat": int(apart.min()) if len(apart) else None,
@@ -132,6 +132,6 @@ def in_words(balance: dict[str, Any], trial: str) -> str:
     if balance["repeats"]:
         lines.append(
             f"{counted(balance['repeats'], f'{trial} comes', f'{trial}s come')} again, "
-            f"{balance['least_distance_of_a_repeat']} places later or more"
+            f"{counted(balance['least_distance_of_a_repeat'], 'place')} later or more"
         )
     return "\n".join(lines)

@@ -287,6 +287,12 @@ def design_test(
     kinds = _kinds_of(groups, table)
     size: dict[str, Any] = {"n_raters": n_raters, "batch_size": batch_size, "n_batches": n_batches}
     dealt, n_batches = deal_evenly(groups, np.hstack(list(kinds.values())), copies, 1 + is_pairs, rng, **size)
+    n_busy = len(np.unique(dealt // n_batches))
+    if n_busy < n_raters:
+        raise RatingDesignError(
+            f"{n_raters - n_busy} of {n_raters} raters would hear nothing, for there is no more to share out where prompts stay "
+            f"whole; give n_raters={n_busy}" + (" or fewer batches" if n_batches > 1 else "")
+        )
     real = _with_prompts(real, table["prompt"].unique(), rng)
     listed_clips = _list_clips(table, trained, real)
     held: list[_Trials] = [[] for _ in range(n_raters * n_batches)]

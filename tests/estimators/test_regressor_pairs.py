@@ -136,6 +136,23 @@ def test_searches_and_cross_validation_hand_pairs_on(data):
     assert np.corrcoef(predicted, quality)[0, 1] > 0.9 and (predicted != without).any()
 
 
+def test_a_search_on_pairs_alone_stops_by_the_pairs_held_out(data):
+    X, quality, pairs = data
+    y, names = pd.Series(np.nan, index=X.index), X.index.to_numpy()[pairs]
+
+    def agreement(model, X, y):
+        return np.corrcoef(model.predict(X), quality[X.index.str[1:].astype(int)])[0, 1]
+
+    grid, model = {"alpha": [0.01, 0.1]}, MOSRegressor(**QUICK | {"n_iter_no_change": 3})
+    fused, plain = (
+        search(model, grid, cv=3, scoring=agreement, refit=False)
+        .fit(X, y, pairs=names)
+        .cv_results_["mean_test_score"]
+        for search in (FusedGridSearchCV, GridSearchCV)
+    )
+    np.testing.assert_allclose(fused, plain, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "y, pairs, words",
     [

@@ -39,10 +39,31 @@ def test_members_and_targets_are_in_the_batch(data, monkeypatch):
     assert [tasks for _, tasks in seen] == [24]
 
 
+def test_fits_with_different_numbers_of_targets_are_one_batch(data, monkeypatch):
+    # Beside the scores, every other member of an ensemble learns what is left of a ridge regression: one column more, or two.
+    model, grid = small(linear="ridge", standardize=True), {"n_ensemble": [1, 3]}
+    plain = GridSearchCV(model, grid, cv=2, refit=False).fit(*data)
+    seen = spy_on_batches(monkeypatch)
+    same_scores(FusedGridSearchCV(model, grid, cv=2, refit=False).fit(*data), plain)
+    assert [tasks for _, tasks in seen] == [2 * (1 + 3)]
+
+
 def test_shapes_are_batches_of_their_own(data, monkeypatch):
     seen = spy_on_batches(monkeypatch)
     FusedGridSearchCV(small(), RATES | {"batch_size": [8, 16]}, cv=2, refit=False).fit(*data)
     assert [tasks for _, tasks in seen] == [6, 6]
+
+
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.FitFailedWarning", "ignore:One or more of the test scores"
+)
+def test_a_candidate_that_fails_does_not_part_the_batch(data, monkeypatch):
+    seen = spy_on_batches(monkeypatch)
+    grid = {"learning_rate_init": [0.01, -1.0, 0.03]}
+    search = FusedGridSearchCV(small(early_stopping=False), grid, cv=2, refit=False).fit(*data)
+    # Two candidates that can be fitted, on two folds.
+    assert seen == [(60, 4)]
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True, False]
 
 
 def test_equal_rows_stay_apart(data, monkeypatch):

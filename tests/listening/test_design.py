@@ -63,11 +63,12 @@ def test_what_holds_of_every_design(made):
     try:
         test = design_test(clips, probes=real(60), n_probes=1, **demands)
     except RatingDesignError as error:
-        assert "no room for 1 that" in str(error) or "60 probes" in str(error)
+        assert any(words in str(error) for words in ("no room for 1 that", "60 probes", "would hear nothing"))
         reject()
     times, apart, sizes = Counter(), [], []
     for rater, batches in test.raters.items():
         trials = [trial for batch in batches for trial in batch["trials"]]
+        assert trials, rater
         heard = [trial["clip_id"] for trial in trials if "repeat" not in trial]
         assert len(heard) == len(set(heard)), rater
         times.update(clip for clip in heard if not test.clips[clip]["probe"])
@@ -133,7 +134,10 @@ def test_each_exchange_evens_out_kinds_and_then_what_raters_share(seed, monkeypa
     sizes = rng.integers(1, 4, 40)
     groups = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
     kinds = np.stack([rng.multinomial(size, [0.4, 0.3, 0.2, 0.1]) for size in sizes])
-    raters, batches, most = 6, 2, 26
+    raters, batches = 6, 2
+    most = -(
+        -3 * sizes.sum() // (raters * batches)
+    )  # three raters a clip: batches as even as can be are full
     dealt = Deal(groups, kinds, 3, raters, batches, most, rng)
     assert dealt.fill()
 
@@ -164,6 +168,20 @@ def test_each_exchange_evens_out_kinds_and_then_what_raters_share(seed, monkeypa
     )
 
 
+@pytest.mark.parametrize("seed", [2, 52, 174])
+def test_no_exchange_fills_a_batch_above_its_most(seed):
+    # Half of the clips have no system, so that an exchange may even out systems and yet make a full batch larger.
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 6, 24)
+    groups = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
+    kinds = np.stack([rng.multinomial(size, [0.25, 0.25, 0.5])[:2] for size in sizes])
+    most = -(-2 * sizes.sum() // 8)
+    dealt = Deal(groups, kinds, 2, 4, 2, most, rng)
+    assert dealt.fill()
+    dealt.exchange()
+    assert np.bincount(dealt.batches.ravel(), weights=np.repeat(sizes, 2)).max() == most
+
+
 def test_the_balance_says_what_a_count_by_hand_finds():
     clips = grid(3, 20)
     test = design_test(clips, n_raters=14, probes=real(4))
@@ -173,7 +191,28 @@ def test_the_balance_says_what_a_count_by_hand_finds():
     assert test.balance["clips_in_a_batch"] == [21, 24]
     assert test.balance["raters_of_a_clip"] == [5, 5]
     assert test.balance["trials"] == 300 + 14 * 2 + 14
-    assert "5 raters a clip; 1 batch a rater, of 21 to 24 clips and 2 probes; 342 trials" in test.report()
+    assert test.balance["probes_in_a_batch"] == [2, 2]
+    # 100 clips of each system do not divide by 14; of 21 to 24 clips and 2 probes half is 11 or more.
+    assert test.report().split("\n") == [
+        "5 raters a clip; 1 batch a rater, of 21 to 24 clips and 2 probes; 342 trials in all",
+        f"any two raters share {min(shared)} to {max(shared)} clips",
+        "3 systems: two batches differ by 1 clip of a system at most; the least possible is 1",
+        "14 clips come again, 11 places later or more",
+    ]
+
+
+def test_the_balance_of_pairs_counts_comparisons():
+    # Four prompts of three clips, each in five comparisons, one of a prompt in six: 4 x 8 of them, and 12 come again.
+    # 32 comparisons for 12 raters are 2 or 3; half of two is one place.
+    test = design_test(grid(3, 4), n_raters=12, method="pairs")
+    shared = test.balance["clips_two_raters_share"]
+    assert test.report().split("\n") == [
+        "5 to 6 raters a clip; 1 batch a rater, of 2 to 3 comparisons and 0 probes; 44 trials in all",
+        f"any two raters share {shared[0]} to {shared[1]} clips",
+        "3 systems: two batches differ by 1 comparison of a system at most; the least possible is 1",
+        "4 prompts: two batches differ by 1 group of a prompt at most; the least possible is 1",
+        "12 comparisons come again, 1 place later or more",
+    ]
 
 
 def test_a_seed_is_a_test_and_raters_have_orders_of_their_own():
@@ -227,6 +266,9 @@ def test_files_that_are_no_design_are_refused(tmp_path):
         ({"n_raters": 7, "n_batches": 1}, "60 clips x 5 ratings = 300 do not fit 7 raters of 1 batch of 40.*"
          "give n_raters=8 or batch_size=45 or n_batches=2"),
         ({"n_raters": 4}, "there are 4; give n_raters=5 or per_clip=4"),
+        # Twenty prompts make twenty groups, each for one rater.
+        ({"n_raters": 23, "per_clip": 1}, "^3 of 23 raters would hear nothing.*give n_raters=20$"),
+        ({"n_raters": 23, "per_clip": 1, "n_batches": 2}, "would hear nothing.*give n_raters=[0-9]+ or fewer batches$"),
         ({"n_raters": 14, "n_duplicates": 12}, "has no room for 12 that come again.*give n_duplicates=11"),
         ({"n_raters": 8, "batch_size": 10, "probes": real(3)}, "3 probes for 5 batches.*give 5 of them"),
         ({"n_raters": 14, "n_probes": 1}, "give probes="),
@@ -352,14 +394,42 @@ def test_a_group_is_of_one_prompt_and_holds_a_system_once(rng):
     assert sum(len(group) == 3 for group in groups) == 2 * 3
 
 
-def test_any_two_raters_share_about_as_much():
-    test = design_test(grid(6, 30).assign(prompt=""), n_raters=10)
-    least, most = test.balance["clips_two_raters_share"]
-    # 180 clips x 10 pairs of their raters, over 45 pairs: 40 each.
-    assert 36 <= least <= 40 <= most <= 44
+@pytest.mark.parametrize(
+    ("clips", "demands", "ends"),
+    [
+        # 180 clips x 10 pairs of their raters, over 45 pairs: 40 each.
+        (grid(6, 30).assign(prompt=""), {"n_raters": 10}, [39, 41]),
+        # 120 clips x 3 pairs, over 66 pairs: 5.5 each, and prompts of four clips stay whole.
+        (grid(4, 30), {"n_raters": 12, "per_clip": 3}, [4, 8]),
+    ],
+    ids=["no prompts", "whole prompts"],
+)
+def test_any_two_raters_share_about_as_much(clips, demands, ends):
+    test = design_test(clips, **demands)
+    assert test.balance["clips_two_raters_share"] == ends
     assert test.balance["panels"] == 1
 
 
 def test_panels_that_share_no_clip_are_reported():
-    test = design_test(grid(2, 2), n_raters=4, per_clip=1, n_duplicates=0)
-    assert test.balance["panels"] == 2 or "panels that share none" in test.report()
+    # Two prompts of two clips for two raters: each hears one of them.
+    test = design_test(grid(2, 2), n_raters=2, per_clip=1, n_duplicates=0)
+    assert test.balance["panels"] == 2
+    assert test.report().split("\n") == [
+        "1 rater a clip; 1 batch a rater, of 2 clips and 0 probes; 4 trials in all",
+        "any two raters share 0 clips; they are 2 panels that share none, so that nothing tells raters' bias from their clips",
+        "2 systems: two batches differ by 0 clips of a system at most; the least possible is 0",
+    ]
+
+
+@pytest.mark.parametrize(("n_raters", "shared"), [(1, [0, 0]), (2, [3, 3])])
+def test_raters_who_hear_everything_share_everything(n_raters, shared):
+    # Two clips of one system and one of the other, in each batch.
+    test = design_test(grid(2, 2)[:3], n_raters=n_raters, per_clip=n_raters)
+    assert test.balance["clips_two_raters_share"] == shared
+    assert test.balance["systems_in_a_batch"] == {"kinds": 2, "largest_difference": 0, "least_possible": 0}
+
+
+def test_what_does_not_divide_by_the_batches_differs_by_one():
+    # Three clips of one system and one of the other, in two batches.
+    test = design_test(grid(2, 3).iloc[[0, 1, 2, 4]], n_raters=2, per_clip=1, n_duplicates=0)
+    assert test.balance["systems_in_a_batch"] == {"kinds": 2, "largest_difference": 1, "least_possible": 1}

@@ -220,7 +220,7 @@ class _Sink(io.FileIO):
         return len(data)
 
     def truncate(self, size: int | None = None) -> int:
-        return self._try(super().truncate, size) or 0
+        return self._try(super().truncate, size)
 
     def check(self) -> None:
         if self._error is not None:

@@ -31,6 +31,8 @@ def test_ranking_term_pulls_apart_what_is_not_far_enough_apart():
     # violated. (4, 1) should be 1.5 and is 2; (3, 1) should be 1 and is 2.5. One of three pairs: slopes of 1/3.
     slope = rank_slope(column(2.0, 2.5, 0.0), column(4.0, 3.0, 1.0), None, 0.5, 1.0)
     np.testing.assert_allclose(slope[0, :, 0], [-1 / 3, 1 / 3, 0])
+    # Predicted exactly 0.5 apart, the pair (4, 3) pulls no more.
+    assert not rank_slope(column(1.5, 1.0), column(4.0, 3.0), None, 0.5, 1.0).any()
     # With weights 1, 2, 0 only that pair is left.
     slope = rank_slope(column(2.0, 2.5, 0.0), column(4.0, 3.0, 1.0), column(1.0, 2.0, 0.0), 0.5, 1.0)
     np.testing.assert_allclose(slope[0, :, 0], [-1, 1, 0])

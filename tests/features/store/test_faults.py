@@ -98,6 +98,13 @@ def test_a_network_folder_without_locks_is_appended_to_and_read(store, monkeypat
     check(store, range(40), FINGERPRINT)
 
 
+def test_a_file_that_another_program_holds_locked_is_read(store):
+    append(store, 0)
+    with next(store.parts_folder.iterdir()).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        check(EmbeddingStore(store.path), [0], FINGERPRINT)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_processes_forked_while_files_are_open_go_on_by_themselves(store):

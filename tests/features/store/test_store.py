@@ -126,6 +126,17 @@ def test_items_far_apart_in_a_file_are_found(store):
     np.testing.assert_array_equal(vectors, [[2, 2], [2, 2], [1, 1]])
 
 
+def test_batches_of_a_read_are_the_next_keys_each(store):
+    append(store, *range(5))
+    batches = store.read_batches("audio", FINGERPRINT, [key_of(n) for n in (4, 1, 0, 3, 2)], size=2)
+    # Items 4 and 1 have two windows each, 0 and 3 one, 2 three; the first number of item n is 100 n.
+    assert [(vectors[:, 0].tolist(), offsets.tolist()) for vectors, offsets in batches] == [
+        ([400, 410, 100, 110], [0, 2, 4]),
+        ([0, 300], [0, 1, 2]),
+        ([200, 210, 220], [0, 3]),
+    ]
+
+
 def test_text_and_audio_and_encoders_are_kept_apart(store):
     append(store, 0)
     store.append("text", DESCRIPTION, [key_of(0)], [np.array([5.0, 6.0])])
