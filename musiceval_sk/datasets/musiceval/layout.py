@@ -468,15 +468,11 @@ def _rows_of(shard: Path, columns: Mapping[str, str]) -> Iterator[Any]:
     parquet = import_optional("pyarrow.parquet", extra="parquet", purpose="Reading Parquet")
     try:
         with parquet.ParquetFile(shard) as file:
-            names, groups = _columns_of(file.schema_arrow, columns, shard), range(file.num_row_groups)
-            rows, unpacked = (
-                file.metadata.num_rows,
-                sum(file.metadata.row_group(n).total_byte_size for n in groups),
-            )
-            size = shard.stat().st_size
-            if _ROW * rows + unpacked > _MOST_UNPACKED * size + _MOST_BESIDE:
+            names, about = _columns_of(file.schema_arrow, columns, shard), file.metadata
+            unpacked = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
+            if _ROW * about.num_rows + unpacked > _MOST_UNPACKED * shard.stat().st_size + _MOST_BESIDE:
                 raise ClipsTableError(
-                    f"{shard}: {size:,} bytes make {rows:,} rows of {unpacked:,} bytes, and sounds cannot be packed so; get it anew"
+                    f"{shard}: makes {about.num_rows:,} rows of {unpacked:,} bytes, more than so small a file of sounds holds; get it anew"
                 )
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
                 yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
