@@ -88,8 +88,9 @@ def test_the_estimates_are_the_metrics(cases, systems):
 
 
 @pytest.mark.parametrize("level", ["systems", "clips"])
-def test_blocks_and_threads_change_nothing(cases, systems, level, monkeypatch):
-    monkeypatch.setattr(resampling_module, "_BLOCK", 8 * N)
+@pytest.mark.parametrize("block", [8 * N, N // 2])
+def test_blocks_and_threads_change_nothing(cases, systems, level, block, monkeypatch):
+    monkeypatch.setattr(resampling_module, "_BLOCK", block)
     resampled = ResampledMetrics([cases["continuous"]], systems, level, ["U_KTAU", "S_SRCC"])
     one, two = (resampled.draw(20, 5, n_jobs) for n_jobs in (1, 2))
     np.testing.assert_array_equal(one, two)
@@ -135,6 +136,12 @@ def test_leaving_out(systems):
     out, _ = left_out(systems, "clips")
     assert len(out) == 200
     assert sorted(np.concatenate(out)) == list(range(N))
+
+
+def test_the_only_system_is_not_left_out():
+    assert left_out(np.zeros(3, dtype=int), "systems")[1].shape == (0, 1)
+    out, _ = left_out(np.array([0, 0, 1]), "systems")
+    assert [clips.tolist() for clips in out] == [[0, 1], [2]]
 
 
 def test_many_systems_are_left_out_in_parts_whatever_the_block(monkeypatch):

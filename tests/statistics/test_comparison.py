@@ -68,7 +68,9 @@ def test_random_swaps_come_near_all_of_them(rng):
     a, b = truth + 0.6 * noise[0], truth + noise[1]
     parts = [pd.DataFrame({"truth": truth, "a": a, "b": b})]
     exact, random = (swap_test("SRCC", parts, n, rng).p_value for n in (256, 255))
+    assert exact == pytest.approx(all_swaps("SRCC", truth, a, b, np.arange(9)), abs=1e-12)
     assert random != exact
+    assert random * 256 == pytest.approx(round(random * 256))  # of the swaps and what is observed
     assert random == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 255))
 
 
@@ -264,6 +266,33 @@ def test_folds_that_rank_nothing_are_the_reason(data):
         warnings.simplefilter("ignore")
         table = compare_predictors(truth, predictions, systems=systems, folds=pairs, n_resamples=10)
     assert set(table["note"]) == {"no fold holds 3 systems"}
+    assert table["p_value"].isna().all()
+
+
+def test_a_fold_that_ranks_nothing_is_left_out_of_the_test(data):
+    """Two systems in a fold of their own, or three that one predictor takes for one: only the other ten or nine count."""
+    truth, predictions, systems = data
+    options = {"metrics": ["S_LCC"], "n_resamples": 99}
+    number = pd.factorize(systems)[0]
+    flat = {name: values.mask(number < 3, 3.0) for name, values in predictions.items()}
+    for n_apart, given in ((2, predictions), (3, flat)):
+        rest = number >= n_apart
+        found = compare_predictors(truth, given, systems=systems, folds=rest, random_state=0, **options)
+        means = pd.DataFrame({"truth": truth, **given})[rest].groupby(systems[rest]).mean()
+        expected = [
+            all_swaps("LCC", means["truth"], means["good"], means[name], np.arange(len(means)))
+            for name in ("fair", "poor")
+        ]
+        margin = 5 * np.sqrt(np.array(expected) * (1 - np.array(expected)) / 99)
+        assert (np.abs(found["p_value"][:2] - expected) <= margin + 0.01).all()
+
+
+def test_all_may_be_compared_with_one(data):
+    truth, predictions, systems = data
+    table = compare_predictors(
+        truth, predictions, systems=systems, baseline="fair", metrics="S_LCC", n_resamples=9
+    )
+    assert table[["a", "b"]].values.tolist() == [["good", "fair"], ["poor", "fair"]]
 
 
 def test_predictors_and_systems_are_matched_by_clip(data):

@@ -194,13 +194,22 @@ def test_constant_clips_still_have_errors():
     assert table.drop(["U_MSE", "S_MSE"]).isna().all()
 
 
-@pytest.mark.parametrize("constant", [3.1, 3.5478467492858172])
+@pytest.mark.parametrize("constant", [3.1, 3.5478467492858172, 0.0])
 def test_a_constant_predictor_ranks_no_systems(constant):
     """Means of one number over more and fewer clips must not differ by their rounding."""
     systems = np.repeat(np.arange(12), np.arange(1, 13) * 7)
     truth = np.random.default_rng(0).uniform(1, 5, len(systems))
     with pytest.warns(stats.ConstantInputWarning):
         assert np.isnan(s_srcc(truth, np.full(len(truth), constant), systems))
+
+
+def test_means_of_systems_that_differ_by_rounding_are_tied():
+    truth, systems = [0.1, 0.2, 0.3, 0.2, 1.0], list("aaabc")
+    assert system_means(truth, systems)["a"] != 0.2
+    # Truth 0.2 0.2 1 and prediction 2 1 3: ranks 1.5 1.5 3 and 2 1 3; of three pairs one is tied in truth, and two agree.
+    found = evaluate(truth, [2.0, 2, 2, 1, 3], systems=systems)
+    assert found["S_SRCC"] == pytest.approx(1.5 / np.sqrt(1.5 * 2))
+    assert found["S_KTAU"] == pytest.approx(2 / np.sqrt(2 * 3))
 
 
 def test_ties_give_tau_b():
@@ -336,10 +345,11 @@ def test_whatever_carries_an_index_is_matched_by_it(shuffled):
 
 
 def test_without_an_index_of_the_truth_that_of_the_predictions_counts():
-    found = evaluate(TRUTH[::-1], LABELLED["y_pred"].iloc[::-1], systems=LABELLED["systems"])
+    order = [3, 0, 5, 1, 4, 2]
+    truth, prediction = np.array(TRUTH)[order], LABELLED["y_pred"].iloc[order]
+    found = evaluate(truth, prediction, systems=LABELLED["systems"])
     assert_allclose(found, [FROZEN[name] for name in NAMES], rtol=0, atol=1e-12)
-    found = s_mse(TRUTH[::-1], LABELLED["y_pred"].iloc[::-1], LABELLED["systems"])
-    assert found == pytest.approx(FROZEN["S_MSE"], abs=1e-12)
+    assert s_mse(truth, prediction, LABELLED["systems"]) == pytest.approx(FROZEN["S_MSE"], abs=1e-12)
 
 
 def test_clip_ids_meet_with_and_without_suffix_and_as_numbers():

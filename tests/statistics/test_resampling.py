@@ -29,6 +29,7 @@ def data(rng):
 FOLDS = {
     "by system": lambda systems: systems % 3,
     "at random": lambda systems: np.arange(N) % 4,
+    "three systems each": lambda systems: systems % 4,
     "one of two systems": lambda systems: np.where(systems < 2, 0, 1 + systems % 2),
 }
 
@@ -184,8 +185,10 @@ def test_wrong_folds_are_refused(data):
     systems, truth, prediction = data
     with pytest.raises(ValueError, match=r"folds has shape \(3,\) for 240 clips"):
         bootstrap_metrics(truth, prediction, systems=systems, folds=[0, 1, 2])
-    with pytest.raises(ValueError, match="2 clips have no fold"):
+    with pytest.raises(ValueError, match="^2 clips have no fold"):
         bootstrap_metrics(truth, prediction, systems=systems, folds=[None, None, *range(238)])
+    with pytest.raises(ValueError, match="^1 clip has no fold"):
+        bootstrap_metrics(truth, prediction, systems=systems, folds=[*range(239), None])
 
 
 def test_without_systems_clips_are_drawn_fold_by_fold(data):

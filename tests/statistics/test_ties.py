@@ -88,6 +88,7 @@ def test_one_clip_has_no_pairs():
         ({"true_threshold": np.nan}, "true_threshold must be a number and at least 0; got nan"),
         ({"true_threshold": 0.2, "standard_errors": [0.1, 0.1]}, "either true_threshold or standard_errors"),
         ({"standard_errors": [0.1]}, r"standard_errors has shape \(1,\) for 2 clips"),
+        ({"standard_errors": [-0.1, np.nan]}, "standard_errors holds 2 values of 2"),
         (
             {"standard_errors": [0.1, np.nan]},
             "standard_errors holds 1 values of 2 that are missing or negative",
