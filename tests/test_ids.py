@@ -104,9 +104,17 @@ def test_systems_are_taken_if_all_clips_name_one(nothing):
     assert systems_if_named(clips[[]]) is None
     assert systems_if_named(clips.assign(system=nothing)) is None
     partly = clips.assign(system=["S1", nothing])
-    with pytest.warns(UserWarning, match="^1 of 2 clips name no system, so .* no system-level scores: b$"):
-        assert systems_if_named(partly) is None
-    assert systems_if_named(clips.assign(system=["1 ", 1.0])).tolist() == ["1", "1"]
+
+    def read():
+        return systems_if_named(partly)
+
+    with pytest.warns(
+        UserWarning, match="^1 of 2 clips name no system, so .* no system-level scores: b$"
+    ) as warned:
+        assert read() is None
+    assert warned[0].filename == __file__  # who called the reader
+    found = systems_if_named(clips.assign(system=["1 ", 1.0]))
+    assert found.name == "system" and found.to_dict() == {"a": "1", "b": "1"}
 
 
 def test_missing_names_are_refused_by_row_or_by_clip():

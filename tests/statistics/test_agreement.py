@@ -94,6 +94,7 @@ def test_blocks_and_threads_change_nothing(cases, systems, level, block, monkeyp
     resampled = ResampledMetrics([cases["continuous"]], systems, level, ["U_KTAU", "S_SRCC"])
     one, two = (resampled.draw(20, 5, n_jobs) for n_jobs in (1, 2))
     np.testing.assert_array_equal(one, two)
+    assert one.shape == (20, 1, 8)
     assert np.isfinite(one[..., [3, 6]]).all()
     assert np.isnan(one[..., [0, 1, 2]]).all()  # not asked for
     assert not np.array_equal(one[:8], one[8:16])  # blocks are drawn independently

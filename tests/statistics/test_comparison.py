@@ -182,10 +182,43 @@ def test_equal_predictors_do_not_differ(data):
     assert (table["p_value"] == 1).all()
 
 
+def test_a_constant_truth_tells_nothing():
+    found = swap_test(
+        "LCC", [pd.DataFrame({"truth": np.ones(3), "a": [1.0, 2, 3], "b": [2.0, 1, 3]})], 9, None
+    )
+    assert np.isnan(found).all()
+
+
+def test_two_systems_without_folds_are_ranked():
+    truth = np.array([1.0, 2.0])
+    with pytest.warns(FewSystemsWarning):
+        found = compare_predictors(
+            truth, {"a": truth, "b": -truth}, systems=["x", "y"], metrics="S_LCC", n_resamples=2
+        )
+    # 1 and -1. To swap one of two leaves each side the same twice, which tells nothing against the predictors being equal.
+    assert found["difference"].item() == pytest.approx(2)
+    assert found["p_value"].item() == 1
+
+
+@pytest.mark.parametrize("metric", ["S_SRCC", "S_KTAU"])
+def test_means_that_differ_by_rounding_are_tied_in_swaps_too(metric):
+    truth, ties = np.array([1.0, 3, 2, 5, 4, 6]), np.array([0.1, 0.1, 0.2, 0.2, 0.3, 0.3])
+    near = ties + np.array([1, -1, -1, 1, 1, -1]) * 2e-17
+    assert len(set(near)) > 3
+    options = {"systems": list("abcdef"), "metrics": metric, "n_resamples": 32, "random_state": 0}
+    found, expected = (
+        compare_predictors(truth, {"a": values, "b": [2.0, 1, 5, 4, 3, 6]}, **options)
+        for values in (near, ties)
+    )
+    assert found["p_value"].item() == expected["p_value"].item() > 1 / 32
+
+
 def test_holm_by_hand():
     # Sorted .005 .01 .03 .04 times 4 3 2 1: .02 .03 .06 .04, and never less than the one before.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, np.nan, 0.8]) == pytest.approx([1.0, np.nan, 1.0], nan_ok=True)
+    # Of two that are known, not of three: .01 times 2 and .04.
+    assert holm([0.01, np.nan, 0.04]) == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
     assert holm([np.nan]) == pytest.approx([np.nan], nan_ok=True)
 
 
@@ -266,7 +299,7 @@ def test_folds_that_rank_nothing_are_the_reason(data):
         warnings.simplefilter("ignore")
         table = compare_predictors(truth, predictions, systems=systems, folds=pairs, n_resamples=10)
     assert set(table["note"]) == {"no fold holds 3 systems"}
-    assert table["p_value"].isna().all()
+    assert table["p_value"].isna().all() and table["p_value"].dtype == float
 
 
 def test_a_fold_that_ranks_nothing_is_left_out_of_the_test(data):

@@ -184,6 +184,13 @@ def test_unknown_target_is_refused(clips, X):
         mos_scorer("U_MSE", target="loudness")(Ridge().fit(X, Y), X, Y)
 
 
+def test_a_line_of_scores_is_the_target_by_its_name(X, y):
+    model, scorer = Ridge().fit(X, y), mos_scorer("U_MSE", target="impression")
+    assert scorer(model, X, y) == scorer(model, X, y.rename(None)) == mos_scorer("U_MSE")(model, X, y)
+    with pytest.raises(ValueError, match="^unknown target 'impression'; choose from alignment$"):
+        scorer(model, X, y.rename("alignment"))
+
+
 def test_without_a_road():
     words = r"S_SRCC must know each clip's system. Either give systems=clips\['system'\]"
     with pytest.raises(ValueError, match=words):
@@ -321,6 +328,16 @@ def test_few_systems_are_warned_of_once_for_all_folds(clips, X, y):
         warnings.simplefilter("always")
         cross_val_score(Ridge(), X, y, scoring=scorer, cv=GroupKFold(3), groups=clips["system"])
     assert len([one for one in warned if one.category is FewSystemsWarning]) == 1
+
+
+def test_five_systems_are_not_warned_of_and_four_after_them_are(clips, X, y):
+    scorer, model = mos_scorer("S_SRCC", systems=clips["system"]), Ridge().fit(X, y)
+    for n, warnings_given in ((5, 0), (4, 1)):
+        rows = clips["system"].isin([f"S{i}" for i in range(n)])
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            scorer(model, X[rows], y[rows])
+        assert len(warned) == warnings_given
 
 
 def test_few_systems_are_warned_of_once_by_a_worker_which_gets_a_copy_for_each_fold(clips, X, y, monkeypatch):

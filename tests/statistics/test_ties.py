@@ -109,5 +109,9 @@ def test_all_arguments_are_matched_by_clip():
         assert pairwise_accuracy(truth, prediction, **options) == pairwise_accuracy(
             truth, prediction[::-1], **mixed
         )
+    # Without an index of the truth, the predictions' tells which clips these are: c is tied with both others.
+    mixed = [[1.0, 3.0, 2.0], pd.Series([1.0, 1.0, 2.0], ["a", "c", "b"])]
+    assert pairwise_accuracy(*mixed, standard_errors=errors) == 2 / 3
+    assert pairwise_accuracy(*mixed, standard_errors=errors.to_numpy()) == 0
     with pytest.raises(ValueError, match="no standard error is known for clips: c"):
         pairwise_accuracy(truth, prediction, standard_errors=errors[:2])
