@@ -95,6 +95,8 @@ def test_no_name_is_no_name_however_it_is_written():
     names = ["S1", "", None, np.nan, pd.NA, "  ", 0, "None"]
     assert is_missing(names).tolist() == [False, True, True, True, True, True, False, False]
     assert is_missing(pd.Series(["a", None], dtype="category")).tolist() == [False, True]
+    assert is_missing(["nan", np.nan]).tolist() == [False, True]
+    assert is_missing([]).tolist() == id_texts([]) == []
 
 
 @pytest.mark.parametrize("nothing", ["", None, np.nan, " "])
@@ -134,6 +136,8 @@ def test_rows_get_the_ids_that_others_have_for_them():
     assert found.index.tolist() == ["a", "b", "c.wav"] and found.index.name == "clip_id"
     assert found["score"].tolist() == [1, 2, 3] and table.index[0] == "a.wav"
     assert under_ids_of(pd.Index(["c.wav", "d"]), table) is table
+    numbered = under_ids_of(pd.Index(["2.wav"]), table.set_axis([1, 2, 3]))
+    assert numbered.index.tolist() == [1, "2.wav", 3]
 
 
 def test_what_is_skipped_is_named_where_the_caller_asked_for_it():
