@@ -42,6 +42,8 @@ def test_ids_meet_by_text_else_without_suffix(wanted, offered, expected):
 def test_two_ids_never_stand_for_one_clip():
     with pytest.raises(ClipsTableError, match=r"'a' and 'a\.wav' both stand for the clip 'a\.mp3': keep one"):
         match_ids(["a", "a.wav"], ["a.mp3"])
+    with pytest.raises(ClipsTableError, match=r"^'a\.ogg' and 'a' both stand for the clip 'a\.mp3'"):
+        match_ids(["a.ogg", "b", "a", "a.wav"], ["b", "a.mp3"])
     with pytest.raises(ClipsTableError, match=r"'a\.wav' and 'a' both stand for the clip 'a'"):
         match_ids(["a.wav", "a"], ["a", "b"])
 

@@ -186,6 +186,7 @@ def test_without_systems(data):
     assert np.isfinite(table.loc["U_MSE":"U_KTAU", ["low", "high"]]).all(axis=None)
     assert table.loc["S_MSE":, "value"].isna().all()
     assert set(table.loc["S_MSE":, "note"]) == {"no systems were given"}
+    assert "S_MSE - no systems were given" in [" ".join(line.split()) for line in str(found).splitlines()]
 
 
 def test_constant_predictions_are_nan_and_say_why(data):

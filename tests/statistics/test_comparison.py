@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from musiceval_sk import METRICS, FewSystemsWarning, bootstrap_metrics, compare_predictors, evaluate
+from musiceval_sk.statistics import comparison
 from musiceval_sk.statistics.comparison import holm, swap_test
 
 FUNCTIONS = {
@@ -61,6 +62,14 @@ def test_swaps_of_clips_by_system_against_all_one_by_one(rng, kind):
     a, b = truth + 0.5 * noise[0], np.round(truth + noise[1])
     found = swap_test(kind, [pd.DataFrame({"truth": truth, "a": a, "b": b}, index=units)], 1000, rng)
     assert found.p_value == pytest.approx(all_swaps(kind, truth, a, b, units), abs=1e-12)
+
+
+def test_swaps_are_the_same_block_by_block(rng, monkeypatch):
+    truth, noise = rng.normal(size=6), rng.normal(size=(2, 6))
+    parts = [pd.DataFrame({"truth": truth, "a": truth + 0.5 * noise[0], "b": truth + noise[1]})]
+    whole = swap_test("LCC", parts, 32, rng)
+    monkeypatch.setattr(comparison, "_BLOCK", 120)  # ten swaps of twice six clips
+    assert swap_test("LCC", parts, 32, rng) == pytest.approx(whole, abs=1e-12)
 
 
 def test_random_swaps_come_near_all_of_them(rng):

@@ -125,9 +125,14 @@ def test_absent_systems_do_not_count(rng):
     assert np.isnan(found[:, 2]).all()
 
 
+@pytest.mark.filterwarnings("ignore::musiceval_sk.FewSystemsWarning")
 @pytest.mark.parametrize("metric", ["S_SRCC", "S_LCC", "U_KTAU", "U_MSE"])
-def test_swaps_in_all_folds_against_all_one_by_one(rng, metric):
-    systems = np.tile(np.repeat(np.arange(6), 2), 2)
+@pytest.mark.parametrize(
+    "systems",
+    [np.tile(np.repeat(np.arange(6), 2), 2), np.repeat(np.arange(6), 4)],
+    ids=["all", "three of six"],
+)
+def test_swaps_in_all_folds_against_all_one_by_one(rng, metric, systems):
     folds = np.repeat([0, 1], 12)
     truth, noise = rng.normal(size=24), rng.normal(size=(2, 24))
     a, b = truth + 0.4 * noise[0], truth + noise[1]
