@@ -121,6 +121,15 @@ def test_draws_of_systems(systems, rng):
     assert counts[:, 0].sum() == draws.sizes[0].sum()
 
 
+def test_draws_of_clips_hold_each_system_as_it_is(systems, rng):
+    resampling = Resampling(systems, "clips")
+    draws = resampling.draw_clips(resampling.draw_systems(50, rng), rng)
+    np.testing.assert_array_equal(draws.sizes, np.tile(np.bincount(systems), (50, 1)))
+    np.testing.assert_array_equal(systems[draws.clips], np.tile(np.sort(systems), 50))
+    # Of 700 clips drawn within systems of some 54, 1 - (1 - 1/54) ** 54 = 0.63 are different, on average.
+    assert np.mean(draws.counts(N) > 0) == pytest.approx(0.634, abs=0.01)
+
+
 def left_out(systems, level):
     """Clips that each part lacks, and how many each system has left."""
     draws = list(Resampling(systems, level).leaving_out())
@@ -233,4 +242,6 @@ def test_seeds():
     assert first(1) == first(1) == first(np.random.RandomState(1))  # noqa: NPY002
     assert first(1) != first(2)
     assert len(set(first(1))) == 3
+    for made in (int, np.random.default_rng):  # seeds are not few
+        assert len({tuple(first(made(seed))) for seed in range(100)}) == 100
     assert first(np.random.default_rng(4)) == first(np.random.default_rng(4))

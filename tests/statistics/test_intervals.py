@@ -116,6 +116,7 @@ def mean(weights, values):
         (5, {"value": np.ones(5)}, "no interval: the figure does not depend on which items are chosen"),
         (5, {"value": np.full(5, np.nan)}, "no interval: too few choices of the items have a figure"),
         (9, {"n_bootstrap": 0}, ""),
+        (9, {"n_bootstrap": 1}, "no interval: too few choices of the items have a figure"),
     ],
 )
 def test_why_there_is_no_interval(n_units, options, note):
@@ -124,3 +125,10 @@ def test_why_there_is_no_interval(n_units, options, note):
     low, high, said = interval_of(n_units, lambda weights: mean(weights, value), 0.95, n_bootstrap, 0, **how)
     assert np.isnan([low, high]).all()
     assert said == note
+
+
+def test_two_resamples_make_an_interval_and_others_another():
+    values = np.arange(9.0)
+    found = [interval_of(9, lambda weights: mean(weights, values), 0.95, 2, seed) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+    assert all(low < high and note == "" for low, high, note in found)

@@ -89,6 +89,12 @@ def test_metadata_routing_in_cross_val_score(name, clips, X, y, routing):
     np.testing.assert_allclose(found, by_hand(name, clips, FOLDS.split(X)), rtol=1e-10)
 
 
+def test_routed_systems_with_an_index_are_matched_by_it(clips, X, y, routing):
+    model, scorer = Ridge().fit(X, y), mos_scorer("S_LCC")
+    mixed = clips["system"].sample(frac=1, random_state=0)
+    assert scorer(model, X, y, systems=mixed) == scorer(model, X, y, systems=clips["system"].to_numpy())
+
+
 def test_several_in_cross_validate_with_a_group_split(clips, X, y):
     scoring = {name: mos_scorer(name, systems=clips["system"]) for name in METRICS}
     found = cross_validate(Ridge(), X, y, cv=GroupKFold(2), groups=clips["system"], scoring=scoring)
