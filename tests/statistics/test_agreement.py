@@ -219,6 +219,10 @@ def test_means_that_differ_by_rounding_are_tied():
     scores = system_agreement(truth, np.array([[1.0], [1.0], [2.0]]))
     # One pair tied in both, the others concordant.
     assert scores[2:, 0].tolist() == pytest.approx([1, 1], abs=1e-12)
+    # All tied in one of them, which so correlates with nothing.
+    for constant in ([0.1 + 0.2, 0.3, 0.3], [0.3, 0.3, 0.1 + 0.2]):
+        pair = np.array(constant)[:, np.newaxis], np.array([[1.0], [2.0], [3.0]])
+        assert np.isnan([system_agreement(*pair)[1:], system_agreement(*pair[::-1])[1:]]).all()
 
 
 @pytest.mark.parametrize("n_systems", [200, 201])
