@@ -48,6 +48,7 @@ def test_the_text_and_the_table_of_a_notebook_name_targets_where_there_are_sever
         "target", "metric", "value", "low", "high", "method", "standard_error", "n", "n_undefined", "note"
     ]  # fmt: skip
     assert "folds" not in str(found) and found.n_folds == 1
+    assert repr(found).startswith("<MetricBootstrap: 96 clips of 8 systems; 95 % intervals: leaving out")
 
 
 def test_systems_of_one_clip_count(data):
