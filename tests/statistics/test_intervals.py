@@ -127,6 +127,13 @@ def test_why_there_is_no_interval(n_units, options, note):
     assert said == note
 
 
+@pytest.mark.parametrize("systems", [None, np.arange(3)], ids=["units", "systems"])
+def test_three_are_enough(systems):
+    values = np.array([0.1, 0.3, 0.2])
+    low, high, note = interval_of(3, lambda weights: mean(weights, values), 0.95, 99, 0, systems)
+    assert low < 0.2 < high and note == ""
+
+
 def test_two_resamples_make_an_interval_and_others_another():
     values = np.arange(9.0)
     found = [interval_of(9, lambda weights: mean(weights, values), 0.95, 2, seed) for seed in (0, 0, 1)]

@@ -326,6 +326,9 @@ def test_predicted_columns_are_matched_by_name():
 def test_one_column_of_y_may_be_predicted_as_a_line():
     y = pd.DataFrame({"a": [1.0, 2, 3, 5]}, index=list("wxyz"))
     assert mos_scorer("U_LCC")(Echo(y["a"].to_numpy()), y, y) == pytest.approx(1)
+    assert mos_scorer("U_LCC")(Echo(y["a"].iloc[[2, 0, 3, 1]]), y, y) == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"\. predict must give an array, or the index of X$"):
+        mos_scorer("U_LCC")(Echo(y["a"].reset_index(drop=True)), y, y)
 
 
 def test_few_systems_are_warned_of_once_for_all_folds(clips, X, y):
