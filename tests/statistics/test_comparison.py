@@ -323,10 +323,10 @@ def test_a_fold_that_ranks_nothing_is_left_out_of_the_test(data):
         means = pd.DataFrame({"truth": truth, **given})[rest].groupby(systems[rest]).mean()
         expected = [
             all_swaps("LCC", means["truth"], means["good"], means[name], np.arange(len(means)))
-            for name in ("fair", "poor")
+            for name in ("fair",)
         ]
         margin = 5 * np.sqrt(np.array(expected) * (1 - np.array(expected)) / 99)
-        assert (np.abs(found["p_value"][:2] - expected) <= margin + 0.01).all()
+        assert (np.abs(found["p_value"][:1] - expected) <= margin + 0.01).all()
 
 
 def test_all_may_be_compared_with_one(data):
