@@ -11,10 +11,13 @@ from musiceval_sk._ids import (
     is_missing,
     match_ids,
     near_misses,
+    require_names,
     systems_if_named,
+    under_ids_of,
+    warn_of_skipped,
     without_suffix,
 )
-from musiceval_sk.exceptions import ClipsTableError
+from musiceval_sk.exceptions import ClipsTableError, SkippedWarning
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,8 @@ def test_ids_meet_by_text_else_without_suffix(wanted, offered, expected):
 def test_two_ids_never_stand_for_one_clip():
     with pytest.raises(ClipsTableError, match=r"'a' and 'a\.wav' both stand for the clip 'a\.mp3': keep one"):
         match_ids(["a", "a.wav"], ["a.mp3"])
+    with pytest.raises(ClipsTableError, match=r"^'a\.ogg' and 'a' both stand for the clip 'a\.mp3'"):
+        match_ids(["a.ogg", "b", "a", "a.wav"], ["b", "a.mp3"])
     with pytest.raises(ClipsTableError, match=r"'a\.wav' and 'a' both stand for the clip 'a'"):
         match_ids(["a.wav", "a"], ["a", "b"])
 
@@ -92,6 +97,8 @@ def test_no_name_is_no_name_however_it_is_written():
     names = ["S1", "", None, np.nan, pd.NA, "  ", 0, "None"]
     assert is_missing(names).tolist() == [False, True, True, True, True, True, False, False]
     assert is_missing(pd.Series(["a", None], dtype="category")).tolist() == [False, True]
+    assert is_missing(["nan", np.nan]).tolist() == [False, True]
+    assert is_missing([]).tolist() == id_texts([]) == []
 
 
 @pytest.mark.parametrize("nothing", ["", None, np.nan, " "])
@@ -101,6 +108,46 @@ def test_systems_are_taken_if_all_clips_name_one(nothing):
     assert systems_if_named(clips[[]]) is None
     assert systems_if_named(clips.assign(system=nothing)) is None
     partly = clips.assign(system=["S1", nothing])
-    with pytest.warns(UserWarning, match="^1 of 2 clips name no system, so .* no system-level scores: b$"):
-        assert systems_if_named(partly) is None
-    assert systems_if_named(clips.assign(system=["1 ", 1.0])).tolist() == ["1", "1"]
+
+    def read():
+        return systems_if_named(partly)
+
+    with pytest.warns(
+        UserWarning, match="^1 of 2 clips name no system, so .* no system-level scores: b$"
+    ) as warned:
+        assert read() is None
+    assert warned[0].filename == __file__  # who called the reader
+    found = systems_if_named(clips.assign(system=["1 ", 1.0]))
+    assert found.name == "system" and found.to_dict() == {"a": "1", "b": "1"}
+
+
+def test_missing_names_are_refused_by_row_or_by_clip():
+    assert require_names([" a", 1.0], "system").tolist() == ["a", "1"]
+    names, clips = ["a", None, "", "b"], pd.Index(list("wxyz"))
+    with pytest.raises(ValueError, match="^no prompt is known for the clips in rows: 1, 2$"):
+        require_names(names, "prompt")
+    with pytest.raises(ValueError, match="^no system is known for clips: x, y$"):
+        require_names(names, "system", clips)
+    with pytest.raises(ClipsTableError, match="^raters without a name: x, y$"):
+        require_names(names, "rater", clips, complaint="raters without a name", error=ClipsTableError)
+
+
+def test_rows_get_the_ids_that_others_have_for_them():
+    table = pd.DataFrame({"score": [1, 2, 3]}, pd.Index(["a.wav", "b", "c.wav"], name="clip_id"))
+    found = under_ids_of(pd.Index(["d", "b", "a"]), table)
+    assert found.index.tolist() == ["a", "b", "c.wav"] and found.index.name == "clip_id"
+    assert found["score"].tolist() == [1, 2, 3] and table.index[0] == "a.wav"
+    assert under_ids_of(pd.Index(["c.wav", "d"]), table) is table
+    numbered = under_ids_of(pd.Index(["2.wav"]), table.set_axis([1, 2, 3]))
+    assert numbered.index.tolist() == [1, "2.wav", 3]
+
+
+def test_what_is_skipped_is_named_where_the_caller_asked_for_it():
+    words = r"^2 clips are silent: a, b; 'a' is near$"
+    with pytest.warns(SkippedWarning, match=words) as warned:
+        warn_of_skipped("2 clips are silent", ["a", "b"], "; 'a' is near", stacklevel=1)
+    assert warned[0].filename == __file__
+    with pytest.warns(SkippedWarning, match=r"^some: 0, 1, 2, 3, 4 \(\+2 more\)$"):
+        warn_of_skipped("some", range(7))
+    with pytest.warns(SkippedWarning, match=r"^some: 0, 1 \(\+5 more\)$"):
+        warn_of_skipped("some", range(7), most=2)

@@ -53,7 +53,7 @@ def match_scores(
 
     ``choice`` holds options of `select_systems`.
     """
-    clips = clips_of(y_true=y_true, **predictions, systems=systems, folds=folds)
+    clips = clips_of(y_true=y_true, **predictions, systems=systems)
     truth, *others = _score_arrays(clips, y_true, predictions)
     for argument, values in zip(predictions, others, strict=True):
         if values.shape != truth.shape:
@@ -83,7 +83,7 @@ def match_scores(
 
 def validate(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     """Hold the inputs of a metric to the contract."""
-    truth, prediction = _score_arrays(clips_of(y_true=y_true, y_pred=y_pred), y_true, {"y_pred": y_pred})
+    truth, prediction = _score_arrays(clips_of(y_true=y_true), y_true, {"y_pred": y_pred})
     if truth.ndim != 1 or truth.shape != prediction.shape or truth.size == 0:
         raise ValueError(
             f"y_true and y_pred must be non-empty, one-dimensional and of one length; got {truth.shape} and "

@@ -130,7 +130,7 @@ def compare_predictors(
             for metric, (a, b) in product(metrics, pairs)
         ]
     table = pd.DataFrame(rows)
-    table["p_holm"] = table.groupby(["target", "metric"], sort=False, dropna=False)["p_value"].transform(holm)
+    table["p_holm"] = table.groupby(["target", "metric"], dropna=False)["p_value"].transform(holm)
     return table
 
 

@@ -192,10 +192,9 @@ def least_variances(truth: np.ndarray, prediction: np.ndarray, systems: np.ndarr
     variance, bias = of_system["mean"].var(), of_system["mean"].mean()
     of_square = 2 * variance**2 + 4 * variance * max(bias**2 - variance / len(sizes), 0)
     within = (of_system["square"] - of_system["mean"] ** 2).var()
-    shares = sizes / sizes.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         by_name = {
-            "U_MSE": (shares**2).sum() * (of_square + within) / (shares * of_system["square"]).sum() ** 2,
+            "U_MSE": (sizes**2).sum() * (of_square + within) / (sizes * of_system["square"]).sum() ** 2,
             "S_MSE": of_square / len(sizes) / (of_system["mean"] ** 2).mean() ** 2,
         }
     return np.nan_to_num([by_name.get(name, 0.0) for name in METRICS], posinf=0.0)

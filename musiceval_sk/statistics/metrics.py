@@ -230,9 +230,11 @@ def evaluate(
             if system_truth is not None:
                 true = _system_truth(system_truth, target, predicted.index)
             levels["S"] = true.to_numpy(), predicted.to_numpy()
-        rows[target] = pd.Series(
-            {name: agreement_of(name, *levels[name[0]]) if name[0] in levels else np.nan for name in METRICS}
-        )
+        figures = {}
+        # No comprehension, a frame of its own before Python 3.12: warnings are to point at the caller.
+        for name in METRICS:
+            figures[name] = agreement_of(name, *levels[name[0]]) if name[0] in levels else np.nan
+        rows[target] = pd.Series(figures)
     return rows[None] if None in rows else pd.DataFrame(rows).T
 
 

@@ -274,7 +274,7 @@ def folds_by_shared_systems(systems: np.ndarray, folds: np.ndarray) -> list[np.n
     """
     names, fold = np.unique(folds, return_inverse=True)
     tested = csr_matrix((np.ones(len(fold)), (fold, pd.factorize(systems)[0])))
-    count, group = csgraph.connected_components(tested @ tested.T, directed=False)
+    count, group = csgraph.connected_components(tested @ tested.T)
     return [names[group == number] for number in range(count)]
 
 

@@ -115,11 +115,8 @@ def _variances(residuals: np.ndarray, codes: np.ndarray, least: float) -> tuple[
         within = float((residuals**2).sum() / max(1, len(codes) - 2) / (1 + _SYSTEM_SHARE))
     within = max(within, least)
     known = _SYSTEMS_KNOWN_BEFOREHAND * _SYSTEM_SHARE * within
-    if n_systems > 1:
-        known += max(
-            0.0, float(((means - means.mean()) ** 2).sum()) - (n_systems - 1) * within * (1 / sizes).mean()
-        )
-    return within, known / (_SYSTEMS_KNOWN_BEFOREHAND + n_systems - 1)
+    between = float(((means - means.mean()) ** 2).sum()) - (n_systems - 1) * within * (1 / sizes).mean()
+    return within, (known + max(0.0, between)) / (_SYSTEMS_KNOWN_BEFOREHAND + n_systems - 1)
 
 
 def _divided(design: np.ndarray, codes: np.ndarray, of_clips: float, of_systems: float) -> np.ndarray:

@@ -20,7 +20,6 @@ from musiceval_sk import (
 from musiceval_sk.cli.app import app
 from musiceval_sk.estimators.lookup import scaled
 from musiceval_sk.scoring.recalibration import RatedTarget
-from musiceval_sk.statistics.shrinkage import shrunken_line
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lie outside the scores of training:UserWarning"),
@@ -169,37 +168,6 @@ def test_a_model_that_ranks_the_wrong_way_is_pointed_out(model, test, cache, sco
     with pytest.warns(UserWarning, match="ranks these clips the wrong way by impression"):
         found = recalibrate(model, test.clips, 6 - scores[["impression"]], cache=cache)
     assert found.table.loc["impression", "slope"] == 0
-
-
-class TestLine:
-    def test_is_the_posterior_mean_of_the_mixed_model(self, rng):
-        """The same by dense matrices, with the variances that it found."""
-        systems = np.repeat(list("abcd"), [3, 1, 6, 2])
-        x = rng.normal(3, 1, 12)
-        y = 2 + 0.5 * x + np.repeat(rng.normal(0, 0.4, 4), [3, 1, 6, 2]) + rng.normal(0, 0.3, 12)
-        line = shrunken_line(x, y, systems, width=4.0)
-        same = systems[:, np.newaxis] == systems
-        inverse = np.linalg.inv(line.clip_sd**2 * np.eye(12) + line.system_sd**2 * same)
-        design = np.column_stack([np.ones(12), x - x.mean()])
-        prior = np.diag([1 / 0.5**2, 1 / 0.5**2])
-        spread = np.linalg.inv(design.T @ inverse @ design + prior)
-        expected = spread @ (design.T @ inverse @ (y - x.mean()) + prior @ [0, 1])
-        np.testing.assert_allclose([line.level, line.slope], expected, atol=1e-3)
-        np.testing.assert_allclose([line.level_sd, line.slope_sd], np.sqrt(np.diag(spread)), rtol=1e-3)
-
-    def test_few_clips_change_little_and_many_nearly_all(self, rng):
-        shifts = []
-        for n in (5, 50, 500):
-            x = rng.normal(3, 0.7, n)
-            y = x - 0.8 + rng.normal(0, 0.5, n)
-            shifts.append(shrunken_line(x, y, np.arange(n) // 5, width=4.0).level)
-        assert -0.8 < shifts[0] < -0.1 and shifts[0] > shifts[2] and shifts[2] == pytest.approx(-0.8, abs=0.1)
-
-    @pytest.mark.parametrize("y", [np.full(6, 3.0), np.arange(6) / 2 + 1])
-    def test_constants_give_finite_lines(self, y):
-        flat = shrunken_line(np.full(6, 2.0), y, np.array(list("aabbcc")), width=4.0)
-        assert flat.slope == pytest.approx(1.0) and np.isfinite(flat).all()
-        assert np.isfinite(shrunken_line(y, np.full(6, 3.0), np.arange(6), width=4.0)).all()
 
 
 def test_whole_systems_are_left_out(rng):

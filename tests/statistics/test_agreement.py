@@ -88,11 +88,13 @@ def test_the_estimates_are_the_metrics(cases, systems):
 
 
 @pytest.mark.parametrize("level", ["systems", "clips"])
-def test_blocks_and_threads_change_nothing(cases, systems, level, monkeypatch):
-    monkeypatch.setattr(resampling_module, "_BLOCK", 8 * N)
+@pytest.mark.parametrize("block", [8 * N, N // 2])
+def test_blocks_and_threads_change_nothing(cases, systems, level, block, monkeypatch):
+    monkeypatch.setattr(resampling_module, "_BLOCK", block)
     resampled = ResampledMetrics([cases["continuous"]], systems, level, ["U_KTAU", "S_SRCC"])
     one, two = (resampled.draw(20, 5, n_jobs) for n_jobs in (1, 2))
     np.testing.assert_array_equal(one, two)
+    assert one.shape == (20, 1, 8)
     assert np.isfinite(one[..., [3, 6]]).all()
     assert np.isnan(one[..., [0, 1, 2]]).all()  # not asked for
     assert not np.array_equal(one[:8], one[8:16])  # blocks are drawn independently
@@ -119,6 +121,15 @@ def test_draws_of_systems(systems, rng):
     assert counts[:, 0].sum() == draws.sizes[0].sum()
 
 
+def test_draws_of_clips_hold_each_system_as_it_is(systems, rng):
+    resampling = Resampling(systems, "clips")
+    draws = resampling.draw_clips(resampling.draw_systems(50, rng), rng)
+    np.testing.assert_array_equal(draws.sizes, np.tile(np.bincount(systems), (50, 1)))
+    np.testing.assert_array_equal(systems[draws.clips], np.tile(np.sort(systems), 50))
+    # Of 700 clips drawn within systems of some 54, 1 - (1 - 1/54) ** 54 = 0.63 are different, on average.
+    assert np.mean(draws.counts(N) > 0) == pytest.approx(0.634, abs=0.01)
+
+
 def left_out(systems, level):
     """Clips that each part lacks, and how many each system has left."""
     draws = list(Resampling(systems, level).leaving_out())
@@ -135,6 +146,12 @@ def test_leaving_out(systems):
     out, _ = left_out(systems, "clips")
     assert len(out) == 200
     assert sorted(np.concatenate(out)) == list(range(N))
+
+
+def test_the_only_system_is_not_left_out():
+    assert left_out(np.zeros(3, dtype=int), "systems")[1].shape == (0, 1)
+    out, _ = left_out(np.array([0, 0, 1]), "systems")
+    assert [clips.tolist() for clips in out] == [[0, 1], [2]]
 
 
 def test_many_systems_are_left_out_in_parts_whatever_the_block(monkeypatch):
@@ -202,6 +219,10 @@ def test_means_that_differ_by_rounding_are_tied():
     scores = system_agreement(truth, np.array([[1.0], [1.0], [2.0]]))
     # One pair tied in both, the others concordant.
     assert scores[2:, 0].tolist() == pytest.approx([1, 1], abs=1e-12)
+    # All tied in one of them, which so correlates with nothing.
+    for constant in ([0.1 + 0.2, 0.3, 0.3], [0.3, 0.3, 0.1 + 0.2]):
+        pair = np.array(constant)[:, np.newaxis], np.array([[1.0], [2.0], [3.0]])
+        assert np.isnan([system_agreement(*pair)[1:], system_agreement(*pair[::-1])[1:]]).all()
 
 
 @pytest.mark.parametrize("n_systems", [200, 201])
@@ -225,4 +246,6 @@ def test_seeds():
     assert first(1) == first(1) == first(np.random.RandomState(1))  # noqa: NPY002
     assert first(1) != first(2)
     assert len(set(first(1))) == 3
+    for made in (int, np.random.default_rng):  # seeds are not few
+        assert len({tuple(first(made(seed))) for seed in range(100)}) == 100
     assert first(np.random.default_rng(4)) == first(np.random.default_rng(4))

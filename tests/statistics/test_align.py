@@ -1,6 +1,7 @@
 """Which systems a figure rests on."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from musiceval_sk import (
     METRICS,
     FewSystemsWarning,
+    bootstrap_metrics,
     compare_predictors,
     evaluate,
     human_ceiling,
@@ -43,6 +45,8 @@ def test_choices_by_hand():
         ({"leave_out": ["x"]}, "leave_out names systems without clips: x"),
         ({"leave_out": "abc"}, r"leave_out must be a list of systems, such as \['abc'\]; got 'abc'"),
         ({"min_clips": 4}, "no system is left of 7: min_clips=4, and the largest system has 3 clips"),
+        ({"min_clips": True}, "min_clips=True must be a whole number and at least 0"),
+        ({"min_clips": -1}, "min_clips=-1 must be a whole number and at least 0"),
     ],
 )
 def test_bad_choices(options, words):
@@ -62,6 +66,8 @@ def test_a_choice_needs_systems(scores):
     y, predictions = scores
     with pytest.raises(ValueError, match="leave_out was given, but no systems"):
         evaluate(y, predictions, leave_out=["a"])
+    with pytest.raises(ValueError, match="^min_clips, only was given, but no systems"):
+        evaluate(y, predictions, min_clips=2, only=["a"])
 
 
 @pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.by_system])
@@ -81,6 +87,18 @@ def test_evaluate_warns_once(scores):
         evaluate(*scores, systems=SYSTEMS, only=["a", "b"])
     assert len(warned) == 1
     assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "function", [evaluate, bootstrap_metrics, pairwise_accuracy, compare_predictors], ids=lambda f: f.__name__
+)
+def test_the_warning_of_few_systems_points_at_the_call(function):
+    y, systems = np.arange(8.0), np.arange(8) % 4
+    given = {"a": y, "b": y[::-1]} if function is compare_predictors else y[::-1]
+    few = {} if function in (evaluate, pairwise_accuracy) else {"n_resamples": 5}
+    with pytest.warns(FewSystemsWarning) as warned:
+        partial(function, y, given, systems=systems, **few)()
+    assert [one.filename for one in warned] == [__file__]
 
 
 def test_u_metrics_do_not_warn(scores):
@@ -109,6 +127,30 @@ TRUTH = np.arange(12.0)
 def test_confidence_in_per_cent_is_refused(call):
     with pytest.raises(ValueError, match=r"confidence must lie between 0 and 1, such as 0\.95; got 95"):
         call()
+
+
+@pytest.mark.parametrize("confidence", [0, 1])
+def test_confidence_is_neither_none_nor_full(confidence):
+    with pytest.raises(
+        ValueError, match=f"^confidence must lie between 0 and 1, such as 0.95; got {confidence}$"
+    ):
+        pairwise_accuracy(TRUTH, TRUTH, confidence=confidence)
+
+
+@pytest.mark.parametrize("y", [[], 3.0, np.ones((2, 2, 2))], ids=str)
+def test_scores_are_of_one_or_two_dimensions_and_not_none(y):
+    with pytest.raises(
+        ValueError, match="^y_true must be non-empty, with a row a clip and a column a target; got"
+    ):
+        evaluate(y, y)
+
+
+def test_a_broken_score_is_that_of_the_predictor_that_has_it():
+    given = {"a": TRUTH, "b": np.where(TRUTH < 2, np.nan, TRUTH)}
+    with pytest.raises(
+        ValueError, match=r"^predictions\['b'\] holds 2 values that are nan or infinite, of 12$"
+    ):
+        compare_predictors(TRUTH, given)
 
 
 def test_a_mean_of_no_ratings_has_no_reliability():

@@ -33,6 +33,30 @@ def test_estimates_are_those_of_evaluate(data, found):
     assert (table["value"] < table["high"]).all()
 
 
+def test_the_text_and_the_table_of_a_notebook_name_targets_where_there_are_several(data, found):
+    y, predictions, systems = data
+    one = bootstrap_metrics(
+        y["impression"], predictions["impression"], systems=systems, n_resamples=400, random_state=0
+    )
+    for result, name, columns in ((one, "U_LCC", []), (found, "impression U_LCC", ["target"])):
+        value, (low, high) = result.estimates[0, 1], result.interval("U_LCC", result.targets[0])
+        (line,) = [line.split() for line in str(result).splitlines() if line.split("  ")[0].strip() == name]
+        assert " ".join(line) == f"{name} {value:.3f} [ {low:.3f}, {high:.3f}]"
+        table = result._table_to_show()
+        assert table.columns.tolist() == [*columns, "metric", "value", "low", "high", "n", "note"]
+    assert found.to_frame().columns.tolist() == [
+        "target", "metric", "value", "low", "high", "method", "standard_error", "n", "n_undefined", "note"
+    ]  # fmt: skip
+    assert "folds" not in str(found) and found.n_folds == 1
+    assert repr(found).startswith("<MetricBootstrap: 96 clips of 8 systems; 95 % intervals: leaving out")
+
+
+def test_systems_of_one_clip_count(data):
+    y, predictions, _ = data
+    found = bootstrap_metrics(y, predictions, systems=np.arange(96), n_resamples=2, random_state=0)
+    assert (found.n_clips, found.n_systems, found.level) == (96, 96, "systems")
+
+
 def test_the_whole_distribution_is_there(found):
     assert found.distribution.shape == (400, 2, 8)
     samples = found.samples("S_SRCC", "alignment")
@@ -62,6 +86,18 @@ def test_the_default_leaves_out_a_system_at_a_time(data, found):
         half = quantile * np.sqrt(variances[metric]) / (1 - whole[metric] ** 2)
         expected = np.tanh(np.arctanh(whole[metric]) + np.array([-half, half]))
         assert table.loc[metric, ["low", "high"]].tolist() == pytest.approx(expected.tolist())
+    # Errors on the logarithm, or as the reciprocal of the cube root, and no less sure than normal errors of systems are.
+    least = dict(zip(METRICS, least_variances(y, prediction, systems), strict=True))
+    spread = {
+        name: np.sqrt(max(variances[name], least[name] * whole[name] ** 2)) for name in ("U_MSE", "S_MSE")
+    }
+    half = stats.t.ppf(0.975, 7) * spread["U_MSE"] / whole["U_MSE"]
+    expected = whole["U_MSE"] * np.exp([-half, half])
+    assert table.loc["U_MSE", ["low", "high"]].tolist() == pytest.approx(expected.tolist())
+    root = whole["S_MSE"] ** (-1 / 3)
+    half = 1.959964 * spread["S_MSE"] * root / whole["S_MSE"] / 3
+    expected = np.array([root + half, root - half]) ** -3
+    assert table.loc["S_MSE", ["low", "high"]].tolist() == pytest.approx(expected.tolist())
     # Kendall's tau is a mean over pairs of systems: symmetric as it is, and ends where it does.
     half = stats.t.ppf(0.975, 7) * np.sqrt(variances["S_KTAU"])
     expected = np.clip([whole["S_KTAU"] - half, whole["S_KTAU"] + half], -1, 1)
@@ -138,17 +174,20 @@ def test_levels_ask_different_questions(data, rng):
         return found.to_frame().set_index("metric")["standard_error"]
 
     # Where a predictor errs by system, which of them are drawn matters more than which clips.
+    of_clips = bootstrap_metrics(y, predictions, systems=systems, level="clips", n_resamples=2)
+    assert not of_clips.least_variances.any()  # no systems of which errors could be normal
     assert spread("clips")["U_LCC"] < spread("systems")["U_LCC"]
 
 
 def test_without_systems(data):
     y, predictions, _ = data
     found = bootstrap_metrics(y["impression"], predictions["impression"], n_resamples=100, random_state=0)
-    assert found.level == "clips"
+    assert (found.level, found.n_systems) == ("clips", 0)
     table = found.to_frame().set_index("metric")
     assert np.isfinite(table.loc["U_MSE":"U_KTAU", ["low", "high"]]).all(axis=None)
     assert table.loc["S_MSE":, "value"].isna().all()
     assert set(table.loc["S_MSE":, "note"]) == {"no systems were given"}
+    assert "S_MSE - no systems were given" in [" ".join(line.split()) for line in str(found).splitlines()]
 
 
 def test_constant_predictions_are_nan_and_say_why(data):
@@ -287,12 +326,14 @@ def test_folds_are_matched_by_clip(rng):
 
 def test_folds_that_rank_nothing_are_the_reason(rng):
     y, systems = rng.normal(size=24), np.repeat(np.arange(6), 4)
-    found = bootstrap_metrics(
-        y, y + rng.normal(size=24), systems=systems, folds=systems // 2, n_resamples=20, random_state=0
+    pairs, triples = (
+        bootstrap_metrics(y, y + rng.normal(size=24), systems=systems, folds=folds, n_resamples=20)
+        for folds in (systems // 2, systems // 3)
     )
-    notes = found.to_frame().set_index("metric")["note"]
+    notes = pairs.to_frame().set_index("metric")["note"]
     assert notes["S_SRCC"] == notes["S_LCC"] == "no fold holds 3 systems"
     assert notes["S_MSE"] == notes["U_SRCC"] == ""
+    assert triples.notes == [{}] and np.isfinite(triples.estimates).all()
 
 
 def test_errors_end_where_the_scale_does():
@@ -303,6 +344,8 @@ def test_errors_end_where_the_scale_does():
     options = {"systems": systems, "n_resamples": 20, "random_state": 0}
     with pytest.warns(FewSystemsWarning):
         free, held = (bootstrap_metrics(truth, predicted, scale=scale, **options) for scale in (None, (1, 5)))
+    assert free.largest.tolist() == [[np.inf, 1, 1, 1] * 2] * 2
+    assert held.largest.tolist() == [[16, 1, 1, 1] * 2, [np.inf, 1, 1, 1] * 2]
     for metric in ("U_MSE", "S_MSE"):
         low, high = free.interval(metric, "on")
         assert high > 16

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from musiceval_sk import METRICS, FewSystemsWarning, bootstrap_metrics, compare_predictors, evaluate
+from musiceval_sk.statistics import comparison
 from musiceval_sk.statistics.comparison import holm, swap_test
 
 FUNCTIONS = {
@@ -63,12 +64,22 @@ def test_swaps_of_clips_by_system_against_all_one_by_one(rng, kind):
     assert found.p_value == pytest.approx(all_swaps(kind, truth, a, b, units), abs=1e-12)
 
 
+def test_swaps_are_the_same_block_by_block(rng, monkeypatch):
+    truth, noise = rng.normal(size=6), rng.normal(size=(2, 6))
+    parts = [pd.DataFrame({"truth": truth, "a": truth + 0.5 * noise[0], "b": truth + noise[1]})]
+    whole = swap_test("LCC", parts, 32, rng)
+    monkeypatch.setattr(comparison, "_BLOCK", 120)  # ten swaps of twice six clips
+    assert swap_test("LCC", parts, 32, rng) == pytest.approx(whole, abs=1e-12)
+
+
 def test_random_swaps_come_near_all_of_them(rng):
     truth, noise = rng.normal(size=9), rng.normal(size=(2, 9))
     a, b = truth + 0.6 * noise[0], truth + noise[1]
     parts = [pd.DataFrame({"truth": truth, "a": a, "b": b})]
     exact, random = (swap_test("SRCC", parts, n, rng).p_value for n in (256, 255))
+    assert exact == pytest.approx(all_swaps("SRCC", truth, a, b, np.arange(9)), abs=1e-12)
     assert random != exact
+    assert random * 256 == pytest.approx(round(random * 256))  # of the swaps and what is observed
     assert random == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 255))
 
 
@@ -180,10 +191,43 @@ def test_equal_predictors_do_not_differ(data):
     assert (table["p_value"] == 1).all()
 
 
+def test_a_constant_truth_tells_nothing():
+    found = swap_test(
+        "LCC", [pd.DataFrame({"truth": np.ones(3), "a": [1.0, 2, 3], "b": [2.0, 1, 3]})], 9, None
+    )
+    assert np.isnan(found).all()
+
+
+def test_two_systems_without_folds_are_ranked():
+    truth = np.array([1.0, 2.0])
+    with pytest.warns(FewSystemsWarning):
+        found = compare_predictors(
+            truth, {"a": truth, "b": -truth}, systems=["x", "y"], metrics="S_LCC", n_resamples=2
+        )
+    # 1 and -1. To swap one of two leaves each side the same twice, which tells nothing against the predictors being equal.
+    assert found["difference"].item() == pytest.approx(2)
+    assert found["p_value"].item() == 1
+
+
+@pytest.mark.parametrize("metric", ["S_SRCC", "S_KTAU"])
+def test_means_that_differ_by_rounding_are_tied_in_swaps_too(metric):
+    truth, ties = np.array([1.0, 3, 2, 5, 4, 6]), np.array([0.1, 0.1, 0.2, 0.2, 0.3, 0.3])
+    near = ties + np.array([1, -1, -1, 1, 1, -1]) * 2e-17
+    assert len(set(near)) > 3
+    options = {"systems": list("abcdef"), "metrics": metric, "n_resamples": 32, "random_state": 0}
+    found, expected = (
+        compare_predictors(truth, {"a": values, "b": [2.0, 1, 5, 4, 3, 6]}, **options)
+        for values in (near, ties)
+    )
+    assert found["p_value"].item() == expected["p_value"].item() > 1 / 32
+
+
 def test_holm_by_hand():
     # Sorted .005 .01 .03 .04 times 4 3 2 1: .02 .03 .06 .04, and never less than the one before.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, np.nan, 0.8]) == pytest.approx([1.0, np.nan, 1.0], nan_ok=True)
+    # Of two that are known, not of three: .01 times 2 and .04.
+    assert holm([0.01, np.nan, 0.04]) == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
     assert holm([np.nan]) == pytest.approx([np.nan], nan_ok=True)
 
 
@@ -264,6 +308,33 @@ def test_folds_that_rank_nothing_are_the_reason(data):
         warnings.simplefilter("ignore")
         table = compare_predictors(truth, predictions, systems=systems, folds=pairs, n_resamples=10)
     assert set(table["note"]) == {"no fold holds 3 systems"}
+    assert table["p_value"].isna().all() and table["p_value"].dtype == float
+
+
+def test_a_fold_that_ranks_nothing_is_left_out_of_the_test(data):
+    """Two systems in a fold of their own, or three that one predictor takes for one: only the other ten or nine count."""
+    truth, predictions, systems = data
+    options = {"metrics": ["S_LCC"], "n_resamples": 99}
+    number = pd.factorize(systems)[0]
+    flat = {name: values.mask(number < 3, 3.0) for name, values in predictions.items()}
+    for n_apart, given in ((2, predictions), (3, flat)):
+        rest = number >= n_apart
+        found = compare_predictors(truth, given, systems=systems, folds=rest, random_state=0, **options)
+        means = pd.DataFrame({"truth": truth, **given})[rest].groupby(systems[rest]).mean()
+        expected = [
+            all_swaps("LCC", means["truth"], means["good"], means[name], np.arange(len(means)))
+            for name in ("fair",)
+        ]
+        margin = 5 * np.sqrt(np.array(expected) * (1 - np.array(expected)) / 99)
+        assert (np.abs(found["p_value"][:1] - expected) <= margin + 0.01).all()
+
+
+def test_all_may_be_compared_with_one(data):
+    truth, predictions, systems = data
+    table = compare_predictors(
+        truth, predictions, systems=systems, baseline="fair", metrics="S_LCC", n_resamples=9
+    )
+    assert table[["a", "b"]].values.tolist() == [["good", "fair"], ["poor", "fair"]]
 
 
 def test_predictors_and_systems_are_matched_by_clip(data):

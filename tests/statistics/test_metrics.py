@@ -182,25 +182,36 @@ def test_constant_input_is_nan_and_a_warning(name, constant):
     words = (
         f"{constant if not systems else 'y_'}.*is constant over {values} values: a correlation is undefined"
     )
-    with pytest.warns(stats.ConstantInputWarning, match=words):
+    with pytest.warns(stats.ConstantInputWarning, match=words) as warned:
         assert np.isnan(METRICS[name].function(given["y_true"], given["y_pred"], *systems))
+    assert {one.filename for one in warned if one.category is stats.ConstantInputWarning} == {__file__}
 
 
 def test_constant_clips_still_have_errors():
-    with pytest.warns(stats.ConstantInputWarning):
+    with pytest.warns(stats.ConstantInputWarning) as warned:
         table = evaluate([1.0, 2.0, 4.0], [2.0, 2.0, 2.0], systems=["a", "a", "b"])
+    assert {one.filename for one in warned} == {__file__}
     # Squared errors 1, 0, 4; systems 1.5 and 4 against 2.
     assert_allclose(table[["U_MSE", "S_MSE"]], [5 / 3, (0.25 + 4) / 2], rtol=1e-12)
     assert table.drop(["U_MSE", "S_MSE"]).isna().all()
 
 
-@pytest.mark.parametrize("constant", [3.1, 3.5478467492858172])
+@pytest.mark.parametrize("constant", [3.1, 3.5478467492858172, 0.0])
 def test_a_constant_predictor_ranks_no_systems(constant):
     """Means of one number over more and fewer clips must not differ by their rounding."""
     systems = np.repeat(np.arange(12), np.arange(1, 13) * 7)
     truth = np.random.default_rng(0).uniform(1, 5, len(systems))
     with pytest.warns(stats.ConstantInputWarning):
         assert np.isnan(s_srcc(truth, np.full(len(truth), constant), systems))
+
+
+def test_means_of_systems_that_differ_by_rounding_are_tied():
+    truth, systems = [0.1, 0.2, 0.3, 0.2, 1.0], list("aaabc")
+    assert system_means(truth, systems)["a"] != 0.2
+    # Truth 0.2 0.2 1 and prediction 2 1 3: ranks 1.5 1.5 3 and 2 1 3; of three pairs one is tied in truth, and two agree.
+    found = evaluate(truth, [2.0, 2, 2, 1, 3], systems=systems)
+    assert found["S_SRCC"] == pytest.approx(1.5 / np.sqrt(1.5 * 2))
+    assert found["S_KTAU"] == pytest.approx(2 / np.sqrt(2 * 3))
 
 
 def test_ties_give_tau_b():
@@ -215,6 +226,9 @@ def test_ties_give_tau_b():
 def test_system_truth_replaces_the_mean_of_evaluated_clips():
     truth = pd.Series({"C": 1.0, "B": 2.0, "A": 3.0, "D": 9.0})
     table = evaluate(TRUTH, PREDICTION, systems=SYSTEMS, system_truth=truth)
+    pd.testing.assert_series_equal(
+        evaluate(TRUTH, PREDICTION, systems=SYSTEMS, system_truth=truth.to_frame("any name")), table
+    )
     # Truth 3, 2, 1 against predicted 2, 3.5, 4.5.
     assert table["S_MSE"] == pytest.approx((1 + 2.25 + 12.25) / 3, abs=1e-12)
     assert table["S_SRCC"] == pytest.approx(-1, abs=1e-12)
@@ -336,10 +350,11 @@ def test_whatever_carries_an_index_is_matched_by_it(shuffled):
 
 
 def test_without_an_index_of_the_truth_that_of_the_predictions_counts():
-    found = evaluate(TRUTH[::-1], LABELLED["y_pred"].iloc[::-1], systems=LABELLED["systems"])
+    order = [3, 0, 5, 1, 4, 2]
+    truth, prediction = np.array(TRUTH)[order], LABELLED["y_pred"].iloc[order]
+    found = evaluate(truth, prediction, systems=LABELLED["systems"])
     assert_allclose(found, [FROZEN[name] for name in NAMES], rtol=0, atol=1e-12)
-    found = s_mse(TRUTH[::-1], LABELLED["y_pred"].iloc[::-1], LABELLED["systems"])
-    assert found == pytest.approx(FROZEN["S_MSE"], abs=1e-12)
+    assert s_mse(truth, prediction, LABELLED["systems"]) == pytest.approx(FROZEN["S_MSE"], abs=1e-12)
 
 
 def test_clip_ids_meet_with_and_without_suffix_and_as_numbers():
@@ -363,6 +378,21 @@ def test_indices_that_do_not_agree_are_refused(index, words):
     for function in (evaluate, u_srcc):
         with pytest.raises(ValueError, match=words):
             function(LABELLED["y_true"], pd.Series(PREDICTION, index))
+
+
+@pytest.mark.parametrize("shorter", ["y_true", "y_pred"])
+def test_a_clip_that_only_one_of_both_has_is_named(shorter):
+    other = {"y_true": "y_pred", "y_pred": "y_true"}[shorter]
+    given = {
+        name: LABELLED[name].iloc[:-1] if name == shorter else LABELLED[name].iloc[::-1]
+        for name in ("y_true", "y_pred")
+    }
+    words = (
+        f"^y_true and y_pred are about different clips by their index: {other} alone has z. Where rows are"
+    )
+    for function in (evaluate, u_srcc):
+        with pytest.raises(ValueError, match=words):
+            function(**given)
 
 
 def test_repeated_ids_are_those_of_the_argument_that_repeats_them():

@@ -61,6 +61,48 @@ def test_equal_predictors_are_told_apart_at_the_level_of_the_test(rng):
     assert 7 / 400 <= table["power"][0] <= 33 / 400
 
 
+def test_the_power_of_six_systems_is_all_or_none(rng):
+    """A perfect predictor and its reverse differ by 2; of 32 swaps of six systems none but the observed one does."""
+    systems, scores = pilot(rng, 8, 3)
+    truth = scores[:, 0]
+    options = {
+        "systems": systems,
+        "n_systems": 6,
+        "n_clips": 3,
+        "n_tests": 5,
+        "n_swaps": 32,
+        "random_state": 0,
+    }
+    found = power_of_comparison(truth, truth, -truth, alpha=1 / 32, **options)
+    assert found.round(9).iloc[0].to_dict() == {
+        "n_systems": 6, "n_clips": 3, "power": 1, "standard_error": 0, "difference": 2
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="^n_systems=6 must be a whole number and at least 7$"):
+        power_of_comparison(truth, truth, -truth, alpha=1 / 33, **options)
+
+
+def test_what_is_tried_by_default(rng):
+    systems, scores = pilot(rng, 8, 3)
+    table = power_of_comparison(*scores.T, systems=systems, n_tests=1, n_swaps=1, random_state=0)
+    assert table[["n_systems", "n_clips"]].values.tolist() == [
+        [n, n_clips] for n in (10, 20, 40, 80) for n_clips in (10, 50)
+    ]
+    # Two swaps cannot tell at 5 %; 20 can, if nothing but the observed difference is as large.
+    assert (table["power"] == 0).all()
+
+
+def test_components_by_hand():
+    # Two systems of two clips and two of one. Within them deviations are 1 and -1, twice: 4 / 2. Means 0, 2, 4, 6 have the variance
+    # 20 / 3, of which clips make 2 * (1/2 + 1/2 + 1 + 1) / 4.
+    one = pd.DataFrame({"truth": [-1.0, 1, 1, 3, 4, 6]})
+    centre, between, within = _components(one, np.array([0, 0, 1, 1, 2, 3]))
+    assert (centre, within, between) == (3, 2, pytest.approx(20 / 3 - 1.5))
+    # Means that differ less than clips make them differ: none between systems.
+    assert _components(one % 2, np.array([0, 1, 2, 3, 0, 1]))[1] == pytest.approx(0)
+    # One clip more than systems is enough.
+    assert _components(one[:5], np.array([0, 0, 1, 2, 3]))[2] == 2
+
+
 def test_seed(rng):
     systems, scores = pilot(rng)
     options = {"systems": systems, "n_systems": [10], "n_clips": [5], "n_tests": 20}
@@ -87,6 +129,14 @@ def test_bad_input(rng):
                 power_of_comparison(*scores.T, systems=systems, **{name: value})
     with pytest.raises(ValueError, match=r"alpha must lie between 0 and 1, such as 0\.05; got 5"):
         power_of_comparison(*scores.T, systems=systems, alpha=5)
+    with pytest.raises(ValueError, match="^y_true is constant: it ranks nothing"):
+        power_of_comparison(np.ones(len(scores)), *scores.T[1:], systems=systems)
+    with pytest.raises(
+        ValueError, match="^S_SRCC compares systems: give the system of each clip as systems="
+    ):
+        power_of_comparison(*scores.T, systems=None)
+    with pytest.raises(ValueError, match=r"^y_true must hold one target; it has shape \(400, 2\)$"):
+        power_of_comparison(scores[:, :2], scores[:, :2], scores[:, 1:], systems=systems)
     with pytest.raises(ValueError, match="prediction_b is constant: it ranks nothing"):
         power_of_comparison(*scores.T[:2], np.ones(len(scores)), systems=systems)
 

@@ -29,6 +29,7 @@ def data(rng):
 FOLDS = {
     "by system": lambda systems: systems % 3,
     "at random": lambda systems: np.arange(N) % 4,
+    "three systems each": lambda systems: systems % 4,
     "one of two systems": lambda systems: np.where(systems < 2, 0, 1 + systems % 2),
 }
 
@@ -124,9 +125,14 @@ def test_absent_systems_do_not_count(rng):
     assert np.isnan(found[:, 2]).all()
 
 
+@pytest.mark.filterwarnings("ignore::musiceval_sk.FewSystemsWarning")
 @pytest.mark.parametrize("metric", ["S_SRCC", "S_LCC", "U_KTAU", "U_MSE"])
-def test_swaps_in_all_folds_against_all_one_by_one(rng, metric):
-    systems = np.tile(np.repeat(np.arange(6), 2), 2)
+@pytest.mark.parametrize(
+    "systems",
+    [np.tile(np.repeat(np.arange(6), 2), 2), np.repeat(np.arange(6), 4)],
+    ids=["all", "three of six"],
+)
+def test_swaps_in_all_folds_against_all_one_by_one(rng, metric, systems):
     folds = np.repeat([0, 1], 12)
     truth, noise = rng.normal(size=24), rng.normal(size=(2, 24))
     a, b = truth + 0.4 * noise[0], truth + noise[1]
@@ -184,8 +190,10 @@ def test_wrong_folds_are_refused(data):
     systems, truth, prediction = data
     with pytest.raises(ValueError, match=r"folds has shape \(3,\) for 240 clips"):
         bootstrap_metrics(truth, prediction, systems=systems, folds=[0, 1, 2])
-    with pytest.raises(ValueError, match="2 clips have no fold"):
+    with pytest.raises(ValueError, match="^2 clips have no fold"):
         bootstrap_metrics(truth, prediction, systems=systems, folds=[None, None, *range(238)])
+    with pytest.raises(ValueError, match="^1 clip has no fold"):
+        bootstrap_metrics(truth, prediction, systems=systems, folds=[*range(239), None])
 
 
 def test_without_systems_clips_are_drawn_fold_by_fold(data):

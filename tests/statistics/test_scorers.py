@@ -89,6 +89,12 @@ def test_metadata_routing_in_cross_val_score(name, clips, X, y, routing):
     np.testing.assert_allclose(found, by_hand(name, clips, FOLDS.split(X)), rtol=1e-10)
 
 
+def test_routed_systems_with_an_index_are_matched_by_it(clips, X, y, routing):
+    model, scorer = Ridge().fit(X, y), mos_scorer("S_LCC")
+    mixed = clips["system"].sample(frac=1, random_state=0)
+    assert scorer(model, X, y, systems=mixed) == scorer(model, X, y, systems=clips["system"].to_numpy())
+
+
 def test_several_in_cross_validate_with_a_group_split(clips, X, y):
     scoring = {name: mos_scorer(name, systems=clips["system"]) for name in METRICS}
     found = cross_validate(Ridge(), X, y, cv=GroupKFold(2), groups=clips["system"], scoring=scoring)
@@ -182,6 +188,13 @@ def test_unknown_target_is_refused(clips, X):
     Y = clips[["impression", "alignment"]]
     with pytest.raises(ValueError, match="unknown target 'loudness'; choose from"):
         mos_scorer("U_MSE", target="loudness")(Ridge().fit(X, Y), X, Y)
+
+
+def test_a_line_of_scores_is_the_target_by_its_name(X, y):
+    model, scorer = Ridge().fit(X, y), mos_scorer("U_MSE", target="impression")
+    assert scorer(model, X, y) == scorer(model, X, y.rename(None)) == mos_scorer("U_MSE")(model, X, y)
+    with pytest.raises(ValueError, match="^unknown target 'impression'; choose from alignment$"):
+        scorer(model, X, y.rename("alignment"))
 
 
 def test_without_a_road():
@@ -313,6 +326,9 @@ def test_predicted_columns_are_matched_by_name():
 def test_one_column_of_y_may_be_predicted_as_a_line():
     y = pd.DataFrame({"a": [1.0, 2, 3, 5]}, index=list("wxyz"))
     assert mos_scorer("U_LCC")(Echo(y["a"].to_numpy()), y, y) == pytest.approx(1)
+    assert mos_scorer("U_LCC")(Echo(y["a"].iloc[[2, 0, 3, 1]]), y, y) == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"\. predict must give an array, or the index of X$"):
+        mos_scorer("U_LCC")(Echo(y["a"].reset_index(drop=True)), y, y)
 
 
 def test_few_systems_are_warned_of_once_for_all_folds(clips, X, y):
@@ -321,6 +337,16 @@ def test_few_systems_are_warned_of_once_for_all_folds(clips, X, y):
         warnings.simplefilter("always")
         cross_val_score(Ridge(), X, y, scoring=scorer, cv=GroupKFold(3), groups=clips["system"])
     assert len([one for one in warned if one.category is FewSystemsWarning]) == 1
+
+
+def test_five_systems_are_not_warned_of_and_four_after_them_are(clips, X, y):
+    scorer, model = mos_scorer("S_SRCC", systems=clips["system"]), Ridge().fit(X, y)
+    for n, warnings_given in ((5, 0), (4, 1)):
+        rows = clips["system"].isin([f"S{i}" for i in range(n)])
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            scorer(model, X[rows], y[rows])
+        assert len(warned) == warnings_given
 
 
 def test_few_systems_are_warned_of_once_by_a_worker_which_gets_a_copy_for_each_fold(clips, X, y, monkeypatch):

@@ -88,6 +88,7 @@ def test_one_clip_has_no_pairs():
         ({"true_threshold": np.nan}, "true_threshold must be a number and at least 0; got nan"),
         ({"true_threshold": 0.2, "standard_errors": [0.1, 0.1]}, "either true_threshold or standard_errors"),
         ({"standard_errors": [0.1]}, r"standard_errors has shape \(1,\) for 2 clips"),
+        ({"standard_errors": [-0.1, np.nan]}, "standard_errors holds 2 values of 2"),
         (
             {"standard_errors": [0.1, np.nan]},
             "standard_errors holds 1 values of 2 that are missing or negative",
@@ -108,5 +109,9 @@ def test_all_arguments_are_matched_by_clip():
         assert pairwise_accuracy(truth, prediction, **options) == pairwise_accuracy(
             truth, prediction[::-1], **mixed
         )
+    # Without an index of the truth, the predictions' tells which clips these are: c is tied with both others.
+    mixed = [[1.0, 3.0, 2.0], pd.Series([1.0, 1.0, 2.0], ["a", "c", "b"])]
+    assert pairwise_accuracy(*mixed, standard_errors=errors) == 2 / 3
+    assert pairwise_accuracy(*mixed, standard_errors=errors.to_numpy()) == 0
     with pytest.raises(ValueError, match="no standard error is known for clips: c"):
         pairwise_accuracy(truth, prediction, standard_errors=errors[:2])
