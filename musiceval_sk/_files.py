@@ -74,8 +74,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def own_folder(path: Path) -> Iterator[Path]:
     """Give where to write to a library that makes files of its own there: a folder that goes with the block, or after a kill."""
     folder = own_name(path)
-    folder.mkdir()
     try:
+        folder.mkdir()
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
