@@ -25,7 +25,7 @@ DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # Of an unpacked table: a few kilobytes can be packed so that they would fill any memory.
 _MOST_BYTES = 1 << 28
 # Of a sheet, beside the cells that its size allows: a cell far out makes blanks of all before it.
-_MOST_BLANKS = 2_000_000
+_MOST_BLANKS = 500_000
 _LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n)|[^\r\n]+")
 _MOST_SHARED = 10_000
 # What the command line writes before what a spreadsheet would compute.
