@@ -117,7 +117,19 @@ def deal_evenly(
         )
     dealt.exchange()
     dealt.mix()
+    _leave_nobody_out(dealt.batches, n_raters, size["n_batches"])
     return dealt.batches, size["n_batches"]
+
+
+def _leave_nobody_out(batches: np.ndarray, n_raters: int, n_batches: int) -> None:
+    """Give a rater without trials the last batch of one who has most, as long as that one keeps another."""
+    filled = np.isin(np.arange(n_raters * n_batches), batches).reshape(n_raters, n_batches)
+    for idle in np.flatnonzero(~filled.any(axis=1)):
+        giver = filled.sum(axis=1).argmax()
+        *others, last = np.flatnonzero(filled[giver])
+        if others:
+            batches[batches == giver * n_batches + last] = idle * n_batches
+            filled[giver, last], filled[idle, 0] = False, True
 
 
 class Deal:

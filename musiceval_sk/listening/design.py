@@ -291,7 +291,7 @@ def design_test(
     if n_busy < n_raters:
         raise RatingDesignError(
             f"{n_raters - n_busy} of {n_raters} raters would hear nothing, for there is no more to share out where prompts stay "
-            f"whole; give n_raters={n_busy}" + (" or fewer batches" if n_batches > 1 else "")
+            f"whole; give n_raters={n_busy}"
         )
     real = _with_prompts(real, table["prompt"].unique(), rng)
     listed_clips = _list_clips(table, trained, real)

@@ -260,6 +260,14 @@ def test_files_that_are_no_design_are_refused(tmp_path):
         load_test(path)
 
 
+@pytest.mark.parametrize("n_raters", [10, 17, 20])
+def test_no_rater_is_left_out_where_batches_are_more_than_there_is_to_hear(n_raters):
+    """Twenty prompts stay whole: of two batches a rater, some stay empty, and each rater has one that is not."""
+    test = design_test(grid(3, 20), n_raters=n_raters, per_clip=1, n_batches=2)
+    n_trials = [sum(len(batch["trials"]) for batch in batches) for batches in test.raters.values()]
+    assert len(n_trials) == n_raters and min(n_trials) > 0
+
+
 @pytest.mark.parametrize(
     ("demands", "words"),
     [
@@ -268,7 +276,7 @@ def test_files_that_are_no_design_are_refused(tmp_path):
         ({"n_raters": 4}, "there are 4; give n_raters=5 or per_clip=4"),
         # Twenty prompts make twenty groups, each for one rater.
         ({"n_raters": 23, "per_clip": 1}, "^3 of 23 raters would hear nothing.*give n_raters=20$"),
-        ({"n_raters": 23, "per_clip": 1, "n_batches": 2}, "would hear nothing.*give n_raters=[0-9]+ or fewer batches$"),
+        ({"n_raters": 23, "per_clip": 1, "n_batches": 2}, "^3 of 23 raters would hear nothing.*give n_raters=20$"),
         ({"n_raters": 14, "n_duplicates": 12}, "has no room for 12 that come again.*give n_duplicates=11"),
         ({"n_raters": 8, "batch_size": 10, "probes": real(3)}, "3 probes for 5 batches.*give 5 of them"),
         ({"n_raters": 14, "n_probes": 1}, "give probes="),
