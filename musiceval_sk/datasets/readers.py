@@ -152,8 +152,9 @@ def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> No
     values = table[column]
     what = f"column {column!r} repeats a value"
     refuse(table, values.duplicated(keep=False), what, values, what_to_do)
-    bares = values.map(bare)
-    doubled = bares.isin(bares[bares == values]) & bares.duplicated(keep=False)
+    texts = pd.Series(id_texts(values), index=values.index, dtype=object)
+    bares = texts.map(bare)
+    doubled = bares.isin(bares[bares == texts]) & bares.duplicated(keep=False)
     what = f"column {column!r} holds a value with and without its suffix"
     refuse(table, doubled, what, values, what_to_do)
 
