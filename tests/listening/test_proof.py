@@ -128,6 +128,8 @@ def take_part(driver, link, opinions, is_listening):
     driver.switch_to.new_window("tab")
     driver.get(link)
     driver.execute_script(RATER, opinions, is_listening, BEFORE_THE_BREAK)
+    # Chromium loads no sound in a hidden tab that has never played one.
+    Wait(driver, 60, 0.02).until(lambda _: driver.execute_script("return session.answers?.all().length > 0"))
     return driver.current_window_handle
 
 
