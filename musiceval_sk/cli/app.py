@@ -288,9 +288,13 @@ def _holds(place: Path, files: str) -> bool:
 
 
 def _files_at(place: Path | None) -> dict[Path, Any]:
-    """Give what tells one writing of a file, or of those in a folder, from another."""
-    files = () if place is None else (place, *(place.glob("*") if os.path.isdir(place) else ()))
-    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files if os.path.isfile(file)}
+    """Give what tells one writing of a file, or of what lies in a folder, from another."""
+    found = {}
+    for path in () if place is None else place.glob("*") if os.path.isdir(place) else (place,):
+        with contextlib.suppress(OSError):  # of what is not there, or no longer
+            state = path.stat()
+            found[path] = state.st_ino, state.st_mtime_ns
+    return found
 
 
 def _words_of(error: Exception) -> str:

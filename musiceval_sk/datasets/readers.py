@@ -150,11 +150,11 @@ def require_filled(table: pd.DataFrame, column: str, what_to_do: str = "") -> No
 def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> None:
     """Raise if a value stands in ``column`` more than once, or once with and once without a sound's suffix."""
     values = table[column]
-    what = f"column {column!r} repeats a value"
-    refuse(table, values.duplicated(keep=False), what, values, what_to_do)
     texts = pd.Series(id_texts(values), index=values.index, dtype=object)
-    bares = texts.map(bare)
-    doubled = bares.isin(bares[bares == texts]) & bares.duplicated(keep=False)
+    bares, filled = texts.map(bare), texts != ""
+    what = f"column {column!r} repeats a value"
+    refuse(table, texts.duplicated(keep=False) & filled, what, values, what_to_do)
+    doubled = bares.isin(bares[bares == texts]) & bares.duplicated(keep=False) & filled
     what = f"column {column!r} holds a value with and without its suffix"
     refuse(table, doubled, what, values, what_to_do)
 

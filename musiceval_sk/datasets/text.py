@@ -145,7 +145,7 @@ def delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
         named = used = _width(header)
         most = min(named + 1, len(header))  # of several columns without a name none is read
         lines, blank = array("q", [reader.line_num]), [""] * most
-        for cells in rows:
+        for cells in map(_unguarded, rows):
             width = _width(cells)
             if width > len(header) or len(cells) < named:
                 raise ClipsTableError(
@@ -153,10 +153,9 @@ def delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
                 )
             used = max(used, width)
             lines.append(reader.line_num)
-            cells = [*cells, *blank][:most]
             # Names come again and again: each is kept once, as long as they are not too many.
             keep = shared.setdefault if len(shared) < _MOST_SHARED else shared.get
-            laid += [keep(cell, cell) for cell in _unguarded(cells)]
+            laid += [keep(cell, cell) for cell in [*cells, *blank][:most]]
     except csv.Error as error:
         raise ClipsTableError(f"{path}: line {lines[-1] + 1} cannot be read: {error}") from error
     if len(set(header[:used])) < used:

@@ -21,6 +21,7 @@ FOUND = {
     "a number of many digits": ("clips", b'\2{"clip_id": "a", "impression": %b}' % DIGITS, "column 'impression' must hold numbers"),
     "a number beyond floats in a Python dict": ("clips", b"\2{'key': 'a.wav', 'impression': %b}" % DIGITS[:400], "column 'impression' must hold numbers, but has: inf"),
     "a list of preferences": ("ratings", b'\3[{"TestID": 0.5, "PresentationOrder": "A=0, B=1", "Runtime": 9, "Preference": [[]]}]', "what stands for 'preference' holds lists"),
+    "a list beside a number": ("ratings_of_a_format", bytes([sorted(FORMATS).index("beaqlejs"), 1]) + b'[{"TestID": "t", "rating": {"A": 3, "B": 4}, "filename": {"A": 1, "B": [2]}}]', "what stands for 'clip_id' holds lists"),
     "a list of clips": ("ratings", b'\4{"data_path": ["x"], "Content_Enjoyment": 3}', "what stands for 'clip_id' holds lists|holds a list"),
     "an id beyond whole numbers of the machine": ("side_table", b'\2{"clip_id": 1180591620717411303424}', "no clip_id of the side table belongs to a clip; e.g. '1180591620717411303424'"),
     "a cell without end": ("clips", b"\0clip_id,path\na," + b"x" * 140_000, "line 2 cannot be read: field larger"),

@@ -36,7 +36,6 @@ _ALIASES = {
 }  # fmt: skip
 _SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "test": "test"}
 _MAGIC = {b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3", b"\xff\xf3": ".mp3"}
-_ROWS_AT_ONCE = 16
 # What a shard may take in memory, by its bytes and beside that; a row takes about a thousand bytes. Sounds can hardly be packed.
 _MOST_UNPACKED, _MOST_BESIDE, _ROW = 100, 1 << 28, 1000
 _NO_NAMES = (
@@ -436,7 +435,7 @@ def parquet_files(root: str | Path) -> list[Path]:
 def read_parquet_clips(
     shards: list[Path], split: str, sounds: str | Path | None, columns: Mapping[str, str] | None
 ) -> pd.DataFrame:
-    """Read the shards of a split a few rows at a time, and lay their sounds down as files named by their content."""
+    """Read the shards of a split a row at a time, and lay their sounds down as files named by their content."""
     splits = {shard: split_of(shard) for shard in shards}
     wanted = [shard for shard in shards if split in ("total", splits[shard])]
     if not wanted:
@@ -470,12 +469,15 @@ def _rows_of(shard: Path, columns: Mapping[str, str]) -> Iterator[Any]:
         with parquet.ParquetFile(shard) as file:
             names, about = _columns_of(file.schema_arrow, columns, shard), file.metadata
             unpacked = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
-            if _ROW * about.num_rows + unpacked > _MOST_UNPACKED * shard.stat().st_size + _MOST_BESIDE:
-                raise ClipsTableError(
-                    f"{shard}: makes {about.num_rows:,} rows of {unpacked:,} bytes, more than so small a file of sounds holds; get it anew"
-                )
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
-                yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+            left = _MOST_UNPACKED * shard.stat().st_size + _MOST_BESIDE - _ROW * about.num_rows
+            words = f"{shard}: {about.num_rows:,} rows of far more bytes than the file has; get it anew"
+            if unpacked > left:
+                raise ClipsTableError(words)
+            for row in file.iter_batches(batch_size=1, columns=names):  # many may share one long sound
+                left -= row.nbytes
+                if left < 0:
+                    raise ClipsTableError(words)
+                yield [row.column(name).to_pylist()[0] for name in names]
     except (OSError, *MALFORMED) as error:  # from which pyarrow's derive
         if type(error) in (ClipsTableError, ValueError):
             raise

@@ -19,7 +19,7 @@ from musiceval_sk.ratings.formats.tables import as_preferences
 
 READERS = (documents, surveys, trials, tables)
 _LOGGER = logging.getLogger(__name__)
-_NAMES = {"rater", "clip_id", "clip_a", "clip_b", "preference"}
+_NAMES = ("rater", "clip_id", "clip_a", "clip_b", "preference")
 _SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx")
 
 
@@ -164,9 +164,9 @@ def _read(export: Export, chosen: Format) -> pd.DataFrame:
     taken = f"{export.path}: was taken for {chosen.what}, and is damaged or none"
     with refused_as(ClipsTableError, taken, "if it is of another format, say which with format= (--format)"):
         table = chosen.read(export)
-    for name in _NAMES & {*table.columns}:
+    for name in filter(table.columns.__contains__, _NAMES):
         cells = table[name]
-        if pd.api.types.infer_dtype(cells) == "mixed" and any(
+        if pd.api.types.infer_dtype(cells).startswith("mixed") and any(
             isinstance(cell, list | dict) for cell in cells
         ):
             raise export.refusal(

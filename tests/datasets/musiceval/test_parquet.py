@@ -158,11 +158,15 @@ def test_the_made_shards_are_those_of_the_made_lists(tmp_path):
     assert not (made.folder / "wav").exists() and "path" not in made.clips
 
 
-def test_a_shard_that_would_fill_any_memory_is_not_unpacked(write_shard, tmp_path):
-    shard = write_shard(tmp_path / "train.parquet", [((None, "a.wav"), 3.0, 4.0)] * 300_000)
-    assert shard.stat().st_size < 10_000
+@pytest.mark.parametrize(
+    ("n_rows", "data"), [(300_000, None), (200, bytes(1 << 21))], ids=["rows", "a long sound"]
+)
+def test_a_shard_that_would_fill_any_memory_is_not_unpacked(write_shard, tmp_path, n_rows, data):
+    """The sound stands in the file once and is packed; its rows would be 400 MiB."""
+    shard = write_shard(tmp_path / "train.parquet", [((data, "a.wav"), 3.0, 4.0)] * n_rows)
+    assert shard.stat().st_size < 1 << 18
     with pytest.raises(
-        ClipsTableError, match=r"makes 300,000 rows of [\d,]+ bytes, more than so small a file"
+        ClipsTableError, match=f"train.parquet: {n_rows:,} rows of far more bytes than the file has"
     ):
         load_musiceval(shard, counts=None)
 
