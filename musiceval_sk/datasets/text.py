@@ -26,6 +26,7 @@ DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _MOST_BYTES = 1 << 28
 # Of a sheet, beside the cells that its size allows: a cell far out makes blanks of all before it.
 _MOST_BLANKS = 500_000
+_HALF = re.compile(r"\\ud[89a-f]", re.I)
 _LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n)|[^\r\n]+")
 _MOST_SHARED = 10_000
 # What the command line writes before what a spreadsheet would compute.
@@ -194,6 +195,14 @@ def json_table(path: Path, text: str) -> pd.DataFrame:
                     f"{path}: line {number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is one text or number"
                 )
     return table_of_objects(path, rows)
+
+
+def parse_cells(text: str) -> Any:
+    """Read JSON whose texts can be written down again: half a character is a `ValueError`, too."""
+    found = parse_json(text)
+    if _HALF.search(text):
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
 
 
 def table_of_objects(path: Path, rows: dict[int, Any]) -> pd.DataFrame:

@@ -17,11 +17,10 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk._files import parse_json
 from musiceval_sk._text import listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.readers import TARGETS, read_table
-from musiceval_sk.datasets.text import read_text, table_of_objects
+from musiceval_sk.datasets.text import parse_cells, read_text, table_of_objects
 from musiceval_sk.exceptions import ClipsTableError
 
 _LOGGER = logging.getLogger(__name__)
@@ -176,7 +175,7 @@ def _without_preamble(text: str) -> str:
 def _rows(path: Path, text: str) -> dict[int, dict[str, Any]]:
     """Objects by line, or by place in the one object that holds them all."""
     try:
-        whole = parse_json(text)
+        whole = parse_cells(text)
         if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
             return dict(enumerate(({"clip_id": name} | value for name, value in whole.items()), start=1))
     except ValueError:
@@ -197,11 +196,11 @@ def _filled_lines(text: str) -> list[tuple[int, str]]:
 def _object(line: str) -> Any:
     """Read a line as JSON, else as Python writes a dict."""
     try:
-        found = parse_json(line)
+        found = parse_cells(line)
     except ValueError:
         try:
             literal = ast.literal_eval(_NO_NUMBER.sub("None", _NUMPY.sub(r"\1", line)))
-            found = parse_json(json.dumps(literal))  # no other values than JSON has
+            found = parse_cells(json.dumps(literal))  # no other values than JSON has
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as it says of itself
             return None
     return found if isinstance(found, dict) else None

@@ -1,8 +1,6 @@
 """A file that another program wrote, what a reader takes of it, and the table of the formats that are read."""
 
 import csv
-import json
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,16 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musiceval_sk._files import NUMBER, parse_json
+from musiceval_sk._files import NUMBER
 from musiceval_sk._ids import id_texts, is_missing
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.datasets.text import delimiter_of, lines_of, read_text
+from musiceval_sk.datasets.text import delimiter_of, lines_of, parse_cells, read_text
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 
 # Names that other programs have for our columns.
-_HALF = re.compile(r"\\ud[89a-f]", re.I)
 _CANDIDATES = {
     "rater": "listener listener_id subject subject_id participant participant_id assessor assessor_id rater_id observer judge "
     "annotator annotator_id user_id worker_id",
@@ -274,9 +271,6 @@ def by_line(rows: Iterable[Any], columns: Iterable[str]) -> pd.DataFrame:
 
 def _json(text: str) -> Any:
     try:
-        found = parse_json(text)
-        if _HALF.search(text):
-            json.dumps(found, ensure_ascii=False).encode()  # which half a character alone cannot be
-        return found
+        return parse_cells(text)
     except ValueError:
         return None
