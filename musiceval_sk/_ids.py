@@ -75,7 +75,7 @@ def is_missing(values: Any) -> np.ndarray:
         True where there is no name.
     """
     names = np.asarray(values, dtype=object)
-    blank = np.array([isinstance(name, str) and not name.strip() for name in names], dtype=bool)
+    blank = np.fromiter((isinstance(name, str) and not name.strip() for name in names), bool, len(names))
     return pd.isna(names) | blank
 
 

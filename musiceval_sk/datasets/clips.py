@@ -189,11 +189,10 @@ def clip_times(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     missing = pd.Series(np.nan, index=clips.index)
     start, end = (readers.numbers(clips, name) if name in clips else missing for name in TIMES)
     start, end = start.fillna(0) + 0.0, end.fillna(np.inf)  # no -0.0
-    times = pd.Series(list(zip(start, end, strict=True)), start.index, dtype=object)
+    wrong = ~((start >= 0) & (start < end))
+    times = [f"{begin:g} and {stop:g}" for begin, stop in zip(start[wrong], end[wrong], strict=True)]
     what = "start_time must be at least 0 and less than end_time, in seconds, but they are"
-    readers.refuse(
-        clips, ~((start >= 0) & (start < end)), what, times, show=lambda time: "{:g} and {:g}".format(*time)
-    )
+    readers.refuse(clips, wrong[wrong], what, pd.Series(times, start.index[wrong], dtype=object), show=str)
     return start, end
 
 
@@ -326,8 +325,8 @@ def finish_clips(
     table: pd.DataFrame, targets: Sequence[str] | None, scale: tuple[float, float] | None
 ) -> pd.DataFrame:
     """Hold a table as it was read to the contract, and index it by clip id."""
-    table["clip_id"] = id_texts(table["clip_id"])
     readers.require_unique(table, "clip_id")
+    table["clip_id"] = id_texts(table["clip_id"])
     unknown = [target for target in targets or () if target not in table]
     if unknown:
         raise ClipsTableError(
@@ -342,7 +341,7 @@ def finish_clips(
     if "prompt" not in table:
         table["prompt"] = ""
     for name in table.columns.intersection(["prompt", "system"]):
-        table[name] = id_texts(table[name])
+        table[name] = pd.Series(id_texts(table[name]), table.index, dtype=object)
     clips = table.set_index("clip_id")
     clips.attrs = {}
     return clips

@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from musiceval_sk.datasets.text import (
     kind_of,
     lines_of,
     read_text,
-    table_of,
+    table_of_rows,
 )
 from musiceval_sk.exceptions import ClipsTableError
 
@@ -82,17 +82,19 @@ def read_headerless(
     text = read_text(path)
     if delimiter is None:
         delimiter, text = delimiter_of(text, ";")  # a;3,5 has as many cells by either
-    most = len(columns) - 1 if delimiter == "\t" else -1
-    rows, broken = {}, []
-    for number, line in enumerate(lines_of(text), start=1):
-        cells = [cell.strip() for cell in line.split(delimiter, most)]
-        if not any(cells) or (number == 1 and _is_header(cells)):
-            continue
-        if len(cells) == len(columns):
-            rows[number] = cells
-        else:
-            broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
-    table = table_of(path, list(rows.values()), list(rows), columns)
+    most, broken = len(columns) - 1 if delimiter == "\t" else -1, list[str]()
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        for number, line in enumerate(lines_of(text), start=1):
+            cells = [cell.strip() for cell in line.split(delimiter, most)]
+            if not any(cells) or (number == 1 and _is_header(cells)):
+                continue
+            if len(cells) == len(columns):
+                yield number, cells
+            else:
+                broken.append(f"{path.name} line {number} has {len(cells)} cells instead of {len(columns)}")
+
+    table = table_of_rows(path, rows(), columns)
     if delimiter != ",":
         _plain_cells(table, decimal_commas=True)
     return table, broken
@@ -151,9 +153,10 @@ def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> No
     """Raise if a value stands in ``column`` more than once, or once with and once without a sound's suffix."""
     values = table[column]
     texts = pd.Series(id_texts(values), index=values.index, dtype=object)
-    bares, filled = texts.map(bare), texts != ""
+    filled = texts != ""
     what = f"column {column!r} repeats a value"
     refuse(table, texts.duplicated(keep=False) & filled, what, values, what_to_do)
+    bares = pd.Series([bare(text) for text in texts], index=values.index, dtype=object)
     doubled = bares.isin(bares[bares == texts]) & bares.duplicated(keep=False) & filled
     what = f"column {column!r} holds a value with and without its suffix"
     refuse(table, doubled, what, values, what_to_do)
@@ -161,9 +164,9 @@ def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> No
 
 def require_ids(table: pd.DataFrame, column: str) -> None:
     """Make a column of ids or names text, in place, and raise if one is missing or repeated."""
-    table[column] = id_texts(table[column])
     require_filled(table, column)
     require_unique(table, column)
+    table[column] = id_texts(table[column])
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series:
@@ -305,8 +308,9 @@ def plain_name(name: object) -> str:
 
 
 def _is_word_for_missing(cells: Iterable[Any]) -> np.ndarray:
-    words = [isinstance(cell, str) and cell.strip().casefold() in _WORDS_FOR_MISSING for cell in cells]
-    return np.array(words, dtype=bool)
+    return np.fromiter(
+        (isinstance(cell, str) and cell.strip().casefold() in _WORDS_FOR_MISSING for cell in cells), bool
+    )
 
 
 def _is_none(cells: pd.Series) -> np.ndarray:
@@ -315,17 +319,18 @@ def _is_none(cells: pd.Series) -> np.ndarray:
 
 def _plain_cells(table: pd.DataFrame, decimal_commas: bool) -> list[str]:
     """Empty cells that are words for a missing name or number, write points for decimal commas, and say in which columns."""
-    notes, all_cells = [], table.to_numpy(dtype=object).copy()
-    for column, cells in zip(table.columns, all_cells.T, strict=True):
+    notes, changed, all_cells = [], dict[int, np.ndarray](), table.to_numpy(dtype=object)
+    for place, (column, cells) in enumerate(zip(table.columns, all_cells.T, strict=True)):
         words = _is_word_for_missing(cells)
         has_commas = decimal_commas and any(isinstance(cell, str) and "," in cell for cell in cells)
         if column in _FREE_TEXTS or not (words.any() or has_commas):
             continue
-        filled = ~(is_missing(cells) | words)
+        cells, filled = cells.copy(), ~(is_missing(cells) | words)
         given = [str(cell).strip() for cell in cells[filled]]
         if has_commas and column not in _NAMES and all(map(_COMMA_NUMBER.fullmatch, given)):
             given = [cell.replace(",", ".") for cell in given]
             cells[filled] = given
+            changed[place] = cells
             notes.append(f"decimal commas in column {column!r}")
         if not words.any():
             continue
@@ -334,6 +339,9 @@ def _plain_cells(table: pd.DataFrame, decimal_commas: bool) -> list[str]:
             found = listed(map(repr, dict.fromkeys(cells[words])))
             notes.append(f"{found} taken as missing in column {column!r}")
             cells[words] = ""
-    if notes:
+            changed[place] = cells
+    if changed:
+        all_cells = all_cells.copy()
+        all_cells[:, [*changed]] = np.column_stack([*changed.values()])
         table[:] = all_cells
     return notes

@@ -8,7 +8,8 @@ import json
 import re
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,29 +141,61 @@ def delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
     """Text cells by line; empty rows, and columns beyond the last that is used, are left out."""
     reader = csv.reader(lines_of(text), delimiter=delimiter, strict=True)
     rows = (cells for cells in reader if len(cells) == 1 or any(map(str.strip, cells)))
-    lines, laid, shared = array("q", [0]), list[str](), dict[str, str]()
+    before = 0
     try:
         header = [name.strip() for name in _unguarded(next(rows, []))]
         named = used = _width(header)
         most = min(named + 1, len(header))  # of several columns without a name none is read
-        lines, blank = array("q", [reader.line_num]), [""] * most
-        for cells in map(_unguarded, rows):
-            width = _width(cells)
-            if width > len(header) or len(cells) < named:
-                raise ClipsTableError(
-                    f"{path}: line {reader.line_num} has {len(cells)} cells where the header has {len(header)}"
-                )
-            used = max(used, width)
-            lines.append(reader.line_num)
-            # Names come again and again: each is kept once, as long as they are not too many.
-            keep = shared.setdefault if len(shared) < _MOST_SHARED else shared.get
-            laid += [keep(cell, cell) for cell in [*cells, *blank][:most]]
+        before, blank = reader.line_num, [""] * most
+
+        def checked_rows() -> Iterator[tuple[int, list[str]]]:
+            nonlocal used, before
+            for cells in map(_unguarded, rows):
+                width = _width(cells)
+                if width > len(header) or len(cells) < named:
+                    raise ClipsTableError(
+                        f"{path}: line {reader.line_num} has {len(cells)} cells where the header has {len(header)}"
+                    )
+                used, before = max(used, width), reader.line_num
+                yield before, [*cells, *blank][:most]
+
+        table, lines = _cells_by_line(checked_rows(), most)
     except csv.Error as error:
-        raise ClipsTableError(f"{path}: line {lines[-1] + 1} cannot be read: {error}") from error
+        raise ClipsTableError(f"{path}: line {before + 1} cannot be read: {error}") from error
     if len(set(header[:used])) < used:
         raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header[:used], most=12)}")
-    table = np.array(laid, dtype=object).reshape(len(lines) - 1, most)
-    return table_of(path, table[:, :used], lines[1:], header[:used])
+    return table_of(path, table[:, :used], lines, header[:used])
+
+
+def table_of_rows(
+    path: Path, rows: Iterable[tuple[int, Sequence[Any]]], columns: Sequence[str]
+) -> pd.DataFrame:
+    """Lay rows of as many cells as there are columns out, each with its line."""
+    return table_of(path, *_cells_by_line(rows, len(columns)), columns)
+
+
+def _cells_by_line(rows: Iterable[tuple[int, Sequence[Any]]], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gather cells without a list of them, which would take their room once more."""
+    lines, shared = array("q"), [_Shared() for _ in range(width)]
+
+    def cells_in_order() -> Iterator[Any]:
+        for line, row in rows:
+            lines.append(line)
+            yield from [cells[cell] for cells, cell in zip(shared, row, strict=True)]
+
+    cells = np.fromiter(cells_in_order(), dtype=object)
+    return cells.reshape(len(lines), width), np.array(lines)
+
+
+class _Shared(dict[Any, Any]):
+    """One object for equal texts of a column: names and scores come again and again, though prompts and paths do not."""
+
+    def __missing__(self, cell: Any) -> Any:
+        if isinstance(cell, str):
+            if len(self) >= _MOST_SHARED:
+                self.clear()
+            self[cell] = cell
+        return cell
 
 
 def _unguarded(cells: list[str]) -> list[str]:
@@ -176,12 +209,15 @@ def _width(cells: list[str]) -> int:
 
 def json_table(path: Path, text: str) -> pd.DataFrame:
     """Cells by line, as JSON has them."""
-    rows = {}
+    return table_of_objects(path, _objects(path, text))
+
+
+def _objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines_of(text), start=1):
         if not line.strip():
             continue
         try:
-            row = rows[number] = parse_json(line)
+            row = parse_json(line)
         except ValueError as error:
             raise ClipsTableError(f"{path}: line {number} is no JSON: {error}") from error
         if not isinstance(row, dict):
@@ -194,7 +230,7 @@ def json_table(path: Path, text: str) -> pd.DataFrame:
                 raise ClipsTableError(
                     f"{path}: line {number}: column {column!r} holds {kind}, {json.dumps(cell)[:40]}; a cell is one text or number"
                 )
-    return table_of_objects(path, rows)
+        yield number, row
 
 
 def parse_cells(text: str) -> Any:
@@ -205,29 +241,42 @@ def parse_cells(text: str) -> Any:
     return found
 
 
-def table_of_objects(path: Path, rows: dict[int, Any]) -> pd.DataFrame:
-    """Lay rows that name their columns out by line."""
-    _refuse_gaps(path, rows)
-    return table_of(path, list(rows.values()), list(rows))
+def table_of_objects(
+    path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]], gap: Any = np.nan
+) -> pd.DataFrame:
+    """Lay rows, each with its line, out by the columns that they name.
+
+    Where each row has columns of its own, a small file would make a table of gaps without end: it is refused.
+    """
+    lines, columns, n_filled = array("q"), dict[str, list[Any]](), 0
+    shared = defaultdict[str, _Shared](_Shared)
+    for line, row in rows:
+        n_filled += len(row)
+        n_cells = (len(lines) + 1) * len(columns.keys() | row.keys())
+        if n_cells > _MOST_GAPS + _MOST_CELLS * n_filled:
+            raise ClipsTableError(
+                f"{path}: the first {len(lines) + 1:,} rows name {len(columns.keys() | row.keys()):,} columns, nearly all of them in few "
+                "rows; give a table whose rows have the same columns"
+            )
+        for name, cell in row.items():
+            column = columns.setdefault(name, [])
+            column += [gap] * (len(lines) - len(column))
+            column.append(shared[name][cell] if isinstance(cell, str) else cell)
+        lines.append(line)
+    table = np.empty((len(lines), len(columns)), dtype=object, order="F")
+    for place, name in enumerate(columns):  # whose cells are given up one after another
+        cells, columns[name] = columns[name], []
+        table[: len(cells), place] = np.fromiter(cells, dtype=object, count=len(cells))
+        table[len(cells) :, place] = gap
+    return table_of(path, table, lines, list(columns))
 
 
 def table_of(
-    path: Path, rows: Any, lines: Sequence[int], columns: Sequence[str] | None = None
+    path: Path, rows: Any, lines: Sequence[int] | np.ndarray, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Lay rows of cells out by line."""
     # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
-    table = pd.DataFrame(
-        rows, index=pd.Index(lines, dtype=int, name="line"), columns=columns, dtype=object, copy=False
-    )
+    index = pd.Index(np.asarray(lines, dtype=int), name="line")
+    table = pd.DataFrame(rows, index=index, columns=columns, dtype=object, copy=False)
     table.attrs["path"] = str(path)
     return table
-
-
-def _refuse_gaps(path: Path, rows: Mapping[int, Mapping[str, Any]]) -> None:
-    """Raise unless rows name much the same columns: where each has its own, a small file makes a table of gaps without end."""
-    n_names, filled = len({name for row in rows.values() for name in row}), sum(map(len, rows.values()))
-    if len(rows) * n_names > _MOST_GAPS + _MOST_CELLS * filled:
-        raise ClipsTableError(
-            f"{path}: {len(rows):,} rows name {n_names:,} columns, nearly all of them in few rows; give a table whose rows have the same "
-            "columns"
-        )

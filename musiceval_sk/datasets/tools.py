@@ -11,7 +11,7 @@ import ast
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pandas as pd
 from musiceval_sk._text import listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.datasets.readers import TARGETS, read_table
-from musiceval_sk.datasets.text import parse_cells, read_text, table_of_objects
+from musiceval_sk.datasets.text import lines_of, parse_cells, read_text, table_of_objects, table_of_rows
 from musiceval_sk.exceptions import ClipsTableError
 
 _LOGGER = logging.getLogger(__name__)
@@ -60,8 +60,7 @@ def read_tool(
         If a line is no object, or clips have no names and no list, or one of another length, is given.
     """
     path = Path(path)
-    rows = _rows(path, _without_preamble(read_text(path)))
-    table = table_of_objects(path, rows)
+    table = table_of_objects(path, _rows(path, _without_preamble(read_text(path))))
     is_nested = table.map(lambda cell: isinstance(cell, list | dict | tuple))
     if is_nested.any(axis=None):
         nested = listed(table.columns[is_nested.any()])
@@ -103,7 +102,7 @@ def read_listing(path: Path, targets: Sequence[str] | None = None) -> pd.DataFra
         return _read_scp(path)
     text = read_text(path)
     objects = _without_preamble(text)
-    first = _object(objects.partition("\n")[0]) if objects.startswith("{") else None
+    first = _object(next(lines_of(objects))) if objects.startswith("{") else None
     if first and "key" in first and not {"path", "clip_id", "file_name"} & {*first}:
         return read_tool(path, targets)
     return read_table(path, targets, text)
@@ -153,7 +152,13 @@ def read_system_table(
 
 
 def _read_scp(path: Path) -> pd.DataFrame:
-    rows = {}
+    table = table_of_rows(path, _clips_of_scp(path), ["clip_id", "path"])
+    if table.empty:
+        raise ClipsTableError(f"{path}: the list is empty")
+    return table
+
+
+def _clips_of_scp(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     for number, line in _filled_lines(read_text(path)):
         name, _, sound = line.partition(" " if "\t" not in line else "\t")
         if not sound.strip() or sound.endswith("|"):
@@ -161,10 +166,7 @@ def _read_scp(path: Path) -> pd.DataFrame:
             raise ClipsTableError(
                 f"{path}: line {number} {what}; an scp has a clip's name, a blank and the path of its sound: {line[:60]!r}"
             )
-        rows[number] = {"clip_id": name, "path": sound.strip()}
-    if not rows:
-        raise ClipsTableError(f"{path}: the list is empty")
-    return table_of_objects(path, rows)
+        yield number, (name, sound.strip())
 
 
 def _without_preamble(text: str) -> str:
@@ -172,25 +174,25 @@ def _without_preamble(text: str) -> str:
     return text[preamble.end() :] if (preamble := _PREAMBLE.match(text)) else text
 
 
-def _rows(path: Path, text: str) -> dict[int, dict[str, Any]]:
+def _rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Objects by line, or by place in the one object that holds them all."""
     try:
         whole = parse_cells(text)
-        if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
-            return dict(enumerate(({"clip_id": name} | value for name, value in whole.items()), start=1))
     except ValueError:
-        pass
-    rows = {}
+        whole = None
+    if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
+        yield from enumerate(({"clip_id": name} | value for name, value in whole.items()), start=1)
+        return
     for number, line in _filled_lines(text):
-        rows[number] = _object(line)
-        if rows[number] is None:
+        found = _object(line)
+        if found is None:
             raise ClipsTableError(f"{path}: line {number} is no object of names and scores: {line[:60]!r}")
-    return rows
+        yield number, found
 
 
-def _filled_lines(text: str) -> list[tuple[int, str]]:
-    lines = enumerate(map(str.strip, text.splitlines()), start=1)
-    return [(number, line) for number, line in lines if line]
+def _filled_lines(text: str) -> Iterator[tuple[int, str]]:
+    lines = enumerate(map(str.strip, lines_of(text)), start=1)
+    return ((number, line) for number, line in lines if line)
 
 
 def _object(line: str) -> Any:

@@ -97,6 +97,12 @@ def test_an_scp_is_a_clips_table(write, tmp_path):
         load_clips(write("wav.scp", "\n"))
 
 
+def test_a_line_ends_at_no_separator_within_a_text(write):
+    text = '{"key": "a.wav", "utmos": 3.5, "words": "one\u2028two"}\n'
+    clips = load_clips(write("t.txt", text), targets=["utmos"], require_path=False)
+    assert clips["words"].tolist() == ["one\u2028two"]
+
+
 @pytest.mark.parametrize("text", VERSA)
 def test_result_lines_of_versa_are_a_clips_table(write, text, caplog):
     with caplog.at_level(logging.INFO, "musiceval_sk"):

@@ -29,7 +29,7 @@ FOUND = {
     "XML of a spreadsheet": ("spreadsheet", b"\2<cp", "is no spreadsheet that can be read"),
     "a page of Parquet": ("parquet", None, "cannot be read as Parquet"),
     "half a character in a Python dict": ("clips", b"\2{'key': 'a\\ud800', 'utmos': 3.0}", "is no object of names and scores|is no JSON"),
-    "half a character of a preference": ("ratings_of_a_format", bytes([sorted(FORMATS).index("music_arena"), 1]) + b'{"battle_uuid": 1, "preference": "\\ud800"}', "JSON of no format|is damaged or none"),
+    "half a character of a preference": ("ratings_of_a_format", bytes([sorted(FORMATS).index("music_arena"), 1]) + b'{"battle_uuid": 1, "preference": "\\ud800"}', "line 1 is no object of JSON that can be read"),
     "marks of a format alone": ("ratings_of_a_format", bytes([sorted(FORMATS).index("audiobox"), 2]) + b"{}", "audiobox-aesthetics without any rating"),
     "half a pair": ("pairs", b'\1{"clip_a": "x", "preference": "b"}', r"missing column\(s\) clip_b"),
     "a design of other values": ("design", None, "was damaged or changed after musiceval listen design wrote it"),

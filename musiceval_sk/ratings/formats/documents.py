@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from musiceval_sk.datasets.text import table_of_objects
 from musiceval_sk.ratings.formats.export import Export, by_line, reader
 
 # Fields of battles that are used.
@@ -29,15 +30,15 @@ def read_sureal(export: Export) -> pd.DataFrame:
     """
     videos = export.document["dis_videos"]
     contents = {one.get("content_id"): one for one in export.document.get("ref_videos", [])}
-    rows = []
+    rows: list[tuple[int, tuple[Any, ...]]] = []
     for number, video in enumerate(videos, start=1):
         content = contents.get(video.get("content_id"), {})
         clip = video.get("path") or video.get("asset_id", number)
         prompt = content.get("content_name", video.get("content_id", ""))
-        rows += [(number, rater, clip, prompt, score) for rater, score in _scores_of_sureal(video["os"])]
+        rows += [(number, (rater, clip, prompt, score)) for rater, score in _scores_of_sureal(video["os"])]
     used = {"dis_videos", "ref_videos", "os", "path", "content_id", "content_name", "asset_id"}
     export.use_fields([export.document, *videos, *contents.values()], used)
-    table = by_line(rows, ["rater", "clip_id", "prompt_id", export.score])
+    table = by_line(export.path, rows, ["rater", "clip_id", "prompt_id", export.score])
     return table.assign(rater=export.rater_ids(table["rater"]))
 
 
@@ -52,24 +53,30 @@ def _scores_of_sureal(scores: Any) -> Iterator[tuple[str, Any]]:
 @reader(
     "audiobox",
     "annotations of audiobox-aesthetics",
-    recognises=lambda export: bool(export.objects) and all(map(_is_of_audiobox, export.objects.values())),
+    recognises=lambda export: export.holds(_is_of_audiobox),
 )
 def read_audiobox(export: Export) -> pd.DataFrame:
     """Read a line a clip with a list of scores an axis; places in the lists are no persons, so they become ``slot``.
 
     Source: https://github.com/facebookresearch/audiobox-aesthetics#evaluation-dataset
     """
-    rows, axes, lists = [], dict[str, None](), dict[str, Any]()
-    for line, one in export.objects.items():
-        lists = {axis.lower(): scores for axis, scores in one.items() if isinstance(scores, list)}
-        axes |= dict.fromkeys(axis for axis in one if axis.lower() in lists)
-        if len({*map(len, lists.values())}) > 1:
-            sizes = ", ".join(f"{axis} {len(scores)}" for axis, scores in lists.items())
-            raise export.refusal(f"line {line}: axes need equally many scores; they are {sizes}")
-        slots = zip(*lists.values(), strict=True)
-        rows += [(line, one["data_path"], slot, *scores) for slot, scores in enumerate(slots)]
-    export.use_fields(export.objects.values(), ["data_path", *axes])
-    return by_line(rows, ["clip_id", "slot", *lists])
+    axes, fields = set[str](), dict[str, None]()
+
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        for line, one in export.objects():
+            lists = {axis: scores for axis, scores in one.items() if isinstance(scores, list)}
+            axes.update(lists)
+            fields.update(dict.fromkeys(one))
+            if len({*map(len, lists.values())}) > 1:
+                sizes = ", ".join(f"{axis} {len(scores)}" for axis, scores in lists.items())
+                raise export.refusal(f"line {line}: axes need equally many scores; they are {sizes}")
+            for slot, scores in enumerate(zip(*lists.values(), strict=True)):
+                named = dict(zip(map(str.lower, lists), scores, strict=True))
+                yield line, {"clip_id": one["data_path"], "slot": slot} | named
+
+    table = table_of_objects(export.path, rows())
+    export.use_fields([fields], ["data_path", *axes])
+    return table
 
 
 def _is_of_audiobox(one: dict[str, Any]) -> bool:
@@ -96,7 +103,7 @@ def read_audiocraft(export: Export) -> pd.DataFrame:
     ]
     export.use_fields([export.document, *results], {"results", "id", "models"})
     columns = ["clip_id", "system", "prompt_id", export.score]
-    table = by_line([(line, *row) for line, row in enumerate(rows, start=1)], columns)
+    table = by_line(export.path, enumerate(rows, start=1), columns)
     return table.assign(rater=export.rater_ids([user], personal=True)[0])
 
 
@@ -145,19 +152,19 @@ def _is_battle(one: dict[str, Any]) -> bool:
 @reader(
     "music_arena",
     "battles of Music Arena",
-    recognises=lambda export: bool(export.objects) and all(map(_is_battle, export.objects.values())),
+    recognises=lambda export: export.holds(_is_battle),
 )
 def read_music_arena(export: Export) -> pd.DataFrame:
     """Read battle logs, or the battles of the published data set; battles without a vote are left out.
 
     Source: https://github.com/gclef-cmu/music-arena/blob/main/music_arena/dataclass/arena.py
     """
-    rows = [{"line": line} | _battle(one) for line, one in export.objects.items()]
+    rows = [{"line": line} | _battle(one) for line, one in export.objects()]
     table = pd.DataFrame(rows, dtype=object).astype({"line": int}).set_index("line")
     voted = table["preference"].notna() & table["preference"].ne("")
     if not voted.all():
         export.notes.append(f"left out {(~voted).sum()} of {len(table)} battles without a vote")
-    export.use_fields(map(_flat, export.objects.values()), _OF_BATTLES)
+    export.use_fields((_flat(one) for _, one in export.objects()), _OF_BATTLES)
     return table[voted].assign(rater=export.rater_ids(table["rater"][voted], personal=True))
 
 

@@ -15,7 +15,7 @@ from musiceval_sk._files import NUMBER
 from musiceval_sk._ids import id_texts, is_missing
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.datasets.text import delimiter_of, lines_of, parse_cells, read_text
+from musiceval_sk.datasets.text import delimiter_of, lines_of, parse_cells, read_text, table_of_rows
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 
@@ -66,17 +66,27 @@ class Export:
         """What the file holds as JSON; None where it is none."""
         return _json(self.text) if self.text.lstrip()[:1] in ("{", "[") else None
 
-    @cached_property
-    def objects(self) -> dict[int, dict[str, Any]]:
-        """Objects of JSON by line: one a line, or those of one list; none where a line is no object."""
+    def values(self) -> Iterator[tuple[int, Any]]:
+        """Go through what JSON holds: the parts of a list, or what each line is, None where it is no JSON."""
         if isinstance(self.document, list):
-            found = dict(enumerate(self.document, start=1))
+            yield from enumerate(self.document, start=1)
         elif isinstance(self.document, dict):
-            found = {1: self.document}
+            yield 1, self.document
         else:
             lines = lines_of(self.text if self.text.lstrip().startswith("{") else "")
-            found = {number: _json(line) for number, line in enumerate(lines, start=1) if line.strip()}
-        return found if all(isinstance(one, dict) for one in found.values()) else {}
+            yield from ((number, _json(line)) for number, line in enumerate(lines, start=1) if line.strip())
+
+    def objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Go through objects of JSON by line: one a line, or those of one list."""
+        for line, one in self.values():
+            if not isinstance(one, dict):
+                raise self.refusal(f"line {line} is no object of JSON that can be read")
+            yield line, one
+
+    def holds(self, fits: Callable[[dict[str, Any]], bool]) -> bool:
+        """Whether the file is JSON of objects, each of which fits."""
+        found = (isinstance(one, dict) and fits(one) for _, one in self.values())
+        return next(found, False) and all(found)
 
     @cached_property
     def head(self) -> list[list[str]]:
@@ -192,7 +202,8 @@ class Export:
             for name in dict.fromkeys(name for part in parts for name in part)
         }
         stacked = pd.Index(np.tile(lines, len(parts)), name=lines.name)
-        table = pd.DataFrame(cells, stacked).sort_index(kind="stable").fillna("")
+        table = pd.DataFrame(cells, stacked).fillna("")
+        table = table.sort_index(kind="stable") if len(parts) > 1 else table
         empty = np.all([is_missing(table[name]) for name in table if name != "clip_id"], axis=0)
         return table[~(empty | is_missing(table["clip_id"]))]
 
@@ -264,9 +275,9 @@ def as_seconds(milliseconds: pd.Series) -> pd.Series:
     return pd.to_numeric(milliseconds, errors="coerce") / 1000
 
 
-def by_line(rows: Iterable[Any], columns: Iterable[str]) -> pd.DataFrame:
-    """Make a table of rows that begin with their line."""
-    return pd.DataFrame(list(rows), columns=["line", *columns]).set_index("line")
+def by_line(path: Path, rows: Iterable[tuple[int, Sequence[Any]]], columns: Iterable[str]) -> pd.DataFrame:
+    """Make a table of rows, each after its line."""
+    return table_of_rows(path, rows, list(columns)).infer_objects()
 
 
 def _json(text: str) -> Any:

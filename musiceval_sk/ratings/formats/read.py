@@ -192,14 +192,13 @@ def _joined(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _summary(chosen: Format, table: pd.DataFrame) -> list[str]:
     """Say what was recognised and how much there is, and name the columns that were not used."""
-    clips = pd.concat(
-        [table[name] for name in ("clip_id", "clip_a", "clip_b") if name in table] or [pd.Series()]
-    )
+    named = [table[name].dropna() for name in ("clip_id", "clip_a", "clip_b") if name in table]
+    n_clips = len({clip for clips in named for clip in clips})
     one, several = (
         ("judgement of a pair", "judgements of pairs") if "clip_a" in table else ("rating", "ratings")
     )
     words = f"read as {chosen.what}: {counted(len(table), one, several)}"
-    words += f" of {counted(clips.nunique(), 'clip')}" if len(clips) else ""
-    words += f" by {counted(table['rater'].nunique(), 'rater')}" if "rater" in table else ""
+    words += f" of {counted(n_clips, 'clip')}" if any(map(len, named)) else ""
+    words += f" by {counted(len({*table['rater'].dropna()}), 'rater')}" if "rater" in table else ""
     left = (("not used", table.attrs["unused"]), ("personal and left out", table.attrs["personal"]))
     return [words, *(f"{about}: {listed(names, most=12)}" for about, names in left if names)]

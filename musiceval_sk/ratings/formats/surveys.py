@@ -143,16 +143,16 @@ def read_golisten(export: Export) -> pd.DataFrame:
         raise export.refusal(
             "no column is a rating of Go Listen; answers of an A/B test are free texts, write them as a table of pairs"
         )
-    found: list[tuple[int, str, str, str]] = []
+    found: list[tuple[int, tuple[str, ...]]] = []
     for line, row in rows:
         for place, clip in clips.items():
             scores = [one for one in row[place].split(",") if one.strip()]
             parts = [clip] if len(scores) == 1 else [f"{clip}/{n}" for n, _ in enumerate(scores, start=1)]
             rater = row[0] or f"line {line}"
-            found += [(line, rater, *rating) for rating in zip(parts, scores, strict=True)]
+            found += [(line, (rater, *rating)) for rating in zip(parts, scores, strict=True)]
     others = [head for place, head in enumerate(header) if head and place not in clips]
     export.use_fields([dict.fromkeys(["Tags", *others])], ())
-    table = by_line(found, ["rater", "clip_id", export.score])
+    table = by_line(export.path, found, ["rater", "clip_id", export.score])
     return table.assign(rater=export.rater_ids(table["rater"], personal=True))
 
 

@@ -1,6 +1,8 @@
 """Plain tables: long, wide (a column a rater or a clip), of pairs, and lists and matrices without a header."""
 
 import re
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from musiceval_sk._ids import id_texts, is_missing, match_ids
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
 from musiceval_sk.exceptions import ClipsTableError
-from musiceval_sk.ratings.formats.export import Export, by_line, is_number, reader
+from musiceval_sk.ratings.formats.export import Export, is_number, reader
 
 PREFERENCES = ("a", "b", "tie", "both_bad")
 _RATER = re.compile(
@@ -19,7 +21,8 @@ _RATER = re.compile(
 
 def as_preferences(answers: pd.Series, source: str) -> pd.Series:
     """Write preferences in small letters, and refuse others than the four."""
-    found = answers.astype(str).str.strip().str.lower().str.replace(r"[\s-]+", "_", regex=True)
+    plain = {answer: re.sub(r"[\s-]+", "_", str(answer).strip().lower()) for answer in {*answers}}
+    found = pd.Series([plain[answer] for answer in answers], answers.index, dtype=object)
     wrong = ~found.isin(PREFERENCES)
     if wrong.any():
         raise ClipsTableError(
@@ -64,6 +67,7 @@ def read_matrix(export: Export) -> pd.DataFrame:
             blocks.append({})
         else:
             blocks[-1][line] = cells
+    blocks = [block for block in blocks if block] or [{}]
     shapes = {(len(block), len(cells)) for block in blocks for cells in block.values()}
     if len(shapes) > 1:
         sizes = [f"{clips} x {raters}" for clips, raters in sorted(shapes)]
@@ -71,16 +75,31 @@ def read_matrix(export: Export) -> pd.DataFrame:
             f"every matrix needs as many rows and columns as the first; they are {listed(sizes)}"
         )
     names = export.clip_names(len(blocks[0]))
-    scores = [
-        (line, f"R{rater}", clip, cell)
-        for block in blocks
-        for clip, (line, cells) in zip(names, block.items(), strict=True)
-        for rater, cell in enumerate(cells, start=1)
-        if cell.casefold() not in ("", "nan")
-    ]
-    table = by_line(scores, ["rater", "clip_id", export.score])
+    clips = pd.Series(names * len(blocks), pd.Index([*chain(*blocks)], name="line"), dtype=object)
+    ((_, n_raters),) = shapes or {(0, 0)}
+    scores = np.array([cells for block in blocks for cells in block.values()], dtype=object)
+    scores = scores.reshape(len(clips), n_raters)
+    blocks.clear()
+    given = np.fromiter((cell.casefold() not in ("", "nan") for cell in scores.flat), bool, scores.size)
+    raters = export.rater_ids([f"R{number}" for number in range(1, n_raters + 1)])
+    table = _long(
+        scores, given.reshape(scores.shape), clips.to_frame("clip_id"), "rater", raters, export.score
+    )
     export.use(table[[]])
-    return table.assign(rater=export.rater_ids(table["rater"]))
+    return table
+
+
+def _long(
+    table: np.ndarray, given: np.ndarray, rows: pd.DataFrame, name: str, labels: Sequence[str], score: str
+) -> pd.DataFrame:
+    """Put the given cells below one another, each with what is known of its row and the label of its column."""
+    counts, columns = given.sum(axis=1), [*rows, name, score]
+    cells = np.empty((counts.sum(), len(columns)), dtype=object, order="F")
+    for place, known in enumerate(rows):
+        cells[:, place] = np.repeat(rows[known].to_numpy(dtype=object), counts)
+    cells[:, -2] = np.broadcast_to(np.array(labels, dtype=object), given.shape)[given]
+    cells[:, -1] = table[given]
+    return pd.DataFrame(cells, rows.index.repeat(counts), columns, dtype=object, copy=False)
 
 
 def _is_of_scores(cells: list[str]) -> bool:
@@ -134,7 +153,7 @@ def _use_lines(export: Export, columns: list[str]) -> None:
 
 def _is_wide(export: Export) -> bool:
     """Whether columns other than the known ones are raters by their names, or clips since no column names any."""
-    if export.objects:
+    if next(export.values(), None):
         return False
     if any(name in export for name in (*readers.TARGETS, *export.targets, "slot", "clip_a", "prompt_id")):
         return False
@@ -148,8 +167,8 @@ def _is_wide(export: Export) -> bool:
 
 def _with_scores(export: Export, columns: list[str]) -> list[str]:
     """Name the columns that hold a number."""
-    cells = export.table[columns].to_numpy(dtype=object)
-    numbers = (np.asarray(pd.to_numeric(column, errors="coerce"), dtype=float) for column in cells.T)
+    cells = export.table.to_numpy(dtype=object).T[export.table.columns.get_indexer(columns)]
+    numbers = (np.asarray(pd.to_numeric(column, errors="coerce"), dtype=float) for column in cells)
     return [name for name, held in zip(columns, numbers, strict=True) if np.isfinite(held).any()]
 
 
@@ -169,14 +188,19 @@ def read_wide(export: Export) -> pd.DataFrame:
     across = _with_scores(export, export.without([*known, rater, clip]))
     across = _listed_clips(export, across) if clip is None else across
     export.notes.append(f"{counted(len(across), 'column')} taken as {role}: {listed(across)}")
-    kept = pd.DataFrame({name: export[name] for name in known} | {along: export[rater or clip]})
     export.taken |= {*across}
-    table = kept.iloc[np.repeat(np.arange(len(kept)), len(across))]
-    scores = export.table[across].to_numpy(dtype=object).ravel()
-    names = pd.Series(across * len(kept), index=table.index, dtype=object)  # and no copy of each
-    table = table.assign(**{other: names, export.score: scores})
-    table = table[~is_missing(table[export.score])]
-    return table.assign(rater=export.raters(rater or "rater", table["rater"]))
+    cells, places = export.table.to_numpy(dtype=object), export.table.columns.get_indexer(across)
+    given, labels = np.zeros(cells.shape, dtype=bool), export.table.columns.to_numpy(dtype=object, copy=True)
+    for place in places:
+        given[:, place] = ~is_missing(cells[:, place])
+    about = {name: export[name] for name in known if name != export.score}
+    rows = pd.DataFrame(about | {along: export[rater or clip]}, dtype=object)
+    if rater is None:
+        labels[places] = export.raters("rater", across)
+    else:
+        heard = given.any(axis=1)
+        rows.loc[heard, along] = export.raters(rater, rows.loc[heard, along])
+    return _long(cells, given, rows, other, labels, export.score)
 
 
 def _listed_clips(export: Export, columns: list[str]) -> list[str]:
@@ -202,4 +226,6 @@ def read_long(export: Export) -> pd.DataFrame:
     renamed = {theirs: name for theirs, name in ours.items() if theirs not in (None, name)}
     export.notes += [f"column {theirs!r} taken as {name!r}" for theirs, name in renamed.items()]
     table = export.table.rename(columns=renamed)
-    return table if rater is None else table.assign(rater=export.raters(rater))
+    if rater is None:
+        return table
+    return table.assign(rater=pd.Series(export.raters(rater), table.index, dtype=object))

@@ -1,6 +1,7 @@
 """A row a trial, as experiments in the browser and in the laboratory write them: webMUSHRA, jsPsych, PsychoPy."""
 
 import re
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -45,18 +46,23 @@ def read_webmushra(export: Export) -> pd.DataFrame:
 
 def _use_sessions(export: Export) -> list[str]:
     """Take rows by line, and name the columns of the questionnaire. PHP leaves a quote after a backslash as it is."""
-    header: list[str] = []
-    rows, questions = {}, dict[str, None]()
-    for line, cells in export.rows(escapechar="\\"):
-        if cells and cells[0] == "session_test_id":
-            header = cells
-            own = [name for name in header[1 : header.index("trial_id")] if name != "session_uuid"]
-            questions |= dict.fromkeys(own)
-        elif any(cells):
-            if len(cells) != len(header):
-                raise export.refusal(f"line {line} has {len(cells)} cells where its header has {len(header)}")
-            rows[line] = dict(zip(header, cells, strict=True))
-    export.use(table_of_objects(export.path, rows).fillna(""))
+    questions = dict[str, None]()
+
+    def rows() -> Iterator[tuple[int, dict[str, str]]]:
+        header: list[str] = []
+        for line, cells in export.rows(escapechar="\\"):
+            if cells and cells[0] == "session_test_id":
+                header = cells
+                own = [name for name in header[1 : header.index("trial_id")] if name != "session_uuid"]
+                questions.update(dict.fromkeys(own))
+            elif any(cells):
+                if len(cells) != len(header):
+                    raise export.refusal(
+                        f"line {line} has {len(cells)} cells where its header has {len(header)}"
+                    )
+                yield line, dict(zip(header, cells, strict=True))
+
+    export.use(table_of_objects(export.path, rows(), gap=""))
     return [name for name in questions if name in export]
 
 
@@ -134,7 +140,7 @@ def _raters_of_sessions(export: Export, asked: list[str]) -> pd.Series:
     "trials of jsPsych",
     recognises=lambda export: (
         export.header >= _OF_JSPSYCH
-        or (isinstance(export.document, list) and export.objects.get(1, {}).keys() >= _OF_JSPSYCH)
+        or (isinstance(export.document, list) and export.document[0].keys() >= _OF_JSPSYCH)
     ),
 )
 def read_jspsych(export: Export) -> pd.DataFrame:
@@ -143,7 +149,7 @@ def read_jspsych(export: Export) -> pd.DataFrame:
     Source: https://github.com/jspsych/jsPsych/blob/main/docs/plugins/audio-slider-response.md
     """
     if isinstance(export.document, list):
-        table = pd.DataFrame.from_dict(export.objects, orient="index", dtype=object).rename_axis("line")
+        table = table_of_objects(export.path, export.objects())
         export.use(table.where(table.notna(), ""))
     stimuli = export["clip_id" if "clip_id" in export else "stimulus"].astype(str)
     sources = stimuli.str.extract(r"src\s*=\s*[\"']([^\"']+)", expand=False)

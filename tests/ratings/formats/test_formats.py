@@ -211,6 +211,14 @@ def test_a_matrix_takes_the_names_of_a_list(write):
         read_ratings(path, listing=write("clips.csv", "clip_id\na\n"))
     with pytest.raises(ClipsTableError, match="as many rows and columns as the first; they are 1 x 3, 2 x 3"):
         read_ratings(write("m.csv", "1,2,3\n4,5,1\n,\n3,3,3\n"))
+    ended = read_ratings(write("m.csv", ",\n1,2\n,\n3,\n,\n"))  # an empty presentation is none
+    assert ended.apply(" ".join, axis=1).tolist() == ["1 R1 1", "1 R2 2", "1 R1 3"]
+
+
+def test_axes_of_audiobox_keep_their_names_whatever_their_order(write):
+    lines = ['{"data_path": "a", "CE": [1], "PQ": [2]}', '{"data_path": "b", "PQ": [3], "CE": [4]}']
+    table = read_ratings(write("a.jsonl", "\n".join([*lines, '{"data_path": "c", "PQ": [5]}'])))
+    assert table["ce"].tolist()[:2] == [1, 4] and table["pq"].tolist() == [2, 3, 5] and table["ce"].isna()[3]
 
 
 def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
@@ -244,7 +252,7 @@ def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
         (samples.ARENA.splitlines()[1], "without any rating; left out 1 of 1 battles without a vote"),
         (
             '{"data_path": "a", "Q": [1, 2], "E": [1]}',
-            "line 1: axes need equally many scores; they are q 2, e 1",
+            "line 1: axes need equally many scores; they are Q 2, E 1",
         ),
         (
             "session_test_id,trial_id,choice_reference,choice_non_reference,choice_answer\np,t,r,c,correct\n",
@@ -477,7 +485,7 @@ def test_rows_that_each_name_columns_of_their_own_do_not_fill_memory(write, name
     if name == "t.csv":  # of webMUSHRA, whose sessions have a header each
         rows = [f"session_test_id,q{number},trial_id\nt,1,x" for number in range(2000)]
     with pytest.raises(
-        ClipsTableError, match=r"2,000 rows name 2,00\d columns, nearly all of them in few rows"
+        ClipsTableError, match=r"first 1,0\d\d rows name 1,0\d\d columns, nearly all of them in few rows"
     ):
         read_ratings(write(name, "\n".join(rows)))
 
