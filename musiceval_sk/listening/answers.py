@@ -124,6 +124,9 @@ class AnswerStore:
         except sqlite3.OperationalError as error:
             raise self._refusal(error) from error
         try:
+            self._connection.execute(
+                "PRAGMA busy_timeout=5000"
+            )  # where locks are refused, nobody waits longer
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_TABLES)
@@ -137,6 +140,7 @@ class AnswerStore:
             raise ValueError(
                 f"{self.path}: holds answers of another test ({held}, not {test}); name another file"
             )
+        self._connection.execute("PRAGMA busy_timeout=30000")
         # A connection of its own sees only what was committed; it may read from another thread.
         self._reader, self._lock = self._connect(), threading.Lock()
 

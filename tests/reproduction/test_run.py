@@ -126,6 +126,7 @@ def test_python_gives_what_the_command_line_wrote(one, made, checkpoint, cache):
         cache=cache,
         n_seeds=SEEDS,
         n_resamples=60,
+        n_jobs=2,
         device="cpu",
         counts=None,
     )

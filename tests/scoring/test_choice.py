@@ -133,6 +133,13 @@ def test_the_best_row_of_a_given_study_is_chosen_with_the_paired_test_of_its_lea
     assert str(choose_regressor(regressor, X, clips, TARGETS, study=study)) == str(choice)
 
 
+@pytest.mark.slow
+def test_the_choice_is_the_same_by_two_processes(clips, X):
+    regressor = MOSRegressor(n_ensemble=2, max_iter=20, random_state=0)
+    one, two = (choose_regressor(regressor, X, clips, ["impression"], n_jobs=n_jobs) for n_jobs in (1, 2))
+    assert one.about == two.about and str(one) == str(two)
+
+
 def test_a_lead_that_a_test_does_not_tell_is_said_to_be_none(clips, X):
     """Two rows with the same predictions: their difference is 0, whatever is swapped."""
     models = {"ridge": LinearRegression(), "SVR": LinearRegression()}

@@ -96,6 +96,14 @@ def test_a_saved_one_predicts_alike_with_intervals_on_the_raters_scale(
     assert load_model(again.save(tmp_path / "twice.skops"))[-1].scale == (0, 100)
 
 
+def test_a_recalibration_is_the_same_by_two_processes(model, test, scores, tmp_path):
+    one, two = (
+        recalibrate(model, test.clips[:10], scores[:10], cache=tmp_path / f"{n_jobs}.h5", n_jobs=n_jobs)
+        for n_jobs in (1, 2)
+    )
+    pd.testing.assert_frame_equal(one.table, two.table, check_exact=True)
+
+
 def test_a_scale_that_the_scores_hardly_use_is_doubted(model, test, cache, scores):
     with pytest.warns(UserWarning, match=r"in a small part of the scale 0 to 100.* give scale= \(--scale\)"):
         recalibrate(model, test.clips, scores, scale=(0, 100), training_scale=(1, 5), cache=cache)
