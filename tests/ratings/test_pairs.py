@@ -197,6 +197,7 @@ def test_pairs_take_systems_from_clips():
     "change, words",
     [
         ({"preference": ["a", "c"]}, "preference must be one of a, b, tie, both_bad; 1 of 2 are not: c"),
+        ({"preference": ["a", ["b"]]}, r"preference must be one of .*; 1 of 2 are not: \[.b.\]"),
         ({"clip_b": ["y", "x"]}, "compared with themselves: x"),
     ],
 )

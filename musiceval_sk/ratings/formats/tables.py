@@ -21,12 +21,13 @@ _RATER = re.compile(
 
 def as_preferences(answers: pd.Series, source: str) -> pd.Series:
     """Write preferences in small letters, and refuse others than the four."""
-    plain = {answer: re.sub(r"[\s-]+", "_", str(answer).strip().lower()) for answer in {*answers}}
-    found = pd.Series([plain[answer] for answer in answers], answers.index, dtype=object)
+    texts = pd.Series([str(answer) for answer in answers], answers.index, dtype=object)
+    plain = {text: re.sub(r"[\s-]+", "_", text.strip().lower()) for text in {*texts}}
+    found = pd.Series([plain[text] for text in texts], answers.index, dtype=object)
     wrong = ~found.isin(PREFERENCES)
     if wrong.any():
         raise ClipsTableError(
-            f"{source}preference must be one of {listed(PREFERENCES)}; {wrong.sum()} of {len(found)} are not: {listed(answers[wrong].unique())}"
+            f"{source}preference must be one of {listed(PREFERENCES)}; {wrong.sum()} of {len(found)} are not: {listed(texts[wrong].unique())}"
         )
     return found
 
