@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musiceval_sk._files import NUMBER
 from musiceval_sk._ids import bare, id_texts, is_missing
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets.text import (
@@ -32,6 +33,7 @@ _NAMES = ("clip_id", "path", "prompt_id", "system", "rater")
 _FREE_TEXTS = ("prompt", "batch", "kind", "copy_of", "split")
 KNOWN = (*_NAMES, *_FREE_TEXTS, *TARGETS, "seconds", "position", "slot", "start_time", "end_time")
 _WORDS_FOR_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "-"}
+_CELLS_AT_ONCE = 1 << 16
 _COMMA_NUMBER = re.compile(r"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
 
 
@@ -210,15 +212,27 @@ def unused_scores(
 ) -> list[str]:
     """Name the columns of numbers that may be scores, for all lie on the scale, and are none of those chosen."""
     names, derived = [], tuple(f"{target}_" for target in chosen)
-    for column in table.columns.difference([*KNOWN, *chosen], sort=False):
-        cells = table[column]
-        # Neither yes and no nor a date.
-        if str(column).startswith(derived) or getattr(cells.dtype, "kind", "O") in "bmM":
-            continue
-        values = pd.to_numeric(cells[~_is_none(cells)], errors="coerce").astype(float)
-        if len(values) and values.between(*(scale or (-np.inf, np.inf))).all():
+    kinds = {column: getattr(kind, "kind", "O") for column, kind in table.dtypes.items()}
+    free = table.columns.difference([*KNOWN, *chosen], sort=False)
+    # Neither yes and no nor a date.
+    free = [name for name in free if not str(name).startswith(derived) and kinds[name] not in "bmM"]
+    low, high = scale or (-np.inf, np.inf)
+    for column, cells, values in by_columns(table, free):
+        given = ~_is_none(cells)
+        if given.any() and ((values >= low) & (values <= high))[given].all():
             names.append(str(column))
     return names
+
+
+def by_columns(table: pd.DataFrame, names: Sequence[Any]) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Go through columns: name, cells, and these as floats, nan for what is no number; of short columns many are read at once."""
+    width = max(1, _CELLS_AT_ONCE // max(1, len(table)))
+    for first in range(0, len(names), width):
+        some = names[first : first + width]
+        cells = table[some].to_numpy(dtype=object)
+        values = pd.to_numeric(cells.ravel(order="F"), errors="coerce")
+        values = np.asarray(values, dtype=float).reshape(cells.shape, order="F")
+        yield from zip(some, cells.T, values.T, strict=True)
 
 
 def how_to_name(names: Sequence[str]) -> str:
@@ -334,7 +348,7 @@ def _plain_cells(table: pd.DataFrame, decimal_commas: bool) -> list[str]:
             notes.append(f"decimal commas in column {column!r}")
         if not words.any():
             continue
-        of_numbers = len(given) > 0 and pd.to_numeric(pd.Series(given), errors="coerce").notna().all()
+        of_numbers = len(given) > 0 and all(map(NUMBER.fullmatch, given))
         if column in _NAMES or of_numbers:
             found = listed(map(repr, dict.fromkeys(cells[words])))
             notes.append(f"{found} taken as missing in column {column!r}")

@@ -139,29 +139,36 @@ def first_cells(text: str, delimiter: str) -> list[str]:
 
 def delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
     """Text cells by line; empty rows, and columns beyond the last that is used, are left out."""
-    reader = csv.reader(lines_of(text), delimiter=delimiter, strict=True)
-    rows = (cells for cells in reader if len(cells) == 1 or any(map(str.strip, cells)))
-    before = 0
+    reader, last = csv.reader(lines_of(text), delimiter=delimiter, strict=True), 0
+
+    def filled_rows() -> Iterator[list[str]]:
+        nonlocal last
+        for cells in reader:
+            last = reader.line_num
+            if len(cells) == 1 or any(map(str.strip, cells)):
+                yield _unguarded(cells)
+
+    rows = filled_rows()
     try:
-        header = [name.strip() for name in _unguarded(next(rows, []))]
+        header = [name.strip() for name in next(rows, [])]
         named = used = _width(header)
         most = min(named + 1, len(header))  # of several columns without a name none is read
-        before, blank = reader.line_num, [""] * most
+        blank = [""] * most
 
         def checked_rows() -> Iterator[tuple[int, list[str]]]:
-            nonlocal used, before
-            for cells in map(_unguarded, rows):
+            nonlocal used
+            for cells in rows:
                 width = _width(cells)
                 if width > len(header) or len(cells) < named:
                     raise ClipsTableError(
                         f"{path}: line {reader.line_num} has {len(cells)} cells where the header has {len(header)}"
                     )
-                used, before = max(used, width), reader.line_num
-                yield before, [*cells, *blank][:most]
+                used = max(used, width)
+                yield reader.line_num, [*cells, *blank][:most]
 
         table, lines = _cells_by_line(checked_rows(), most)
     except csv.Error as error:
-        raise ClipsTableError(f"{path}: line {before + 1} cannot be read: {error}") from error
+        raise ClipsTableError(f"{path}: line {last + 1} cannot be read: {error}") from error
     if len(set(header[:used])) < used:
         raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header[:used], most=12)}")
     return table_of(path, table[:, :used], lines, header[:used])
@@ -181,21 +188,20 @@ def _cells_by_line(rows: Iterable[tuple[int, Sequence[Any]]], width: int) -> tup
     def cells_in_order() -> Iterator[Any]:
         for line, row in rows:
             lines.append(line)
-            yield from [cells[cell] for cells, cell in zip(shared, row, strict=True)]
+            cells = zip(shared, row, strict=True)
+            yield from [kept[cell] if isinstance(cell, str) else cell for kept, cell in cells]
 
     cells = np.fromiter(cells_in_order(), dtype=object)
     return cells.reshape(len(lines), width), np.array(lines)
 
 
-class _Shared(dict[Any, Any]):
+class _Shared(dict[str, str]):
     """One object for equal texts of a column: names and scores come again and again, though prompts and paths do not."""
 
-    def __missing__(self, cell: Any) -> Any:
-        if isinstance(cell, str):
-            if len(self) >= _MOST_SHARED:
-                self.clear()
-            self[cell] = cell
-        return cell
+    def __missing__(self, cell: str) -> str:
+        if len(self) >= _MOST_SHARED:
+            self.clear()
+        return self.setdefault(cell, cell)
 
 
 def _unguarded(cells: list[str]) -> list[str]:
@@ -248,21 +254,26 @@ def table_of_objects(
 
     Where each row has columns of its own, a small file would make a table of gaps without end: it is refused.
     """
-    lines, columns, n_filled = array("q"), dict[str, list[Any]](), 0
+    lines, columns, n_filled, n_cells = array("q"), dict[str, list[Any]](), 0, 0
     shared = defaultdict[str, _Shared](_Shared)
-    for line, row in rows:
-        n_filled += len(row)
-        n_cells = (len(lines) + 1) * len(columns.keys() | row.keys())
+
+    def refuse_gaps(n_cells: int) -> None:
         if n_cells > _MOST_GAPS + _MOST_CELLS * n_filled:
             raise ClipsTableError(
-                f"{path}: the first {len(lines) + 1:,} rows name {len(columns.keys() | row.keys()):,} columns, nearly all of them in few "
-                "rows; give a table whose rows have the same columns"
+                f"{path}: the first {len(lines):,} rows name {len(columns):,} columns, nearly all of them in few rows; give a table whose "
+                "rows have the same columns"
             )
+
+    for line, row in rows:
+        n_filled += len(row)
         for name, cell in row.items():
             column = columns.setdefault(name, [])
-            column += [gap] * (len(lines) - len(column))
-            column.append(shared[name][cell] if isinstance(cell, str) else cell)
+            gaps = [gap] * (len(lines) - len(column))
+            column += [*gaps, shared[name][cell] if isinstance(cell, str) else cell]
+            n_cells += len(gaps) + 1
         lines.append(line)
+        refuse_gaps(n_cells)
+    refuse_gaps(len(lines) * len(columns))
     table = np.empty((len(lines), len(columns)), dtype=object, order="F")
     for place, name in enumerate(columns):  # whose cells are given up one after another
         cells, columns[name] = columns[name], []

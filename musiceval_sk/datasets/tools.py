@@ -24,7 +24,7 @@ from musiceval_sk.datasets.text import lines_of, parse_cells, read_text, table_o
 from musiceval_sk.exceptions import ClipsTableError
 
 _LOGGER = logging.getLogger(__name__)
-_PREAMBLE = re.compile(r"using precision .*\n")
+_PREAMBLE = re.compile(r"(?<=\A)using precision .*\n")
 _NUMPY = re.compile(r"np\.float(?:16|32|64)\(([^()]*)\)")
 _NO_NUMBER = re.compile(r"(?<=: )-?(?:nan|inf)(?=[,}])")
 
@@ -32,7 +32,7 @@ _NO_NUMBER = re.compile(r"(?<=: )-?(?:nan|inf)(?=[,}])")
 def is_of_tool(path: str | Path) -> bool:
     """Tell whether a file holds objects, as the tools write them; a table of text does not begin with a brace."""
     path = Path(path)
-    return path.is_file() and _without_preamble(read_text(path)).startswith("{")
+    return path.is_file() and _without_preamble(read_text(path)).lstrip().startswith("{")
 
 
 def read_tool(
@@ -101,8 +101,8 @@ def read_listing(path: Path, targets: Sequence[str] | None = None) -> pd.DataFra
     if path.suffix.lower() == ".scp":
         return _read_scp(path)
     text = read_text(path)
-    objects = _without_preamble(text)
-    first = _object(next(lines_of(objects))) if objects.startswith("{") else None
+    line = next((line for _, line in _filled_lines(_without_preamble(text))), "")
+    first = _object(line) if line.startswith("{") else None
     if first and "key" in first and not {"path", "clip_id", "file_name"} & {*first}:
         return read_tool(path, targets)
     return read_table(path, targets, text)
@@ -170,8 +170,7 @@ def _clips_of_scp(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
 
 
 def _without_preamble(text: str) -> str:
-    text = text.lstrip()
-    return text[preamble.end() :] if (preamble := _PREAMBLE.match(text)) else text
+    return _PREAMBLE.sub("\n", text)
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:

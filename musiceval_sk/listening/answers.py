@@ -124,9 +124,8 @@ class AnswerStore:
         except sqlite3.OperationalError as error:
             raise self._refusal(error) from error
         try:
-            self._connection.execute(
-                "PRAGMA busy_timeout=5000"
-            )  # where locks are refused, nobody waits longer
+            # Where locks are refused, nobody waits longer to hear of it.
+            self._connection.execute("PRAGMA busy_timeout=5000")
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_TABLES)

@@ -54,6 +54,7 @@ def test_comma_separated(table, name):
         ("a\tb\n1\t2\t3\t4\n", "t.tsv", r"t\.tsv: line 2 has 4 cells where the header has 2"),
         ('a,b\n1,2\n3,"4\n', "t.csv", r"t\.csv: line 3 cannot be read: unexpected end of data"),
         ('a,b\n1,2\n3,"4"5\n', "t.csv", r"t\.csv: line 3 cannot be read: ',' expected after '\"'"),
+        ('a,b\n\n\n3,"4"5\n', "t.csv", r"t\.csv: line 4 cannot be read: ',' expected after '\"'"),
         ('"a,b\n', "t.csv", r"t\.csv: line 1 cannot be read: unexpected end of data"),
         ('{"a": 1}\n{"a": \n', "t.jsonl", r"t\.jsonl: line 2 is no JSON: Expecting value"),
         ('{"a": 1}\n[1, 2]\n', "t.jsonl", r"t\.jsonl: line 2 must be a JSON object, not list"),

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from musiceval_sk.datasets.text import table_of_objects
-from musiceval_sk.ratings.formats.export import Export, by_line, reader
+from musiceval_sk._text import listed
+from musiceval_sk.datasets.text import table_of_objects, table_of_rows
+from musiceval_sk.ratings.formats.export import Export, reader
 
 # Fields of battles that are used.
 _OF_BATTLES = {
@@ -30,15 +31,18 @@ def read_sureal(export: Export) -> pd.DataFrame:
     """
     videos = export.document["dis_videos"]
     contents = {one.get("content_id"): one for one in export.document.get("ref_videos", [])}
-    rows: list[tuple[int, tuple[Any, ...]]] = []
-    for number, video in enumerate(videos, start=1):
-        content = contents.get(video.get("content_id"), {})
-        clip = video.get("path") or video.get("asset_id", number)
-        prompt = content.get("content_name", video.get("content_id", ""))
-        rows += [(number, (rater, clip, prompt, score)) for rater, score in _scores_of_sureal(video["os"])]
+
+    def rows() -> Iterator[tuple[int, tuple[Any, ...]]]:
+        for number, video in enumerate(videos, start=1):
+            content = contents.get(video.get("content_id"), {})
+            clip = video.get("path") or video.get("asset_id", number)
+            prompt = content.get("content_name", video.get("content_id", ""))
+            for rater, score in _scores_of_sureal(video["os"]):
+                yield number, (rater, clip, prompt, score)
+
     used = {"dis_videos", "ref_videos", "os", "path", "content_id", "content_name", "asset_id"}
     export.use_fields([export.document, *videos, *contents.values()], used)
-    table = by_line(export.path, rows, ["rater", "clip_id", "prompt_id", export.score])
+    table = table_of_rows(export.path, rows(), ["rater", "clip_id", "prompt_id", export.score])
     return table.assign(rater=export.rater_ids(table["rater"]))
 
 
@@ -70,13 +74,15 @@ def read_audiobox(export: Export) -> pd.DataFrame:
             if len({*map(len, lists.values())}) > 1:
                 sizes = ", ".join(f"{axis} {len(scores)}" for axis, scores in lists.items())
                 raise export.refusal(f"line {line}: axes need equally many scores; they are {sizes}")
+            names = ["clip_id", "slot", *map(str.lower, lists)]
+            if len({*names}) < len(names):
+                raise export.refusal(f"line {line}: axes need names of their own; they are {listed(lists)}")
             for slot, scores in enumerate(zip(*lists.values(), strict=True)):
-                named = dict(zip(map(str.lower, lists), scores, strict=True))
-                yield line, {"clip_id": one["data_path"], "slot": slot} | named
+                yield line, dict(zip(names, (one["data_path"], slot, *scores), strict=True))
 
     table = table_of_objects(export.path, rows())
     export.use_fields([fields], ["data_path", *axes])
-    return table
+    return table.assign(rater=export.rater_ids(table["rater"])) if "rater" in table else table
 
 
 def _is_of_audiobox(one: dict[str, Any]) -> bool:
@@ -96,14 +102,14 @@ def read_audiocraft(export: Export) -> pd.DataFrame:
     Source: https://github.com/facebookresearch/audiocraft/blob/main/scripts/mos.py
     """
     results, user = export.document["results"], export.document["user"]
-    rows = [
+    rows = (
         (f"{system}/{result['id']}", system, result["id"], score)
         for result in results
         for system, score in result["models"].items()
-    ]
+    )
     export.use_fields([export.document, *results], {"results", "id", "models"})
     columns = ["clip_id", "system", "prompt_id", export.score]
-    table = by_line(export.path, enumerate(rows, start=1), columns)
+    table = table_of_rows(export.path, enumerate(rows, start=1), columns)
     return table.assign(rater=export.rater_ids([user], personal=True)[0])
 
 

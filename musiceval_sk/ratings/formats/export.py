@@ -15,7 +15,7 @@ from musiceval_sk._files import NUMBER
 from musiceval_sk._ids import id_texts, is_missing
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.datasets.text import delimiter_of, lines_of, parse_cells, read_text, table_of_rows
+from musiceval_sk.datasets.text import delimiter_of, lines_of, parse_cells, read_text
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.privacy import RaterIds, is_personal
 
@@ -190,22 +190,20 @@ class Export:
 
     def stacked(self, clips: Iterable[tuple[Any, dict[str, str]]]) -> pd.DataFrame:
         """Put what a line says of several clips, each with its columns by target, below one another; without clip or score it is none."""
-        lines = self.table.index
         parts = [
             {"clip_id": clip} | {name: self[column] for name, column in scores.items()}
             for clip, scores in clips
         ]
-        cells = {
-            name: np.concatenate(
-                [np.broadcast_to(np.asarray(part.get(name, ""), object), len(lines)) for part in parts]
-            )
-            for name in dict.fromkeys(name for part in parts for name in part)
-        }
-        stacked = pd.Index(np.tile(lines, len(parts)), name=lines.name)
-        table = pd.DataFrame(cells, stacked).fillna("")
-        table = table.sort_index(kind="stable") if len(parts) > 1 else table
-        empty = np.all([is_missing(table[name]) for name in table if name != "clip_id"], axis=0)
-        return table[~(empty | is_missing(table["clip_id"]))]
+        names = dict.fromkeys(name for part in parts for name in part)
+        cells = {name: np.full((len(self.table), len(parts)), "", dtype=object) for name in names}
+        for place, part in enumerate(parts):
+            for name, column in part.items():
+                cells[name][:, place] = column
+        below = {name: column.ravel() for name, column in cells.items()}
+        given = [~is_missing(column) for name, column in below.items() if name != "clip_id"]
+        kept = np.any(given, axis=0) & ~is_missing(below["clip_id"])
+        lines = self.table.index.repeat(len(parts))[kept]
+        return pd.DataFrame({name: column[kept] for name, column in below.items()}, lines, dtype=object)
 
     def tell_left_out(self, number: int, noun: str, which: str) -> None:
         """Note how many were left out, and what they are; nothing where there are none."""
@@ -273,11 +271,6 @@ def is_of_numbers(cells: pd.Series) -> bool:
 def as_seconds(milliseconds: pd.Series) -> pd.Series:
     """Make seconds of cells with milliseconds; nan for what is no number."""
     return pd.to_numeric(milliseconds, errors="coerce") / 1000
-
-
-def by_line(path: Path, rows: Iterable[tuple[int, Sequence[Any]]], columns: Iterable[str]) -> pd.DataFrame:
-    """Make a table of rows, each after its line."""
-    return table_of_rows(path, rows, list(columns)).infer_objects()
 
 
 def _json(text: str) -> Any:

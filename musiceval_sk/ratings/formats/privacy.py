@@ -73,8 +73,11 @@ class RaterIds:
         """Give the ids of raters; a missing one stays missing."""
         texts = id_texts(raters)
         if self._key is not None:
-            digests = {text: hashlib.blake2b(text.encode(), digest_size=8, key=self._key) for text in texts}
-            return [text and f"R{digests[text].hexdigest()}" for text in texts]
+            digests = {text: self._digest(text) for text in {*texts}}
+            return [text and digests[text] for text in texts]
         if not personal:
             return texts
         return [text and f"R{self._numbers.setdefault(text, len(self._numbers) + 1)}" for text in texts]
+
+    def _digest(self, text: str) -> str:
+        return "R" + hashlib.blake2b(text.encode(), digest_size=8, key=self._key or b"").hexdigest()

@@ -1,13 +1,16 @@
 """Surveys, a row a person and a column a question about a clip: Qualtrics, SoSci Survey, Go Listen, and the crowds of P.808."""
 
 import re
+from collections.abc import Iterator
+from itertools import chain, islice
 
 import pandas as pd
 
 from musiceval_sk._ids import id_texts
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
-from musiceval_sk.ratings.formats.export import Export, by_line, is_of_numbers, reader
+from musiceval_sk.datasets.text import table_of_rows
+from musiceval_sk.ratings.formats.export import Export, is_of_numbers, reader
 from musiceval_sk.ratings.formats.privacy import is_personal
 
 _OF_QUALTRICS = re.compile(
@@ -131,8 +134,9 @@ def read_golisten(export: Export) -> pd.DataFrame:
 
     Source: https://github.com/QxLabIreland/listening-test/tree/master/listening-test-server/handlers/download_csv
     """
-    (_, (_, header), *rows) = [row for row in export.rows(delimiter=",") if row[1]]
-    names = [""] * len(header) if any(rows[0][1][:2]) else rows.pop(0)[1]
+    rows = (row for row in export.rows(delimiter=",") if row[1])
+    _, (_, header), first = islice(rows, 3)
+    names = [""] * len(header) if any(first[1][:2]) else first[1]
     clips, title = dict[int, str](), ""
     for place, (head, name) in enumerate(zip(header, names, strict=False)):
         title = head.removesuffix(" rating") if head else title
@@ -143,16 +147,19 @@ def read_golisten(export: Export) -> pd.DataFrame:
         raise export.refusal(
             "no column is a rating of Go Listen; answers of an A/B test are free texts, write them as a table of pairs"
         )
-    found: list[tuple[int, tuple[str, ...]]] = []
-    for line, row in rows:
-        for place, clip in clips.items():
-            scores = [one for one in row[place].split(",") if one.strip()]
-            parts = [clip] if len(scores) == 1 else [f"{clip}/{n}" for n, _ in enumerate(scores, start=1)]
-            rater = row[0] or f"line {line}"
-            found += [(line, (rater, *rating)) for rating in zip(parts, scores, strict=True)]
+
+    def ratings() -> Iterator[tuple[int, tuple[str, ...]]]:
+        for line, row in chain([first], rows) if any(first[1][:2]) else rows:
+            for place, clip in clips.items():
+                scores = [one for one in row[place].split(",") if one.strip()]
+                parts = [clip] if len(scores) == 1 else [f"{clip}/{n}" for n, _ in enumerate(scores, start=1)]
+                rater = row[0] or f"line {line}"
+                for part, score in zip(parts, scores, strict=True):
+                    yield line, (rater, part, score)
+
     others = [head for place, head in enumerate(header) if head and place not in clips]
     export.use_fields([dict.fromkeys(["Tags", *others])], ())
-    table = by_line(export.path, found, ["rater", "clip_id", export.score])
+    table = table_of_rows(export.path, ratings(), ["rater", "clip_id", export.score])
     return table.assign(rater=export.rater_ids(table["rater"], personal=True))
 
 

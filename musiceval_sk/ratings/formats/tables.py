@@ -1,8 +1,7 @@
 """Plain tables: long, wide (a column a rater or a clip), of pairs, and lists and matrices without a header."""
 
 import re
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,7 @@ import pandas as pd
 from musiceval_sk._ids import id_texts, is_missing, match_ids
 from musiceval_sk._text import counted, listed
 from musiceval_sk.datasets import readers
+from musiceval_sk.datasets.text import table_of_rows
 from musiceval_sk.exceptions import ClipsTableError
 from musiceval_sk.ratings.formats.export import Export, is_number, reader
 
@@ -41,6 +41,12 @@ def read_pairs(export: Export) -> pd.DataFrame:
     """Read ``rater, clip_a, clip_b, preference``; columns that are not known stay."""
     named = {"clipa": "clip_a", "clipb": "clip_b", "preference": "preference"}
     plain = {name: named.get(readers.plain_name(name), name) for name in export.table}
+    for ours in named.values():
+        alike = [name for name in plain if plain[name] == ours]
+        if len(alike) > 1:
+            raise export.refusal(
+                f"columns {listed(map(repr, alike))} all stand for {ours!r}; keep one of them"
+            )
     known = {*readers.KNOWN, *named.values(), "position", "system_a", "system_b"}
     export.taken |= {name for name in plain if plain[name] in known}
     table, rater = export.table.rename(columns=plain), export.choose("rater")
@@ -59,33 +65,32 @@ def read_matrix(export: Export) -> pd.DataFrame:
 
     Source: https://github.com/Netflix/sureal/tree/master/itur_bt500_demo
     """
-    blocks: list[dict[int, list[str]]] = [{}]
-    for line, cells in export.rows():
-        if not _is_of_scores(cells):
-            if cells:
+    parted = (cells for _, cells in export.rows() if not _is_separator(cells))
+    sizes, n_raters = [0], len(next(parted, []))
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        for line, cells in export.rows():
+            if _is_separator(cells):
+                sizes.extend([0] * bool(cells))
+            elif not _is_of_scores(cells):
                 raise export.refusal(f"line {line} is no row of scores: {listed(cells)}")
-        elif {*cells} <= {""} or {*cells} <= {"-1", "-1.0"}:
-            blocks.append({})
-        else:
-            blocks[-1][line] = cells
-    blocks = [block for block in blocks if block] or [{}]
-    shapes = {(len(block), len(cells)) for block in blocks for cells in block.values()}
-    if len(shapes) > 1:
-        sizes = [f"{clips} x {raters}" for clips, raters in sorted(shapes)]
-        raise export.refusal(
-            f"every matrix needs as many rows and columns as the first; they are {listed(sizes)}"
-        )
-    names = export.clip_names(len(blocks[0]))
-    clips = pd.Series(names * len(blocks), pd.Index([*chain(*blocks)], name="line"), dtype=object)
-    ((_, n_raters),) = shapes or {(0, 0)}
-    scores = np.array([cells for block in blocks for cells in block.values()], dtype=object)
-    scores = scores.reshape(len(clips), n_raters)
-    blocks.clear()
-    given = np.fromiter((cell.casefold() not in ("", "nan") for cell in scores.flat), bool, scores.size)
+            elif len(cells) != n_raters:
+                raise export.refusal(
+                    f"line {line} has {len(cells)} scores where the first row has {n_raters}"
+                )
+            else:
+                sizes[-1] += 1
+                yield line, cells
+
     raters = export.rater_ids([f"R{number}" for number in range(1, n_raters + 1)])
-    table = _long(
-        scores, given.reshape(scores.shape), clips.to_frame("clip_id"), "rater", raters, export.score
-    )
+    scores = table_of_rows(export.path, rows(), raters)
+    sizes = sizes[:-1] if sizes[-1] == 0 else sizes
+    if len({*sizes}) > 1:
+        raise export.refusal(f"every matrix needs as many rows as the first; they have {listed(sizes)}")
+    clips = pd.DataFrame({"clip_id": export.clip_names(max(sizes, default=0)) * len(sizes)}, scores.index)
+    cells = scores.to_numpy(dtype=object)
+    given = np.fromiter((cell.casefold() not in ("", "nan") for cell in cells.flat), bool, cells.size)
+    table = _long(cells, given.reshape(cells.shape), clips, "rater", raters, export.score)
     export.use(table[[]])
     return table
 
@@ -101,6 +106,10 @@ def _long(
     cells[:, -2] = np.broadcast_to(np.array(labels, dtype=object), given.shape)[given]
     cells[:, -1] = table[given]
     return pd.DataFrame(cells, rows.index.repeat(counts), columns, dtype=object, copy=False)
+
+
+def _is_separator(cells: list[str]) -> bool:
+    return {*cells} <= {""} or {*cells} <= {"-1", "-1.0"}
 
 
 def _is_of_scores(cells: list[str]) -> bool:
@@ -168,9 +177,8 @@ def _is_wide(export: Export) -> bool:
 
 def _with_scores(export: Export, columns: list[str]) -> list[str]:
     """Name the columns that hold a number."""
-    cells = export.table.to_numpy(dtype=object).T[export.table.columns.get_indexer(columns)]
-    numbers = (np.asarray(pd.to_numeric(column, errors="coerce"), dtype=float) for column in cells)
-    return [name for name, held in zip(columns, numbers, strict=True) if np.isfinite(held).any()]
+    found = readers.by_columns(export.table, columns)
+    return [name for name, _, values in found if np.isfinite(values).any()]
 
 
 @reader("wide", "a wide table", recognises=_is_wide, general=True)
@@ -199,7 +207,7 @@ def read_wide(export: Export) -> pd.DataFrame:
     if rater is None:
         labels[places] = export.raters("rater", across)
     else:
-        heard = given.any(axis=1)
+        heard = given.any(axis=1)  # who rated nothing gets no number
         rows.loc[heard, along] = export.raters(rater, rows.loc[heard, along])
     return _long(cells, given, rows, other, labels, export.score)
 

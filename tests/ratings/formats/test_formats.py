@@ -209,15 +209,32 @@ def test_a_matrix_takes_the_names_of_a_list(write):
     assert read_ratings(path, listing=names)["clip_id"].tolist()[:3] == ["a", "a", "b"]
     with pytest.raises(ClipsTableError, match="lists 1 clip for 2 lines"):
         read_ratings(path, listing=write("clips.csv", "clip_id\na\n"))
-    with pytest.raises(ClipsTableError, match="as many rows and columns as the first; they are 1 x 3, 2 x 3"):
+    with pytest.raises(ClipsTableError, match="as many rows as the first; they have 2, 1"):
         read_ratings(write("m.csv", "1,2,3\n4,5,1\n,\n3,3,3\n"))
-    ended = read_ratings(write("m.csv", ",\n1,2\n,\n3,\n,\n"))  # an empty presentation is none
+    with pytest.raises(ClipsTableError, match="line 3 has 2 scores where the first row has 3"):
+        read_ratings(write("m.csv", "1,2,3\n,,\n3,3\n"))
+    with pytest.raises(
+        ClipsTableError, match="as many rows as the first; they have 0, 1"
+    ):  # nobody knows of what
+        read_ratings(write("m.csv", "-1,-1\n3,3\n"))
+    ended = read_ratings(write("m.csv", "1,2\n,\n3,\n,\n"))  # nothing stands after the last
     assert ended.apply(" ".join, axis=1).tolist() == ["1 R1 1", "1 R2 2", "1 R1 3"]
 
 
 def test_axes_of_audiobox_keep_their_names_whatever_their_order(write):
     lines = ['{"data_path": "a", "CE": [1], "PQ": [2]}', '{"data_path": "b", "PQ": [3], "CE": [4]}']
     table = read_ratings(write("a.jsonl", "\n".join([*lines, '{"data_path": "c", "PQ": [5]}'])))
+    named = '{"data_path": "a", "CE": [1], "%s": ["x"]}'
+    for axis in ("Clip_ID", "SLOT", "ce"):
+        with pytest.raises(
+            ClipsTableError, match=f"line 1: axes need names of their own; they are CE, {axis}"
+        ):
+            read_ratings(write("a.jsonl", named % axis))
+    assert (
+        read_ratings(write("a.jsonl", named % "rater"), salt="s")["rater"]
+        .str.fullmatch("R[0-9a-f]{16}")
+        .all()
+    )
     assert table["ce"].tolist()[:2] == [1, 4] and table["pq"].tolist() == [2, 3, 5] and table["ce"].isna()[3]
 
 
@@ -264,6 +281,10 @@ def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
         ),
         ("a.wav,3\nb.wav,4\nc.wav,3\nd.wav,2\ne.wav\n", "line 5 has 1 cells instead of 2"),
         ("1,2\n3,4\n1,1\n2,2\nx,3\n", "line 5 is no row of scores: x, 3"),
+        (
+            "rater,clip_a,Clip A,clip_b,preference\nr,a,b,c,a\n",
+            "'clip_a', 'Clip A' all stand for 'clip_a'; keep",
+        ),
     ],
 )
 def test_what_is_no_rating_is_refused_in_words(write, sample, words):
@@ -485,7 +506,7 @@ def test_rows_that_each_name_columns_of_their_own_do_not_fill_memory(write, name
     if name == "t.csv":  # of webMUSHRA, whose sessions have a header each
         rows = [f"session_test_id,q{number},trial_id\nt,1,x" for number in range(2000)]
     with pytest.raises(
-        ClipsTableError, match=r"first 1,0\d\d rows name 1,0\d\d columns, nearly all of them in few rows"
+        ClipsTableError, match=r"first 1,\d\d\d rows name 1,\d\d\d columns, nearly all of them in few rows"
     ):
         read_ratings(write(name, "\n".join(rows)))
 
