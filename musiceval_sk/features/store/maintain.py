@@ -296,6 +296,8 @@ def prune_store(
     ValueError
         If not exactly one of ``fingerprints``, ``keep`` and ``damaged`` is given, or a fingerprint fits none or
         several.
+    ClipsTableError
+        If a table to keep lacks ``path``, or a path or a prompt in it is missing.
     AudioError
         If a clip to keep cannot be read: which vectors are its own can then not be told.
     StoreError
@@ -366,8 +368,8 @@ def _all_but(prefixes: Sequence[str], store: EmbeddingStore) -> Keep:
 def _named_by(tables: Sequence[pd.DataFrame], index: FileIndex) -> Keep:
     """Keep the sounds and prompts of these tables, and all prompts if they have none."""
     for table in tables:
-        check_clips(table, columns=["path"])
-    sounds = pd.concat([sounds_of(table) for table in tables], ignore_index=True)
+        check_clips(table, columns=["path", *({"prompt"} & {*table})], filled=True)
+    sounds = pd.concat([sounds_of(table) for table in tables])
     audio, unreadable = index.keys(sounds)
     if len(unreadable):
         words = "so that their vectors would be dropped; restore them or take them out of the table"
