@@ -98,6 +98,32 @@ def test_a_network_folder_without_locks_is_appended_to_and_read(store, monkeypat
     check(store, range(40), FINGERPRINT)
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_locks_that_are_refused_are_not_waited_for(store, monkeypatch, is_there):
+    """Earlier filelocks try again and again, and leave their file behind."""
+
+    def no_lock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    append(store, 0)
+    lock = store.path.with_name("embeddings.h5.lock")
+    if is_there:  # another machine may hold it
+        lock.touch()
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    monkeypatch.setattr("filelock.FileLock", lambda *_, **__: pytest.fail("waits for a lock"))
+    with pytest.raises(StoreError, match="cannot compact .*No locks available.*what was stored is intact"):
+        store.compact()
+    assert lock.exists() == is_there
+    check(store, [0], FINGERPRINT)
+
+
+def test_a_system_without_locks_of_posix_compacts(store, monkeypatch):
+    append(store, 0)
+    monkeypatch.setattr("musiceval_sk.features.store.store.fcntl", None)  # as on Windows
+    assert store.compact() is True
+    check(store, [0], FINGERPRINT)
+
+
 def test_a_file_that_another_program_holds_locked_is_read(store):
     append(store, 0)
     with next(store.parts_folder.iterdir()).open("rb") as file:

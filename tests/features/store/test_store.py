@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from musiceval_sk import EmbeddingStore, StoreError
 from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.store import default_store_path
 from musiceval_sk.features.store import file as store_file
+from musiceval_sk.features.store import store as store_module
 from musiceval_sk.features.store.maintain import merge_stores, prune_store, verify_store
 from tests.features.store.writers import DESCRIPTION, append, check, key_of, vectors_of
 
@@ -115,6 +117,15 @@ def test_items_are_copied_in_batches_of_bounded_size_as_they_lie(store):
     # Rows of four numbers take 16 bytes, an item three of them at most.
     sizes = [16 * index.counts[batch].sum() for batch in batches]
     assert max(sizes) <= 100 + 2 * 16 and len(batches) <= 16 * index.counts.sum() / 100 + 3
+
+
+@pytest.mark.parametrize("n_bytes, sizes", [(10**6, [3, 3]), (96, [3, 3]), (48, [2, 1, 2, 1]), (1, [1] * 6)])
+def test_a_batch_ends_where_a_file_ends_or_so_many_bytes_are_full(store, n_bytes, sizes):
+    append(store, 0, 1, 2)
+    append(store, 3, 4, 5)
+    # Items of 1, 2, 3, 1, 2 and 3 windows of 16 bytes end after 16, 48, 96, 112, 144 and 192 bytes.
+    batches = store.index(("audio", FINGERPRINT)).batches(n_bytes)
+    assert [len(batch) for batch in batches] == sizes
 
 
 def test_items_far_apart_in_a_file_are_found(store):
@@ -276,13 +287,32 @@ def test_a_file_replaced_by_one_of_the_same_size_and_time_is_opened_anew(store, 
 
 
 def test_many_appends_leave_few_parts(store):
+    numbers = []
     for number in range(72):
         append(store, number)
-    # 32 parts of a size become one; 72 = 2 * 32 + 8.
-    assert len(parts(store)) == 2 + 8
+        numbers.append(len(parts(store)))
+    # The part after 32 small ones makes one of those, which itself is small and one of the next 32.
+    assert numbers == [*range(1, 33), *range(2, 33), *range(2, 11)]
     check(store, range(72), FINGERPRINT)
     check(EmbeddingStore(store.path), range(72), FINGERPRINT)
     assert store.encoders()["items"].tolist() == [72]
+
+
+def test_parts_are_folded_with_those_of_about_their_size(store, monkeypatch):
+    monkeypatch.setattr(store_module, "_PARTS_OF_A_SIZE", 4)
+    monkeypatch.setattr(store_module, "_SMALL_BYTES", 1)
+    numbers, sizes = [], []
+    # Sizes are told apart by factors of eight: 2 to 16 KiB are one, 16 to 128 KiB the next.
+    for number, n_bytes in enumerate([20_000, 2000, 8000, 20_000, 2000, 20_000, 8000, 2000]):
+        vectors = np.full((1 + n_bytes // 16, 4), number)
+        fingerprint = store.append("audio", DESCRIPTION, [key_of(number)], [vectors])
+        numbers.append(len(parts(store)))
+        sizes.append(max(part.stat().st_size for part in parts(store)))
+    # Before the eighth there are four of the smaller size and three of the larger.
+    assert numbers == [1, 2, 3, 4, 5, 6, 7, 5]
+    assert all(2**14 < size < 2**15 for size in sizes)
+    vectors, _ = store.read("audio", fingerprint, [key_of(number) for number in range(8)])
+    assert np.unique(vectors).tolist() == list(range(8))
 
 
 def test_parts_are_not_folded_while_another_process_holds_the_lock(store):
@@ -307,6 +337,11 @@ def test_leftovers_of_killed_writers_are_cleared_once_they_are_old(store):
     check(store, [0], FINGERPRINT)
     store.compact()
     assert [path.exists() for path in (*old, young, other)] == [False, False, True, True]
+    assert store.clear_leftovers() is False
+    young.rename(old[0])
+    os.utime(old[0], (time.time() - 2 * 24 * 3600,) * 2)
+    assert store.clear_leftovers() is True
+    assert not old[0].exists()
 
 
 def test_files_that_vanish_while_they_are_looked_at_are_no_harm(store):
@@ -316,6 +351,70 @@ def test_files_that_vanish_while_they_are_looked_at_are_no_harm(store):
     assert store.compact() is True
     (store.parts_folder / "part-2.h5").symlink_to("nowhere")
     assert not store.needs_compaction()
+
+
+def test_parts_go_once_what_they_were_folded_into_is_on_disk_under_its_name(store, monkeypatch):
+    append(store, 0)
+    append(store, 1)
+    events = []
+
+    def note(owner, name, label):
+        usual = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *some, **rest: events.append(label(*some)) or usual(*some, **rest)
+        )
+
+    kinds = {True: "sync folder", False: "sync file"}
+    note(os, "fsync", lambda number: kinds[stat.S_ISDIR(os.fstat(number).st_mode)])
+    note(os, "replace", lambda *_: "name")
+    note(store_file, "_read_back", lambda *_: "read back")
+    note(Path, "unlink", lambda path: "delete a part" if path.suffix == ".h5" else "")
+    store.compact()
+    steps = list(dict.fromkeys(filter(None, events)))
+    assert steps == ["sync file", "read back", "name", "sync folder", "delete a part"]
+
+
+def test_a_part_that_another_fold_deletes_a_moment_earlier_is_no_error(store, monkeypatch):
+    """As two folds may at once where the file system has no locks."""
+    append(store, 0)
+    append(store, 1)
+    files = store.look()
+
+    def stamp_and_delete(path):
+        found = store_file.stamp_of(path)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(store_module, "stamp_of", stamp_and_delete)
+    store.fold(files, store.main, store_module.all_items)
+    monkeypatch.undo()
+    check(store, [0, 1], FINGERPRINT)
+
+
+def test_a_look_while_files_are_folded_misses_none(store, monkeypatch):
+    append(store, 0)
+    append(store, 1)
+    look = EmbeddingStore._parts
+
+    def compact_first(reader):
+        monkeypatch.setattr(EmbeddingStore, "_parts", look)
+        # Between a reader's look for the main file, which is not there yet, and its look at the parts.
+        EmbeddingStore(store.path).compact()
+        return look(reader)
+
+    monkeypatch.setattr(EmbeddingStore, "_parts", compact_first)
+    check(EmbeddingStore(store.path), [0, 1], FINGERPRINT)
+
+
+@pytest.mark.parametrize("seen", [[], [1]])
+def test_a_look_that_lacks_a_part_seen_before_is_not_the_last(store, monkeypatch, seen):
+    """While names are listed, parts may be folded into one whose name is not listed any more."""
+    for number in range(3):
+        append(store, number)
+    look, everything = EmbeddingStore._parts, parts(store)
+    looks = iter([everything, [everything[i] for i in seen]])
+    monkeypatch.setattr(EmbeddingStore, "_parts", lambda store: next(looks, None) or look(store))
+    assert EmbeddingStore(store.path).files() == everything
 
 
 @pytest.mark.parametrize(
@@ -685,18 +784,30 @@ def test_a_chunk_that_the_first_format_never_wrote_costs_its_items(first_format)
     check(first_format, [*range(128), *range(257, 300)], FINGERPRINT)
 
 
-def test_a_few_zeros_of_the_first_format_are_what_was_stored(first_format):
-    with h5py.File(first_format.path, "a") as file:
-        group = file.copy(file["audio"][FINGERPRINT], file.create_group("text"), FINGERPRINT)
-        group = file["text"][FINGERPRINT]
-        replace(group, "keys", group["keys"][:2])
-        replace(group, "offsets", np.array([0, 1, 2]))
-        replace(group, "vectors", np.zeros((2, 4), "f4"), chunks=(2, 4), fletcher32=True)
-    keys = [key_of(0), key_of(1)]
+@pytest.mark.parametrize("n_rows", [2, 15])
+def test_a_few_zeros_of_the_first_format_are_what_was_stored(first_format, n_rows):
+    keys = add_zeros(first_format, n_rows)
     assert not first_format.read("text", FINGERPRINT, keys)[0].any()
     append(first_format, 300)
     first_format.compact()
     assert not first_format.read("text", FINGERPRINT, keys)[0].any()
+
+
+def test_sixteen_zeros_of_the_first_format_are_a_chunk_that_was_lost(first_format):
+    keys = add_zeros(first_format, 16)
+    with pytest.raises(StoreError, match="16 of 16 text items are not what was stored"):
+        first_format.read("text", FINGERPRINT, keys)
+
+
+def add_zeros(store, n_rows):
+    """Add so many texts, one chunk of zeros, to a main file of the first format; give their keys."""
+    with h5py.File(store.path, "a") as file:
+        file.copy(file["audio"][FINGERPRINT], file.create_group("text"), FINGERPRINT)
+        group = file["text"][FINGERPRINT]
+        replace(group, "keys", group["keys"][:n_rows])
+        replace(group, "offsets", np.arange(n_rows + 1))
+        replace(group, "vectors", np.zeros((n_rows, 4), "f4"), chunks=(n_rows, 4), fletcher32=True)
+    return [key_of(number) for number in range(n_rows)]
 
 
 def replace(group, name, data, **options):
@@ -859,6 +970,7 @@ def test_any_rows_of_many_blocks_are_found(store, rng, columns):
     for chosen in (
         np.arange(3000),
         np.arange(17, 2900),
+        np.arange(1500, 1600),  # of rows of 512 numbers none is among the first four MiB
         rng.permutation(3000),
         rng.integers(0, 3000, 500),
         [2999, 0],
