@@ -608,7 +608,7 @@ def _contents_of(
     if modality not in MODALITIES or any(0 in table.shape or table.shape[1:] != (dim,) for table in tables):
         words = "vectors of one length, at least one an item [shape=(n_windows, dim)]; nothing was stored"
         raise ValueError(f"items must be audio or text {words}")
-    vectors = np.ascontiguousarray(np.concatenate(tables, dtype=np.float32, casting="unsafe"))
+    vectors = np.ascontiguousarray(np.concatenate(tables, dtype=np.float32))
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite; nothing was stored")
     return Contents(description, as_keys(keys), counts, dim, [vectors])
