@@ -712,16 +712,27 @@ def test_zeros_and_swapped_vectors_fail_their_digest(store, monkeypatch):
         assert len(verify_store(store).damaged) == 1
 
 
-def test_what_reads_back_otherwise_gets_no_name(store, monkeypatch):
+@pytest.mark.parametrize("lost", ["vectors", "offsets", "digests"])
+def test_what_reads_back_otherwise_gets_no_name(store, monkeypatch, lost):
     append(store, 0)
     write = store_file._Sink.write
-    monkeypatch.setattr(
-        store_file._Sink,
-        "write",
-        lambda sink, data: write(sink, bytes(len(data)) if len(data) == 16 else data),
-    )
+    seed = xxh3_64_intdigest(f"audio/{FINGERPRINT}".encode()) // 2
+    # Items 0 and 3 have one window each.
+    contents = [
+        {
+            "vectors": vectors.tobytes(),
+            "offsets": np.array([0, 1]).tobytes(),
+            "digests": np.uint64(xxh3_64_intdigest(vectors.tobytes(), seed)).tobytes(),
+        }[lost]
+        for vectors in (vectors_of(0), vectors_of(3))
+    ]
+
+    def write_zeros(sink, data):
+        return write(sink, bytes(len(data)) if bytes(data) in contents else data)
+
+    monkeypatch.setattr(store_file._Sink, "write", write_zeros)
     for change in (lambda: append(store, 3), store.compact):
-        with pytest.raises(StoreError, match="what was stored is intact"):
+        with pytest.raises(StoreError, match="does not read back the same.*what was stored is intact"):
             change()
     monkeypatch.undo()
     assert len(parts(store)) == 1 and not store.path.exists()
