@@ -341,6 +341,24 @@ def test_a_source_pruned_and_compacted_meanwhile_gives_no_other_rows(store, othe
     check(store, range(40), FINGERPRINT)
 
 
+def test_what_is_pruned_from_a_source_meanwhile_is_not_copied(store, other, monkeypatch):
+    append(other, *range(40))
+    other.compact()
+    monkeypatch.setattr(maintain, "_COPY_BYTES", 16 * 20)
+    append_to_store = store.append
+
+    def append_while_another_prunes(*arguments):
+        monkeypatch.setattr(store, "append", append_to_store)
+        writer = EmbeddingStore(other.path)
+        writer.fold(writer.look(), writer.main, lambda group: np.arange(40) < 39)
+        return append_to_store(*arguments)
+
+    monkeypatch.setattr(store, "append", append_while_another_prunes)
+    assert merge_stores(store, [other])["copied"].tolist() == [39]
+    check(store, range(39), FINGERPRINT)
+    assert knows(store, 39) == [False]
+
+
 def test_merge_of_a_damaged_store_keeps_what_was_copied(store, other):
     append(other, 0)
     append(other, 1)

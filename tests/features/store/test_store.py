@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from filelock import FileLock
 from xxhash import xxh3_64_intdigest
@@ -161,6 +162,8 @@ def test_contains_tells_each_item(store):
     assert knows(store, 0, 1) == [False, False]
     append(store, 1)
     assert knows(store, 0, 1, 1) == [False, True, True]
+    keys = pd.Series([key_of(1), key_of(0)], ["a", "b"])  # by clip, as a report of `extract` has them
+    assert store.contains("audio", FINGERPRINT, keys).tolist() == [True, False]
     assert store.contains("text", FINGERPRINT, [key_of(1)]).tolist() == [False]
     assert store.contains("audio", "0" * 32, [key_of(1)]).tolist() == [False]
 
@@ -895,6 +898,7 @@ MALFORMED = {
     "key length": (lambda group, _: replace(group, "keys", np.zeros((3, 31), np.uint8)), NO_FIT),
     "absurd": (absurd, "'keys' should take 35184372088832 bytes, more than its file has"),
     "descending": (lambda group, _: replace(group, "offsets", np.array([0, 3, 1, 6])), NO_FIT),
+    "an item of no window": (lambda group, _: replace(group, "offsets", np.array([0, 1, 1, 6])), NO_FIT),
     "short": (lambda group, _: replace(group, "offsets", np.array([0, 1, 3])), NO_FIT),
     "compressed": (
         lambda group, _: replace(group, "vectors", np.zeros((6, 4), "f4"), compression="gzip"),
@@ -989,6 +993,17 @@ def test_any_rows_of_many_blocks_are_found(store, rng, columns):
         vectors, _ = store.read("audio", fingerprint, [keys[i] for i in chosen])
         np.testing.assert_array_equal(vectors, np.concatenate([items[i] for i in chosen]))
     assert len(verify_store(store).damaged) == 0
+
+
+def test_any_range_of_rows_is_read_block_by_block(store, monkeypatch):
+    monkeypatch.setattr(store_file, "_BLOCK_BYTES", 16 * 8)  # eight rows of four numbers
+    monkeypatch.setattr(store_file, "_READ_BYTES", 1)  # at least a block at once
+    keys, rows = [key_of(number) for number in range(16)], np.arange(64).reshape(16, 1, 4)
+    fingerprint = store.append("audio", DESCRIPTION, keys, rows)
+    for begin in range(16):
+        for end in range(begin + 1, 17):
+            vectors, _ = store.read("audio", fingerprint, keys[begin:end])
+            np.testing.assert_array_equal(vectors, rows[begin:end, 0])
 
 
 def test_vectors_of_another_length_are_refused_at_append(store):
