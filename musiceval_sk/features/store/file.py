@@ -216,7 +216,7 @@ class _Sink(io.FileIO):
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
         while len(rest) and self._error is None:
-            rest = rest[self._try(super().write, rest) or 0 :]
+            rest = rest[self._try(super().write, rest) :]
         return len(data)
 
     def truncate(self, size: int | None = None) -> int:
