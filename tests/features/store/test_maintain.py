@@ -19,6 +19,7 @@ from musiceval_sk.features.encoders.base import digest_of
 from musiceval_sk.features.store import file as store_file
 from musiceval_sk.features.store import maintain
 from musiceval_sk.features.store.maintain import merge_stores, prune_store, store_info, verify_store
+from musiceval_sk.features.store.store import all_items
 from tests.features.store.writers import DESCRIPTION, append, check, key_of, vectors_of
 from tests.features.toy import ToyEncoder
 
@@ -537,24 +538,37 @@ def test_without_locks_a_prune_of_everything_spares_a_main_file_that_it_never_sa
 
 
 @pytest.mark.parametrize("there", [[], [3]])
-def test_without_locks_a_compaction_spares_a_main_file_that_it_never_saw(store, monkeypatch, there):
+def test_two_compactions_at_once_without_locks_lose_nothing(store, monkeypatch, there):
     monkeypatch.setattr(EmbeddingStore, "locked", lambda *_, **__: nullcontext())
     for number in there:
         append(store, number)
         store.compact()
     append(store, 0)
-    read_back = store_file._read_back
+    append(store, 1)
+    last, read_back = parts(store)[-1], store_file._read_back
 
     def another_compacts(*arguments):
+        """Fold items 0 and 2, the latter unknown here, but not item 1, as if it was appended later."""
         monkeypatch.setattr(store_file, "_read_back", read_back)
         writer = EmbeddingStore(store.path)
-        append(writer, 1)
-        writer.compact()
+        append(writer, 2)
+        writer.fold([file for file in writer.look() if file.path != last], writer.main, all_items)
         read_back(*arguments)
 
     monkeypatch.setattr(store_file, "_read_back", another_compacts)
     store.compact()
-    check(EmbeddingStore(store.path), [0, 1, *there], FINGERPRINT)
+    assert parts(store) == [last]
+    check(EmbeddingStore(store.path), [0, 1, 2, *there], FINGERPRINT)
+
+
+def test_without_locks_a_fold_spares_a_main_file_that_came_after_its_look(store):
+    append(store, 0)
+    seen = store.look()
+    append(store, 1)
+    writer = EmbeddingStore(store.path)
+    writer.fold(writer.look()[1:], writer.main, all_items)
+    store.fold(seen, store.main, all_items)
+    check(EmbeddingStore(store.path), [0, 1], FINGERPRINT)
 
 
 def test_a_reader_that_looked_before_a_prune_looks_again(store, monkeypatch):
