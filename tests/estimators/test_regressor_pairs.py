@@ -90,6 +90,18 @@ def test_pairs_alone_rank_clips_never_heard(data, tmp_path):
     np.testing.assert_array_equal(loaded.predict(X), regressor.predict(X))
 
 
+@pytest.mark.filterwarnings("ignore:early stopping goes by")
+def test_members_that_hold_out_no_whole_pair_are_left_out_of_the_held_out_loss(rng):
+    """Ten groups of six clips, five of which have no pair within: some of five folds of two groups hold out none."""
+    X, groups = rng.normal(size=(60, 4)), np.repeat(np.arange(10), 6)
+    within = [[6 * group, 6 * group + i] for group in range(5) for i in (1, 2)]
+    between = [[6 * group + i, 6 * (group - 5) + i] for group in range(5, 10) for i in range(6)]
+    settings = QUICK | {"n_ensemble": 10, "max_iter": 1, "learning_rate_init": 1e-9, "random_state": 1}
+    regressor = MOSRegressor(**settings).fit(X, None, pairs=within + between, groups=groups)
+    # Networks begin with outputs of zero, hence with a loss of log 2 on any pair.
+    assert regressor.validation_scores_ == pytest.approx([-np.log(2)], abs=1e-6)
+
+
 def test_pairs_help_where_scores_are_few_and_noisy(data, rng):
     X, quality, pairs = data
     y = 3 + 0.3 * quality + rng.normal(0, 0.8, 60)

@@ -78,7 +78,8 @@ class Progress:
 
     def __init__(self, tasks: Sequence[Task], schedule: Schedule):
         self.schedule = schedule
-        self.validates = np.array([len(task.validation_rows) > 0 for task in tasks])
+        held = [task.validation_rows if task.scored else task.held_pairs for task in tasks]
+        self.validates = np.array([part is not None and len(part) > 0 for part in held])
         self.running = np.ones(len(tasks), dtype=bool)
         self.stopped = np.zeros(len(tasks), dtype=bool)
         self.best_loss = np.full(len(tasks), np.inf)
