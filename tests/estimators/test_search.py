@@ -1,6 +1,8 @@
 """The fused searches must give what scikit-learn's searches give."""
 
+import itertools
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -367,14 +369,15 @@ def test_is_cloned_pickled_and_set(data, kind, grid):
     assert search.estimator.momentum == 0.9
 
 
-def test_speaks_as_scikit_learn_does(data, capsys, monkeypatch):
+@pytest.mark.parametrize("verbose", [0, 1, 2])
+def test_speaks_as_scikit_learn_does(data, capsys, monkeypatch, verbose):
     monkeypatch.setattr("musiceval_sk._progress._on_terminal", lambda: True)
     X, y, _ = data
-    FusedGridSearchCV(small(), RATES, cv=2, verbose=2).fit(X, y)
+    FusedGridSearchCV(small(), RATES, cv=2, verbose=verbose).fit(X, y)
     out, err = capsys.readouterr()
-    assert "Fitting 2 folds for each of 2 candidates, totalling 4 fits" in out
-    assert out.count("[CV] END") == 4
-    assert "4 models" in err
+    assert ("Fitting 2 folds for each of 2 candidates, totalling 4 fits" in out) == (verbose >= 1)
+    assert out.count("[CV] END") == (4 if verbose == 2 else 0)
+    assert ("4 models" in err) == (verbose >= 1)
 
 
 def test_the_time_of_a_batch_is_shared(data):
@@ -384,6 +387,21 @@ def test_the_time_of_a_batch_is_shared(data):
     short, long = search.cv_results_["mean_fit_time"]
     assert short > 0
     assert long > 0
+
+
+def test_the_time_of_a_batch_is_shared_by_epochs(data, monkeypatch):
+    X, y, _ = data
+    ticks = itertools.count(0, 1e6)
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr("musiceval_sk.estimators.engine.batches.time", clock)
+    grid = {"max_iter": [1, 3], "n_iter_no_change": [9]}
+    results = FusedGridSearchCV(small(), grid, cv=2, refit=False).fit(X, y).cv_results_
+    # Of a clock that moves by a million at each look, the first fit waits for three and trains for one of these, the others
+    # wait for one. Of that one, fits of one epoch take an eighth each and those of three epochs three. What scikit-learn
+    # measures beside that are seconds.
+    expected = [(1 / 8 - 3 + 1 / 8 - 1) / 2, 3 / 8 - 1]
+    np.testing.assert_allclose(results["mean_fit_time"], np.multiply(expected, 1e6), atol=1e4)
+    assert (results["std_fit_time"] == 0).all()
 
 
 def test_y_must_be_given(data):

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 
 from musiceval_sk import FusedGridSearchCV
+from musiceval_sk.estimators.engine.task import Job
 from tests.estimators.fused import same_scores, small, spy_on_batches
 
 pytestmark = pytest.mark.filterwarnings("ignore:training reached max_iter")
@@ -84,6 +85,28 @@ def test_a_small_working_memory_makes_more_batches_and_the_same_scores(data, mon
         # Three candidates, four folds, two members: each is trained once, a few at a time.
         assert sum(tasks for _, tasks in seen) == 24
         assert len(seen) > 2
+
+
+def test_a_batch_ends_where_models_and_tables_fill_the_room(data, monkeypatch):
+    monkeypatch.setattr(Job, "bytes_needed", lambda job: 1000)
+    # A table of 30 rows has five columns and one target of 8 bytes and is there twice: 2880. In the order of the fits, fold by
+    # fold, 1000 each: 3880, 7760 with the table of the other fold, 8760 with a third fit. That fills the room; so does the rest.
+    seen = spy_on_batches(monkeypatch)
+    with sklearn.config_context(working_memory=8760 / 2**20):
+        FusedGridSearchCV(small(early_stopping=False), RATES, cv=2, refit=False).fit(*data)
+    assert [tasks for _, tasks in seen] == [3, 3]
+
+
+def test_a_fit_that_warns_is_in_the_batch_and_warns_once(data, monkeypatch):
+    X, y = data[0], np.full(60, 3.0)
+    given = []
+    for kind in (GridSearchCV, FusedGridSearchCV):
+        seen = spy_on_batches(monkeypatch)
+        with pytest.warns(UserWarning, match="y is constant") as caught:
+            kind(small(), RATES, cv=2, refit=False).fit(X, y)
+        given.append([str(warning.message) for warning in caught])
+    assert given[0] == given[1]
+    assert [tasks for _, tasks in seen] == [6]
 
 
 @pytest.mark.slow

@@ -158,9 +158,7 @@ class Trained:
         )
 
 
-def bytes_needed(
-    schedule: Schedule, n_features: int, n_rows: int, validated: bool = True, itemsize: int = 4
-) -> int:
+def bytes_needed(schedule: Schedule, n_features: int, n_rows: int, *, validated: bool, itemsize: int) -> int:
     """Memory that one task takes at its peak, beside X and Y.
 
     Parameters
@@ -169,9 +167,9 @@ def bytes_needed(
         Shape of the perceptron.
     n_features, n_rows : int
         Columns that it sees and rows that it learns from.
-    validated : bool, default=True
+    validated : bool
         Whether it has validation rows, and so keeps its best weights too.
-    itemsize : int, default=4
+    itemsize : int
         Bytes of a number of the training dtype.
 
     Returns
@@ -186,7 +184,8 @@ def bytes_needed(
     # Tasks that stay are copied when others leave, and what is returned is made from a copy as well.
     held = parameters * (itemsize * 2 * copies + 2 * 8)
     batch = schedule.batch_size * (2 * sum(sizes[1:]) + n_features)
-    epoch = n_rows * (3 + sizes[-1]) + 8 * n_rows // itemsize
+    # Of each row: target and weights, as given and in order, outputs, what the loss makes of these; number, place and loss.
+    epoch = n_rows * (6 + 2 * sizes[-1]) + 3 * 8 * n_rows // itemsize
     return int(held + itemsize * (2 * batch + VALIDATED_AT_ONCE * sum(sizes) + epoch))
 
 

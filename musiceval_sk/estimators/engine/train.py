@@ -192,7 +192,7 @@ def _flat(layers: Layers | None, like: Tensor) -> list[Tensor]:
     return [torch.as_tensor(part).to(like) for pair in layers or [] for part in pair]
 
 
-def draw_layers(seed: int, sizes: Sequence[int], like: Tensor, zero_output: bool = False) -> list[Tensor]:
+def draw_layers(seed: int, sizes: Sequence[int], like: Tensor, zero_output: bool) -> list[Tensor]:
     """Weight and bias of every layer, drawn as `torch.nn.Linear` draws them: uniform within 1 / sqrt(fan_in)."""
     layers: list[Tensor] = []
     generator = torch.Generator().manual_seed(seed)

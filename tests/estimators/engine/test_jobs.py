@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from musiceval_sk.estimators.engine.jobs import run_job, run_told, same_job
-from musiceval_sk.estimators.engine.task import Job, Schedule, Task
+from musiceval_sk.estimators.engine.task import Job, Schedule, Task, bytes_needed
 
 TASKS = [
     Task(0, np.arange(6), np.arange(6, 8), init_seed=seed, order_seed=2, row_weights=np.arange(8.0))
@@ -48,6 +48,15 @@ def test_a_job_that_differs_in_anything_is_another(changes):
     changed = dataclasses.replace(JOB, **changes)
     assert same_job(JOB, changed) is False
     assert same_job(changed, JOB) is False
+
+
+def test_a_job_needs_the_memory_of_its_tasks():
+    # Two tasks of all three columns, six rows and some held out; one of two columns, three rows and none held out.
+    few = Task(0, np.arange(3), np.arange(0), init_seed=0, order_seed=2, columns=np.array([0, 2]))
+    for dtype, itemsize in (("float32", 4), ("float64", 8)):
+        expected = 2 * bytes_needed(JOB.schedule, 3, 6, validated=True, itemsize=itemsize)
+        expected += bytes_needed(JOB.schedule, 2, 3, validated=False, itemsize=itemsize)
+        assert dataclasses.replace(JOB, tasks=[*TASKS, few], dtype=dtype).bytes_needed() == expected
 
 
 def test_a_job_tells_its_epochs_and_the_loss_of_each(capsys, monkeypatch):
