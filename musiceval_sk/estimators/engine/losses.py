@@ -109,22 +109,21 @@ def rank_slope(
     return pull.sum(dim=1).unsqueeze(-1) - pull.sum(dim=2, keepdim=True)
 
 
-def _gelu_back(slope: Tensor, raw: Tensor) -> Tensor:
+def _gelu_back(slope: Tensor, raw: Tensor) -> None:
     # In the order of memory: torch rounds the numbers of a view that skips otherwise than those of one that does not.
     whole, before = (part if part.is_contiguous() else part.transpose(0, 1) for part in (slope, raw))
     torch.ops.aten.gelu_backward.grad_input(whole, before, grad_input=whole)
-    return slope
 
 
 class Activation(NamedTuple):
-    """Forward, from what comes in to what goes out, and backward, which turns a slope by the latter into one by the former.
+    """Forward, from what comes in to what goes out, and backward, which turns a slope by the latter in place into one by the former.
 
     Where forward works `in_place`, both are one tensor. Backward is then given the output of ReLU for its input, which
     comes to the same.
     """
 
     forward: Callable[[Tensor, Tensor], Any]
-    backward: Callable[[Tensor, Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Any]
     in_place: bool
 
 
@@ -137,5 +136,5 @@ ACTIVATIONS = {
     "gelu": Activation(
         lambda incoming, outgoing: torch.ops.aten.gelu.out(incoming, out=outgoing), _gelu_back, in_place=False
     ),
-    "identity": Activation(lambda incoming, outgoing: None, lambda slope, raw: slope, in_place=True),
+    "identity": Activation(lambda incoming, outgoing: None, lambda slope, raw: None, in_place=True),
 }
