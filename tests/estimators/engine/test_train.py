@@ -9,7 +9,7 @@ import torch
 
 from musiceval_sk.estimators.engine.group import Group
 from musiceval_sk.estimators.engine.store import Store
-from musiceval_sk.estimators.engine.train import Schedule, Task, bytes_needed, train
+from musiceval_sk.estimators.engine.train import Schedule, Task, bytes_needed, draw_layers, train
 from tests.estimators.engine.plain_loop import assert_same_layers, build, layers_of, plain_loop
 
 LOSSES = ("l1", "mse", "huber", "soft_bins")
@@ -249,6 +249,20 @@ def test_a_task_gets_the_same_bits_in_company(changes, hidden, weighted):
         assert_same_layers(result.layers, alone.layers, 0)
         assert result.loss_curve == alone.loss_curve
         assert result.validation_curve == alone.validation_curve
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_group_may_differ_in_momentum_and_decay(data, nesterov):
+    # On a CPU such tasks are groups of their own, elsewhere they are one.
+    tasks = [task(init_seed=1), task(init_seed=2, momentum=0.5, weight_decay=0.05), task(momentum=0.0)]
+    schedule = dataclasses.replace(SHORT, max_iter=5, nesterov=nesterov)
+    models = [draw_layers(one.init_seed, (6, 9, 5, 1), data[0], zero_output=False) for one in tasks]
+    group = Group(*data, tasks, np.arange(3), schedule, models)
+    losses = torch.stack([group.epoch() for _ in range(5)], dim=1)
+    for k, one in enumerate(tasks):
+        layers, expected, _, _ = plain_loop(*data, one, schedule)
+        assert_same_layers(group.parameters.layers(k), layers, 1e-10)
+        np.testing.assert_allclose(losses[k], expected, rtol=0, atol=1e-10)
 
 
 def test_folds_that_stop_one_by_one_equal_the_plain_loop(data):
