@@ -51,8 +51,8 @@ class ListeningTest(Shown):
         How even the design is, beside what is possible; `report` puts it into words.
     """
 
-    clips: dict[str, dict[str, Any]] = field(repr=False)
-    raters: dict[str, list[dict[str, Any]]] = field(repr=False)
+    clips: dict[str, dict[str, Any]]
+    raters: dict[str, list[dict[str, Any]]]
     method: str = "acr"
     scales: list[str] = field(default_factory=lambda: [*TARGETS])
     training: list[str] = field(default_factory=list)
@@ -318,7 +318,7 @@ def _take_clips(source: str | Path | pd.DataFrame) -> pd.DataFrame:
             "these columns out"
         )
     columns = table.reindex(columns=["path", "prompt", "system"])
-    return columns.apply(id_texts).set_axis(pd.Index(id_texts(table.index), name="clip_id"))
+    return columns.apply(id_texts).set_axis(id_texts(table.index))
 
 
 def _one_of_each_system(table: pd.DataFrame, number: int, rng: np.random.Generator) -> pd.Index:

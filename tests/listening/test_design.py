@@ -11,7 +11,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from musiceval_sk import ClipsTableError, RatingDesignError
-from musiceval_sk.listening import design_test, load_test
+from musiceval_sk.listening import ListeningTest, design_test, load_test
 from musiceval_sk.listening.balance import clips_of
 from musiceval_sk.listening.deal import Deal, group_clips
 from tests.properties import few
@@ -237,6 +237,82 @@ def test_a_test_is_read_as_it_was_written(tmp_path):
     assert not rated & set(test.training)
 
 
+def made_by_hand(**changes):
+    names = {"a": ("calm", "S0"), "b": ("fast", "S1"), "never heard": ("fast", "S1"), "real": ("calm", "")}
+    clips = {
+        name: {"path": f"/{name}.wav", "prompt": prompt, "system": system, "probe": name == "real"}
+        for name, (prompt, system) in names.items()
+    }
+    first = [{"clip_id": "a"}, {"clip_id": "real"}, {"clip_id": "a", "repeat": True}]
+    batches = [{"batch": 1, "trials": first}, {"batch": 2, "trials": [{"clip_id": "b"}]}]
+    return ListeningTest(**{"clips": clips, "raters": {"R01": batches, "R02": batches[1:]}} | changes)
+
+
+def test_a_test_lists_its_trials_and_the_clips_that_it_is_about():
+    test = made_by_hand()
+    rows = [
+        ("R01", 1, 1, "a", False),
+        ("R01", 1, 2, "real", False),
+        ("R01", 1, 3, "a", True),
+        ("R01", 2, 1, "b", False),
+        ("R02", 2, 1, "b", False),
+    ]
+    columns = ["rater", "batch", "position", "clip_id", "repeat"]
+    pd.testing.assert_frame_equal(test.to_frame(), pd.DataFrame(rows, columns=columns))
+    table = {"path": ["/a.wav", "/b.wav"], "prompt": ["calm", "fast"], "system": ["S0", "S1"]}
+    expected = pd.DataFrame(table, index=pd.Index(["a", "b"], name="clip_id"))
+    pd.testing.assert_frame_equal(test.rated_clips(), expected)
+    unknown = made_by_hand(clips={name: clip | {"system": ""} for name, clip in test.clips.items()})
+    pd.testing.assert_frame_equal(unknown.rated_clips(), expected.drop(columns="system"))
+    pairs = [{"batch": 1, "trials": [{"clip_a": "a", "clip_b": "b"}]}]
+    asked = made_by_hand(method="pairs", raters={"R01": pairs}).to_frame()
+    expected = {"rater": "R01", "batch": 1, "position": 1, "clip_a": "a", "clip_b": "b", "repeat": False}
+    pd.testing.assert_frame_equal(asked, pd.DataFrame([expected]))
+
+
+@pytest.mark.parametrize(("method", "ends"), [("acr", (1, 5)), ("slider", (0, 100))])
+def test_scores_have_ends(method, ends):
+    assert made_by_hand(method=method).score_range == ends
+
+
+def test_a_test_is_shown_by_its_report():
+    test = design_test(grid(2, 2), n_raters=2, per_clip=1)
+    assert str(test) == test.report() != ""
+    assert repr(test) == f"<ListeningTest: {test.report().splitlines()[0]}>"
+
+
+@pytest.mark.parametrize(
+    ("clips", "method", "scales"),
+    [
+        (grid(2, 4), "acr", ["impression", "alignment"]),
+        (grid(2, 4), "slider", ["impression", "alignment"]),
+        (grid(2, 4).assign(prompt=""), "acr", ["impression"]),
+        (grid(2, 4)[["path"]], "acr", ["impression"]),
+        (grid(2, 4), "pairs", ["preference"]),
+    ],
+)
+def test_alignment_is_asked_for_where_there_are_prompts(clips, method, scales):
+    test = design_test(clips, n_raters=4, per_clip=2, method=method)
+    assert (test.method, test.scales) == (method, scales)
+
+
+def test_a_file_is_read_by_people_too_and_names_sounds_from_its_folder(tmp_path, monkeypatch):
+    test = made_by_hand(scales=["Höreindruck"])
+    test.clips["a"]["path"] = str(tmp_path / "sounds" / "a.wav")
+    path = tmp_path / "tests" / "design.json"
+    test.save(path)
+    assert "Höreindruck" in path.read_text(encoding="utf-8")
+    assert json.loads(path.read_text(encoding="utf-8"))["clips"]["a"]["path"] == "../sounds/a.wav"
+
+    def on_another_drive(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.path.relpath", on_another_drive)
+        test.save(path)
+    assert json.loads(path.read_text(encoding="utf-8"))["clips"]["a"]["path"] == test.clips["a"]["path"]
+
+
 @pytest.mark.parametrize("batches", ["", []])
 def test_a_design_with_a_rater_of_no_trials_is_refused(tmp_path, batches):
     path = tmp_path / "design.json"
@@ -283,6 +359,8 @@ def test_no_rater_is_left_out_where_batches_are_more_than_there_is_to_hear(n_rat
         ({"n_raters": 0}, "n_raters=0 must be a whole number and at least 1"),
         ({"n_raters": 9, "method": "mushra"}, "choose from acr, slider, pairs"),
         ({"n_raters": 9, "training": 60}, "less than the 60 clips"),
+        ({"n_raters": 9, "training": -1}, "at least 0 and less"),
+        ({"n_raters": 9, "probes": real(2)[:0]}, "the clips table is empty"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_with_what_can(demands, words):
@@ -323,6 +401,49 @@ def test_a_probe_is_no_clip_of_the_test():
     clips = grid(3, 20)
     with pytest.raises(ClipsTableError, match="share clip ids"):
         design_test(clips, n_raters=8, probes=clips[:2])
+
+
+def probes_of(test):
+    return [
+        (rater, [trial["clip_id"] for trial in trials if test.clips[trial["clip_id"]]["probe"]], trials)
+        for rater, trials in batches_of(test)
+    ]
+
+
+def test_a_rater_of_several_batches_hears_each_probe_once():
+    # Forty clips in batches of ten are two for each of ten raters, with two of the four probes in each.
+    test = design_test(grid(2, 20), n_raters=10, batch_size=10, n_batches=2, probes=real(4), n_duplicates=0)
+    heard = {rater: [] for rater in test.raters}
+    for rater, probes, _ in probes_of(test):
+        assert len(probes) == 2
+        heard[rater] += probes
+    assert len(probes_of(test)) == 20
+    assert all(sorted(probes) == ["real0", "real1", "real2", "real3"] for probes in heard.values())
+    # Of three there is one for each of two batches.
+    fewer = design_test(grid(2, 20), n_raters=10, batch_size=10, n_batches=2, probes=real(3), n_duplicates=0)
+    assert {len(probes) for _, probes, _ in probes_of(fewer)} == {1}
+    none = design_test(
+        grid(2, 20), n_raters=10, batch_size=10, n_batches=2, probes=real(4), n_probes=0, n_duplicates=0
+    )
+    assert {len(probes) for _, probes, _ in probes_of(none)} == {0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_probes_are_heard_equally_often(seed):
+    # Two probes in each of nine batches, of six: three times each.
+    test = design_test(grid(2, 9).assign(prompt=""), n_raters=9, probes=real(6), seed=seed, n_duplicates=0)
+    times = Counter(name for _, probes, _ in probes_of(test) for name in probes)
+    assert times == {f"real{i}": 3 for i in range(6)}
+
+
+def test_probes_are_of_the_prompts_of_their_batch_where_there_are_such():
+    # Every batch is of two or three prompts of six, and of each prompt there is a probe.
+    probes = real(6).assign(prompt=[f"P{i}" for i in range(6)])
+    test = design_test(grid(2, 6), n_raters=5, per_clip=2, probes=probes, n_duplicates=0)
+    for _, own, trials in probes_of(test):
+        prompts = [{test.clips[t["clip_id"]]["prompt"] for t in trials if (t["clip_id"] in own) == is_probe}
+                   for is_probe in (True, False)]  # fmt: skip
+        assert len(own) == 2 and prompts[0] <= prompts[1] != set(probes["prompt"])
 
 
 def test_probes_without_a_prompt_are_given_one():
