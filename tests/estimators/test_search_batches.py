@@ -87,14 +87,15 @@ def test_a_small_working_memory_makes_more_batches_and_the_same_scores(data, mon
         assert len(seen) > 2
 
 
-def test_a_batch_ends_where_models_and_tables_fill_the_room(data, monkeypatch):
+@pytest.mark.parametrize(("room", "batches"), [(8760, [3, 3]), (8759, [3, 3]), (8761, [4, 2]), (1, [1] * 6)])
+def test_a_batch_ends_where_models_and_tables_fill_the_room(data, monkeypatch, room, batches):
     monkeypatch.setattr(Job, "bytes_needed", lambda job: 1000)
     # A table of 30 rows has five columns and one target of 8 bytes and is there twice: 2880. In the order of the fits, fold by
-    # fold, 1000 each: 3880, 7760 with the table of the other fold, 8760 with a third fit. That fills the room; so does the rest.
+    # fold, 1000 each: 3880, 7760 with the table of the other fold, 8760 with a third fit, 9760 with a fourth.
     seen = spy_on_batches(monkeypatch)
-    with sklearn.config_context(working_memory=8760 / 2**20):
+    with sklearn.config_context(working_memory=room / 2**20):
         FusedGridSearchCV(small(early_stopping=False), RATES, cv=2, refit=False).fit(*data)
-    assert [tasks for _, tasks in seen] == [3, 3]
+    assert [tasks for _, tasks in seen] == batches
 
 
 def test_a_fit_that_warns_is_in_the_batch_and_warns_once(data, monkeypatch):
