@@ -9,7 +9,15 @@ import torch
 
 from musiceval_sk.estimators.engine.group import Group
 from musiceval_sk.estimators.engine.store import Store
-from musiceval_sk.estimators.engine.train import Schedule, Task, bytes_needed, draw_layers, train
+from musiceval_sk.estimators.engine.train import (
+    Progress,
+    Schedule,
+    Task,
+    Trained,
+    bytes_needed,
+    draw_layers,
+    train,
+)
 from tests.estimators.engine.plain_loop import assert_same_layers, build, layers_of, plain_loop
 
 LOSSES = ("l1", "mse", "huber", "soft_bins")
@@ -293,6 +301,31 @@ def test_early_stopping_keeps_the_epoch_that_the_plain_loop_keeps(data, tol):
     assert_same_layers(result.layers, layers, 1e-10)
     if tol == 0:
         assert best_epoch == 1 + int(np.argmin(validation))
+
+
+@pytest.mark.parametrize(
+    ("tol", "losses", "better"),
+    [
+        # A loss that is as low as before is no improvement; two epochs without one end it.
+        (0.0, [1.0, 1.0, 0.5, 0.5, 0.75], [True, False, True, False, False]),
+        # Nor is one that is lower by the tolerance and no more.
+        (0.25, [1.0, 0.75, 0.5, 0.25, 0.375], [True, False, True, False, False]),
+    ],
+)
+def test_only_a_loss_lower_by_more_than_the_tolerance_is_better(tol, losses, better):
+    progress, results = (
+        Progress([task(validation_rows=EVERY_ROW)], Schedule(patience=2, tol=tol)),
+        [Trained()],
+    )
+    told = [
+        progress.record(results, epoch, np.array([9.0]), np.array([loss]))
+        for epoch, loss in enumerate(losses, 1)
+    ]
+    assert [improved.item() for improved, _ in told] == better
+    assert [finished.item() for _, finished in told] == [False] * 4 + [True]
+    assert (progress.best_epoch.item(), progress.best_loss.item()) == (3, 0.5)
+    assert progress.stopped.item() and not progress.running.item()
+    assert (results[0].loss_curve, results[0].validation_curve) == ([9.0] * 5, losses)
 
 
 def test_losses_in_float32_are_added_up_in_float64():
