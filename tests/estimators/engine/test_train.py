@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -450,6 +451,53 @@ def test_same_bits_whatever_the_number_of_threads(many):
     for other in found[1:]:
         for one, same in zip(found[0], other, strict=True):
             assert_same_layers(one.layers, same.layers, 0)
+
+
+@pytest.fixture
+def seen_epochs(monkeypatch):
+    """Of each epoch of a group: its tasks, whether the main thread runs it, and the threads that it has."""
+    seen, epoch = [], Group.epoch
+
+    def spy(group):
+        is_main = threading.current_thread() is threading.main_thread()
+        seen.append((len(group.tasks), is_main, torch.get_num_threads()))
+        return epoch(group)
+
+    monkeypatch.setattr(Group, "epoch", spy)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("d", "width", "dtype", "n_tasks", "sizes"),
+    [
+        # First layers of 256 columns: four are 1024. Five tasks are two groups as even as can be.
+        (10, 256, SINGLE, 5, [3, 2]),
+        # Weights and momenta are 2 (2001 x 16 + 17 x 1) = 64066 numbers of four bytes, of which 16 go into four MiB; of
+        # eight bytes 8.
+        (2000, 16, SINGLE, 33, [11, 11, 11]),
+        (2000, 16, DOUBLE, 17, [6, 6, 5]),
+        # 2 (2049 x 128 + 129) = 524802 numbers of four bytes go in once, though not of eight.
+        (2048, 128, SINGLE, 2, [1, 1]),
+        (2048, 128, DOUBLE, 2, [1, 1]),
+        (1, 2000, SINGLE, 2, [1, 1]),
+    ],
+)
+def test_groups_fit_the_cache_of_a_core(seen_epochs, d, width, dtype, n_tasks, sizes):
+    X, Y = torch.zeros(4, d, dtype=dtype), torch.zeros(4, 1, dtype=dtype)
+    tasks = [task(rows=np.arange(4), init_seed=0)] * n_tasks
+    train(X, Y, tasks, Schedule((width,), max_iter=1))
+    assert [size for size, *_ in seen_epochs] == sizes
+
+
+@pytest.mark.parametrize("n_groups", [1, 2])
+def test_groups_have_a_core_each_and_one_has_all(data, seen_epochs, n_groups):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        train(*data, [task(order_seed=i) for i in range(n_groups)], dataclasses.replace(SHORT, max_iter=1))
+    finally:
+        torch.set_num_threads(before)
+    assert seen_epochs == ([(1, True, 2)] if n_groups == 1 else [(1, False, 1)] * 2)
 
 
 def test_threads_are_given_back_after_an_error(data):
