@@ -69,6 +69,7 @@ def test_what_holds_of_every_design(made):
     for rater, batches in test.raters.items():
         trials = [trial for batch in batches for trial in batch["trials"]]
         assert trials, rater
+        assert [batch["batch"] for batch in batches] == [*range(1, len(batches) + 1)]
         heard = [trial["clip_id"] for trial in trials if "repeat" not in trial]
         assert len(heard) == len(set(heard)), rater
         times.update(clip for clip in heard if not test.clips[clip]["probe"])
@@ -354,7 +355,11 @@ def test_no_rater_is_left_out_where_batches_are_more_than_there_is_to_hear(n_rat
         ({"n_raters": 23, "per_clip": 1}, "^3 of 23 raters would hear nothing.*give n_raters=20$"),
         ({"n_raters": 23, "per_clip": 1, "n_batches": 2}, "^3 of 23 raters would hear nothing.*give n_raters=20$"),
         ({"n_raters": 14, "n_duplicates": 12}, "has no room for 12 that come again.*give n_duplicates=11"),
-        ({"n_raters": 8, "batch_size": 10, "probes": real(3)}, "3 probes for 5 batches.*give 5 of them"),
+        ({"n_raters": 8, "batch_size": 10, "probes": real(3)}, "3 probes for 5 batches.*give 5 of them$"),
+        ({"n_raters": 8, "n_batches": 2, "probes": real(4), "n_probes": 3}, "4 probes for 2 batches.*give 6 of them or n_probes=2$"),
+        ({"n_raters": 8, "n_batches": 0}, "n_batches=0 must be a whole number and at least 1"),
+        ({"n_raters": 8, "n_probes": -1}, "n_probes=-1 must be a whole number and at least 0"),
+        ({"n_raters": 8, "n_duplicates": -1}, "n_duplicates=-1 must be a whole number and at least 0"),
         ({"n_raters": 14, "n_probes": 1}, "give probes="),
         ({"n_raters": 0}, "n_raters=0 must be a whole number and at least 1"),
         ({"n_raters": 9, "method": "mushra"}, "choose from acr, slider, pairs"),
