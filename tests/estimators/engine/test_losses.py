@@ -33,16 +33,32 @@ def test_ranking_term_pulls_apart_what_is_not_far_enough_apart():
     np.testing.assert_allclose(slope[0, :, 0], [-1 / 3, 1 / 3, 0])
     # Predicted exactly 0.5 apart, the pair (4, 3) pulls no more.
     assert not rank_slope(column(1.5, 1.0), column(4.0, 3.0), None, 0.5, 1.0).any()
-    # With weights 1, 2, 0 only that pair is left.
-    slope = rank_slope(column(2.0, 2.5, 0.0), column(4.0, 3.0, 1.0), column(1.0, 2.0, 0.0), 0.5, 1.0)
-    np.testing.assert_allclose(slope[0, :, 0], [-1, 1, 0])
+    # With weights 1, 2, 0 only that pair is left, however small they are.
+    for weights in (column(1.0, 2.0, 0.0), column(0.25, 0.5, 0.0)):
+        slope = rank_slope(column(2.0, 2.5, 0.0), column(4.0, 3.0, 1.0), weights, 0.5, 1.0)
+        np.testing.assert_allclose(slope[0, :, 0], [-1, 1, 0])
 
 
-def test_ranking_term_counts_pairs_by_their_better_clip():
+@pytest.mark.parametrize("factor", [1, 1 / 8])
+def test_ranking_term_counts_pairs_by_their_better_clip(factor):
     # Scores 5, 3, 1 are all predicted as 0: every pair is violated. With quality 7 pairs led by 5, the best, count 7
-    # fold; those led by 3, halfway up, 1 + 6/2 = 4 fold. Of three pairs: -(7 + 7)/3, (7 - 4)/3, (7 + 4)/3.
-    slope = rank_slope(column(0.0, 0.0, 0.0), column(5.0, 3.0, 1.0), None, 0.2, 7.0)
+    # fold; those led by 3, halfway up, 1 + 6/2 = 4 fold. Of three pairs: -(7 + 7)/3, (7 - 4)/3, (7 + 4)/3. So it is where
+    # scores lie an eighth as far apart.
+    slope = rank_slope(column(0.0, 0.0, 0.0), factor * column(5.0, 3.0, 1.0), None, 0.2, 7.0)
     np.testing.assert_allclose(slope[0, :, 0], [-14 / 3, 1, 11 / 3])
+
+
+@pytest.mark.parametrize("quality", [1.0, 7.0])
+@pytest.mark.parametrize("weights", [None, column(1.0, 0.5, 2.0)])
+def test_ranking_terms_of_several_perceptrons_are_those_of_each(quality, weights):
+    scores = [column(2.0, 2.5, 0.0), column(0.0, 1.0, 0.5), column(1.0, 1.0, 1.0)]
+    targets = [column(5.0, 3.0, 1.0), column(2.0, 2.5, 1.5), column(3.0, 3.0, 3.0)]
+    weighted = None if weights is None else torch.cat([weights, 2 * weights, weights.flip(1)])
+    together = rank_slope(torch.cat(scores), torch.cat(targets), weighted, 0.5, quality)
+    for k in range(3):
+        own = None if weighted is None else weighted[k : k + 1]
+        alone = rank_slope(scores[k], targets[k], own, 0.5, quality)
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=0, atol=1e-15)
 
 
 def test_ranking_term_is_qamro_by_autograd():

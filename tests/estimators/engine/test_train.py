@@ -236,6 +236,7 @@ def test_many_tasks_at_once_equal_each_alone(data, judged, changes):
         ((32, 16), False, {"loss": "soft_bins", "rank_weight": 0.3, "rank_quality": 7.0}),
         ((32, 16), True, {"loss": "soft_bins", "rank_weight": 0.3, "rank_quality": 7.0}),
         ((32, 16), False, {"loss": "mse", "rank_weight": 0.3}),
+        ((48, 32), True, {"activation": "gelu", "loss": "soft_bins", "batch_size": 33}),
         *((hidden, weighted, {}) for hidden in [(48, 32), (64,)] for weighted in (False, True)),
     ],
 )
