@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from musiceval_sk.estimators.engine.jobs import run_job, run_told, same_job
-from musiceval_sk.estimators.engine.task import Job, Schedule, Task, bytes_needed
+from musiceval_sk.estimators.engine.task import Job, Schedule, Task, Trained, bytes_needed
 
 TASKS = [
     Task(0, np.arange(6), np.arange(6, 8), init_seed=seed, order_seed=2, row_weights=np.arange(8.0))
@@ -48,6 +48,14 @@ def test_a_job_that_differs_in_anything_is_another(changes):
     changed = dataclasses.replace(JOB, **changes)
     assert same_job(JOB, changed) is False
     assert same_job(changed, JOB) is False
+
+
+@pytest.mark.parametrize(
+    ("best_iteration", "bias", "is_finite"), [(3, 1.0, True), (0, 1.0, False), (3, np.nan, False), (3, np.inf, False)]
+)  # fmt: skip
+def test_a_training_is_finite_by_some_loss_and_all_weights(best_iteration, bias, is_finite):
+    layers = [(np.ones((2, 1)), np.ones(1)), (np.ones((1, 1)), np.array([bias]))]
+    assert Trained(layers, best_iteration=best_iteration).finite() == is_finite
 
 
 def test_a_job_needs_the_memory_of_its_tasks():
