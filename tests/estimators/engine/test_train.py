@@ -522,7 +522,7 @@ def test_threads_are_given_back_after_an_error(data):
 )
 @pytest.mark.parametrize(
     ("n", "d", "hidden", "batch_size"),
-    [(500, 64, (32, 16), 64), (20, 2000, (256, 64), 8), (20_000, 4, (4,), 8), (2000, 400, (64,), 2000)],
+    [(500, 64, (32, 16), 64), (20, 2000, (1000, 64), 8), (20_000, 4, (4,), 8), (2000, 400, (64,), 2000)],
     ids=["nothing much", "many weights", "many rows", "large batches"],
 )
 def test_memory_stays_below_what_is_announced(n, d, hidden, batch_size, judged, changes):
