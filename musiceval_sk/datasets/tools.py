@@ -24,7 +24,7 @@ from musiceval_sk.datasets.text import lines_of, parse_cells, read_text, table_o
 from musiceval_sk.exceptions import ClipsTableError
 
 _LOGGER = logging.getLogger(__name__)
-_PREAMBLE = re.compile(r"(?<=\A)using precision .*\n")
+_PREAMBLE = re.compile(r"\A(\s*)using precision .*\n")
 _NUMPY = re.compile(r"np\.float(?:16|32|64)\(([^()]*)\)")
 _NO_NUMBER = re.compile(r"(?<=: )-?(?:nan|inf)(?=[,}])")
 
@@ -170,7 +170,7 @@ def _clips_of_scp(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
 
 
 def _without_preamble(text: str) -> str:
-    return _PREAMBLE.sub("\n", text)
+    return _PREAMBLE.sub(r"\1\n", text)
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:

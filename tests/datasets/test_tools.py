@@ -99,8 +99,9 @@ def test_an_scp_is_a_clips_table(write, tmp_path):
 
 def test_a_line_ends_at_no_separator_within_a_text(write):
     text = '{"key": "a.wav", "utmos": 3.5, "words": "one\u2028two"}\n'
-    with pytest.raises(ClipsTableError, match="line 5 is no object of names and scores: 'nope'"):
-        load_clips(write("t.txt", f"\n\n{text}\nnope\n"), require_path=False)
+    for before in ("\n\n\n", "\nusing precision float32\n\n"):
+        with pytest.raises(ClipsTableError, match="line 5 is no object of names and scores: 'nope'"):
+            load_clips(write("t.txt", f"{before}{text}nope\n"), require_path=False)
     clips = load_clips(write("t.txt", text), targets=["utmos"], require_path=False)
     assert clips["words"].tolist() == ["one\u2028two"]
 
