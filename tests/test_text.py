@@ -195,7 +195,8 @@ def test_every_result_is_tried_here():
                 importlib.import_module(module.name)
             except ImportError:
                 continue  # of packages that are not installed
-    assert {one.__name__ for one in Shown.__subclasses__()} <= set(RESULTS)
+    ours = (one for one in Shown.__subclasses__() if one.__module__.startswith("musiceval_sk."))
+    assert {one.__name__ for one in ours} <= set(RESULTS)
 
 
 @pytest.mark.filterwarnings("ignore")

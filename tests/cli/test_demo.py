@@ -2,6 +2,7 @@
 
 import functools
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -86,6 +87,23 @@ def test_figures_stay_what_they_are(demo, split, target, expected):
     errors = StudyResult.from_json(demo[0] / f"study-by-{split}.json").table(target)["U_MSE"]
     found = errors[["global mean", "ridge", "SVR", "MOSRegressor"]]
     assert found.to_list() == pytest.approx(expected, rel=0.02)
+
+
+def test_the_readme_has_the_figures_of_the_demo_as_users_run_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        run_study.__kwdefaults__, "n_resamples", 100
+    )  # of intervals, which the table leaves out
+    assert CliRunner().invoke(app, ["demo", "--out", str(tmp_path)]).exit_code == 0
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    models = ["global mean", "ridge", "SVR", "MOSRegressor (paper)", "MOSRegressor"]
+    rows = re.findall(
+        r"^\| (impression|alignment), unseen (system|prompt)s \| (.*) \|$", readme, re.MULTILINE
+    )
+    assert len(rows) == 4
+    for target, split, cells in rows:
+        figures = [float(cell.strip("* ")) for cell in cells.split("|")]
+        errors = StudyResult.from_json(tmp_path / f"study-by-{split}.json").table(target)["U_MSE"]
+        assert errors[models].to_list() == pytest.approx(figures, abs=0.007)
 
 
 def test_reloaded_model_predicts_the_same(demo):
