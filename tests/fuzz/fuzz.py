@@ -100,6 +100,7 @@ def fuzz(name, given):
         "-timeout=600",
         "-rss_limit_mb=8192",
         "-print_final_stats=1",
+        f"-artifact_prefix={folder}/",
     ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], test_one_input, custom_mutator=mutate)
     atheris.Fuzz()
