@@ -166,24 +166,19 @@ def delimited_table(path: Path, text: str, delimiter: str) -> pd.DataFrame:
                 used = max(used, width)
                 yield reader.line_num, [*cells, *blank][:most]
 
-        table, lines = _cells_by_line(checked_rows(), most)
+        table = table_of_rows(path, checked_rows(), header[:most])
     except csv.Error as error:
         raise ClipsTableError(f"{path}: line {last + 1} cannot be read: {error}") from error
     if len(set(header[:used])) < used:
         raise ClipsTableError(f"{path}: the header repeats a column name: {listed(header[:used], most=12)}")
-    return table_of(path, table[:, :used], lines, header[:used])
+    return table.iloc[:, :used]
 
 
 def table_of_rows(
     path: Path, rows: Iterable[tuple[int, Sequence[Any]]], columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Lay rows of as many cells as there are columns out, each with its line."""
-    return table_of(path, *_cells_by_line(rows, len(columns)), columns)
-
-
-def _cells_by_line(rows: Iterable[tuple[int, Sequence[Any]]], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gather cells without a list of them, which would take their room once more."""
-    lines, shared = array("q"), [_Shared() for _ in range(width)]
+    """Lay rows of as many cells as there are columns out, each with its line; a list of them would take their room once more."""
+    lines, shared = array("q"), [_Shared() for _ in columns]
 
     def cells_in_order() -> Iterator[Any]:
         for line, row in rows:
@@ -192,7 +187,7 @@ def _cells_by_line(rows: Iterable[tuple[int, Sequence[Any]]], width: int) -> tup
             yield from [kept[cell] if isinstance(cell, str) else cell for kept, cell in cells]
 
     cells = np.fromiter(cells_in_order(), dtype=object)
-    return cells.reshape(len(lines), width), np.array(lines)
+    return _table_of(path, cells.reshape(len(lines), len(columns)), lines, columns)
 
 
 class _Shared(dict[str, str]):
@@ -279,15 +274,12 @@ def table_of_objects(
         cells, columns[name] = columns[name], []
         table[: len(cells), place] = np.fromiter(cells, dtype=object, count=len(cells))
         table[len(cells) :, place] = gap
-    return table_of(path, table, lines, list(columns))
+    return _table_of(path, table, lines, list(columns))
 
 
-def table_of(
-    path: Path, rows: Any, lines: Sequence[int] | np.ndarray, columns: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Lay rows of cells out by line."""
+def _table_of(path: Path, cells: np.ndarray, lines: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:
     # dtype=object: whole numbers in a JSON column with gaps would become 12.0.
     index = pd.Index(np.asarray(lines, dtype=int), name="line")
-    table = pd.DataFrame(rows, index=index, columns=columns, dtype=object, copy=False)
+    table = pd.DataFrame(cells, index, columns, dtype=object, copy=False)
     table.attrs["path"] = str(path)
     return table

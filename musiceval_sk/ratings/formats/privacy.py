@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from musiceval_sk._ids import id_texts
@@ -73,11 +74,9 @@ class RaterIds:
         """Give the ids of raters; a missing one stays missing."""
         texts = id_texts(raters)
         if self._key is not None:
-            digests = {text: self._digest(text) for text in {*texts}}
-            return [text and digests[text] for text in texts]
+            made = partial(hashlib.blake2b, digest_size=8, key=self._key)
+            digests = {text: text and f"R{made(text.encode()).hexdigest()}" for text in {*texts}}
+            return [digests[text] for text in texts]
         if not personal:
             return texts
         return [text and f"R{self._numbers.setdefault(text, len(self._numbers) + 1)}" for text in texts]
-
-    def _digest(self, text: str) -> str:
-        return "R" + hashlib.blake2b(text.encode(), digest_size=8, key=self._key or b"").hexdigest()

@@ -134,9 +134,12 @@ def read_golisten(export: Export) -> pd.DataFrame:
 
     Source: https://github.com/QxLabIreland/listening-test/tree/master/listening-test-server/handlers/download_csv
     """
-    rows = (row for row in export.rows(delimiter=",") if row[1])
+    rows: Iterator[tuple[int, list[str]]] = (row for row in export.rows(delimiter=",") if row[1])
     _, (_, header), first = islice(rows, 3)
-    names = [""] * len(header) if any(first[1][:2]) else first[1]
+    if any(first[1][:2]):  # a response, and no row of file names
+        rows, names = chain([first], rows), [""] * len(header)
+    else:
+        names = first[1]
     clips, title = dict[int, str](), ""
     for place, (head, name) in enumerate(zip(header, names, strict=False)):
         title = head.removesuffix(" rating") if head else title
@@ -149,7 +152,7 @@ def read_golisten(export: Export) -> pd.DataFrame:
         )
 
     def ratings() -> Iterator[tuple[int, tuple[str, ...]]]:
-        for line, row in chain([first], rows) if any(first[1][:2]) else rows:
+        for line, row in rows:
             for place, clip in clips.items():
                 scores = [one for one in row[place].split(",") if one.strip()]
                 parts = [clip] if len(scores) == 1 else [f"{clip}/{n}" for n, _ in enumerate(scores, start=1)]
