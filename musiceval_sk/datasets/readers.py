@@ -159,7 +159,7 @@ def require_unique(table: pd.DataFrame, column: str, what_to_do: str = "") -> No
     what = f"column {column!r} repeats a value"
     refuse(table, texts.duplicated(keep=False) & filled, what, values, what_to_do)
     bares = pd.Series([bare(text) for text in texts], index=values.index, dtype=object)
-    doubled = bares.isin(bares[bares == texts]) & bares.duplicated(keep=False) & filled
+    doubled = bares.isin(bares[(bares == texts) & bares.duplicated(keep=False)]) & filled
     what = f"column {column!r} holds a value with and without its suffix"
     refuse(table, doubled, what, values, what_to_do)
 
@@ -168,7 +168,7 @@ def require_ids(table: pd.DataFrame, column: str) -> None:
     """Make a column of ids or names text, in place, and raise if one is missing or repeated."""
     require_filled(table, column)
     require_unique(table, column)
-    table[column] = id_texts(table[column])
+    table[column] = pd.Series(id_texts(table[column]), table.index, dtype=str)
 
 
 def numbers(table: pd.DataFrame, column: str) -> pd.Series:

@@ -10,6 +10,7 @@ input beside it as ``find-<digest>``; a line a thousand inputs goes to ``log.txt
 """
 
 import argparse
+import gc
 import hashlib
 import os
 import random
@@ -102,6 +103,7 @@ def fuzz(name, given):
         "-print_final_stats=1",
         f"-artifact_prefix={folder}/",
     ]
+    gc.freeze()  # else collecting what was imported is at times counted as an input's second
     atheris.Setup([sys.argv[0], *options, str(corpus)], test_one_input, custom_mutator=mutate)
     atheris.Fuzz()
 

@@ -159,7 +159,7 @@ class Export:
         said = (name for name, theirs in self.columns.items() if name != theirs or name in wanted)
         return {name: name for name in said if name not in _CANDIDATES}
 
-    def raters(self, column: str, values: Sequence[Any] | None = None) -> list[str]:
+    def raters(self, column: str, values: pd.Series | Sequence[Any] | None = None) -> pd.Series:
         """Name raters as a column of the file does, numbered where the column is personal."""
         personal = is_personal(self.columns.get(column, column))
         return self.rater_ids(self[column] if values is None else values, personal=personal)
@@ -195,15 +195,16 @@ class Export:
             for clip, scores in clips
         ]
         names = dict.fromkeys(name for part in parts for name in part)
-        cells = {name: np.full((len(self.table), len(parts)), "", dtype=object) for name in names}
-        for place, part in enumerate(parts):
-            for name, column in part.items():
-                cells[name][:, place] = column
-        below = {name: column.ravel() for name, column in cells.items()}
-        given = [~is_missing(column) for name, column in below.items() if name != "clip_id"]
-        kept = np.any(given, axis=0) & ~is_missing(below["clip_id"])
-        lines = self.table.index.repeat(len(parts))[kept]
-        return pd.DataFrame({name: column[kept] for name, column in below.items()}, lines, dtype=object)
+
+        def cells(name: str) -> list[np.ndarray]:
+            columns = (np.asarray(part.get(name, ""), dtype=object) for part in parts)
+            return [np.broadcast_to(column, len(self.table)) for column in columns]
+
+        gaps = {name: np.column_stack([is_missing(column) for column in cells(name)]) for name in names}
+        given = ~gaps.pop("clip_id") & ~np.all([*gaps.values()], axis=0)
+        below = {name: np.column_stack(cells(name))[given] for name in names}
+        lines = self.table.index.repeat(given.sum(axis=1))
+        return pd.DataFrame(below, lines, dtype=object, copy=False)
 
     def tell_left_out(self, number: int, noun: str, which: str) -> None:
         """Note how many were left out, and what they are; nothing where there are none."""

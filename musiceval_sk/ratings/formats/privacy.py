@@ -3,8 +3,9 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
+
+import pandas as pd
 
 from musiceval_sk._ids import id_texts
 
@@ -67,16 +68,15 @@ class RaterIds:
     """
 
     def __init__(self, salt: str | None = None):
-        self._key = None if salt is None else hashlib.blake2b(salt.encode()).digest()
-        self._numbers: dict[str, int] = {}
+        self._key = b"" if salt is None else hashlib.blake2b(salt.encode()).digest()
+        self._ids = {"": ""}
 
-    def __call__(self, raters: Sequence[Any], *, personal: bool = False) -> list[str]:
+    def __call__(self, raters: pd.Series | Sequence[Any], *, personal: bool = False) -> pd.Series:
         """Give the ids of raters; a missing one stays missing."""
-        texts = id_texts(raters)
-        if self._key is not None:
-            made = partial(hashlib.blake2b, digest_size=8, key=self._key)
-            digests = {text: text and f"R{made(text.encode()).hexdigest()}" for text in {*texts}}
-            return [digests[text] for text in texts]
-        if not personal:
-            return texts
-        return [text and f"R{self._numbers.setdefault(text, len(self._numbers) + 1)}" for text in texts]
+        ids = id_texts(raters)
+        if self._key or personal:
+            for text in dict.fromkeys(ids):
+                digest = hashlib.blake2b(text.encode(), digest_size=8, key=self._key).hexdigest()
+                self._ids.setdefault(text, f"R{digest if self._key else len(self._ids)}")
+            ids = [self._ids[text] for text in ids]
+        return pd.Series(ids, raters.index if isinstance(raters, pd.Series) else None, dtype=object)

@@ -72,7 +72,8 @@ def _answers(export: Export, rater: str, places: dict[str, _Place]) -> pd.DataFr
         clips.setdefault(clip, {})[target] = column
     names = clips if export.listing is None else export.clip_names(len(clips))
     table = export.stacked(zip(names, clips.values(), strict=True))
-    return table.join(pd.Series(export.raters(rater), export.table.index, name="rater"))
+    table["rater"] = export.raters(rater)
+    return table
 
 
 def _places(export: Export, of_program: re.Pattern[str], labels: pd.Series) -> dict[str, _Place]:
@@ -163,7 +164,8 @@ def read_golisten(export: Export) -> pd.DataFrame:
     others = [head for place, head in enumerate(header) if head and place not in clips]
     export.use_fields([dict.fromkeys(["Tags", *others])], ())
     table = table_of_rows(export.path, ratings(), ["rater", "clip_id", export.score])
-    return table.assign(rater=export.rater_ids(table["rater"], personal=True))
+    table["rater"] = export.rater_ids(table["rater"], personal=True)
+    return table
 
 
 @reader(
@@ -195,7 +197,6 @@ def read_p808(export: Export) -> pd.DataFrame:
     table = export.stacked(
         (export[own["url"]], {name: own[name] for name in scores if name in own}) for own in asked
     )
-    raters = export.raters("rater" if "rater" in export else lower["workerid"])
     status = export.table.get(lower.get("assignmentstatus"), pd.Series("", export.table.index))
     control = [name for name in export.table if _CONTROL_OF_P808.fullmatch(str(name))]
     is_control = export.table.loc[table.index, control].eq(table["clip_id"], axis=0).any(axis=1)
@@ -203,8 +204,8 @@ def read_p808(export: Export) -> pd.DataFrame:
     for left_out, of in ((is_control, "of a trapping or gold clip"), (rejected, "of a rejected assignment")):
         export.tell_left_out(left_out.sum(), "rating", of)
     export.taken |= {*control, status.name}
-    table = table.assign(clip_id=_short_names(table["clip_id"]))
-    table = table.join(pd.Series(raters, export.table.index, name="rater"))
+    table["clip_id"] = _short_names(table["clip_id"])
+    table["rater"] = export.raters("rater" if "rater" in export else lower["workerid"])
     return table[~(is_control | rejected)]
 
 

@@ -82,7 +82,7 @@ def read_matrix(export: Export) -> pd.DataFrame:
                 sizes[-1] += 1
                 yield line, cells
 
-    raters = export.rater_ids([f"R{number}" for number in range(1, n_raters + 1)])
+    raters = [*export.rater_ids([f"R{number}" for number in range(1, n_raters + 1)])]
     scores = table_of_rows(export.path, rows(), raters)
     sizes = sizes[:-1] if sizes[-1] == 0 else sizes
     if len({*sizes}) > 1:
@@ -237,4 +237,4 @@ def read_long(export: Export) -> pd.DataFrame:
     table = export.table.rename(columns=renamed)
     if rater is None:
         return table
-    return table.assign(rater=pd.Series(export.raters(rater), table.index, dtype=object))
+    return table.assign(rater=export.raters(rater))

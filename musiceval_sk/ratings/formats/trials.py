@@ -32,16 +32,17 @@ def read_webmushra(export: Export) -> pd.DataFrame:
     if "stimuli_rating" in export and _are_comparisons(export.table):
         return _comparisons(export, _raters_of_sessions(export, questions))
     table = export.stacked((export[stimulus], scores) for stimulus, scores in _stimuli(export))
-    about = pd.DataFrame({"trial": export["trial_id"], "rater": _raters_of_sessions(export, questions)})
+    table["trial"], table["rater"] = export["trial_id"], _raters_of_sessions(export, questions)
     if "rating_time" in export:
-        about["seconds"] = as_seconds(export["rating_time"])
-    table = table.join(about)
+        table["seconds"] = as_seconds(export["rating_time"])
     # A stimulus that stands in several trials is a condition, a clip once a trial.
     pairs = table[["trial", "clip_id"]].drop_duplicates()
     if not pairs["clip_id"].duplicated().any() and pairs["trial"].nunique() > 1:
         return table.drop(columns="trial")
     table = table.rename(columns={"trial": "prompt_id", "clip_id": "system"})
-    return table.assign(clip_id=table["prompt_id"] + "/" + table["system"])
+    names = {pair: "/".join(pair) for pair in pairs.itertuples(index=False, name=None)}
+    table["clip_id"] = [names[pair] for pair in zip(table["prompt_id"], table["system"], strict=True)]
+    return table
 
 
 def _use_sessions(export: Export) -> list[str]:
@@ -122,7 +123,7 @@ def _raters_of_sessions(export: Export, asked: list[str]) -> pd.Series:
     table = export.table
     for column in ("rater", "session_uuid"):
         if column in export and export[column].ne("").all():
-            return pd.Series(export.raters(column), table.index)
+            return export.raters(column)
     answers = table[asked].agg(" | ".join, axis=1) if asked else pd.Series("", table.index)
     names = {"trial_id", "rating_stimulus", "stimuli", "rating_reference"}
     again = table[[name for name in table if name in names]].assign(answers=answers).duplicated()
@@ -132,7 +133,7 @@ def _raters_of_sessions(export: Export, asked: list[str]) -> pd.Series:
             f"{why if asked else 'sessions are not named'} (line {again.idxmax()} repeats a clip): this version of webMUSHRA writes no "
             "session_uuid; add a column with an id a session and name it with columns= (--column), such as rater=session"
         )
-    return pd.Series(export.rater_ids(answers, personal=True), table.index)
+    return export.rater_ids(answers, personal=True)
 
 
 @reader(
@@ -163,18 +164,18 @@ def read_jspsych(export: Export) -> pd.DataFrame:
             f"no trial is a slider beside a stimulus; there are {listed(kinds.unique())}. Buttons and keys are only numbered: say which column "
             "holds scores with columns= (--column), such as impression=response"
         )
-    table = table[sliders].assign(rater=pd.Series(_participants(export), export.table.index))
+    table = table[sliders].assign(rater=_participants(export))
     others = kinds.drop(table.index)
     numbers = listed(f"{count} {kind}" for kind, count in others.value_counts().items())
     export.tell_left_out(len(others), "trial", f"without a rating ({numbers})")
     return table
 
 
-def _participants(export: Export) -> list[str]:
+def _participants(export: Export) -> pd.Series | str:
     """Name raters by a column of participants, else of sessions, else by the file, of which each has one."""
     column = export.choose("rater") or export.choose("rater", _SESSIONS)
     if column is None:
-        return [export.rater_of_file()] * len(export.table)
+        return export.rater_of_file()
     return export.rater_ids(export[column], personal=column != "rater" or "rater" in export.columns)
 
 
@@ -204,7 +205,7 @@ def read_psychopy(export: Export) -> pd.DataFrame:
         table["seconds"] = pd.to_numeric(export[times[0]], errors="coerce")
     rater = export.choose("rater")
     if rater and export[rater].ne("").all():
-        table["rater"] = pd.Series(export.raters(rater), export.table.index)
+        table["rater"] = export.raters(rater)
     else:
         table["rater"] = export.rater_of_file()
     export.tell_left_out(len(export.table) - len(table), "row", "without a clip or a score")
