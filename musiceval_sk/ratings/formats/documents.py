@@ -145,9 +145,10 @@ def read_beaqlejs(export: Export) -> pd.DataFrame:
             rows.append(pair | {"preference": one["Preference"]} | about)
     used = {"TestID", "Runtime", "rating", "filename", "Preference", "PresentationOrder"}
     export.use_fields(export.document, used)
-    table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["clip_id", export.score])
+    lines = pd.RangeIndex(1, len(rows) + 1, name="line")
+    table = pd.DataFrame(rows, lines, list(rows[0]) if rows else ["clip_id", export.score])
     # The file's name is all that tells sessions apart.
-    return table.set_axis(table.index.rename("line") + 1).assign(rater=export.rater_of_file())
+    return table.assign(rater=export.rater_of_file(lines))
 
 
 def _is_battle(one: dict[str, Any]) -> bool:

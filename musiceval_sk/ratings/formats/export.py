@@ -164,9 +164,9 @@ class Export:
         personal = is_personal(self.columns.get(column, column))
         return self.rater_ids(self[column] if values is None else values, personal=personal)
 
-    def rater_of_file(self) -> str:
-        """Name the one rater of a file by its name, which may hold the rater's own."""
-        return self.rater_ids([self.path.name], personal=True)[0]
+    def rater_of_file(self, lines: pd.Index) -> pd.Series:
+        """Name the one rater of all lines by the file's name, which may hold the rater's own."""
+        return self.rater_ids(pd.Series(self.path.name, lines, dtype=object), personal=True)
 
     def choose(self, name: str, others: str = "") -> str | None:
         """Choose the column that stands for a name: that name, else the one candidate, or one of others, that is there."""
@@ -188,8 +188,11 @@ class Export:
             return [str(number) for number in range(1, n + 1)]
         return id_texts(readers.listed_clips(self.listing, n))
 
-    def stacked(self, clips: Iterable[tuple[Any, dict[str, str]]]) -> pd.DataFrame:
-        """Put what a line says of several clips, each with its columns by target, below one another; without clip or score it is none."""
+    def stacked(self, clips: Iterable[tuple[Any, dict[str, str]]], **known: pd.Series) -> pd.DataFrame:
+        """Put what a line says of several clips, each with its columns by target, below one another; without clip or score it is none.
+
+        What is known of a line is said of each of its clips.
+        """
         parts = [
             {"clip_id": clip} | {name: self[column] for name, column in scores.items()}
             for clip, scores in clips
@@ -204,7 +207,10 @@ class Export:
         given = ~gaps.pop("clip_id") & ~np.all([*gaps.values()], axis=0)
         below = {name: np.column_stack(cells(name))[given] for name in names}
         lines = self.table.index.repeat(given.sum(axis=1))
-        return pd.DataFrame(below, lines, dtype=object, copy=False)
+        table = pd.DataFrame(below, lines, dtype=object, copy=False)
+        for name, by_line in known.items():
+            table[name] = by_line.reindex(lines)
+        return table
 
     def tell_left_out(self, number: int, noun: str, which: str) -> None:
         """Note how many were left out, and what they are; nothing where there are none."""

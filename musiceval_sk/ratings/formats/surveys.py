@@ -71,9 +71,7 @@ def _answers(export: Export, rater: str, places: dict[str, _Place]) -> pd.DataFr
     for column, (clip, target) in places.items():
         clips.setdefault(clip, {})[target] = column
     names = clips if export.listing is None else export.clip_names(len(clips))
-    table = export.stacked(zip(names, clips.values(), strict=True))
-    table["rater"] = export.raters(rater)
-    return table
+    return export.stacked(zip(names, clips.values(), strict=True), rater=export.raters(rater))
 
 
 def _places(export: Export, of_program: re.Pattern[str], labels: pd.Series) -> dict[str, _Place]:
@@ -194,9 +192,8 @@ def read_p808(export: Export) -> pd.DataFrame:
         for kind in kinds
         if is_of_numbers(pd.concat([export.table[own[kind]] for own in asked if kind in own]))
     ]
-    table = export.stacked(
-        (export[own["url"]], {name: own[name] for name in scores if name in own}) for own in asked
-    )
+    clips = ((export[own["url"]], {name: own[name] for name in scores if name in own}) for own in asked)
+    table = export.stacked(clips, rater=export.raters("rater" if "rater" in export else lower["workerid"]))
     status = export.table.get(lower.get("assignmentstatus"), pd.Series("", export.table.index))
     control = [name for name in export.table if _CONTROL_OF_P808.fullmatch(str(name))]
     is_control = export.table.loc[table.index, control].eq(table["clip_id"], axis=0).any(axis=1)
@@ -205,7 +202,6 @@ def read_p808(export: Export) -> pd.DataFrame:
         export.tell_left_out(left_out.sum(), "rating", of)
     export.taken |= {*control, status.name}
     table["clip_id"] = _short_names(table["clip_id"])
-    table["rater"] = export.raters("rater" if "rater" in export else lower["workerid"])
     return table[~(is_control | rejected)]
 
 

@@ -31,10 +31,11 @@ def read_webmushra(export: Export) -> pd.DataFrame:
     questions = _use_sessions(export)
     if "stimuli_rating" in export and _are_comparisons(export.table):
         return _comparisons(export, _raters_of_sessions(export, questions))
-    table = export.stacked((export[stimulus], scores) for stimulus, scores in _stimuli(export))
-    table["trial"], table["rater"] = export["trial_id"], _raters_of_sessions(export, questions)
+    clips = [(export[stimulus], scores) for stimulus, scores in _stimuli(export)]
+    known = {"trial": export["trial_id"], "rater": _raters_of_sessions(export, questions)}
     if "rating_time" in export:
-        table["seconds"] = as_seconds(export["rating_time"])
+        known["seconds"] = as_seconds(export["rating_time"])
+    table = export.stacked(clips, **known)
     # A stimulus that stands in several trials is a condition, a clip once a trial.
     pairs = table[["trial", "clip_id"]].drop_duplicates()
     if not pairs["clip_id"].duplicated().any() and pairs["trial"].nunique() > 1:
@@ -154,28 +155,28 @@ def read_jspsych(export: Export) -> pd.DataFrame:
         export.use(table.where(table.notna(), ""))
     stimuli = export["clip_id" if "clip_id" in export else "stimulus"].astype(str)
     sources = stimuli.str.extract(r"src\s*=\s*[\"']([^\"']+)", expand=False)
-    table = export.stacked([(sources.fillna(stimuli), export.scores or {export.score: "response"})])
-    if "rt" in export:
-        table["seconds"] = as_seconds(export["rt"])
+    clips = [(sources.fillna(stimuli), export.scores or {export.score: "response"})]
+    known = {"seconds": as_seconds(export["rt"])} if "rt" in export else {}
+    table = export.stacked(clips, **known, rater=_participants(export))
     kinds = export["trial_type"]
-    sliders = kinds[table.index].str.endswith("slider-response") | bool(export.scores)
+    sliders = kinds.str.endswith("slider-response") | bool(export.scores)
     if not sliders.any():
         raise export.refusal(
             f"no trial is a slider beside a stimulus; there are {listed(kinds.unique())}. Buttons and keys are only numbered: say which column "
             "holds scores with columns= (--column), such as impression=response"
         )
-    table = table[sliders].assign(rater=_participants(export))
+    table = table[sliders[table.index]]
     others = kinds.drop(table.index)
     numbers = listed(f"{count} {kind}" for kind, count in others.value_counts().items())
     export.tell_left_out(len(others), "trial", f"without a rating ({numbers})")
     return table
 
 
-def _participants(export: Export) -> pd.Series | str:
+def _participants(export: Export) -> pd.Series:
     """Name raters by a column of participants, else of sessions, else by the file, of which each has one."""
     column = export.choose("rater") or export.choose("rater", _SESSIONS)
     if column is None:
-        return export.rater_of_file()
+        return export.rater_of_file(export.table.index)
     return export.rater_ids(export[column], personal=column != "rater" or "rater" in export.columns)
 
 
@@ -198,16 +199,16 @@ def read_psychopy(export: Export) -> pd.DataFrame:
             "no column names the clips; say which does with columns= (--column), such as clip_id=sound; found: "
             f"{listed(export.table.columns, most=12)}"
         )
-    named = _scales(export)
-    table = export.stacked([(export[clip], named)])
+    named, known = _scales(export), dict[str, pd.Series]()
     times = [re.sub(r"\.(response|rating)$", ".rt", column) for column in named.values()]
     if len(times) == 1 and times[0] in export and times[0] not in named.values():
-        table["seconds"] = pd.to_numeric(export[times[0]], errors="coerce")
+        known["seconds"] = pd.to_numeric(export[times[0]], errors="coerce")
     rater = export.choose("rater")
     if rater and export[rater].ne("").all():
-        table["rater"] = export.raters(rater)
+        known["rater"] = export.raters(rater)
     else:
-        table["rater"] = export.rater_of_file()
+        known["rater"] = export.rater_of_file(export.table.index)
+    table = export.stacked([(export[clip], named)], **known)
     export.tell_left_out(len(export.table) - len(table), "row", "without a clip or a score")
     return table
 

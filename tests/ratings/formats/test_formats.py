@@ -279,6 +279,15 @@ def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
             "session_test_id,trial_id,rating_stimulus,rating_score\np,t,c,1,2\n",
             "line 2 has 5 cells where its header has 4",
         ),
+        (
+            "session_test_id,trial_id,rating_stimulus,rating_score,session_uuid\np,t,c,,u\n",
+            "results of webMUSHRA without any rating",
+        ),
+        (
+            "".join(samples.JSPSYCH.splitlines(True)[::2]).replace('"80"', '""'),
+            r"left out 1 trial without a rating \(1 audio-slider-response\)",
+        ),
+        (samples.PSYCHOPY.replace("a.wav", "").replace("b.wav", ""), "left out 3 rows without a clip"),
         ("a.wav,3\nb.wav,4\nc.wav,3\nd.wav,2\ne.wav\n", "line 5 has 1 cells instead of 2"),
         ("1,2\n3,4\n1,1\n2,2\nx,3\n", "line 5 is no row of scores: x, 3"),
         (
