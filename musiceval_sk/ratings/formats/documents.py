@@ -64,13 +64,15 @@ def read_audiobox(export: Export) -> pd.DataFrame:
 
     Source: https://github.com/facebookresearch/audiobox-aesthetics#evaluation-dataset
     """
-    axes, fields = set[str](), dict[str, None]()
+    axes, others = set[str](), dict[str, int]()
 
     def rows() -> Iterator[tuple[int, dict[str, Any]]]:
         for line, one in export.objects():
             lists = {axis: scores for axis, scores in one.items() if isinstance(scores, list)}
             axes.update(lists)
-            fields.update(dict.fromkeys(one))
+            others.update(
+                {name: line for name, cell in one.items() if name not in lists and cell is not None}
+            )
             if len({*map(len, lists.values())}) > 1:
                 sizes = ", ".join(f"{axis} {len(scores)}" for axis, scores in lists.items())
                 raise export.refusal(f"line {line}: axes need equally many scores; they are {sizes}")
@@ -81,7 +83,11 @@ def read_audiobox(export: Export) -> pd.DataFrame:
                 yield line, dict(zip(names, (one["data_path"], slot, *scores), strict=True))
 
     table = table_of_objects(export.path, rows())
-    export.use_fields([fields], ["data_path", *axes])
+    for axis in sorted(axes & others.keys()):
+        raise export.refusal(
+            f"line {others[axis]}: axis {axis!r} is no list of scores, as it is in other lines"
+        )
+    export.use_fields([[*axes, *others]], ["data_path", *axes])
     return table.assign(rater=export.rater_ids(table["rater"])) if "rater" in table else table
 
 
@@ -171,21 +177,14 @@ def read_music_arena(export: Export) -> pd.DataFrame:
     voted = table["preference"].notna() & table["preference"].ne("")
     if not voted.all():
         export.notes.append(f"left out {(~voted).sum()} of {len(table)} battles without a vote")
-    export.use_fields((_flat(one) for _, one in export.objects()), _OF_BATTLES)
+    export.use_fields((_fields(one) for _, one in export.objects()), _OF_BATTLES)
     return table[voted].assign(rater=export.rater_ids(table["rater"][voted], personal=True))
 
 
-def _flat(one: dict[str, Any]) -> dict[str, Any]:
+def _fields(one: dict[str, Any]) -> Iterator[str]:
     """Name the fields of objects in an object as ``object.field``."""
-    flat: dict[str, Any] = {}
     for key, value in one.items():
-        inner = (
-            {f"{key}.{name}": part for name, part in value.items()}
-            if isinstance(value, dict)
-            else {key: value}
-        )
-        flat |= inner
-    return flat
+        yield from [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
 
 
 def _battle(one: dict[str, Any]) -> dict[str, Any]:

@@ -90,11 +90,11 @@ class Export:
 
     @cached_property
     def head(self) -> list[list[str]]:
-        """Cells of the first four rows, wherever they end; none of JSON."""
+        """Cells of the first four rows that are no blank lines; none of JSON."""
         if self.text.lstrip()[:1] in ("{", "["):
             return []
         try:
-            return [cells for _, cells in islice(self.rows(), 4)]
+            return [*islice((cells for _, cells in self.rows() if cells not in ([], [""])), 4)]
         except csv.Error:
             return []
 
@@ -126,7 +126,7 @@ class Export:
         self.table = table.drop(columns=replaced).rename(columns=ours)
         return self.table
 
-    def use_fields(self, objects: Iterable[Mapping[str, Any]], used: Iterable[str]) -> None:
+    def use_fields(self, objects: Iterable[Iterable[str]], used: Iterable[str]) -> None:
         """Take the fields of objects for the columns, of which some were used."""
         self.use(pd.DataFrame(columns=list(dict.fromkeys(name for one in objects for name in one))))
         self.taken |= {*used}

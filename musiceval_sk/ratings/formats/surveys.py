@@ -160,7 +160,7 @@ def read_golisten(export: Export) -> pd.DataFrame:
                     yield line, (rater, part, score)
 
     others = [head for place, head in enumerate(header) if head and place not in clips]
-    export.use_fields([dict.fromkeys(["Tags", *others])], ())
+    export.use_fields([["Tags", *others]], ())
     table = table_of_rows(export.path, ratings(), ["rater", "clip_id", export.score])
     table["rater"] = export.rater_ids(table["rater"], personal=True)
     return table

@@ -221,6 +221,18 @@ def test_a_matrix_takes_the_names_of_a_list(write):
     assert ended.apply(" ".join, axis=1).tolist() == ["1 R1 1", "1 R2 2", "1 R1 3"]
 
 
+@pytest.mark.parametrize(
+    "name, text, ratings",
+    [
+        ("matrix", "\n1,2\n\n3,4\n", ["1 R1 1", "1 R2 2", "2 R1 3", "2 R2 4"]),
+        ("mos_list", "a.wav,3\n\n \nb.wav,4\n", ["a.wav 3", "b.wav 4"]),
+    ],
+)
+def test_a_blank_line_hides_no_format(write, name, text, ratings):
+    table = read_ratings(write("m.csv", text))
+    assert (table.attrs["format"], table.apply(" ".join, axis=1).tolist()) == (name, ratings)
+
+
 def test_axes_of_audiobox_keep_their_names_whatever_their_order(write):
     lines = ['{"data_path": "a", "CE": [1], "PQ": [2]}', '{"data_path": "b", "PQ": [3], "CE": [4]}']
     table = read_ratings(write("a.jsonl", "\n".join([*lines, '{"data_path": "c", "PQ": [5]}'])))
@@ -270,6 +282,10 @@ def test_a_spreadsheet_is_read_as_the_table_it_holds(tmp_path):
         (
             '{"data_path": "a", "Q": [1, 2], "E": [1]}',
             "line 1: axes need equally many scores; they are Q 2, E 1",
+        ),
+        (
+            '{"data_path": "a", "Q": [1, 2], "E": null}\n{"data_path": "b", "Q": [1], "E": [2]}\n{"data_path": "c", "Q": 4, "E": [2]}',
+            "line 3: axis 'Q' is no list of scores, as it is in other lines",
         ),
         (
             "session_test_id,trial_id,choice_reference,choice_non_reference,choice_answer\np,t,r,c,correct\n",
