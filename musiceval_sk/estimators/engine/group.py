@@ -91,16 +91,17 @@ class Group:
             torch.from_numpy(np.ascontiguousarray(task.validation_rows)).to(self.X.device)
             for task in self.tasks
         ]
-        weights = self.X.new_ones(len(self.X), k) if self.row_weights is None else self.row_weights
-        learned = weights.clone()
+        weights, in_epochs = self.row_weights, np.zeros(len(self.X), dtype=bool)
+        in_epochs[self.tasks[0].rows] = True
+        if any(in_epochs[task.validation_rows].any() for task in self.tasks):
+            self.learned = self.X.new_ones(len(self.X), k) if weights is None else weights.clone()
+            for i, rows in enumerate(held):
+                self.learned[rows, i] = 0
         self.validation_targets = self.X.new_zeros(max(map(len, held)), k)
         self.validation_weights = torch.zeros_like(self.validation_targets)
         for i, rows in enumerate(held):
             self.validation_targets[: len(rows), i] = self.targets[rows, i]
-            self.validation_weights[: len(rows), i] = weights[rows, i]
-            learned[rows, i] = 0
-        if torch.isin(torch.cat(held).cpu(), self.rows).any():
-            self.learned = learned
+            self.validation_weights[: len(rows), i] = 1 if weights is None else weights[rows, i]
         alike = [[*same] for _, same in groupby(range(k), lambda i: self.tasks[i].validation_rows.tobytes())]
         self.held_out = [(held[some[0]], slice(some[0] * width, (some[-1] + 1) * width)) for some in alike]
 
@@ -273,8 +274,9 @@ class Group:
         space, out = self._space(len(self.validation_weights[here]))
         averaged = self.averaged
         for rows, columns in self.held_out:
-            inputs = self.X[rows[here]]
-            place = space.incoming[0][: len(inputs), columns]
+            chosen = rows[here]
+            inputs = torch.index_select(self.X, 0, chosen, out=space.inputs[: len(chosen)])
+            place = space.incoming[0][: len(chosen), columns]
             torch.addmm(averaged.offset[columns], inputs, averaged.matrix[:, columns], out=place)
         self.forward_above(averaged, space, out)
         return out.whole
