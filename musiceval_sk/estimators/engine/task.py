@@ -134,7 +134,7 @@ class Job:
                 self.schedule,
                 self.inputs.shape[1] if task.columns is None else len(task.columns),
                 len(task.rows),
-                validated=len(task.validation_rows) > 0,
+                len(task.validation_rows),
                 itemsize=np.dtype(self.dtype).itemsize,
             )
             for task in self.tasks
@@ -158,17 +158,17 @@ class Trained:
         )
 
 
-def bytes_needed(schedule: Schedule, n_features: int, n_rows: int, *, validated: bool, itemsize: int) -> int:
+def bytes_needed(
+    schedule: Schedule, n_features: int, n_rows: int, n_validation: int, *, itemsize: int
+) -> int:
     """Memory that one task takes at its peak, beside X and Y.
 
     Parameters
     ----------
     schedule : Schedule
         Shape of the perceptron.
-    n_features, n_rows : int
-        Columns that it sees and rows that it learns from.
-    validated : bool
-        Whether it has validation rows, and so keeps its best weights too.
+    n_features, n_rows, n_validation : int
+        Columns that it sees, rows that it learns from and rows that it holds out.
     itemsize : int
         Bytes of a number of the training dtype.
 
@@ -179,14 +179,20 @@ def bytes_needed(schedule: Schedule, n_features: int, n_rows: int, *, validated:
         for all tasks that see the same, is not in it.
     """
     sizes = layer_sizes(n_features, schedule)
+    hidden, outputs = sum(sizes[1:-1] or sizes[1:]), sizes[-1]
     parameters = sum((below + 1) * above for below, above in pairwise(sizes))
-    copies = (3 if validated else 2) + schedule.nesterov + (schedule.averaging > 0)
-    # Tasks that stay are copied when others leave, and what is returned is made from a copy as well.
-    held = parameters * (itemsize * 2 * copies + 2 * 8)
-    batch = schedule.batch_size * (2 * sum(sizes[1:]) + n_features)
-    # Of each row: target and weights, as given and in order, outputs, what the loss makes of these; number, place and loss.
-    epoch = n_rows * (6 + 2 * sizes[-1]) + 3 * 8 * n_rows // itemsize
-    return int(held + itemsize * (2 * batch + VALIDATED_AT_ONCE * sum(sizes) + epoch))
+    # Weights, momenta, Nesterov's gradients, means and best weights. Three more when others leave: of those that stay, two are
+    # there twice, and one is on its way. What is returned is made when nothing else is there twice.
+    stores = 5 + schedule.nesterov + (schedule.averaging > 0) + (n_validation > 0)
+    # Inputs and a one, values and slopes, and what came in where GELU keeps it; minibatches, and portions, have two sizes at most.
+    numbers = n_features + 1 + (3 if schedule.activation == "gelu" else 2) * hidden
+    batch, portions = min(n_rows, schedule.batch_size), min(n_validation, 2 * VALIDATED_AT_ONCE)
+    work = (min(n_rows, 2 * schedule.batch_size) + portions) * numbers
+    # Outputs and thrice as many numbers to tell their loss; of each pair of a minibatch to rank, four and a truth value.
+    loss = 4 * outputs * (n_rows + portions) + 5 * (schedule.rank_weight > 0) * batch**2
+    # Target and weight of each row, and both in order; 8 bytes each for its number and, of an epoch, its loss.
+    rows = itemsize * 4 * (n_rows + n_validation) + 8 * (2 * n_rows + n_validation)
+    return itemsize * (parameters * stores + work + loss) + rows
 
 
 def layer_sizes(n_features: int, schedule: Schedule) -> tuple[int, ...]:

@@ -59,11 +59,11 @@ def test_a_training_is_finite_by_some_loss_and_all_weights(best_iteration, bias,
 
 
 def test_a_job_needs_the_memory_of_its_tasks():
-    # Two tasks of all three columns, six rows and some held out; one of two columns, three rows and none held out.
+    # Two tasks of all three columns, six rows and two held out; one of two columns, three rows and none held out.
     few = Task(0, np.arange(3), np.arange(0), init_seed=0, order_seed=2, columns=np.array([0, 2]))
     for dtype, itemsize in (("float32", 4), ("float64", 8)):
-        expected = 2 * bytes_needed(JOB.schedule, 3, 6, validated=True, itemsize=itemsize)
-        expected += bytes_needed(JOB.schedule, 2, 3, validated=False, itemsize=itemsize)
+        expected = 2 * bytes_needed(JOB.schedule, 3, 6, 2, itemsize=itemsize)
+        expected += bytes_needed(JOB.schedule, 2, 3, 0, itemsize=itemsize)
         assert dataclasses.replace(JOB, tasks=[*TASKS, few], dtype=dtype).bytes_needed() == expected
 
 
