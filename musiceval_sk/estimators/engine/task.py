@@ -158,16 +158,14 @@ class Trained:
         )
 
 
-def bytes_needed(
-    schedule: Schedule, n_features: int, n_rows: int, n_validation: int, *, itemsize: int
-) -> int:
+def bytes_needed(schedule: Schedule, n_features: int, n_rows: int, n_held_out: int, *, itemsize: int) -> int:
     """Memory that one task takes at its peak, beside X and Y.
 
     Parameters
     ----------
     schedule : Schedule
         Shape of the perceptron.
-    n_features, n_rows, n_validation : int
+    n_features, n_rows, n_held_out : int
         Columns that it sees, rows that it learns from and rows that it holds out.
     itemsize : int
         Bytes of a number of the training dtype.
@@ -183,16 +181,17 @@ def bytes_needed(
     parameters = sum((below + 1) * above for below, above in pairwise(sizes))
     # Weights, momenta, Nesterov's gradients, means and best weights. Three more when others leave: of those that stay, two are
     # there twice, and one is on its way. What is returned is made when nothing else is there twice.
-    stores = 5 + schedule.nesterov + (schedule.averaging > 0) + (n_validation > 0)
+    stores = 5 + schedule.nesterov + (schedule.averaging > 0) + (n_held_out > 0)
     # Inputs and a one, values and slopes, and what came in where GELU keeps it; minibatches, and portions, have two sizes at most.
     numbers = n_features + 1 + (3 if schedule.activation == "gelu" else 2) * hidden
-    batch, portions = min(n_rows, schedule.batch_size), min(n_validation, 2 * VALIDATED_AT_ONCE)
-    work = (min(n_rows, 2 * schedule.batch_size) + portions) * numbers
-    # Outputs and thrice as many numbers to tell their loss; of each pair of a minibatch to rank, four and a truth value.
-    loss = 4 * outputs * (n_rows + portions) + 5 * (schedule.rank_weight > 0) * batch**2
+    batch, portions = min(n_rows, schedule.batch_size), min(n_held_out, 2 * VALIDATED_AT_ONCE)
+    work = (min(n_rows, 2 * batch) + portions) * numbers
+    # Outputs and thrice as many numbers to tell their loss; of each two rows of a minibatch to rank, four and a truth value.
+    loss = 4 * outputs * (n_rows + portions)
+    ranked = (4 * itemsize + 1) * batch**2 if schedule.rank_weight else 0
     # Target and weight of each row, and both in order; 8 bytes each for its number and, of an epoch, its loss.
-    rows = itemsize * 4 * (n_rows + n_validation) + 8 * (2 * n_rows + n_validation)
-    return itemsize * (parameters * stores + work + loss) + rows
+    rows = 4 * itemsize * (n_rows + n_held_out) + 8 * (2 * n_rows + n_held_out)
+    return itemsize * (parameters * stores + work + loss) + ranked + rows
 
 
 def layer_sizes(n_features: int, schedule: Schedule) -> tuple[int, ...]:

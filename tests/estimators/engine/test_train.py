@@ -538,7 +538,7 @@ MANY_ROWS = {"n": 10_000, "batch_size": 100}
         MANY_ROWS,
         {**MANY_ROWS, "weighted": True},
         {**MANY_ROWS, "loss": "soft_bins"},
-        {"n": 1000, "batch_size": 1000, "hidden": (), "loss": "soft_bins"},
+        {"n": 1000, "batch_size": 1000, "d": 20, "hidden": (), "loss": "soft_bins"},
         {"held_out": 40_000, "weighted": True},
         {"held_out": 300, "loss": "soft_bins", "n_bins": 200},
         {"held_out": 300, "d": 2000},
@@ -567,7 +567,7 @@ def test_memory_is_little_below_what_is_announced(shape, tmp_path):
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     measured = max(event["args"]["Total Allocated"] for event in events if event["name"] == "[memory]")
     announced = n_tasks * bytes_needed(schedule, d, n, held_out, itemsize=dtype.itemsize)
-    assert measured <= announced <= 1.2 * measured, announced / measured
+    assert measured <= announced <= 1.15 * measured, announced / measured
 
 
 def test_each_epoch_is_reported_with_the_mean_loss_of_running_tasks(data):
