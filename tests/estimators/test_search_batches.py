@@ -77,7 +77,7 @@ def test_equal_rows_stay_apart(data, monkeypatch):
 def test_a_small_working_memory_makes_more_batches_and_the_same_scores(data, monkeypatch):
     model = small(n_ensemble=2)
     plain = GridSearchCV(model, RATES, cv=4, refit=False).fit(*data)
-    for mib in (0.001, 0.06, 0.3):
+    for mib in (0.001, 0.03, 0.09):
         with monkeypatch.context() as patch, sklearn.config_context(working_memory=mib):
             seen = spy_on_batches(patch)
             search = FusedGridSearchCV(model, RATES, cv=4, refit=False).fit(*data)
