@@ -57,7 +57,7 @@ class PairSteps:
         """Mean loss of the pairs held out, [shape=(k,)], float64; 0 where there are none."""
         group = self.group
         total = group.X.new_zeros(len(group.tasks), dtype=torch.float64)
-        for pairs in self.held.split(VALIDATED_AT_ONCE) if len(self.held) else ():
+        for pairs in self.held.split(VALIDATED_AT_ONCE // 2) if len(self.held) else ():
             rows = pairs.T.reshape(-1)
             lead = _lead(group.loss.scores(group.predict(group.X[rows])))
             total -= logsigmoid(lead).double().sum(dim=(1, 2))

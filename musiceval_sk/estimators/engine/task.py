@@ -129,16 +129,17 @@ class Job:
 
     def bytes_needed(self) -> int:
         """Memory that the tasks take at their peak, beside the data."""
-        return sum(
-            bytes_needed(
+        total = 0
+        for task in self.tasks:
+            n_pairs, n_held = (0 if pairs is None else len(pairs) for pairs in (task.pairs, task.held_pairs))
+            total += bytes_needed(
                 self.schedule,
                 self.inputs.shape[1] if task.columns is None else len(task.columns),
-                len(task.rows),
-                len(task.validation_rows),
+                max(len(task.rows), 2 * n_pairs),
+                len(task.validation_rows) if task.scored else 2 * n_held,
                 itemsize=np.dtype(self.dtype).itemsize,
             )
-            for task in self.tasks
-        )
+        return total
 
 
 @dataclass
