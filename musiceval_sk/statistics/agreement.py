@@ -65,7 +65,7 @@ class ClipAgreement:
                 if kind == "LCC":
                     found = _correlation(xy - x * y / n, xx - x * x / n, yy - y * y / n)
                 elif kind == "SRCC":
-                    by_clip = [ranks.centred(sizes) for ranks, sizes in zip(self._ranks, ties, strict=True)]
+                    by_clip = map(_Ranks.centred, self._ranks, ties)
                     # Of ranks the squares add up to (n³ - sum of t³ over ties of t) / 12.
                     of_ranks = [(n**3 - np.einsum("gb,gb,gb->b", t, t, t)) / 12 for t in ties]
                     found = _correlation(np.einsum("ib,ib,ib->b", counts, *by_clip), *of_ranks)
@@ -84,7 +84,7 @@ class _Ranks:
         if is_constant(values):
             group, n_tied = np.zeros(len(values), dtype=int), np.array([len(values)])
         # Values that are in order, and not tied, need not be copied.
-        self._order: Any = slice(None) if (np.diff(group) >= 0).all() else np.argsort(group, kind="stable")
+        self._order: Any = slice(None) if (np.diff(group) >= 0).all() else np.argsort(group)
         self._starts = np.cumsum(n_tied) - n_tied
         self._group: Any = slice(None) if isinstance(self._order, slice) and (n_tied == 1).all() else group
 
@@ -125,7 +125,7 @@ class PairSigns:
 
         self._by_prediction = _blocks(prediction_chunk, signs)
         self._by_truth = [block for block in _blocks(truth_chunk, signs_apart) if block[1] is not None]
-        names = np.arange(truth_chunk.max() + 1)
+        names = np.unique(truth_chunk)
         self._truth_is = [
             (truth_chunk[clips] == names[:, np.newaxis]).astype(float) for clips, _ in self._by_prediction
         ]
@@ -180,8 +180,8 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """
     present = np.isfinite(truth) & np.isfinite(prediction)
     if len(present) > _MANY_SYSTEMS:
-        sets = zip(*np.broadcast_arrays(truth.T, prediction.T), present.T, strict=True)
-        return np.column_stack([_agreement_of_many(x[here], y[here]) for x, y, here in sets])
+        sets = np.broadcast_arrays(truth.T, prediction.T, present.T)
+        return np.column_stack([*map(_agreement_of_many, *sets)])
     if not present.all():
         truth, prediction = (np.where(present, values, np.nan) for values in (truth, prediction))
     n = present.sum(axis=0)
@@ -205,10 +205,11 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _agreement_of_many(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    if not len(truth):
+def _agreement_of_many(truth: np.ndarray, prediction: np.ndarray, present: np.ndarray) -> np.ndarray:
+    if not present.any():
         return np.full(len(KINDS), np.nan)
-    return ClipAgreement(settled(truth), settled(prediction)).score(np.ones((len(truth), 1)))[:, 0]
+    agreement = ClipAgreement(settled(truth[present]), settled(prediction[present]))
+    return agreement.score(np.ones((present.sum(), 1))).ravel()
 
 
 def _signs(values: np.ndarray) -> np.ndarray:

@@ -243,8 +243,8 @@ class MetricBootstrap(Shown):
             ``target, metric, value, low, high``; ``method``, that of the interval; ``standard_error`` and ``n_undefined`` over
             resamples; ``n``, the number of clips (U) or systems (S); ``note``, why a figure or its interval is missing.
         """
-        drawn = pd.DataFrame(self.distribution.reshape(len(self.distribution), -1))
         table = pd.DataFrame(list(product(self.targets, METRICS)), columns=["target", "metric"])
+        drawn = pd.DataFrame(self.distribution.reshape(len(self.distribution), len(table)))
         table["value"] = self.estimates.ravel()
         bounds, notes = [], []
         for target, metric, value in table.itertuples(index=False):
@@ -272,13 +272,13 @@ class MetricBootstrap(Shown):
         )
         bounds = [
             note or f"[{low:6.3f}, {high:6.3f}]"
-            for low, high, note in zip(table["low"], table["high"], table["note"], strict=True)
+            for low, high, note in table[["low", "high", "note"]].to_numpy()
         ]
         figures = pd.DataFrame({"value": table["value"].to_numpy(), "interval": bounds}, index=list(names))
         return [
             f"{counted(self.n_clips, 'clip')} of {counted(self.n_systems, 'system')}{folds}; 95 % intervals: "
             f"{HOW[self.level]}, {len(self.distribution)} resamples",
-            Table(figures, strip=True, float_format="{:.3f}".format, na_rep="-"),
+            Table(figures, float_format="{:.3f}".format, na_rep="-"),
         ]
 
     def _cell_of(self, metric: str, target: Any) -> tuple[int, int]:
@@ -291,7 +291,7 @@ class MetricBootstrap(Shown):
 
 def _largest(pair: resampling.Pair, scale: tuple[float, float] | None) -> np.ndarray:
     """Find the largest value that each metric can take."""
-    low, high = scale or (np.inf, -np.inf)
+    low, high = scale or (np.nan, np.nan)
     on_scale = low <= np.min(pair) and np.max(pair) <= high
     error = (high - low) ** 2 if on_scale else np.inf
     return np.array([1.0 if metric.greater_is_better else error for metric in METRICS.values()])
@@ -305,14 +305,11 @@ def _notes(pair: resampling.Pair, systems: np.ndarray | None, folds: np.ndarray 
         notes["S"] = "no systems were given"
     else:
         levels["S"] = "systems", tuple(align.system_means(values, systems).to_numpy() for values in pair)
-    for level, (units, scores) in levels.items():
-        constant = [
-            name
-            for name, values in zip(("truth", "prediction"), scores, strict=True)
-            if align.is_constant(values)
-        ]
+    for level, (units, (truth, prediction)) in levels.items():
+        scores = {"truth": truth, "prediction": prediction}
+        constant = [name for name, values in scores.items() if align.is_constant(values)]
         if constant:
-            notes[level] = f"{' and '.join(constant)} constant over {len(scores[0])} {units}"
+            notes[level] = f"{' and '.join(constant)} constant over {len(truth)} {units}"
     if resampling.folds_are_small(systems, folds):
         notes.setdefault("S", resampling.NO_FOLD_RANKS)
     return notes

@@ -18,7 +18,6 @@ from musiceval_sk.statistics import align, intervals, resampling
 from musiceval_sk.statistics.agreement import ClipAgreement
 from musiceval_sk.statistics.metrics import METRICS, take_metrics
 
-_BLOCK = 2**18
 _COMMON_SCALE = {"MSE": np.asarray, "LCC": zscore, "SRCC": rankdata, "KTAU": rankdata}
 
 
@@ -120,7 +119,7 @@ def compare_predictors(
     scores = align.match_scores(y_true, given, systems=systems, folds=folds, **choice)
     if any(METRICS[name].by_system for name in metrics):
         align.warn_of_few(scores.systems, stacklevel=2)
-    rng = resampling.generators(random_state, 1)[0]
+    (rng,) = resampling.generators(random_state, 1)
     rows = []
     for place, target in enumerate(scores.targets):
         compared = _Compared(scores, place, list(predictions), rng)
@@ -281,7 +280,7 @@ class _Compared:
 
 def _swaps(n_units: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
     """Which units to swap [shape=(n_units, n)]; the first is the observed state."""
-    if n_units < 31 and 2 ** (n_units - 1) <= n_permutations:
+    if n_units - 1 <= np.log2(n_permutations):
         # To swap all the others instead gives the same difference with the other sign.
         states = np.arange(2 ** (n_units - 1))
         return (states >> np.arange(n_units)[:, np.newaxis] & 1).astype(bool)
@@ -296,14 +295,12 @@ def _differences(kind: str, part: pd.DataFrame, swaps: np.ndarray) -> np.ndarray
     Both predictions of all rows are one pool, of which each side holds every row once.
     """
     truth, *predictions = part.to_numpy().T
-    scaled = [np.asarray(_COMMON_SCALE[kind](values), dtype=float) for values in predictions]
-    pool = ClipAgreement(np.tile(truth, 2), np.concatenate(scaled), [kind])
-    size = max(1, _BLOCK // (2 * len(truth)))
+    scaled = [_COMMON_SCALE[kind](values) for values in predictions]
+    pool = ClipAgreement(np.tile(truth, len(scaled)), np.concatenate(scaled), [kind])
     differences = []
-    for first in range(0, swaps.shape[1], size):
-        swap = swaps[:, first : first + size].astype(float)
-        sides = np.concatenate([1 - swap, swap]), np.concatenate([swap, 1 - swap])
-        differences.append(pool.score(sides[0])[0] - pool.score(sides[1])[0])
+    for swap in np.array_split(swaps, 1 + 2 * swaps.size // resampling.BLOCK, axis=1):
+        side = np.concatenate([swap, ~swap]).astype(float)
+        differences.append(pool.score(1 - side)[0] - pool.score(side)[0])
     return np.concatenate(differences)
 
 

@@ -28,7 +28,7 @@ NO_FOLD_RANKS = f"no fold holds {LEAST_SYSTEMS_TO_RANK} systems"
 _RANKED = [place for place, name in enumerate(METRICS) if name in ("S_LCC", "S_SRCC", "S_KTAU")]
 _MOST_PARTS = 200
 # Numbers a block may hold in one array: small enough for a core's cache.
-_BLOCK = 2**18
+BLOCK = 2**18
 
 Pair = tuple[np.ndarray, np.ndarray]  # truth and prediction of the same clips
 
@@ -117,7 +117,7 @@ class Resampling:
         systems = np.repeat(np.arange(n_systems), self._sizes)
         unit, n_units = (systems, n_systems) if self.level != "clips" else (np.arange(self.n), self.n)
         n_parts = min(n_units, _MOST_PARTS) if n_units > 1 else 0
-        for out in np.array_split(np.arange(n_parts), max(1, n_parts * self.n // _BLOCK)):
+        for out in np.array_split(np.arange(n_parts), 1 + n_parts * self.n // BLOCK):
             kept = unit % _MOST_PARTS != out[:, np.newaxis]
             sizes = [np.bincount(systems[of_part], minlength=n_systems) for of_part in kept]
             clips = self._members[np.nonzero(kept)[1]]
@@ -196,10 +196,10 @@ class ResampledMetrics:
         metrics: Collection[str],
         folds: np.ndarray | None = None,
     ):
-        self._n, self._n_pairs = len(pairs[0][0]), len(pairs)
+        self._n = len(pairs[0][0])
         level = "clips" if systems is None else level
-        systems = np.zeros(self._n, dtype=int) if systems is None else systems
-        in_folds = np.zeros(self._n, dtype=int) if folds is None else folds
+        systems = np.zeros(self._n) if systems is None else systems
+        in_folds = np.zeros(self._n) if folds is None else folds
         self._groups: list[list[ClipMetrics]] = []
         for group in folds_by_shared_systems(systems, in_folds):
             names = np.unique(systems[np.isin(in_folds, group)])
@@ -220,22 +220,20 @@ class ResampledMetrics:
 
         So many resamples are scored at a time that they fit a core's cache.
         """
-        size = max(1, min(_BLOCK // self._n, n_resamples))
+        size = max(1, BLOCK // self._n)
         sizes = [min(size, n_resamples - first) for first in range(0, n_resamples, size)]
         with one_thread():
             blocks = Parallel(n_jobs, prefer="threads")(
-                delayed(self.draw_block)(size, rng)
-                for size, rng in zip(sizes, generators(random_state, len(sizes)), strict=True)
+                map(delayed(self.draw_block), sizes, generators(random_state, len(sizes)))
             )
         return np.concatenate(blocks)
 
     def draw_block(self, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
         """Draw resamples and score them, all at once."""
         scores = []
-        with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold no system of a fold
-            for group in self._groups:
-                drawn = group[0].resampling.draw_systems(n_resamples, rng)
-                scores += [fold.score(fold.resampling.draw_clips(drawn, rng)) for fold in group]
+        for group in self._groups:
+            drawn = group[0].resampling.draw_systems(n_resamples, rng)
+            scores += [fold.score(fold.resampling.draw_clips(drawn, rng)) for fold in group]
         return mean_of_defined(scores)
 
     def leaving_out(self) -> np.ndarray:
@@ -244,11 +242,10 @@ class ResampledMetrics:
         whole = self._whole()
         for number, group in enumerate(self._groups):
             others = [scores for at, found in enumerate(whole) if at != number for scores in found]
-            with np.errstate(invalid="ignore", divide="ignore"):  # a fold whose only system is left out
-                lacking = [
-                    np.concatenate([fold.score(draws) for draws in fold.resampling.leaving_out()])
-                    for fold in group
-                ]
+            lacking = [
+                np.concatenate([fold.score(draws) for draws in fold.resampling.leaving_out()])
+                for fold in group
+            ]
             # Folds differ in their number of parts where only clips are drawn.
             n_units = min(map(len, lacking))
             alike = [np.broadcast_to(scores, (n_units, *scores.shape)) for scores in others]
@@ -280,9 +277,8 @@ def folds_by_shared_systems(systems: np.ndarray, folds: np.ndarray) -> list[np.n
 
 def folds_are_small(systems: np.ndarray | None, folds: np.ndarray | None) -> bool:
     """Tell whether no fold holds enough systems for a correlation of systems; False where either is unknown."""
-    if systems is None or folds is None:
-        return False
-    return bool(pd.Series(systems).groupby(folds).nunique().max() < LEAST_SYSTEMS_TO_RANK)
+    known = systems is not None and folds is not None
+    return known and bool(pd.Series(systems).groupby(folds).nunique().max() < LEAST_SYSTEMS_TO_RANK)
 
 
 def mean_of_defined(scores: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -319,5 +315,5 @@ def generators(random_state: Any, n: int) -> list[np.random.Generator]:
     if isinstance(random_state, np.random.Generator):
         seed = int(random_state.integers(2**32))
     else:
-        seed = check_random_state(random_state).randint(2**31 - 1)
+        seed = check_random_state(random_state).randint(2**31)
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(n)]

@@ -94,8 +94,8 @@ class _MOSScorer(_Scorer):
     def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **options: Any) -> float:
         labelled = pd.Series | pd.DataFrame
         if isinstance(X, labelled) and isinstance(y_true, labelled) and not X.index.equals(y_true.index):
-            places = match_ids(y_true.index, X.index) if X.index.is_unique else np.empty(0)
-            if not np.array_equal(places, np.arange(len(X))):
+            unique = X.index.is_unique
+            if not (unique and np.array_equal(match_ids(y_true.index, X.index), np.arange(len(X)))):
                 raise ValueError(
                     f"X and y are not about the same clips in the same order: the index of X is {listed(X.index)}, of y "
                     f"{listed(y_true.index)}{near_misses(y_true.index, X.index)}. Give y = y.loc[X.index], or, where their rows "

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+import threadpoolctl
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -10,7 +11,13 @@ from musiceval_sk import METRICS
 from musiceval_sk.statistics import agreement as agreement_module
 from musiceval_sk.statistics import resampling as resampling_module
 from musiceval_sk.statistics.agreement import ClipAgreement, PairSigns, system_agreement
-from musiceval_sk.statistics.resampling import ClipMetrics, ResampledMetrics, Resampling, generators
+from musiceval_sk.statistics.resampling import (
+    ClipMetrics,
+    ResampledMetrics,
+    Resampling,
+    generators,
+    one_thread,
+)
 from tests.properties import few
 
 
@@ -90,7 +97,7 @@ def test_the_estimates_are_the_metrics(cases, systems):
 @pytest.mark.parametrize("level", ["systems", "clips"])
 @pytest.mark.parametrize("block", [8 * N, N // 2])
 def test_blocks_and_threads_change_nothing(cases, systems, level, block, monkeypatch):
-    monkeypatch.setattr(resampling_module, "_BLOCK", block)
+    monkeypatch.setattr(resampling_module, "BLOCK", block)
     resampled = ResampledMetrics([cases["continuous"]], systems, level, ["U_KTAU", "S_SRCC"])
     one, two = (resampled.draw(20, 5, n_jobs) for n_jobs in (1, 2))
     np.testing.assert_array_equal(one, two)
@@ -156,11 +163,12 @@ def test_the_only_system_is_not_left_out():
 
 def test_many_systems_are_left_out_in_parts_whatever_the_block(monkeypatch):
     systems = np.repeat(np.arange(450), 2)
-    monkeypatch.setattr(resampling_module, "_BLOCK", 64 * len(systems))
+    monkeypatch.setattr(resampling_module, "BLOCK", 64 * len(systems))
     out, sizes = left_out(systems, "systems")
     assert len(out) == 200 and sorted(set(systems[out[7]])) == [7, 207, 407]
     assert sorted(np.concatenate(out)) == list(range(900))
     assert sizes.shape == (200, 450) and (sizes == 0).sum() == 450
+    assert all(draws.clips.size <= 64 * 900 for draws in Resampling(systems, "systems").leaving_out())
 
 
 def test_a_system_emptied_by_leaving_out_has_no_mean():
@@ -171,6 +179,9 @@ def test_a_system_emptied_by_leaving_out_has_no_mean():
 
 
 @few
+@example(
+    rows=[(1, 0, 1), (0, 1, 2), (1, 2, 1), (0, 3, 1)], chunk=2
+)  # every other clip in one chunk of the truth
 @given(
     rows=st.lists(st.tuples(*[st.integers(0, 4)] * 2, st.integers(0, 2)), min_size=1, max_size=12),
     chunk=st.integers(1, 4),
@@ -237,6 +248,12 @@ def test_sets_of_many_systems_are_scored_as_those_of_few(n_systems, rng):
     for number, column in enumerate(prediction.T[:3]):
         here = np.isfinite(column)
         np.testing.assert_allclose(found[:, number], four(truth[here, 0], column[here]), rtol=0, atol=1e-10)
+
+
+def test_small_products_run_on_one_thread():
+    with threadpoolctl.threadpool_limits(2, user_api="blas"), one_thread():
+        blas = [one for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
+    assert {one["num_threads"] for one in blas} == {1}
 
 
 def test_seeds():

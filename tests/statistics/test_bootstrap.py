@@ -215,8 +215,11 @@ def test_choice_of_systems(data):
 
 def test_few_systems_warn(data):
     y, predictions, systems = data
-    with pytest.warns(FewSystemsWarning, match="S metrics over 4 systems: chance alone ranks so few well"):
+    with pytest.warns(
+        FewSystemsWarning, match="S metrics over 4 systems: chance alone ranks so few"
+    ) as warned:
         bootstrap_metrics(y, predictions, systems=systems, only=["S0", "S1", "S2", "S3"], n_resamples=10)
+    assert [one.filename for one in warned] == [__file__]  # the line that asked for it
 
 
 @pytest.mark.parametrize(

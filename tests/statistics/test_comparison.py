@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from musiceval_sk import METRICS, FewSystemsWarning, bootstrap_metrics, compare_predictors, evaluate
-from musiceval_sk.statistics import comparison
+from musiceval_sk.statistics import resampling
 from musiceval_sk.statistics.comparison import holm, swap_test
 
 FUNCTIONS = {
@@ -68,7 +68,7 @@ def test_swaps_are_the_same_block_by_block(rng, monkeypatch):
     truth, noise = rng.normal(size=6), rng.normal(size=(2, 6))
     parts = [pd.DataFrame({"truth": truth, "a": truth + 0.5 * noise[0], "b": truth + noise[1]})]
     whole = swap_test("LCC", parts, 32, rng)
-    monkeypatch.setattr(comparison, "_BLOCK", 120)  # ten swaps of twice six clips
+    monkeypatch.setattr(resampling, "BLOCK", 120)  # ten swaps of twice six clips
     assert swap_test("LCC", parts, 32, rng) == pytest.approx(whole, abs=1e-12)
 
 
@@ -254,8 +254,9 @@ def test_bad_input(data, change, words):
 
 def test_few_systems_warn(data):
     truth, predictions, systems = data
-    with pytest.warns(FewSystemsWarning, match="S metrics over 2 systems"):
+    with pytest.warns(FewSystemsWarning, match="S metrics over 2 systems") as warned:
         compare_predictors(truth, predictions, systems=systems, only=["S00", "S01"], n_resamples=10)
+    assert [one.filename for one in warned] == [__file__]  # the line that asked for it
 
 
 @pytest.mark.slow

@@ -113,6 +113,18 @@ def test_leaving_out_one_system_in_all_folds(data):
     np.testing.assert_allclose(found[4], expected, rtol=1e-9)
 
 
+def test_leaving_out_clips_of_folds_of_different_size():
+    # Errors 0, 1, 2, 3 and 0, 2, 4: one clip of each fold goes out at a time, as often as the smaller fold allows.
+    prediction, folds = np.array([0.0, 1, 2, 3, 0, 2, 4]), np.repeat([0, 1], [4, 3])
+    found = ResampledMetrics([(np.zeros(7), prediction)], None, "clips", ["U_MSE"], folds).leaving_out()
+    assert found[:, 0, 0] == pytest.approx([(14 / 3 + 10) / 2, (13 / 3 + 8) / 2, (10 / 3 + 2) / 2])
+
+
+def test_nothing_is_left_of_one_system_without_it():
+    resampled = ResampledMetrics([(np.arange(3.0), np.ones(3))], np.zeros(3), "systems", list(METRICS))
+    assert resampled.leaving_out().shape == (0, 1, 8)
+
+
 def test_absent_systems_do_not_count(rng):
     truth, prediction = rng.normal(size=(8, 3)), np.round(rng.normal(size=(8, 3)), 1)
     truth[[0, 5], 0] = prediction[[0, 5], 0] = np.nan
