@@ -91,7 +91,7 @@ class _Ranks:
     def sizes(self, counts: np.ndarray) -> np.ndarray:
         """How often samples hold each value, in ascending order [shape=(n_values, n_samples)]."""
         sizes = counts[self._order]
-        return sizes if len(sizes) == len(self._starts) else np.add.reduceat(sizes, self._starts, axis=0)
+        return sizes if len(sizes) == len(self._starts) else np.add.reduceat(sizes, self._starts)
 
     def centred(self, sizes: np.ndarray) -> np.ndarray:
         """Average rank of each clip, less the mean rank [shape=(n, n_samples)]."""

@@ -151,7 +151,7 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
     [0.03, 0.06, 0.06]
     """
-    values = np.array(list(p_values), dtype=float)
+    values = np.array(list(p_values))
     order = np.argsort(values)[: np.count_nonzero(np.isfinite(values))]
     factors = len(order) - np.arange(len(order))
     corrected = np.full(len(values), np.nan)

@@ -8,8 +8,7 @@ drawn once for all folds that test it.
 import functools
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,8 +32,7 @@ BLOCK = 2**18
 Pair = tuple[np.ndarray, np.ndarray]  # truth and prediction of the same clips
 
 
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """Some resamples.
 
     Attributes

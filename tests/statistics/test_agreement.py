@@ -1,5 +1,7 @@
 """Resampled metrics against the obvious loop over scipy's calls, on the same indices."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import threadpoolctl
@@ -179,9 +181,7 @@ def test_a_system_emptied_by_leaving_out_has_no_mean():
 
 
 @few
-@example(
-    rows=[(1, 0, 1), (0, 1, 2), (1, 2, 1), (0, 3, 1)], chunk=2
-)  # every other clip in one chunk of the truth
+@example(rows=[(0, 0, 1), (2, 1, 2), (1, 2, 1), (3, 3, 1)], chunk=2)  # a chunk of every other clip
 @given(
     rows=st.lists(st.tuples(*[st.integers(0, 4)] * 2, st.integers(0, 2)), min_size=1, max_size=12),
     chunk=st.integers(1, 4),
@@ -216,13 +216,19 @@ def test_resamples_that_lose_all_differences_are_nan():
     assert np.isnan(
         ClipAgreement(np.array([0.1, 0.4, 0.7]), np.array([0.3, 0.2, 0.7])).score(one_clip)[1:]
     ).all()
+    # Two clips of one truth, or of one prediction.
+    tied, other = np.array([0.1, 0.1, 0.7]), np.array([0.3, 0.2, 0.7])
+    two_clips = np.array([*product(range(1, 10), range(1, 10), [0.0])]).T
+    for pair in ((tied, other), (other, tied)):
+        assert np.isnan(ClipAgreement(*pair).score(two_clips)[1:]).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_perfect_correlation_is_one_whatever_the_rounding(sign):
-    for n in (4, 6):  # of whose tenths the correlation would be 1 + 2e-16
+def test_a_perfect_correlation_is_not_beyond_one_by_rounding(sign):
+    for n in range(4, 60):  # of whose tenths some correlations would be 2e-16 beyond 1 or -1
         tenths = np.arange(n) / 10
-        assert ClipAgreement(tenths, sign * tenths).score(np.ones((n, 1)))[1:, 0].tolist() == [sign] * 3
+        found = sign * ClipAgreement(tenths, sign * tenths).score(np.ones((n, 1)))[1:, 0]
+        assert found == pytest.approx(1, abs=1e-12) and found.max() <= 1
 
 
 def test_means_that_differ_by_rounding_are_tied():

@@ -238,6 +238,14 @@ def test_bad_options(data, options, words):
         bootstrap_metrics(y, predictions, **{"systems": systems} | options)
 
 
+def test_the_only_target_need_not_be_named(data):
+    y, predictions, systems = data
+    one = bootstrap_metrics(y[["alignment"]], predictions[["alignment"]], systems=systems, n_resamples=9)
+    assert one.interval("U_MSE") == one.interval("U_MSE", "alignment")
+    with pytest.raises(ValueError, match="^unknown target 'impression'; choose from alignment$"):
+        one.samples("U_MSE", "impression")
+
+
 def test_bad_questions(found):
     with pytest.raises(ValueError, match="unknown metric 'SRCC'; choose from U_MSE"):
         found.interval("SRCC", "impression")

@@ -31,6 +31,7 @@ FOLDS = {
     "at random": lambda systems: np.arange(N) % 4,
     "three systems each": lambda systems: systems % 4,
     "one of two systems": lambda systems: np.where(systems < 2, 0, 1 + systems % 2),
+    "four systems in both": lambda systems: np.where(systems // 4 == 1, np.arange(N) % 2, systems // 8),
 }
 
 
@@ -102,9 +103,10 @@ def test_groups_of_folds():
     assert [group.tolist() for group in folds_by_shared_systems(systems, folds)] == [[0, 1], [2], [3]]
 
 
-def test_leaving_out_one_system_in_all_folds(data):
+@pytest.mark.parametrize("name", ["at random", "four systems in both"])
+def test_leaving_out_one_system_in_all_folds(data, name):
     systems, truth, prediction = data
-    folds = FOLDS["at random"](systems)
+    folds = FOLDS[name](systems)
     folded = ResampledMetrics([(truth, prediction)], systems, "systems", list(METRICS), folds)
     found = folded.leaving_out()[:, 0]
     assert len(found) == 12
