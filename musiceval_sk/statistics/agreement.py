@@ -34,7 +34,7 @@ class ClipAgreement:
         truth, prediction = truth[self._order], prediction[self._order]
         self._kinds = [kind for kind in KINDS if kind in kinds]
         self._ranks = _Ranks(truth), _Ranks(prediction)
-        x, y = truth - truth.mean(), prediction - prediction.mean()
+        x, y = (_in_units(values - values.mean()) for values in (truth, prediction))
         self._moments = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, (truth - prediction) ** 2])
         # The costliest to lay out.
         self._pairs: Any = PairSigns(truth, prediction) if "KTAU" in kinds else None
@@ -185,8 +185,9 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     if not present.all():
         truth, prediction = (np.where(present, values, np.nan) for values in (truth, prediction))
     n = present.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x, y = (np.nan_to_num(values - np.nansum(values, axis=0) / n) for values in (truth, prediction))
+    with np.errstate(invalid="ignore"):
+        centred = (np.nan_to_num(values - np.nansum(values, axis=0) / n) for values in (truth, prediction))
+        x, y = map(_in_units, centred)
         x_signs, y_signs = _signs(settled(truth)), _signs(settled(prediction))
         x_untied, y_untied = ((signs**2).sum(axis=(0, 1)) for signs in (x_signs, y_signs))
         x_ranks, y_ranks = x_signs.sum(axis=0), y_signs.sum(axis=0)
@@ -216,6 +217,11 @@ def _signs(values: np.ndarray) -> np.ndarray:
     """Signs of all pairs, 0 for one that is not there."""
     signs = np.sign(values[:, np.newaxis] - values)
     return np.nan_to_num(signs) if np.isnan(values).any() else signs
+
+
+def _in_units(values: np.ndarray) -> np.ndarray:
+    """Scale by a power of two, which changes no correlation, so that products of squares do not vanish."""
+    return np.ldexp(values, -np.frexp(np.abs(values).max(initial=0))[1])
 
 
 def _correlation(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

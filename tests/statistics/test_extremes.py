@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from musiceval_sk import bootstrap_metrics, compare_predictors, evaluate
+from musiceval_sk import METRICS, bootstrap_metrics, compare_predictors, evaluate
 from tests.properties import fewer
 
 ERRORS = ["U_MSE", "S_MSE"]
@@ -66,6 +66,19 @@ def test_order_names_copies_unit_and_level_change_only_the_errors_unit(
     found, expected = judge(changed), judge(scores)
     np.testing.assert_allclose(found[CORRELATIONS], expected[CORRELATIONS], rtol=0, atol=1e-11)
     np.testing.assert_allclose(found[ERRORS], expected[ERRORS] * 4.0**power, rtol=1e-10)
+
+
+@pytest.mark.parametrize("power", [-1000, 200])
+def test_the_unit_changes_no_correlation_of_resamples(scores, power):
+    how = {"systems": scores["system"], "n_resamples": 20, "random_state": 0}
+    whole, found = (
+        bootstrap_metrics(scores["truth"] * unit, scores["prediction"] * unit, **how)
+        for unit in (1.0, 2.0**power)
+    )
+    places = [list(METRICS).index(name) for name in CORRELATIONS]
+    for part in ("estimates", "distribution", "left_out"):
+        mine, expected = (getattr(of, part)[..., places] for of in (found, whole))
+        np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-11)
 
 
 def test_single_precision_is_near_double(scores):
