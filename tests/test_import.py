@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import musiceval_sk
 
+MODULES = [module.name for module in pkgutil.walk_packages(musiceval_sk.__path__, "musiceval_sk.")]
 STUB = Path(musiceval_sk.__file__).with_name("__init__.pyi")
 NAMES = re.findall(r" as (\w+)$", STUB.read_text(), re.MULTILINE)
 HEAVY = [
@@ -69,16 +71,19 @@ def test_the_core_works_without_the_packages_of_extras(monkeypatch, write_sounds
 def public_callables():
     """Every public function, and every public method that a public class defines itself."""
     for name in NAMES:
-        thing = getattr(musiceval_sk, name)
-        if inspect.isfunction(thing):
+        yield from callables_of(name, getattr(musiceval_sk, name))
+
+
+def callables_of(name, thing):
+    if inspect.isfunction(thing):
+        yield name, thing
+    elif inspect.isclass(thing) and not issubclass(thing, Exception):
+        if "Parameters\n" in (inspect.getdoc(thing) or ""):
             yield name, thing
-        elif inspect.isclass(thing) and not issubclass(thing, Exception):
-            if "Parameters\n" in inspect.getdoc(thing):
-                yield name, thing
-            for method, member in vars(thing).items():
-                function = getattr(member, "__func__", member)
-                if inspect.isfunction(function) and not method.startswith("_"):
-                    yield f"{name}.{method}", function
+        for method, member in vars(thing).items():
+            function = getattr(member, "__func__", member)
+            if inspect.isfunction(function) and not method.startswith("_"):
+                yield f"{name}.{method}", function
 
 
 def signature_of(thing):
@@ -93,6 +98,21 @@ def signature_of(thing):
 
 @pytest.mark.parametrize("name, thing", [pytest.param(*pair, id=pair[0]) for pair in public_callables()])
 def test_documented_parameters_and_defaults_are_those_of_the_signature(name, thing):
+    check_documented(thing)
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if ".cli" not in name]
+)  # commands leave out shared options
+def test_what_layers_offer_one_another_is_documented_as_what_is_public(module):
+    for name, thing in vars(pytest.importorskip(module, exc_type=ImportError)).items():
+        if getattr(thing, "__module__", None) == module and not name.startswith("_"):
+            for _, offered in callables_of(name, thing):
+                if "Parameters\n---" in (inspect.getdoc(offered) or ""):
+                    check_documented(offered)
+
+
+def check_documented(thing):
     docscrape = pytest.importorskip(
         "numpydoc.docscrape", reason="numpydoc is not installed to read the docs with"
     )
@@ -112,7 +132,8 @@ def test_documented_parameters_and_defaults_are_those_of_the_signature(name, thi
                     f"{entry.name}: its default is not stated"
                 )
             else:
-                assert ast.literal_eval(stated[1]) == parameter.default, entry.name
+                named = getattr(parameter.default, "__name__", None)
+                assert stated[1] == named or ast.literal_eval(stated[1]) == parameter.default, entry.name
 
 
 def test_the_public_callables_are_found():

@@ -60,10 +60,14 @@ def deal_evenly(
 
     Parameters
     ----------
-    groups, kinds, copies, n_raters, rng
+    groups, kinds, copies
         As `deal` takes them.
     per_trial : int
         Clips of a trial: 1, or 2 of pairs.
+    rng : numpy.random.Generator
+        Source of chance.
+    n_raters : int
+        Raters, to be shared out over the batches.
     batch_size : int
         Most trials in a batch.
     n_batches : int or None

@@ -209,7 +209,7 @@ def load_scored_clips(
         Single ratings to average; by default the table's own scores are taken.
     targets : str or sequence of str, default=None
         Score columns.
-    pattern, prompts
+    pattern, prompts : str or Path, default=None
         As of `load_clips`.
     scale : (float, float) or None, default=(1, 5)
         Lowest and highest score that raters could give.

@@ -148,7 +148,7 @@ def match_answers(
         Lowest and highest possible true score, to which predictions are held, too; None accepts any number.
     split : {"total", "train", "dev", "test"}, default=None
         Of a MusicEval folder: which clips are the truth; by default "test", where there is no test list "dev".
-    columns, listing
+    columns, listing : mapping of str to str, str or Path, default=None
         As of `read_answers`, for the predictions.
 
     Returns

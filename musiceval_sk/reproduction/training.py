@@ -42,7 +42,9 @@ class FrozenHeads:
         How to hear and train.
     encoder, encoder_options
         As of `get_encoder`.
-    cache, n_jobs, device
+    cache, n_jobs : default=None
+        As of `reproduce`.
+    device : str, default="auto"
         As of `reproduce`.
 
     Attributes
@@ -147,8 +149,8 @@ class TunedTowers(FrozenHeads):
     ----------
     protocol : ReproductionProtocol
         How to hear and train; it is changed as `tuned_protocol` says.
-    encoder, encoder_options
-        Where the towers start from.
+    *encoder
+        Encoder and its options, where the towers start from.
     mode : {"full", "last_blocks", "lora"}
         Which of their weights are trained.
     options : mapping

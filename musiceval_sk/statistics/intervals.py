@@ -77,8 +77,10 @@ def interval(
         reciprocal of the cube root.
     confidence : float in (0, 1)
         Nominal coverage.
-    least_variance, normal
-        Of the jackknife, see there.
+    least_variance : float, default=0.0
+        Of `jackknife`, see there.
+    normal : bool, default=False
+        Of `jackknife`, see there.
 
     Returns
     -------

@@ -24,6 +24,8 @@ class Loss:
         as the winner of track 1 of the AudioMOS Challenge 2025 had it (ASTAR-NTU: 20 bins, cross-entropy, expectation).
     n_bins, scale, sigma : int, (float, float), float
         Of the bins: how many, from which to which score their centres reach, and the Gaussian's deviation in scores.
+    like : torch.Tensor
+        Of the device and type of what is computed.
     """
 
     def __init__(self, name: str, n_bins: int, scale: tuple[float, float], sigma: float, like: Tensor):

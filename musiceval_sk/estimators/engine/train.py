@@ -32,7 +32,7 @@ def train(
     Y: Tensor,
     tasks: Sequence[Task],
     schedule: Schedule,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_epoch: Callable[[int, float], object] | None = None,
 ) -> list[Trained]:
     """Train every task to its end.
 
@@ -46,7 +46,7 @@ def train(
         One a perceptron.
     schedule : Schedule
         What they share.
-    on_epoch : callable, default does nothing
+    on_epoch : callable, default=None
         Called with the epoch and the mean training loss of the tasks still running.
 
     Returns
@@ -60,7 +60,8 @@ def train(
     with _side_by_side(groups, X.device) as run:
         for epoch in range(1, schedule.max_iter + 1):
             losses, validation = _epoch(groups, run, len(tasks))
-            on_epoch(epoch, float(losses[progress.running].mean()))
+            if on_epoch is not None:
+                on_epoch(epoch, float(losses[progress.running].mean()))
             improved, finished = progress.record(results, epoch, losses, validation)
             for group in groups:
                 group.keep(improved[group.members])

@@ -41,10 +41,10 @@ class HfClapEncoder(LocalEncoder):
 
     Parameters
     ----------
-    checkpoint : str or Path, optional
+    checkpoint : str or Path, default=None
         Local ``.pt`` file in LAION's layout, or folder with ``config.json`` and ``model.safetensors`` or
         ``pytorch_model.bin``. Default: the environment variable ``MUSICEVAL_CLAP_CHECKPOINT``.
-    tokenizer : str or Path, optional
+    tokenizer : str or Path, default=None
         Local folder with RoBERTa's ``vocab.json`` and ``merges.txt``, or ``tokenizer.json``. Default: the checkpoint's
         folder if it holds them, else the environment variable ``MUSICEVAL_ROBERTA``, else a folder ``roberta-base``
         beside the checkpoint, else Hugging Face's cache. Only prompts need it.
@@ -60,7 +60,7 @@ class HfClapEncoder(LocalEncoder):
         What the towers' matrix products are computed in; spectrograms, norms and vectors are of float32 either way.
     device : str, default="auto"
         ``"auto"`` (CUDA where there is one, else the CPU) or torch's name of a device.
-    batch_size : int, optional
+    batch_size : int, default=None
         Number of windows or prompts that go through the network at once. Default: 16 on a CPU, 64 on a GPU. Either is
         halved when a GPU's memory runs out.
 

@@ -38,7 +38,7 @@ class LaionClapEncoder(HfClapEncoder):
 
     Parameters
     ----------
-    checkpoint : str or Path, optional
+    checkpoint : str or Path, default=None
         Local ``.pt`` file in LAION's layout. Default: the environment variable ``MUSICEVAL_CLAP_CHECKPOINT``. The
         paper's is ``music_audioset_epoch_15_esc_90.14.pt`` of the Hugging Face repository ``lukewys/laion_clap``.
     amodel : {"HTSAT-tiny", "HTSAT-base", "HTSAT-large"}, default="HTSAT-base"
