@@ -188,24 +188,28 @@ class Export:
             return [str(number) for number in range(1, n + 1)]
         return id_texts(readers.listed_clips(self.listing, n))
 
-    def stacked(self, clips: Iterable[tuple[Any, dict[str, str]]], **known: pd.Series) -> pd.DataFrame:
+    def stacked(self, clips: Sequence[tuple[Any, dict[str, str]]], **known: pd.Series) -> pd.DataFrame:
         """Put what a line says of several clips, each with its columns by target, below one another; without clip or score it is none.
 
         What is known of a line is said of each of its clips.
         """
+        cells, place = self.table.to_numpy(dtype=object), {name: at for at, name in enumerate(self.table)}
         parts = [
-            {"clip_id": clip} | {name: self[column] for name, column in scores.items()}
+            {"clip_id": clip} | {target: cells[:, place[column]] for target, column in scores.items()}
             for clip, scores in clips
         ]
         names = dict.fromkeys(name for part in parts for name in part)
+        self.taken |= {column for _, scores in clips for column in scores.values()}
 
-        def cells(name: str) -> list[np.ndarray]:
-            columns = (np.asarray(part.get(name, ""), dtype=object) for part in parts)
-            return [np.broadcast_to(column, len(self.table)) for column in columns]
+        def of_all(name: str) -> np.ndarray:
+            below = np.empty((len(cells), len(parts)), dtype=object)
+            for at, part in enumerate(parts):
+                below[:, at] = part.get(name, "")
+            return below
 
-        gaps = {name: np.column_stack([is_missing(column) for column in cells(name)]) for name in names}
-        given = ~gaps.pop("clip_id") & ~np.all([*gaps.values()], axis=0)
-        below = {name: np.column_stack(cells(name))[given] for name in names}
+        gaps = {name: is_missing(of_all(name).ravel()) for name in names}
+        given = (~gaps.pop("clip_id") & ~np.all([*gaps.values()], axis=0)).reshape(len(cells), len(parts))
+        below = {name: of_all(name)[given] for name in names}
         lines = self.table.index.repeat(given.sum(axis=1))
         table = pd.DataFrame(below, lines, dtype=object, copy=False)
         for name, by_line in known.items():
@@ -269,10 +273,10 @@ def is_number(cell: str) -> bool:
     return cell.casefold() in ("", "nan") or NUMBER.fullmatch(cell) is not None
 
 
-def is_of_numbers(cells: pd.Series) -> bool:
-    """Tell whether a column holds numbers, and nothing else but empty cells."""
-    given = cells[cells.ne("")]
-    return len(given) > 0 and bool(pd.to_numeric(given, errors="coerce").notna().all())
+def is_of_numbers(cells: np.ndarray, values: np.ndarray | None = None) -> bool:
+    """Tell whether cells hold numbers, and nothing else but empty ones; their values need not be computed again."""
+    given, values = cells != "", pd.to_numeric(cells, errors="coerce") if values is None else values
+    return bool(given.any() and not np.isnan(values[given]).any())
 
 
 def as_seconds(milliseconds: pd.Series) -> pd.Series:

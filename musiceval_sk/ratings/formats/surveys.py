@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain, islice
 
+import numpy as np
 import pandas as pd
 
 from musiceval_sk._ids import id_texts
@@ -57,9 +58,11 @@ def read_sosci(export: Export) -> pd.DataFrame:
     else:
         labels = labels[:0]
     places = _places(export, _OF_SOSCI, labels)
-    coded = export.table[[*places]].apply(pd.to_numeric, errors="coerce").lt(0)
-    export.tell_left_out(coded.to_numpy().sum(), "answer", "with a code of SoSci for a missing one")
-    export.table = export.table.mask(coded.reindex(columns=export.table.columns, fill_value=False), "")
+    coded = np.zeros(export.table.shape, dtype=bool)
+    answers, at = readers.by_columns(export.table, [*places]), export.table.columns.get_indexer([*places])
+    coded[:, at] = np.column_stack([values < 0 for *_, values in answers])
+    export.tell_left_out(coded.sum(), "answer", "with a code of SoSci for a missing one")
+    export.table = export.table.mask(coded, "")
     return _answers(export, "CASE", places)
 
 
@@ -71,14 +74,15 @@ def _answers(export: Export, rater: str, places: dict[str, _Place]) -> pd.DataFr
     for column, (clip, target) in places.items():
         clips.setdefault(clip, {})[target] = column
     names = clips if export.listing is None else export.clip_names(len(clips))
-    return export.stacked(zip(names, clips.values(), strict=True), rater=export.raters(rater))
+    return export.stacked([*zip(names, clips.values(), strict=True)], rater=export.raters(rater))
 
 
 def _places(export: Export, of_program: re.Pattern[str], labels: pd.Series) -> dict[str, _Place]:
     """By column of numbers its clip and its target; of those that end in no target, none that is the program's own or personal."""
     table = export.table
-    own = [name for name in table if name == "rater" or of_program.fullmatch(str(name))]
-    numbers = [name for name in table if name not in own and is_of_numbers(table[name])]
+    own = {name for name in table if name == "rater" or of_program.fullmatch(str(name))}
+    others = [name for name in table if name not in own]
+    numbers = [name for name, *cells in readers.by_columns(table, others) if is_of_numbers(*cells)]
     if ending := _ending_in_targets(export, numbers):
         return ending
     asked = [name for name in numbers if not (is_personal(name) or is_personal(labels.get(name, "")))]
@@ -187,12 +191,9 @@ def read_p808(export: Export) -> pd.DataFrame:
             questions.setdefault(found[1].lower(), {})[kind or export.score] = name
     asked = [own for own in questions.values() if "url" in own]
     kinds = dict.fromkeys(kind for own in asked for kind in own if kind not in ("url", "order"))
-    scores = [
-        kind
-        for kind in kinds
-        if is_of_numbers(pd.concat([export.table[own[kind]] for own in asked if kind in own]))
-    ]
-    clips = ((export[own["url"]], {name: own[name] for name in scores if name in own}) for own in asked)
+    columns = {kind: [own[kind] for own in asked if kind in own] for kind in kinds}
+    scores = [kind for kind in kinds if is_of_numbers(export.table[columns[kind]].to_numpy().ravel())]
+    clips = [(export[own["url"]], {name: own[name] for name in scores if name in own}) for own in asked]
     table = export.stacked(clips, rater=export.raters("rater" if "rater" in export else lower["workerid"]))
     status = export.table.get(lower.get("assignmentstatus"), pd.Series("", export.table.index))
     control = [name for name in export.table if _CONTROL_OF_P808.fullmatch(str(name))]

@@ -145,7 +145,7 @@ def read_mos_list(export: Export) -> pd.DataFrame:
 
     Source: https://github.com/nii-yamagishilab/mos-finetune-ssl/blob/main/mos_fairseq.py
     """
-    names = ["clip_id", *(readers.TARGETS if len(export.head[0]) == 3 else (export.score,))]
+    names = ["clip_id", *(readers.TARGETS if [*map(len, export.head[:1])] == [3] else (export.score,))]
     _use_lines(export, names)
     return pd.DataFrame({name: export[name] for name in names})
 

@@ -215,11 +215,9 @@ def read_psychopy(export: Export) -> pd.DataFrame:
 
 def _scales(export: Export) -> dict[str, str]:
     """Find the columns of scores by target: those that were said, those that bear a target's name, or the only one."""
-    found = {
-        str(name).rpartition(".")[0]: name
-        for name in export.table
-        if re.search(r"\.(response|rating)$", str(name)) and is_of_numbers(export.table[name])
-    }
+    named = [name for name in export.table if re.search(r"\.(response|rating)$", str(name))]
+    numbers = (name for name, *cells in readers.by_columns(export.table, named) if is_of_numbers(*cells))
+    found = {str(name).rpartition(".")[0]: name for name in numbers}
     by_name = {name: found[name] for name in (*readers.TARGETS, *export.targets) if name in found}
     if export.scores or by_name:
         return export.scores or by_name
