@@ -165,7 +165,7 @@ def aggregate_ratings(
         raise ValueError(f"clips= needs 'clip_id' among the items; they are {listed(items)}")
     table, chosen = checked_ratings(ratings, targets, scale, rater=rater, items=items)
     table = of_known_clips(table, clips)
-    repeats = 0 if rater is None else int(table.duplicated([rater, *items]).sum())
+    repeats = 0 if rater is None else int(table[[rater, *items]].duplicated().sum())
     if repeats:
         what = "clip" if items == ["clip_id"] else "item"
         warnings.warn(

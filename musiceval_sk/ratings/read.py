@@ -59,7 +59,7 @@ def checked_ratings(
         table[item] = id_texts(table[item])
     if "clip_id" in items:
         readers.require_filled(table, "clip_id")
-        readers.require_unique(table.drop_duplicates("clip_id"), "clip_id")
+        readers.require_unique(table[["clip_id"]].drop_duplicates(), "clip_id")
     return table, chosen
 
 

@@ -95,8 +95,8 @@ def read_ratings(
     parts = {export.path.name: _read(export, chosen) for export in exports}
     table = _joined(parts) if len(parts) > 1 else next(iter(parts.values()))
     left = list(dict.fromkeys(name for export in exports for name in export.left()))
-    personal = [name for name in left if is_personal(name)]
-    unused = [name for name in left if name not in personal]
+    personal = _Names(name for name in left if is_personal(name))
+    unused = _Names(name for name in left if name not in personal)
     table.attrs |= {"path": str(path), "format": chosen.name, "unused": unused, "personal": personal}
     counts = Counter(note for export in exports for note in export.notes)
     notes = [note if count == 1 else f"{note} (in each of {count} files)" for note, count in counts.items()]
@@ -106,6 +106,13 @@ def read_ratings(
     level = logging.DEBUG if is_plain else logging.INFO
     _LOGGER.log(level, "%s: %s", path, "; ".join([*notes, *_summary(chosen, table)]))
     return table
+
+
+class _Names(list[str]):
+    """A list that pandas, which copies ``attrs`` with every column, does not copy name by name."""
+
+    def __deepcopy__(self, memo: object) -> "_Names":
+        return self
 
 
 def _files_in(folder: Path) -> list[Path]:
