@@ -2,11 +2,13 @@
 
 import difflib
 import importlib
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ _PATHS = ("clips", "ratings", "prompts", "cache", "memory")
 _FEATURE_PATHS = ("table", "checkpoint", "tokenizer")
 _OF_RATINGS = ("format", "columns", "listing", "salt")
 _OWN = ("encoder", "modality", "pooling")
+# Of a file in YAML: how often its length what it holds may be, with all that its aliases repeat.
+_MOST_REPEATED = 10
 _OF_RUN_STUDY = ("n_splits", "random_state", "scale", "n_resamples", "memory", "n_jobs")
 
 
@@ -388,12 +392,29 @@ def _read_toml_or_yaml(path: Path) -> Any:
         # The one in Python takes seconds of a few kilobytes of brackets.
         parse = partial(yaml.load, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = parse(text)
+        is_repeated = _size_of(content, {}) > _MOST_REPEATED * max(len(text), 1)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # each parser has errors of its own
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    if is_repeated:
+        raise ValueError(
+            f"{path}: parts that aliases (*name) repeat would fill memory, or hold themselves; write them out"
+        )
     return content
+
+
+def _size_of(value: Any, known: dict[int, float]) -> float:
+    """Count letters and parts of what a file holds, those that aliases of YAML repeat each time."""
+    if not isinstance(value, dict | list):
+        return len(str(value)) + 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # of a part that holds itself
+        parts = chain(value, value.values()) if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size_of(part, known) for part in parts)
+    return known[id(value)]
 
 
 def _scale(value: Any, path: Path) -> tuple[float, float] | None:

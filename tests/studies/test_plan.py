@@ -1,5 +1,6 @@
 """Studies from a file: what each key means, and what is said where a key means nothing."""
 
+import itertools
 import json
 
 import numpy as np
@@ -152,6 +153,24 @@ def test_other_files_are_refused(tmp_path):
         StudyPlan.from_file(tmp_path / "study.ini")
     with pytest.raises(ValueError, match="gone.toml: cannot be read"):
         StudyPlan.from_file(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize("key", ["random_state", "scale", "n_splits", "targets"])
+def test_aliases_that_would_fill_memory_are_refused(tmp_path, key):
+    """Ten lists, each of the one before ten times, are ten thousand million words in 700 bytes."""
+    pytest.importorskip("yaml", reason="study files in YAML come with the extra 'yaml'")
+    lists = ["&a [" + ", ".join(["word"] * 10) + "]"]
+    lists += [
+        f"&{name} [{', '.join([f'*{before}'] * 10)}]" for before, name in itertools.pairwise("abcdefghi")
+    ]
+    path = tmp_path / "study.yaml"
+    path.write_text(f"models: [{', '.join(lists)}]\nclips: c.csv\n{key}: *i\n")
+    with pytest.raises(
+        ValueError, match=r"study.yaml: parts that aliases \(\*name\) repeat would fill memory"
+    ):
+        StudyPlan.from_file(path)
+    path.write_text("clips: c.csv\nfeatures: {a: &clap {encoder: spectral}, b: *clap}\n")
+    assert StudyPlan.from_file(path).features == dict.fromkeys("ab", {"encoder": "spectral"})
 
 
 @pytest.mark.parametrize(
