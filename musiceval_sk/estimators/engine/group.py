@@ -281,10 +281,10 @@ class Group:
         self.forward_above(averaged, space, out)
         return out.whole
 
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Give the outputs of the weights that are validated and kept, [shape=(k, n, o)]."""
-        space, out = self._space(len(inputs))
-        space.inputs.copy_(inputs)
+    def predict(self, rows: Tensor) -> Tensor:
+        """Give the outputs of the weights that are validated and kept for rows of X, [shape=(k, n, o)]."""
+        space, out = self._space(len(rows))
+        torch.index_select(self.X, 0, rows, out=space.inputs)
         self.forward(self.averaged, space, out)
         return out.whole
 

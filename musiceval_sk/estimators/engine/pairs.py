@@ -59,7 +59,7 @@ class PairSteps:
         total = group.X.new_zeros(len(group.tasks), dtype=torch.float64)
         for pairs in self.held.split(VALIDATED_AT_ONCE // 2) if len(self.held) else ():
             rows = pairs.T.reshape(-1)
-            lead = _lead(group.loss.scores(group.predict(group.X[rows])))
+            lead = _lead(group.loss.scores(group.predict(rows)))
             total -= logsigmoid(lead).double().sum(dim=(1, 2))
         return total / max(len(self.held), 1)
 
