@@ -46,14 +46,14 @@ def measure(
     tested = once[~once["hidden"]]
     sizes = tested.groupby(unit).size()
     heard = tested.explode("clips").groupby(["rater", "clips"]).size().unstack(fill_value=0)
-    shared = (heard > 0).astype(int) @ (heard > 0).T.astype(int)
+    shared = (heard @ heard.T).to_numpy()
     found: dict[str, Any] = {
         "trials": len(table),
         "batches_of_a_rater": _ends(sizes.groupby("rater").size()),
         "clips_in_a_batch": _ends(sizes),
         "raters_of_a_clip": _ends(heard.sum()),
-        "clips_two_raters_share": _ends(shared.to_numpy()[np.triu_indices(len(shared), 1)]),
-        "panels": connected_components(shared.to_numpy() > 0)[0],
+        "clips_two_raters_share": _ends(shared[np.triu_indices(len(shared), 1)]),
+        "panels": connected_components(shared)[0],
         "probes_in_a_batch": _ends(once.groupby(unit)["hidden"].sum()[sizes.index]),
         "repeats": len(apart),
         "least_distance_of_a_repeat": int(apart.min()) if len(apart) else None,
@@ -79,9 +79,9 @@ def clips_of(trial: dict[str, Any]) -> list[str]:
 
 def _spread(dealt: np.ndarray, held: np.ndarray) -> dict[str, int]:
     """How much batches differ in what they hold of one kind: the most of all kinds, and the least there can be."""
-    counts = np.zeros((dealt.max() + 1, held.shape[1]), int)
-    np.add.at(counts, dealt.ravel(), np.repeat(held, dealt.shape[1], axis=0))
-    counts = counts[np.unique(dealt)]
+    batches, places = np.unique(dealt, return_inverse=True)
+    counts = np.zeros((len(batches), held.shape[1]), int)
+    np.add.at(counts, places.ravel(), np.repeat(held, dealt.shape[1], axis=0))
     return {
         "kinds": held.shape[1],
         "largest_difference": int(np.ptp(counts, axis=0).max()),

@@ -1,7 +1,7 @@
 """Who rates what, and in which order: groups of clips dealt to raters' batches, so that every batch is a small image of the whole test."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,7 +133,7 @@ def _leave_nobody_out(batches: np.ndarray, n_raters: int, n_batches: int) -> Non
         *others, last = np.flatnonzero(filled[giver])
         if others:
             batches[batches == giver * n_batches + last] = idle * n_batches
-            filled[giver, last], filled[idle, 0] = False, True
+            filled[giver, last] = False
 
 
 class Deal:
@@ -172,12 +172,12 @@ class Deal:
         # What a group adds to a batch, and each batch has: of each kind, and clips in all.
         self._held = np.column_stack([kinds, [len(group) for group in groups]])
         self._counts = np.zeros((n_raters * n_batches, self._held.shape[1]))
-        self._heard = np.zeros((n_raters, 1 + max(group.max() for group in groups)), bool)
-        self.batches = np.full((len(groups), copies), -1)
+        self._clips = np.concatenate(groups)
+        self._heard = np.zeros((n_raters, 1 + self._clips.max()), bool)
+        self.batches = np.empty((len(groups), copies), int)
         # By place, each group with each of its batches.
         self._group, self._batch = np.repeat(np.arange(len(groups)), copies), self.batches.ravel()
         self._starts = np.cumsum([0, *self._held[:-1, -1]])
-        self._clips = np.concatenate(groups)
 
     def fill(self) -> bool:
         """Deal the largest groups first, each to where there is least of its kinds yet, and say whether there was room.
@@ -190,7 +190,7 @@ class Deal:
         weights = np.append(np.ones(self._held.shape[1] - 1), _WEIGHT_OF_SIZE)
         sizes = self._held[:, -1]
         # Groups alike are dealt one after another: a round of them leaves no batch behind.
-        order = np.lexsort([self._rng.random(len(sizes)), *self._held.T[:-1], -sizes])
+        order = np.lexsort([self._rng.random(len(sizes)), *self._held.T, -sizes])
         for group in order:
             clips, held = self._groups[group], np.flatnonzero(self._held[group])
             cost = self._counts[:, held] @ (weights * self._held[group])[held]
@@ -233,8 +233,9 @@ class Deal:
             rater, theirs = own // self._n_batches, their // self._n_batches
             twice = self._taken[theirs, group[one]] | self._taken[rater, group[others]]
             barred |= (theirs != rater) & twice
-            best = np.where(barred, 0, gain).argmin()
-            if barred[best] or gain[best] >= 0:
+            gain[barred] = np.inf
+            best = gain.argmin()
+            if gain[best] >= 0:
                 off[one] = 0
                 continue
             counts[own] += change[best]
@@ -338,7 +339,7 @@ def order_batch(
         )
     names = [str(trial) for trial in trials]
     free.sort(key=lambda at: (doubled[names[order[at]]], rng.random()))
-    again: dict[int, list[dict[str, Any]]] = {end: [] for end in range(len(order) + 1)}
+    again = defaultdict[int, list[dict[str, Any]]](list)
     for at in free[:n_duplicates]:
         doubled[names[order[at]]] += 1
         far = [end for end in ends if end - at >= half]
