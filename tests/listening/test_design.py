@@ -129,8 +129,9 @@ def test_full_designs_are_as_even_as_can_be(clips, demands):
     assert test.balance["systems_in_a_batch"]["least_possible"] == int((counts.sum() % len(counts)).any())
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_each_exchange_evens_out_kinds_and_then_what_raters_share(seed, monkeypatch):
+# Seeds of which the very first try is an exchange.
+@pytest.mark.parametrize("seed", [16, 19, 32])
+def test_each_exchange_evens_out_kinds_from_the_furthest_off_and_then_what_raters_share(seed, monkeypatch):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 4, 40)
     groups = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
@@ -142,23 +143,38 @@ def test_each_exchange_evens_out_kinds_and_then_what_raters_share(seed, monkeypa
     dealt = Deal(groups, kinds, 3, raters, batches, most, rng)
     assert dealt.fill()
 
-    def unlike():
-        """Sums of squares: of each kind, and of clips, in batches; and of clips that two raters share."""
-        counts, heard = np.zeros((raters * batches, 5), int), np.zeros((raters, sizes.sum()), int)
+    def counted():
+        """How often each batch has each kind, and how many clips."""
+        counts = np.zeros((raters * batches, 5), int)
         for group, places in enumerate(dealt.batches):
             counts[places] += [*kinds[group], sizes[group]]
+        return counts
+
+    def unlike():
+        """Sums of squares: of each kind, and of clips, in batches; and of clips that two raters share."""
+        counts, heard = counted(), np.zeros((raters, sizes.sum()), int)
+        for group, places in enumerate(dealt.batches):
             heard[np.ix_(places // batches, groups[group])] += 1
         assert heard.max() == 1 and (heard.sum(axis=0) == 3).all()
         assert counts[:, -1].max() <= most
         return (counts**2).sum(), (np.triu(heard @ heard.T, 1) ** 2).sum(), np.ptp(counts, axis=0).max()
 
-    swap, found = Deal._swap, [unlike()]
+    swap, found, moved = Deal._swap, [unlike()], []
 
     def watched(dealt, one, other):
+        moved.append(one)
         swap(dealt, one, other)
         found.append(unlike())
 
+    far = np.abs(counted() - counted().mean(axis=0))
+    off = [
+        max(far[place][np.append(kinds[group], sizes[group]) > 0])
+        for group, places in enumerate(dealt.batches)
+        for place in places
+    ]
     monkeypatch.setattr(Deal, "_swap", watched)
+    dealt.exchange(tries=1)
+    assert [off[one] for one in moved] == [max(off)]
     dealt.exchange()
     evened = len(found)
     dealt.mix()
@@ -513,6 +529,35 @@ def test_without_prompts_a_repeat_may_come_before_the_end():
         for _, trials in batches_of(test)
     }
     assert len(places) > 2
+
+
+def test_a_clip_that_comes_again_may_do_so_at_each_place_that_is_far_enough():
+    # Half of three is one place: the first may come again after each of the three, the second after two.
+    test = design_test(grid(3, 1).assign(prompt=""), n_raters=30, per_clip=30)
+    found = set()
+    for _, trials in batches_of(test):
+        again = next(place for place, trial in enumerate(trials) if "repeat" in trial)
+        first = [trial["clip_id"] for trial in trials].index(trials[again]["clip_id"])
+        found.add((first, again))
+    assert found == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3)}
+
+
+def test_clips_that_came_again_least_often_come_again_next():
+    test = design_test(grid(6, 1).assign(prompt=""), n_raters=20, per_clip=20)
+    times = Counter()
+    for _, trials in batches_of(test):
+        once = [trial["clip_id"] for trial in trials if "repeat" not in trial]
+        (again,) = (trial["clip_id"] for trial in trials if "repeat" in trial)
+        # Half a batch must come between, so that it is one of the first three of six.
+        assert again in once[:3]
+        assert times[again] == min(times[clip] for clip in once[:3])
+        times[again] += 1
+
+
+def test_clips_of_unknown_systems_stay_with_their_prompt(rng):
+    clips = grid(4, 2)
+    clips.loc[["S2_P0_0", "S3_P0_0"], "system"] = ""
+    assert sorted(map(sorted, group_clips(clips, 4, rng))) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_a_group_is_of_one_prompt_and_holds_a_system_once(rng):
