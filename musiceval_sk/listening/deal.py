@@ -32,7 +32,7 @@ def group_clips(clips: pd.DataFrame, most: int, rng: np.random.Generator) -> lis
     list of np.ndarray of int
         Positions of each group's clips.
     """
-    mixed = clips.reset_index(drop=True).sample(frac=1, random_state=rng)
+    mixed = clips.set_axis(range(len(clips))).sample(frac=1, random_state=rng)
     turn = mixed.groupby(["prompt", "system"]).cumcount().where(mixed["system"] != "", 0)
     keys = [mixed["prompt"], np.where(mixed["prompt"] == "", mixed.index, turn)]
     groups = [group.index.to_numpy() for _, group in mixed.groupby(keys)]

@@ -296,7 +296,7 @@ def design_test(
     real = _with_prompts(real, table["prompt"].unique(), rng)
     listed_clips = _list_clips(table, trained, real)
     held: list[_Trials] = [[] for _ in range(n_raters * n_batches)]
-    names = np.array(table.index, dtype=object)
+    names = table.index.to_numpy()
     for group, places in zip(groups, dealt, strict=True):
         for place in places:
             held[place] += _trials_of(names[group], is_pairs)
