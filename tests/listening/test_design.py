@@ -130,7 +130,7 @@ def test_full_designs_are_as_even_as_can_be(clips, demands):
 
 
 # With the first seed the furthest off finds no place and the next one does; with the others it goes at once.
-@pytest.mark.parametrize("seed", [1, 16, 19, 32])
+@pytest.mark.parametrize("seed", [1, 2, 16, 19, 32])
 def test_each_exchange_evens_out_kinds_from_the_furthest_off_and_then_what_raters_share(seed, monkeypatch):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 4, 40)
@@ -295,6 +295,7 @@ def test_a_test_lists_its_trials_and_the_clips_that_it_is_about():
     asked = made_by_hand(method="pairs", raters={"R01": pairs}).to_frame()
     expected = {"rater": "R01", "batch": 1, "position": 1, "clip_a": "a", "clip_b": "b", "repeat": False}
     pd.testing.assert_frame_equal(asked, pd.DataFrame([expected]))
+    assert list(made_by_hand(raters={}).to_frame()) == columns
 
 
 @pytest.mark.parametrize(("method", "ends"), [("acr", (1, 5)), ("slider", (0, 100))])
@@ -384,6 +385,8 @@ def test_no_rater_is_left_out_where_batches_are_more_than_there_is_to_hear(n_rat
         ({"n_raters": 8, "batch_size": 10, "probes": real(3)}, "3 probes for 5 batches.*give 5 of them$"),
         ({"n_raters": 8, "n_batches": 2, "probes": real(4), "n_probes": 3}, "4 probes for 2 batches.*give 6 of them or n_probes=2$"),
         ({"n_raters": 8, "n_batches": 0}, "n_batches=0 must be a whole number and at least 1"),
+        ({"n_raters": 8, "per_clip": 0}, "per_clip=0 must be a whole number and at least 1"),
+        ({"n_raters": 8, "batch_size": 0}, "batch_size=0 must be a whole number and at least 1"),
         ({"n_raters": 8, "n_probes": -1}, "n_probes=-1 must be a whole number and at least 0"),
         ({"n_raters": 8, "n_duplicates": -1}, "n_duplicates=-1 must be a whole number and at least 0"),
         ({"n_raters": 14, "n_probes": 1}, "give probes="),
@@ -426,6 +429,23 @@ def test_a_prompt_of_more_clips_than_a_batch_is_parted():
     test = design_test(grid(31, 4), n_raters=6, batch_size=20)
     assert test.balance["clips_in_a_batch"][1] <= 20
     assert test.balance["raters_of_a_clip"] == [5, 5]
+
+
+def test_prompts_in_several_groups_are_balanced_and_whole_ones_are_not():
+    # Two clips of each system for each of three prompts make two groups of it.
+    test = design_test(grid(2, 3, items=2), n_raters=4, per_clip=2)
+    assert test.balance["prompts_in_a_batch"]["kinds"] == 3
+    assert "prompts_in_a_batch" not in design_test(grid(2, 3), n_raters=4, per_clip=2).balance
+
+
+def test_clips_are_named_by_path_whatever_their_scores(tmp_path):
+    (tmp_path / "clips.csv").write_text("clip_id,path,impression\na,a.wav,70\nb,b.wav,30\n")
+    test = design_test(tmp_path / "clips.csv", n_raters=2, per_clip=1, n_duplicates=0)
+    assert {name: clip["path"] for name, clip in test.clips.items()} == {
+        name: str(tmp_path / f"{name}.wav") for name in "ab"
+    }
+    with pytest.raises(ClipsTableError, match="path"):
+        design_test(grid(2, 2).drop(columns="path"), n_raters=2, per_clip=1)
 
 
 def test_a_probe_is_no_clip_of_the_test():
