@@ -311,7 +311,7 @@ def design_test(
 def _take_clips(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     """Read clips: ``path``, ``prompt`` and ``system`` as text, "" for none."""
     table = source if isinstance(source, pd.DataFrame) else load_clips(source, scale=None)
-    check_clips(table, columns=["path"])
+    check_clips(table, columns=["path"], filled=True)
     if set(_TIMES) & set(table):
         raise ClipsTableError(
             f"clips that are parts of their files ({listed(_TIMES)}) cannot be played as they are; cut the files, and leave "

@@ -446,6 +446,9 @@ def test_clips_are_named_by_path_whatever_their_scores(tmp_path):
     }
     with pytest.raises(ClipsTableError, match="path"):
         design_test(grid(2, 2).drop(columns="path"), n_raters=2, per_clip=1)
+    # A clip without a path is no sound in the folder where the design is made.
+    with pytest.raises(ClipsTableError, match="'path' must hold text in every row.* S1_P0_0"):
+        design_test(grid(2, 2).replace({"path": {"S1_P0_0.wav": None}}), n_raters=2, per_clip=1)
 
 
 def test_a_probe_is_no_clip_of_the_test():
