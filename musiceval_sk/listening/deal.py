@@ -227,8 +227,7 @@ class Deal:
             others = self._rng.integers(len(group), size=500)
             own, their = batch[one], batch[others]
             change = self._held[group[others]] - self._held[group[one]]
-            gain = (change * (counts[own] - counts[their] + change)).sum(axis=1)
-            growth = change[:, -1]
+            gain, growth = (change * (counts[own] - counts[their] + change)).sum(axis=1), change[:, -1]
             barred = (counts[own, -1] + growth > self._most) | (counts[their, -1] - growth > self._most)
             rater, theirs = own // self._n_batches, their // self._n_batches
             twice = self._taken[theirs, group[one]] | self._taken[rater, group[others]]
