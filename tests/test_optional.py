@@ -13,8 +13,8 @@ def test_what_is_not_installed_is_told_with_its_extra():
 
 
 def test_the_packages_of_an_extra_are_named():
-    assert pip_install("hf") == 'pip install "transformers>=4.40"'
-    assert pip_install("report") == 'pip install "jinja2>=3.1" "matplotlib>=3.8"'
+    assert pip_install("hf") == 'pip install "transformers>=4.53"'
+    assert pip_install("report") == 'pip install "jinja2>=3.1.6" "matplotlib>=3.8"'
 
 
 def test_what_is_installed_and_does_not_load_says_why(tmp_path, monkeypatch):

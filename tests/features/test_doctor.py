@@ -34,7 +34,7 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(store, bare, monkeypatch)
     assert (ok, asked) == (False, False)
     assert (
         text
-        == 'not installed: laion_clap. Install with: pip install "laion-clap==1.1.7" "transformers>=4.40"'
+        == 'not installed: laion_clap. Install with: pip install "laion-clap==1.1.7" "transformers>=4.53"'
     )
     ok, asked, text = finding(found, "laion-clap", "audio")
     assert (ok, asked) == (False, False)

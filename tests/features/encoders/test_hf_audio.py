@@ -331,6 +331,6 @@ class TestRefusals:
         monkeypatch.setitem(sys.modules, "transformers", None)
         self.refused(
             copied,
-            r"'hf-audio' needs the package 'transformers'.*pip install .transformers>=4.40",
+            r"'hf-audio' needs the package 'transformers'.*pip install .transformers>=4.53",
             ImportError,
         )

@@ -133,5 +133,5 @@ def test_a_display_can_be_drawn_again():
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r'pip install "jinja2>=3.1" "matplotlib>=3.8"'):
+    with pytest.raises(ImportError, match=r'pip install "jinja2>=3\.1\.6" "matplotlib>=3.8"'):
         SystemScoresDisplay.from_clips(table(3))

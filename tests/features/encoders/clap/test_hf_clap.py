@@ -512,7 +512,7 @@ class TestRefusals:
         monkeypatch.setitem(sys.modules, "transformers", None)
         self.refused(
             folder,
-            r"'hf-clap' needs the package 'transformers'.*pip install .transformers>=4.40",
+            r"'hf-clap' needs the package 'transformers'.*pip install .transformers>=4.53",
             error=ImportError,
         )
 
