@@ -70,9 +70,8 @@ def read_audiobox(export: Export) -> pd.DataFrame:
         for line, one in export.objects():
             lists = {axis: scores for axis, scores in one.items() if isinstance(scores, list)}
             axes.update(lists)
-            others.update(
-                {name: line for name, cell in one.items() if name not in lists and cell is not None}
-            )
+            for name in (name for name in one if name not in lists):
+                others[name] = max(others.get(name, 0), 0 if one[name] is None else line)
             if len({*map(len, lists.values())}) > 1:
                 sizes = ", ".join(f"{axis} {len(scores)}" for axis, scores in lists.items())
                 raise export.refusal(f"line {line}: axes need equally many scores; they are {sizes}")
@@ -83,10 +82,8 @@ def read_audiobox(export: Export) -> pd.DataFrame:
                 yield line, dict(zip(names, (one["data_path"], slot, *scores), strict=True))
 
     table = table_of_objects(export.path, rows())
-    for axis in sorted(axes & others.keys()):
-        raise export.refusal(
-            f"line {others[axis]}: axis {axis!r} is no list of scores, as it is in other lines"
-        )
+    for axis, line in ((name, line) for name, line in others.items() if line and name in axes):
+        raise export.refusal(f"line {line}: axis {axis!r} is no list of scores, as it is in other lines")
     export.use_fields([[*axes, *others]], ["data_path", *axes])
     return table.assign(rater=export.rater_ids(table["rater"])) if "rater" in table else table
 

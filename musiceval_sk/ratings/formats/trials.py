@@ -42,8 +42,8 @@ def read_webmushra(export: Export) -> pd.DataFrame:
         return table.drop(columns="trial")
     table = table.rename(columns={"trial": "prompt_id", "clip_id": "system"})
     names = {pair: "/".join(pair) for pair in pairs.itertuples(index=False, name=None)}
-    table["clip_id"] = [names[pair] for pair in zip(table["prompt_id"], table["system"], strict=True)]
-    return table
+    ids = [names[pair] for pair in zip(table["prompt_id"], table["system"], strict=True)]
+    return table.assign(clip_id=pd.Series(ids, table.index, dtype=object))
 
 
 def _use_sessions(export: Export) -> list[str]:

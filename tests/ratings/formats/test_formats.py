@@ -554,3 +554,8 @@ def test_unused_columns_are_not_copied_with_every_column(write):
     for column in table:
         assert table[column].attrs["unused"] is table.attrs["unused"]
         assert table[column].attrs["personal"] is table.attrs["personal"]
+
+
+def test_a_field_that_is_null_throughout_is_named_as_unused(write):
+    table = read_ratings(write("a.jsonl", '{"data_path": "a", "Q": [1, 2], "note": null, "E": null}\n'))
+    assert table.attrs["unused"] == ["note", "E"] and table["q"].tolist() == [1, 2]
