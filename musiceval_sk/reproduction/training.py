@@ -42,7 +42,7 @@ class FrozenHeads:
         How to hear and train.
     encoder, encoder_options
         As of `get_encoder`.
-    cache, n_jobs : default=None
+    cache, n_jobs : str, Path or int, default=None
         As of `reproduce`.
     device : str, default="auto"
         As of `reproduce`.

@@ -185,7 +185,7 @@ def system_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     if not present.all():
         truth, prediction = (np.where(present, values, np.nan) for values in (truth, prediction))
     n = present.sum(axis=0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         centred = (np.nan_to_num(values - np.nansum(values, axis=0) / n) for values in (truth, prediction))
         x, y = map(_in_units, centred)
         x_signs, y_signs = _signs(settled(truth)), _signs(settled(prediction))
@@ -220,8 +220,8 @@ def _signs(values: np.ndarray) -> np.ndarray:
 
 
 def _in_units(values: np.ndarray) -> np.ndarray:
-    """Scale by a power of two, which changes no correlation, so that products of squares do not vanish."""
-    return np.ldexp(values, -np.frexp(np.abs(values).max(initial=0))[1])
+    """Scale each set by a power of two, which changes no correlation, so that products of squares do not vanish."""
+    return np.ldexp(values, -np.frexp(np.abs(values).max(axis=0, initial=0))[1])
 
 
 def _correlation(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

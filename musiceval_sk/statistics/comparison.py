@@ -280,7 +280,7 @@ class _Compared:
 
 def _swaps(n_units: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
     """Which units to swap [shape=(n_units, n)]; the first is the observed state."""
-    if n_units <= n_permutations.bit_length():  # that is, 2 ** (n_units - 1) <= n_permutations
+    if n_units <= int(n_permutations).bit_length():  # that is, 2 ** (n_units - 1) <= n_permutations
         # To swap all the others instead gives the same difference with the other sign.
         states = np.arange(2 ** (n_units - 1))
         return (states >> np.arange(n_units)[:, np.newaxis] & 1).astype(bool)

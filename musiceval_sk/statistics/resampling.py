@@ -194,7 +194,7 @@ class ResampledMetrics:
         metrics: Collection[str],
         folds: np.ndarray | None = None,
     ):
-        self._n = np.shape(pairs)[-1]
+        self._n = len(pairs[0][0])
         level = "clips" if systems is None else level
         systems = np.zeros(self._n) if systems is None else systems
         in_folds = np.zeros(self._n) if folds is None else folds

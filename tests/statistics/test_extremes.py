@@ -1,5 +1,7 @@
 """What must not change the metrics, however large, small, many or alike scores are."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,3 +132,16 @@ def test_jobs_change_no_comparison(rng):
     how = {"systems": np.arange(40) // 4, "n_resamples": 99, "random_state": 0}
     one, two = (compare_predictors(truth, predictors, n_jobs=n_jobs, **how) for n_jobs in (1, 2))
     pd.testing.assert_frame_equal(one, two)
+
+
+def test_systems_in_a_very_small_unit_beside_a_large_one_warn_of_nothing():
+    """Where the large one is left out, the others' means are no longer told apart."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=20) * 1e-90
+    prediction = truth + rng.normal(size=20) * 1e-90
+    truth[16:], prediction[16:] = 5, 4 + rng.normal(size=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        bootstrap_metrics(
+            truth, prediction, systems=np.repeat(np.arange(5), 4), n_resamples=20, random_state=0
+        )

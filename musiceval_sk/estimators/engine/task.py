@@ -135,8 +135,9 @@ class Job:
             total += bytes_needed(
                 self.schedule,
                 self.inputs.shape[1] if task.columns is None else len(task.columns),
-                max(len(task.rows), 2 * n_pairs),
+                len(task.rows),
                 len(task.validation_rows) if task.scored else 2 * n_held,
+                n_pairs,
                 itemsize=np.dtype(self.dtype).itemsize,
             )
         return total
@@ -159,7 +160,9 @@ class Trained:
         )
 
 
-def bytes_needed(schedule: Schedule, n_features: int, n_rows: int, n_held_out: int, *, itemsize: int) -> int:
+def bytes_needed(
+    schedule: Schedule, n_features: int, n_rows: int, n_held_out: int, n_pairs: int = 0, *, itemsize: int
+) -> int:
     """Memory that one task takes at its peak, beside X and Y.
 
     Parameters
@@ -168,6 +171,8 @@ def bytes_needed(schedule: Schedule, n_features: int, n_rows: int, n_held_out: i
         Shape of the perceptron.
     n_features, n_rows, n_held_out : int
         Columns that it sees, rows that it learns from and rows that it holds out.
+    n_pairs : int, default=0
+        Pairs of rows that it learns from.
     itemsize : int
         Bytes of a number of the training dtype.
 
@@ -186,12 +191,13 @@ def bytes_needed(schedule: Schedule, n_features: int, n_rows: int, n_held_out: i
     # Inputs and a one, values and slopes, and what came in where GELU keeps it; minibatches, and portions, have two sizes at most.
     numbers = n_features + 1 + (3 if schedule.activation == "gelu" else 2) * hidden
     batch, portions = min(n_rows, schedule.batch_size), min(n_held_out, 2 * VALIDATED_AT_ONCE)
-    work = (min(n_rows, 2 * batch) + portions) * numbers
+    paired = min(2 * n_pairs, schedule.batch_size)
+    work = (min(n_rows, 2 * batch) + paired + portions) * numbers
     # Outputs and thrice as many numbers to tell their loss; of each two rows of a minibatch to rank, four and a truth value.
-    loss = 4 * outputs * (n_rows + portions)
+    loss = 4 * outputs * (n_rows + paired + portions)
     ranked = (4 * itemsize + 1) * batch**2 if schedule.rank_weight else 0
-    # Target and weight of each row, and both in order; 8 bytes each for its number and, of an epoch, its loss.
-    rows = 4 * itemsize * (n_rows + n_held_out) + 8 * (2 * n_rows + n_held_out)
+    # Target and weight of each row, and both in order; 8 bytes each for its number and, of an epoch, its loss; of a pair four numbers of rows.
+    rows = 4 * itemsize * (n_rows + n_held_out) + 8 * (2 * n_rows + n_held_out + 4 * n_pairs)
     return itemsize * (parameters * stores + work + loss) + ranked + rows
 
 

@@ -90,21 +90,22 @@ class Export:
 
     @cached_property
     def head(self) -> list[list[str]]:
-        """Cells of the first four rows that are no blank lines; none of JSON."""
+        """Cells of the first four rows; none of JSON."""
         if self.text.lstrip()[:1] in ("{", "["):
             return []
         try:
-            return [*islice((cells for _, cells in self.rows() if cells not in ([], [""])), 4)]
+            return [cells for _, cells in islice(self.rows(), 4)]
         except csv.Error:
             return []
 
     def rows(self, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
-        """Go through the cells of rows, each with the line on which it ends, by whatever parts most cells or a dialect of csv."""
+        """Go through the cells of rows, blank ones left out, each with the line on which it ends, by whatever parts most cells or a dialect of csv."""
         text = self.text
         if not dialect:
             dialect["delimiter"], text = delimiter_of(text, ",")
         reader = csv.reader(lines_of(text), **dialect)
-        return ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+        rows = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+        return (row for row in rows if row[1] not in ([], [""]))
 
     @cached_property
     def header(self) -> set[str]:
@@ -193,6 +194,10 @@ class Export:
 
         What is known of a line is said of each of its clips.
         """
+        if taken := {"clip_id", *known}.intersection(target for _, scores in clips for target in scores):
+            raise self.refusal(
+                f"scores cannot be called {listed(sorted(taken))}, for other columns are; give other targets= (--target)"
+            )
         cells, place = self.table.to_numpy(dtype=object), {name: at for at, name in enumerate(self.table)}
         parts = [
             {"clip_id": clip} | {target: cells[:, place[column]] for target, column in scores.items()}

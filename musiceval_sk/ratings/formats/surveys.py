@@ -30,9 +30,7 @@ _Place = tuple[str, str]  # clip and target
 @reader(
     "qualtrics",
     "answers of Qualtrics",
-    recognises=lambda export: (
-        len(export.head) > 2 and '"ImportId"' in (export.head[2] or [""])[0].replace("'", '"')
-    ),
+    recognises=lambda export: len(export.head) > 2 and '"ImportId"' in export.head[2][0].replace("'", '"'),
 )
 def read_qualtrics(export: Export) -> pd.DataFrame:
     """Read numbers below the three rows of names, questions and ImportIds; previews of the survey are left out.
@@ -137,7 +135,7 @@ def read_golisten(export: Export) -> pd.DataFrame:
 
     Source: https://github.com/QxLabIreland/listening-test/tree/master/listening-test-server/handlers/download_csv
     """
-    rows: Iterator[tuple[int, list[str]]] = (row for row in export.rows(delimiter=",") if row[1])
+    rows = export.rows(delimiter=",")
     _, (_, header), first = islice(rows, 3)
     if any(first[1][:2]):  # a response, and no row of file names
         rows, names = chain([first], rows), [""] * len(header)

@@ -71,7 +71,7 @@ def read_matrix(export: Export) -> pd.DataFrame:
     def rows() -> Iterator[tuple[int, list[str]]]:
         for line, cells in export.rows():
             if _is_separator(cells):
-                sizes.extend([0] * bool(cells))
+                sizes.append(0)
             elif not _is_of_scores(cells):
                 raise export.refusal(f"line {line} is no row of scores: {listed(cells)}")
             elif len(cells) != n_raters:

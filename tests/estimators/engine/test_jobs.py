@@ -60,14 +60,14 @@ def test_a_training_is_finite_by_some_loss_and_all_weights(best_iteration, bias,
 
 def test_a_job_needs_the_memory_of_its_tasks():
     # Two tasks of all three columns, six rows and two held out; one of two columns, three rows and none held out; and that one with
-    # four pairs, which are eight rows, and five held out, which are ten where pairs alone validate.
+    # four pairs, by which alone it learns or not, and five held out, which are ten rows where pairs alone validate.
     few = Task(0, np.arange(3), np.arange(0), init_seed=0, order_seed=2, columns=np.array([0, 2]))
     pairs = {"pairs": np.zeros((4, 2), int), "held_pairs": np.zeros((5, 2), int)}
     alone, beside = (dataclasses.replace(few, **pairs, scored=scored) for scored in (False, True))
     for dtype, itemsize in (("float32", 4), ("float64", 8)):
         expected = 2 * bytes_needed(JOB.schedule, 3, 6, 2, itemsize=itemsize)
-        for n_rows, n_held_out in ((3, 0), (8, 10), (8, 0)):
-            expected += bytes_needed(JOB.schedule, 2, n_rows, n_held_out, itemsize=itemsize)
+        for n_rows, n_held_out, n_pairs in ((3, 0, 0), (3, 10, 4), (3, 0, 4)):
+            expected += bytes_needed(JOB.schedule, 2, n_rows, n_held_out, n_pairs, itemsize=itemsize)
         tasks = [*TASKS, few, alone, beside]
         assert dataclasses.replace(JOB, tasks=tasks, dtype=dtype).bytes_needed() == expected
 

@@ -225,6 +225,12 @@ def test_a_matrix_takes_the_names_of_a_list(write):
     "name, text, ratings",
     [
         ("matrix", "\n1,2\n\n3,4\n", ["1 R1 1", "1 R2 2", "2 R1 3", "2 R2 4"]),
+        ("matrix", " \n1,2\n \n3,4\n\n", ["1 R1 1", "1 R2 2", "2 R1 3", "2 R2 4"]),
+        (
+            "golisten",
+            " \n" + samples.GOLISTEN_ACR.replace("\nName", "\n \n\nName"),
+            ["R1 calm piano 4", "R1 drums 5", "R2 calm piano 2"],
+        ),
         ("mos_list", "a.wav,3\n\n \nb.wav,4\n", ["a.wav 3", "b.wav 4"]),
     ],
 )
@@ -559,3 +565,9 @@ def test_unused_columns_are_not_copied_with_every_column(write):
 def test_a_field_that_is_null_throughout_is_named_as_unused(write):
     table = read_ratings(write("a.jsonl", '{"data_path": "a", "Q": [1, 2], "note": null, "E": null}\n'))
     assert table.attrs["unused"] == ["note", "E"] and table["q"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("target", ["rater", "trial", "seconds", "clip_id"])
+def test_a_score_is_not_called_as_another_column_is(write, target):
+    with pytest.raises(ClipsTableError, match=f"scores cannot be called {target}, for other columns are"):
+        read_ratings(write("mushra.csv", samples.MUSHRA), targets=[target])
