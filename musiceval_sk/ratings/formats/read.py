@@ -96,7 +96,7 @@ def read_ratings(
     table = _joined(parts) if len(parts) > 1 else next(iter(parts.values()))
     left = list(dict.fromkeys(name for export in exports for name in export.left()))
     personal = _Names(name for name in left if is_personal(name))
-    unused = _Names(name for name in left if name not in personal)
+    unused = _Names(name for name in left if not is_personal(name))
     table.attrs |= {"path": str(path), "format": chosen.name, "unused": unused, "personal": personal}
     counts = Counter(note for export in exports for note in export.notes)
     notes = [note if count == 1 else f"{note} (in each of {count} files)" for note, count in counts.items()]
