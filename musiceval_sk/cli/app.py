@@ -301,7 +301,7 @@ def _words_of(error: Exception) -> str:
     """Say an error of the system without its number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}"
-    return str(error) or "out of memory"
+    return str(error) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 _COMMANDS: list[Any] = [demo.demo, cache.extract, study.study, study.curve, study.report]

@@ -594,3 +594,22 @@ def test_an_odd_sound_is_named_once(tmp_path, write_sounds):
     result = run("extract", Path(path).parent, "--modality", "audio", "--cache", tmp_path / "e.h5")
     assert result.exit_code == 0, result.output
     assert result.output.count("1 clip is heard, but: ") == 1
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (MemoryError(), "error: out of memory"),
+        (MemoryError("Unable to allocate 7 GiB"), "error: Unable to allocate 7 GiB"),
+        (ValueError(), "error: ValueError"),
+    ],
+    ids=["memory", "so much", "no words"],
+)
+def test_an_error_without_words_is_told_all_the_same(tmp_path, monkeypatch, error, words):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr("musiceval_sk.studies.plan.StudyPlan.from_file", fail)
+    (tmp_path / "study.toml").write_text("clips = 'clips.csv'\n")
+    result = run("study", tmp_path / "study.toml")
+    assert result.exit_code in (1, 2) and words in result.stderr
