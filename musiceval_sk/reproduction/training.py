@@ -42,7 +42,9 @@ class FrozenHeads:
         How to hear and train.
     encoder, encoder_options
         As of `get_encoder`.
-    cache, n_jobs : str, Path or int, default=None
+    cache : str or Path, default=None
+        As of `reproduce`.
+    n_jobs : int, default=None
         As of `reproduce`.
     device : str, default="auto"
         As of `reproduce`.

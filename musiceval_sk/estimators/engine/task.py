@@ -1,7 +1,7 @@
 """What the engine is asked for, and what it answers; imports no torch."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -133,7 +133,7 @@ class Job:
         for task in self.tasks:
             n_pairs, n_held = (0 if pairs is None else len(pairs) for pairs in (task.pairs, task.held_pairs))
             total += bytes_needed(
-                self.schedule,
+                self.schedule if task.scored else replace(self.schedule, rank_weight=0.0),
                 self.inputs.shape[1] if task.columns is None else len(task.columns),
                 len(task.rows),
                 len(task.validation_rows) if task.scored else 2 * n_held,

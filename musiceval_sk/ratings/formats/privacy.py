@@ -75,8 +75,11 @@ class RaterIds:
         """Give the ids of raters; a missing one stays missing."""
         ids = id_texts(raters)
         if self._key or personal:
-            for text in filter(lambda text: text not in self._ids, dict.fromkeys(ids)):
-                digest = hashlib.blake2b(text.encode(), digest_size=8, key=self._key)
-                self._ids[text] = f"R{digest.hexdigest() if self._key else len(self._ids)}"
+            for text in dict.fromkeys(ids):
+                if text not in self._ids:
+                    self._ids[text] = f"R{self._digest(text) if self._key else len(self._ids)}"
             ids = [self._ids[text] for text in ids]
         return pd.Series(ids, raters.index if isinstance(raters, pd.Series) else None, dtype=object)
+
+    def _digest(self, text: str) -> str:
+        return hashlib.blake2b(text.encode(), digest_size=8, key=self._key).hexdigest()

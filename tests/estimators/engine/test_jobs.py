@@ -64,12 +64,15 @@ def test_a_job_needs_the_memory_of_its_tasks():
     few = Task(0, np.arange(3), np.arange(0), init_seed=0, order_seed=2, columns=np.array([0, 2]))
     pairs = {"pairs": np.zeros((4, 2), int), "held_pairs": np.zeros((5, 2), int)}
     alone, beside = (dataclasses.replace(few, **pairs, scored=scored) for scored in (False, True))
+    tasks, unranked = [*TASKS, few, alone, beside], JOB.schedule
+    ranked = dataclasses.replace(unranked, rank_weight=0.5)  # which pairs alone do not take
     for dtype, itemsize in (("float32", 4), ("float64", 8)):
-        expected = 2 * bytes_needed(JOB.schedule, 3, 6, 2, itemsize=itemsize)
-        for n_rows, n_held_out, n_pairs in ((3, 0, 0), (3, 10, 4), (3, 0, 4)):
-            expected += bytes_needed(JOB.schedule, 2, n_rows, n_held_out, n_pairs, itemsize=itemsize)
-        tasks = [*TASKS, few, alone, beside]
-        assert dataclasses.replace(JOB, tasks=tasks, dtype=dtype).bytes_needed() == expected
+        expected = 2 * bytes_needed(ranked, 3, 6, 2, itemsize=itemsize)
+        expected += bytes_needed(ranked, 2, 3, 0, itemsize=itemsize)
+        expected += bytes_needed(unranked, 2, 3, 10, 4, itemsize=itemsize)
+        expected += bytes_needed(ranked, 2, 3, 0, 4, itemsize=itemsize)
+        job = dataclasses.replace(JOB, tasks=tasks, dtype=dtype, schedule=ranked)
+        assert job.bytes_needed() == expected
 
 
 def test_a_job_tells_its_epochs_and_the_loss_of_each(capsys, monkeypatch):
